@@ -1,0 +1,1 @@
+//! Compaction policies: pure decisions over the shape of a version.

@@ -1,0 +1,268 @@
+//! Blocks: what is read from a run and cached at once, ready to be searched.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BinaryArray, Int8Array, Int64Array, RecordBatch};
+use arrow::buffer::ScalarBuffer;
+
+use crate::entry::{EntryRef, Op, SeqNo, compare};
+use crate::rowcodec::RowCodec;
+use crate::schema::TableSchema;
+use crate::{Error, Result, Slice};
+
+/// A version of a key found in a block.
+#[derive(Debug, Clone)]
+pub struct FoundVersion {
+    /// When it was written.
+    pub seq: SeqNo,
+    /// What it does.
+    pub op: Op,
+    /// Its row in the block.
+    pub row: usize,
+    /// The value: of a typed table, the non-key columns as [`RowCodec`] encodes them. Empty for a delete.
+    pub value: Slice,
+}
+
+/// A decoded block: rows of entries in the order of [`compare`]. Formats that must not decode everything to find one key
+/// implement it themselves; the others use [`ColumnBlock`].
+pub trait Block: Send + Sync + Debug {
+    /// How many rows it has; at least one.
+    fn rows(&self) -> usize;
+
+    /// The newest version of `key` that is not newer than `seq`, if this block has one.
+    fn find(&self, key: &[u8], seq: SeqNo) -> Result<Option<FoundVersion>>;
+
+    /// All rows as columns, for cursors and merges; cheap if it is columns already, decoded now if not.
+    fn columns(self: Arc<Self>) -> Result<Arc<ColumnBlock>>;
+
+    /// Bytes of memory that it keeps; mapped files count only what is beside the mapping.
+    fn memory(&self) -> usize;
+}
+
+/// The values of a [`ColumnBlock`].
+#[derive(Debug, Clone)]
+pub enum Values {
+    /// Of a key-value table: the value column itself.
+    Binary(BinaryArray),
+    /// Of a typed table: its own columns (key columns included, hidden ones not), and the codec that makes bytes of a row.
+    Columns(RecordBatch, Arc<RowCodec>),
+    /// Only keys were asked for.
+    Absent,
+}
+
+/// A block as Arrow columns.
+#[derive(Debug, Clone)]
+pub struct ColumnBlock {
+    keys: BinaryArray,
+    seqs: ScalarBuffer<i64>,
+    ops: ScalarBuffer<i8>,
+    values: Values,
+}
+
+impl ColumnBlock {
+    /// Puts columns together and checks them: equal lengths, known operations, sequence numbers not negative. The order of
+    /// rows is not checked (a block's checksum vouches for it).
+    ///
+    /// # Errors
+    /// `Corruption`.
+    pub fn new(keys: BinaryArray, seqs: ScalarBuffer<i64>, ops: ScalarBuffer<i8>, values: Values) -> Result<Self> {
+        let rows = keys.len();
+        let value_rows = match &values {
+            Values::Binary(values) => values.len(),
+            Values::Columns(batch, _) => batch.num_rows(),
+            Values::Absent => rows,
+        };
+        if rows == 0 || seqs.len() != rows || ops.len() != rows || value_rows != rows {
+            return Err(Error::corruption(format!(
+                "a block's columns differ in length or are empty: {rows} keys, {} sequence numbers, {} operations, {value_rows} values",
+                seqs.len(),
+                ops.len()
+            )));
+        }
+        if keys.null_count() > 0 {
+            return Err(Error::corruption("a block's key column holds nulls"));
+        }
+        let last_op = Op::Merge as i8;
+        if !ops.iter().fold(true, |good, &op| good & (0..=last_op).contains(&op)) {
+            return Err(Error::corruption("a block holds an unknown operation"));
+        }
+        if !seqs.iter().fold(true, |good, &seq| good & (seq >= 0)) {
+            return Err(Error::corruption("a block holds a negative sequence number"));
+        }
+        Ok(Self { keys, seqs, ops, values })
+    }
+
+    /// Takes the columns of a run's record batch (the table's own, then `_seq` and `_op`), encoding keys where the table's
+    /// key is not a raw column.
+    ///
+    /// # Errors
+    /// `Corruption` if the batch does not have the run's columns.
+    pub fn from_batch(batch: &RecordBatch, schema: &TableSchema, codecs: &Codecs) -> Result<Self> {
+        let own = schema.columns().fields().len();
+        if batch.num_columns() != own + 2 {
+            return Err(Error::corruption(format!("a run has {} columns, not {}", batch.num_columns(), own + 2)));
+        }
+        let seqs = typed::<Int64Array>(batch.column(own), crate::schema::SEQ_COLUMN)?.values().clone();
+        let ops = typed::<Int8Array>(batch.column(own + 1), crate::schema::OP_COLUMN)?.values().clone();
+        let columns = &batch.columns()[..own];
+        let (keys, values) = if schema.is_key_value() {
+            let keys = typed::<BinaryArray>(&columns[0], "key")?.clone();
+            (keys, Values::Binary(typed::<BinaryArray>(&columns[1], "value")?.clone()))
+        } else {
+            let keys = codecs.key.encode(columns)?;
+            let fields: Vec<_> = batch.schema().fields()[..own].to_vec();
+            let own_schema = Arc::new(arrow::datatypes::Schema::new(fields));
+            let own_batch = RecordBatch::try_new(own_schema, columns.to_vec())
+                .map_err(|error| Error::corruption("a block's columns do not fit the schema").with_source(error))?;
+            (keys, Values::Columns(own_batch, Arc::clone(&codecs.row)))
+        };
+        Self::new(keys, seqs, ops, values)
+    }
+
+    /// How many rows it has.
+    #[inline]
+    pub fn rows(&self) -> usize {
+        self.seqs.len()
+    }
+
+    /// The user key of a row.
+    #[inline]
+    pub fn key(&self, row: usize) -> &[u8] {
+        self.keys.value(row)
+    }
+
+    /// The sequence number of a row.
+    #[inline]
+    pub fn seq(&self, row: usize) -> SeqNo {
+        self.seqs[row] as SeqNo
+    }
+
+    /// The operation of a row.
+    #[inline]
+    pub fn op(&self, row: usize) -> Op {
+        match self.ops[row] {
+            0 => Op::Put,
+            1 => Op::Delete,
+            _ => Op::Merge,
+        }
+    }
+
+    /// The user keys.
+    pub fn keys(&self) -> &BinaryArray {
+        &self.keys
+    }
+
+    /// The sequence numbers.
+    pub fn seqs(&self) -> &ScalarBuffer<i64> {
+        &self.seqs
+    }
+
+    /// The operations.
+    pub fn ops(&self) -> &ScalarBuffer<i8> {
+        &self.ops
+    }
+
+    /// The values.
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// A row of a key-value table as an entry; a typed table's row has an empty value here (see [`value`](Self::value)).
+    #[inline]
+    pub fn entry(&self, row: usize) -> EntryRef<'_> {
+        let value = match &self.values {
+            Values::Binary(values) => values.value(row),
+            _ => &[],
+        };
+        EntryRef { key: self.key(row), seq: self.seq(row), op: self.op(row), value }
+    }
+
+    /// The value of a row, without copying in a key-value table, encoded in a typed one.
+    ///
+    /// # Errors
+    /// `InvalidInput` if only keys were read.
+    pub fn value(&self, row: usize) -> Result<Slice> {
+        match &self.values {
+            Values::Binary(values) => {
+                let offsets = values.value_offsets();
+                let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
+                Ok(Slice::of(values.values(), start, end - start))
+            }
+            Values::Columns(_, _) if self.op(row) == Op::Delete => Ok(Slice::from(Vec::new())),
+            Values::Columns(batch, codec) => {
+                let mut out = Vec::new();
+                codec.encode(batch.columns(), row, &mut out)?;
+                Ok(Slice::from(out))
+            }
+            Values::Absent => Err(Error::invalid_input("the values of this block were not read")),
+        }
+    }
+
+    /// The first row at or after `(key, seq)`; [`rows`](Self::rows) if all are before.
+    #[inline]
+    pub fn lower_bound(&self, key: &[u8], seq: SeqNo) -> usize {
+        let (mut low, mut high) = (0, self.rows());
+        while low < high {
+            let middle = low.midpoint(high);
+            if compare((self.key(middle), self.seq(middle)), (key, seq)).is_lt() {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+}
+
+impl Block for ColumnBlock {
+    fn rows(&self) -> usize {
+        self.rows()
+    }
+
+    fn find(&self, key: &[u8], seq: SeqNo) -> Result<Option<FoundVersion>> {
+        let row = self.lower_bound(key, seq);
+        if row == self.rows() || self.key(row) != key {
+            return Ok(None);
+        }
+        Ok(Some(FoundVersion { seq: self.seq(row), op: self.op(row), row, value: self.value(row)? }))
+    }
+
+    fn columns(self: Arc<Self>) -> Result<Arc<ColumnBlock>> {
+        Ok(self)
+    }
+
+    fn memory(&self) -> usize {
+        let values = match &self.values {
+            Values::Binary(values) => values.get_array_memory_size(),
+            Values::Columns(batch, _) => batch.get_array_memory_size(),
+            Values::Absent => 0,
+        };
+        size_of::<Self>() + self.keys.get_buffer_memory_size() + self.rows() * 9 + values
+    }
+}
+
+/// The codecs of a table, made once and shared by its blocks.
+#[derive(Debug, Clone)]
+pub struct Codecs {
+    /// Primary keys to user keys and back.
+    pub key: Arc<crate::keycodec::KeyCodec>,
+    /// Non-key columns to value bytes and back.
+    pub row: Arc<RowCodec>,
+}
+
+impl Codecs {
+    /// The codecs of a table's schema.
+    pub fn new(schema: &TableSchema) -> Self {
+        Self {
+            key: Arc::new(crate::keycodec::KeyCodec::new(schema)),
+            row: Arc::new(RowCodec::new(schema)),
+        }
+    }
+}
+
+fn typed<'a, A: Array + 'static>(array: &'a ArrayRef, name: &str) -> Result<&'a A> {
+    array.as_any().downcast_ref::<A>().ok_or_else(|| {
+        Error::corruption(format!("column {name} has type {}, which is not the run's", array.data_type()))
+    })
+}

@@ -1,0 +1,40 @@
+//! The traits of Kodiak and the types they speak in.
+//!
+//! This crate knows no implementation. Each family of exchangeable parts has one module here: the trait, what an
+//! implementation promises, what it may decline to do (its *capabilities*), and the factory through which the settings
+//! file finds it by name.
+//!
+//! | family | trait | factory |
+//! |---|---|---|
+//! | memtables | [`Memtable`](memtable::Memtable) | [`MemtableFactory`](memtable::MemtableFactory) |
+//! | block formats | [`BlockFormat`](format::BlockFormat) | [`FormatFactory`](format::FormatFactory) |
+//! | write-ahead logs | [`Wal`](wal::Wal) | [`WalFactory`](wal::WalFactory) |
+//! | filters | [`Filter`](filter::Filter) | [`FilterFactory`](filter::FilterFactory) |
+//! | compaction policies | [`CompactionPolicy`](compaction::CompactionPolicy) | [`PolicyFactory`](compaction::PolicyFactory) |
+//! | storage | [`Storage`](storage::Storage) | given to the builder as an object |
+//!
+//! With the feature `conformance` it also holds the suites that every implementation must pass.
+
+pub mod batch;
+pub mod block;
+pub mod compaction;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod entry;
+pub mod error;
+pub mod filter;
+pub mod format;
+pub mod keycodec;
+pub mod memtable;
+pub mod options;
+pub mod registry;
+pub mod rowcodec;
+pub mod schema;
+pub mod slice;
+pub mod storage;
+pub mod varint;
+pub mod wal;
+
+pub use entry::{EntryRef, Op, SeqNo};
+pub use error::{Error, ErrorKind, Result};
+pub use slice::Slice;

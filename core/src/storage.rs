@@ -1,0 +1,163 @@
+//! Storage: files, directories, locks, the clock and randomness. No other module touches any of these directly.
+//!
+//! Three implementations live in `kodiak-storage`: local files, memory, and a fault-injecting one that makes crash images.
+//! Reliability rests on this seam, so the promises are written down exactly.
+//!
+//! **What survives.** After [`WritableFile::sync`] the bytes written before it survive a power loss, *if* the file's
+//! directory entry does; a directory entry (from `create`, `rename`, `hard_link`, `remove`) survives for sure only after
+//! [`Storage::sync_dir`] on its directory. What was written without a sync survives a killed process, but after a power
+//! loss any part of it may be missing.
+//!
+//! **After a failed sync** nothing is known about the bytes written since the last good one: a second sync on the same
+//! file may report success without having saved them. Callers never retry; they give the file up.
+//!
+//! **Paths** are absolute or relative to the process, as given by whoever opened the database. Symbolic links in the last
+//! component are not followed. New files are readable and writable for the owner only, new directories likewise.
+
+use std::fmt::Debug;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::buffer::Buffer;
+
+use crate::Result;
+
+/// A place for files. Every method may be called from any thread.
+///
+/// # Errors
+/// `NotFound`, `AlreadyExists`, `Locked` where they apply, otherwise `Io`; each names the file and what was tried.
+pub trait Storage: Send + Sync + Debug {
+    /// Creates a file to be written once, from start to end.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if there is one of that name.
+    fn create(&self, path: &Path) -> Result<Box<dyn WritableFile>>;
+
+    /// Opens a finished file for reading at any place.
+    fn open(&self, path: &Path) -> Result<Arc<dyn ReadableFile>>;
+
+    /// Creates a file of exactly `len` bytes, all zero and with its space really allocated, to be overwritten in place: a
+    /// log segment. Neither the file nor its directory is synced.
+    ///
+    /// # Errors
+    /// `AlreadyExists`; `Io` if the space cannot be had, in which case no file is left behind.
+    fn create_log(&self, path: &Path, len: u64) -> Result<Arc<dyn LogFile>>;
+
+    /// Opens an existing file to be overwritten in place.
+    fn open_log(&self, path: &Path) -> Result<Arc<dyn LogFile>>;
+
+    /// Renames a file, replacing `to` if it exists. Both must be on the same file system.
+    fn rename(&self, from: &Path, to: &Path) -> Result<()>;
+
+    /// Gives a finished file a second name.
+    fn hard_link(&self, from: &Path, to: &Path) -> Result<()>;
+
+    /// Removes a file. Open readers and mappings go on working.
+    fn remove(&self, path: &Path) -> Result<()>;
+
+    /// Creates a directory and its missing parents; existing ones are fine.
+    fn create_dir_all(&self, path: &Path) -> Result<()>;
+
+    /// Removes a directory and all in it; a missing one is fine.
+    fn remove_dir_all(&self, path: &Path) -> Result<()>;
+
+    /// The names of the files and directories in a directory, sorted.
+    fn list(&self, dir: &Path) -> Result<Vec<String>>;
+
+    /// The length of a file, or `None` if there is no such file.
+    fn len(&self, path: &Path) -> Result<Option<u64>>;
+
+    /// Makes the entries of a directory survive a power loss.
+    fn sync_dir(&self, dir: &Path) -> Result<()>;
+
+    /// Takes the lock file of a database, creating it if need be. It is held until dropped, and freed by the operating
+    /// system if the process dies. Two locks exclude each other within one process as well as between processes.
+    ///
+    /// # Errors
+    /// `Locked` at once if it is held.
+    fn lock(&self, path: &Path) -> Result<Box<dyn Lock>>;
+
+    /// Microseconds since 1970-01-01 UTC. It may jump in either direction: use it for audit and TTL only.
+    fn now_micros(&self) -> u64;
+
+    /// Nanoseconds since some fixed point in the past; never goes backward. For durations.
+    fn monotonic_nanos(&self) -> u64;
+
+    /// A random number, for file identities.
+    fn random(&self) -> u64;
+}
+
+/// A held lock. Dropping it releases it.
+pub trait Lock: Send + Sync + Debug {}
+
+/// A file written once from start to end. Bytes may sit in a buffer until [`sync`](Self::sync) or [`finish`](Self::finish).
+pub trait WritableFile: Write + Send + Debug {
+    /// Bytes written so far.
+    fn position(&self) -> u64;
+
+    /// Hands buffered bytes to the operating system and makes the file's bytes survive a power loss.
+    fn sync(&mut self) -> Result<()>;
+
+    /// Hands buffered bytes to the operating system, syncs if asked, and closes the file. Without it a drop may lose
+    /// buffered bytes.
+    fn finish(self: Box<Self>, sync: bool) -> Result<()>;
+}
+
+/// A finished file, read at any place from any thread.
+pub trait ReadableFile: Send + Sync + Debug {
+    /// The length in bytes.
+    fn len(&self) -> u64;
+
+    /// True if it has no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Exactly `len` bytes from `offset`, in memory of their own, aligned to 64 bytes.
+    ///
+    /// # Errors
+    /// `Corruption` if the file ends before; `Io`.
+    fn read(&self, offset: u64, len: usize) -> Result<Buffer>;
+
+    /// The whole file as memory mapped from the page cache, or `None` if this storage or system cannot. The mapping stays
+    /// valid after the file is removed, and costs no memory of the process's own. Its start is aligned to a page.
+    fn map(&self) -> Result<Option<Buffer>>;
+}
+
+/// A preallocated file, overwritten in place by concurrent writers that agree on disjoint ranges.
+pub trait LogFile: Send + Sync + Debug {
+    /// The length in bytes, fixed at creation.
+    fn len(&self) -> u64;
+
+    /// True if it has no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes all of `bytes` at `offset`, by a system call.
+    ///
+    /// # Errors
+    /// `InvalidInput` beyond the end; `Io`.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;
+
+    /// Reads up to `out.len()` bytes at `offset`; returns how many, fewer only at the end of the file.
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize>;
+
+    /// Makes what was written survive a power loss: what came through `write_at`, and through a mapping as well.
+    fn sync_data(&self) -> Result<()>;
+
+    /// The whole file mapped for writing, or `None` if this storage cannot. What is written there counts as handed to the
+    /// operating system.
+    fn map(&self) -> Result<Option<Arc<dyn MappedLog>>>;
+}
+
+/// A log file mapped into memory for writing.
+pub trait MappedLog: Send + Sync + Debug {
+    /// Copies `bytes` to `offset`. Concurrent calls on disjoint ranges are fine; on overlapping ones the result is one of
+    /// the possible mixtures of bytes.
+    ///
+    /// # Panics
+    /// If the range is not inside the file.
+    fn write(&self, offset: usize, bytes: &[u8]);
+}

@@ -1,0 +1,1 @@
+//! An embeddable LSM storage engine in which every part can be exchanged.

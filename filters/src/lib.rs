@@ -1,0 +1,1 @@
+//! Filters that tell which runs cannot hold a key.

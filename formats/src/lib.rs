@@ -1,0 +1,1 @@
+//! Block formats: Feather, Parquet, ORC and rows.

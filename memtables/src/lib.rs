@@ -1,0 +1,1 @@
+//! Memtables: the sorted, in-memory part of a table.

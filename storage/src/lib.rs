@@ -1,0 +1,1 @@
+//! Where Kodiak keeps its files: local, in-memory and fault-injecting storage.
