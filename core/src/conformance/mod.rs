@@ -1,1 +1,10 @@
 //! What every implementation of a trait must pass. Each family's own tests run its suite for every entry of its `ALL`.
+
+pub mod format;
+
+pub mod compaction;
+
+pub mod storage;
+pub mod filter;
+
+pub mod memtable;

@@ -1,0 +1,235 @@
+//! Leveled compaction: one sorted run per level below level 0, each level `size_ratio` times the one above.
+
+use kodiak_core::compaction::{
+    CompactionPlan, CompactionPolicy, PolicyCapabilities, PolicyContext, PolicyFactory, VersionShape,
+};
+use kodiak_core::options::{OptionKind, OptionSpec, Options};
+use kodiak_core::registry::Component;
+use kodiak_core::{Error, Result};
+
+use crate::layout::Layout;
+use crate::movement::{self, Movement};
+use crate::pick;
+use crate::trigger::{self, LevelZero};
+
+/// Leveled compaction, as LevelDB and RocksDB know it (with RocksDB's dynamic level sizes).
+pub(crate) const FACTORY: PolicyFactory = PolicyFactory {
+    component: Component {
+        name: "leveled",
+        summary: "One sorted run per level: fewest runs to search and least space, for more rewriting.",
+        options: OPTIONS,
+    },
+    capabilities: PolicyCapabilities {
+        leveled: true,
+        drops_expired: true,
+    },
+    create: |options, context| Ok(Box::new(Leveled::new(options, context)?)),
+};
+
+const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "l0_trigger",
+        kind: OptionKind::Int {
+            default: 4,
+            range: (1, 1000),
+        },
+        help: "Sorted runs in level 0 at which they are merged into the level below.",
+    },
+    OptionSpec {
+        name: "size_ratio",
+        kind: OptionKind::Int {
+            default: 10,
+            range: (2, 1000),
+        },
+        help: "Capacity of a level over that of the level above.",
+    },
+    OptionSpec {
+        name: "base_bytes",
+        kind: OptionKind::Bytes {
+            default: 0,
+            range: (0, 1 << 50),
+        },
+        help: "Capacity of the first level below level 0; 0 means l0_trigger memtables.",
+    },
+    OptionSpec {
+        name: "dynamic_levels",
+        kind: OptionKind::Bool { default: true },
+        help: "Whether capacities follow the size of the lowest level, so that a small database has few levels.",
+    },
+    OptionSpec {
+        name: "movement",
+        kind: OptionKind::Name { names: movement::NAMES },
+        help: "Which run of a full level goes down first.",
+    },
+];
+
+#[derive(Debug)]
+struct Leveled {
+    layout: Layout,
+    zero: LevelZero,
+    movement: Movement,
+    context: PolicyContext,
+}
+
+impl Leveled {
+    fn new(options: &Options, context: PolicyContext) -> Result<Self> {
+        if context.levels < 2 {
+            return Err(Error::settings(
+                "compaction.levels",
+                "leveled compaction needs at least 2 levels",
+            ));
+        }
+        let runs = options.int("l0_trigger");
+        let base_bytes = match options.int("base_bytes") {
+            0 => context.memtable_bytes.saturating_mul(runs).max(1),
+            bytes => bytes,
+        };
+        Ok(Self {
+            layout: Layout {
+                size_ratio: options.int("size_ratio"),
+                base_bytes,
+                dynamic: options.bool("dynamic_levels"),
+            },
+            zero: LevelZero { runs, base_bytes },
+            movement: Movement::from_name(options.name("movement")),
+            context,
+        })
+    }
+}
+
+impl CompactionPolicy for Leveled {
+    fn plan(&self, shape: &VersionShape) -> Option<CompactionPlan> {
+        if let Some(plan) = trigger::expired(shape, self.context.ttl_micros) {
+            return Some(plan);
+        }
+        let targets = self.layout.targets(shape);
+        trigger::saturated(shape, &targets, self.zero)
+            .into_iter()
+            .find_map(|due| match due.level {
+                0 => pick::level_zero(shape, targets.base, due.score)
+                    .or_else(|| pick::within_level_zero(shape, self.zero.runs as usize, due.score)),
+                level if shape.levels[level].sorted_runs.len() > 1 => pick::unify(shape, level, due.score),
+                level => pick::level_down(
+                    shape,
+                    level,
+                    targets.bytes[level],
+                    self.movement,
+                    &self.context,
+                    due.score,
+                ),
+            })
+    }
+
+    fn pending_bytes(&self, shape: &VersionShape) -> u64 {
+        let targets = self.layout.targets(shape);
+        let mut pending = 0u64;
+        // What a level hands down comes on top of what the next one has.
+        let mut handed_down = 0u64;
+        let zero_bytes = shape.levels[0].bytes();
+        if self.zero.score(shape.levels[0].sorted_runs.len(), zero_bytes) >= 1.0 {
+            pending += zero_bytes
+                + shape.levels[targets.base]
+                    .bytes()
+                    .min(zero_bytes.saturating_mul(self.layout.size_ratio));
+            handed_down = zero_bytes;
+        }
+        for level in 1..shape.levels.len() {
+            let own = shape.levels[level].bytes();
+            if shape.levels[level].sorted_runs.len() > 1 {
+                pending = pending.saturating_add(own);
+            }
+            if level + 1 == shape.levels.len() || level < targets.base {
+                continue;
+            }
+            let bytes = own + handed_down;
+            handed_down = bytes.saturating_sub(targets.bytes[level]);
+            let below = shape.levels[level + 1].bytes() as f64;
+            let rewritten = 1.0 + (below / bytes.max(1) as f64).min(self.layout.size_ratio as f64);
+            pending = pending.saturating_add((handed_down as f64 * rewritten) as u64);
+        }
+        pending
+    }
+
+    fn runs_allowed(&self, level: usize) -> usize {
+        if level == 0 { self.zero.runs as usize } else { 1 }
+    }
+
+    fn size_ratio(&self) -> u64 {
+        self.layout.size_ratio
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pick::tests::{run, shape, sorted};
+    use kodiak_core::compaction::PlanKind;
+    use kodiak_core::options::OptionValue;
+
+    const CONTEXT: PolicyContext = PolicyContext {
+        levels: 4,
+        memtable_bytes: 10,
+        target_run_bytes: 10,
+        ttl_micros: 0,
+    };
+
+    fn policy(given: &[(&str, OptionValue)], context: PolicyContext) -> Leveled {
+        let given = given.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        Leveled::new(&Options::resolve(OPTIONS, given).expect("valid options"), context).expect("valid")
+    }
+
+    #[test]
+    fn nothing_is_due_below_the_trigger() {
+        let policy = policy(&[], CONTEXT);
+        let zero: Vec<_> = (1..4).map(|id| sorted(vec![run(id, "a", "z", 10)])).collect();
+        let shape = shape(vec![zero, vec![], vec![], vec![]]);
+        assert_eq!((policy.plan(&shape), policy.pending_bytes(&shape)), (None, 0));
+    }
+
+    #[test]
+    fn a_small_database_goes_from_level_0_to_the_last_level() {
+        let policy = policy(&[], CONTEXT);
+        let zero: Vec<_> = (1..5).rev().map(|id| sorted(vec![run(id, "a", "z", 10)])).collect();
+        let plan = policy.plan(&shape(vec![zero, vec![], vec![], vec![]])).expect("due");
+        assert_eq!(
+            (plan.kind, plan.inputs.len(), plan.output_level, plan.join),
+            (PlanKind::Merge, 4, 3, true)
+        );
+    }
+
+    #[test]
+    fn levels_left_by_another_policy_become_one_sorted_run() {
+        let policy = policy(&[], CONTEXT);
+        let two = vec![sorted(vec![run(2, "a", "z", 10)]), sorted(vec![run(1, "a", "z", 10)])];
+        let plan = policy.plan(&shape(vec![vec![], vec![], two, vec![]])).expect("due");
+        assert_eq!((plan.inputs, plan.output_level), (vec![2, 1], 2));
+    }
+
+    #[test]
+    fn expired_runs_are_dropped_unless_something_older_would_reappear() {
+        let policy = policy(
+            &[],
+            PolicyContext {
+                ttl_micros: 5,
+                ..CONTEXT
+            },
+        );
+        let mut young = run(1, "a", "c", 10);
+        young.newest_micros = 99;
+        let mut shape = shape(vec![
+            vec![sorted(vec![run(3, "b", "d", 10)]), sorted(vec![run(2, "x", "z", 10)])],
+            vec![],
+            vec![],
+            vec![sorted(vec![young])],
+        ]);
+        shape.now_micros = 100;
+        let plan = policy.plan(&shape).expect("run 2 has expired");
+        assert_eq!((plan.kind, plan.inputs), (PlanKind::Drop, vec![2]));
+    }
+
+    #[test]
+    fn a_single_level_is_refused() {
+        let error = Leveled::new(&Options::defaults(OPTIONS), PolicyContext { levels: 1, ..CONTEXT }).expect_err("one");
+        assert_eq!(error.setting(), Some("compaction.levels"));
+    }
+}

@@ -1,0 +1,346 @@
+//! From a choice to a plan that keeps newer versions above older ones.
+//!
+//! All functions return `None` when a run that they need is busy; the caller then tries something else.
+
+use kodiak_core::compaction::{CompactionPlan, LevelShape, PlanKind, PolicyContext, RunId, RunShape, VersionShape};
+
+use crate::movement::{Candidate, Movement};
+
+/// A compaction may take this many target runs from the upper level when that costs nothing more below.
+const MAX_WIDENED_RUNS: u64 = 8;
+
+/// The runs of a level that has at most one sorted run.
+pub(crate) fn only_run(level: &LevelShape) -> &[RunShape] {
+    level.sorted_runs.first().map_or(&[], |sorted| &sorted.runs)
+}
+
+/// The part of `runs` (disjoint, in key order) that meets the key range, as indexes.
+fn overlapping(runs: &[RunShape], min_key: &[u8], max_key: &[u8]) -> std::ops::Range<usize> {
+    let start = runs.partition_point(|run| &*run.max_key < min_key);
+    let end = runs.partition_point(|run| &*run.min_key <= max_key);
+    start..end.max(start)
+}
+
+fn plan(kind: PlanKind, inputs: Vec<RunId>, output_level: usize, score: f64, reason: String) -> CompactionPlan {
+    CompactionPlan {
+        kind,
+        inputs,
+        output_level,
+        join: true,
+        reason,
+        score,
+    }
+}
+
+/// True if a run may go to `level` as it is: one in which many rows are tombstones is better rewritten where nothing lies
+/// below, because there they can be forgotten.
+fn worth_moving(run: &RunShape, level: usize, levels: usize) -> bool {
+    level + 1 < levels || run.tombstones.saturating_mul(4) <= run.entries
+}
+
+/// Runs of level 0 that must go down together, and what they meet in the base level.
+struct Group<'a> {
+    upper: Vec<&'a RunShape>,
+    below: std::ops::Range<usize>,
+    max_key: &'a [u8],
+}
+
+/// Level 0 cut into groups that neither overlap each other nor a common run of the base level. Within a group every
+/// overlapping run is taken, older and newer alike, so that whatever stays in level 0 is unrelated to what goes down.
+fn groups<'a>(level_zero: &'a LevelShape, base: &[RunShape]) -> Vec<Group<'a>> {
+    let mut runs: Vec<&RunShape> = level_zero.runs().collect();
+    runs.sort_by(|left, right| left.min_key.cmp(&right.min_key).then(left.id.cmp(&right.id)));
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    for run in runs {
+        let below = overlapping(base, &run.min_key, &run.max_key);
+        match groups.last_mut() {
+            Some(group) if *run.min_key <= *group.max_key || below.start < group.below.end => {
+                // The part of the base that the group meets reaches from its first run to its last, gaps included:
+                // the result may span them.
+                group.below = if group.below.is_empty() {
+                    below
+                } else {
+                    group.below.start..group.below.end.max(below.end)
+                };
+                group.max_key = group.max_key.max(&run.max_key);
+                group.upper.push(run);
+            }
+            _ => groups.push(Group {
+                below,
+                max_key: &run.max_key,
+                upper: vec![run],
+            }),
+        }
+    }
+    groups
+}
+
+/// Level 0 into the base level: whatever lies alone is moved; otherwise the group with the most runs is merged.
+pub(crate) fn level_zero(shape: &VersionShape, base: usize, score: f64) -> Option<CompactionPlan> {
+    if shape.levels[base].sorted_runs.len() > 1 {
+        return None;
+    }
+    let below = only_run(&shape.levels[base]);
+    let mut groups = groups(&shape.levels[0], below);
+    groups.retain(|group| {
+        !group.upper.iter().any(|run| run.busy) && !below[group.below.clone()].iter().any(|run| run.busy)
+    });
+    let alone: Vec<RunId> = groups
+        .iter()
+        .filter(|group| group.upper.len() == 1 && group.below.is_empty())
+        .filter(|group| worth_moving(group.upper[0], base, shape.levels.len()))
+        .map(|group| group.upper[0].id)
+        .collect();
+    let runs = shape.levels[0].sorted_runs.len();
+    if !alone.is_empty() {
+        let reason = format!("level 0 has {runs} sorted runs; {} meet nothing", alone.len());
+        return Some(plan(PlanKind::Move, alone, base, score, reason));
+    }
+    // On a tie the first, in key order.
+    let group = groups.iter().rev().max_by_key(|group| group.upper.len())?;
+    let mut inputs: Vec<RunId> = group.upper.iter().map(|run| run.id).collect();
+    inputs.extend(below[group.below.clone()].iter().map(|run| run.id));
+    Some(plan(
+        PlanKind::Merge,
+        inputs,
+        base,
+        score,
+        format!("level 0 has {runs} sorted runs"),
+    ))
+}
+
+/// While the way down is blocked: the newest sorted runs of level 0 become one there, if there are at least `least`.
+pub(crate) fn within_level_zero(shape: &VersionShape, least: usize, score: f64) -> Option<CompactionPlan> {
+    let mut bytes = 0u64;
+    let mut taken = 0;
+    let sorted_runs = &shape.levels[0].sorted_runs;
+    for sorted in sorted_runs {
+        // A much larger one is the result of an earlier merge: rewriting it again would not pay.
+        if sorted.busy() || (taken > 0 && sorted.bytes() > bytes.saturating_mul(2)) {
+            break;
+        }
+        bytes += sorted.bytes();
+        taken += 1;
+    }
+    if taken < least.max(2) {
+        return None;
+    }
+    let inputs = sorted_runs[..taken]
+        .iter()
+        .flat_map(|sorted| &sorted.runs)
+        .map(|run| run.id)
+        .collect();
+    let reason = format!(
+        "level 0 has {} sorted runs and the way down is blocked",
+        sorted_runs.len()
+    );
+    Some(CompactionPlan {
+        join: false,
+        ..plan(PlanKind::Merge, inputs, 0, score, reason)
+    })
+}
+
+/// All sorted runs of a level become one.
+pub(crate) fn unify(shape: &VersionShape, level: usize, score: f64) -> Option<CompactionPlan> {
+    if shape.levels[level].runs().any(|run| run.busy) {
+        return None;
+    }
+    let inputs = shape.levels[level].runs().map(|run| run.id).collect();
+    let reason = format!(
+        "level {level} has {} sorted runs",
+        shape.levels[level].sorted_runs.len()
+    );
+    Some(plan(PlanKind::Merge, inputs, level, score, reason))
+}
+
+/// One run (and neighbours that cost nothing more) of a level into the level below; runs that overlap nothing there are
+/// moved, as many as are above the level's target.
+pub(crate) fn level_down(
+    shape: &VersionShape,
+    level: usize,
+    target: u64,
+    movement: Movement,
+    context: &PolicyContext,
+    score: f64,
+) -> Option<CompactionPlan> {
+    let output = level + 1;
+    if shape.levels[output].sorted_runs.len() > 1 {
+        return None;
+    }
+    let (upper, below) = (only_run(&shape.levels[level]), only_run(&shape.levels[output]));
+    let ranges: Vec<_> = upper
+        .iter()
+        .map(|run| overlapping(below, &run.min_key, &run.max_key))
+        .collect();
+    let free = |index: usize| !upper[index].busy && !below[ranges[index].clone()].iter().any(|run| run.busy);
+    let mut candidates: Vec<Candidate<'_>> = (0..upper.len())
+        .filter(|&index| free(index))
+        .map(|index| Candidate {
+            index,
+            run: &upper[index],
+            overlap_bytes: below[ranges[index].clone()].iter().map(|run| run.bytes).sum(),
+        })
+        .collect();
+    movement.rank(&mut candidates, below);
+    let first = candidates.first()?;
+    let bytes: u64 = upper.iter().filter(|run| !run.busy).map(|run| run.bytes).sum();
+    let reason = format!("level {level} has {bytes} bytes, its target is {target}");
+    let movable = |candidate: &Candidate<'_>| {
+        candidate.overlap_bytes == 0
+            && ranges[candidate.index].is_empty()
+            && worth_moving(candidate.run, output, shape.levels.len())
+    };
+    if movable(first) {
+        let mut surplus = bytes.saturating_sub(target);
+        let mut inputs = Vec::new();
+        for candidate in candidates.iter().filter(|candidate| movable(candidate)) {
+            inputs.push(candidate.run.id);
+            surplus = surplus.saturating_sub(candidate.run.bytes);
+            if surplus == 0 {
+                break;
+            }
+        }
+        return Some(plan(PlanKind::Move, inputs, output, score, reason));
+    }
+    let chosen = widen(
+        upper,
+        &ranges,
+        first.index,
+        context.target_run_bytes.saturating_mul(MAX_WIDENED_RUNS),
+    );
+    let mut inputs: Vec<RunId> = upper[chosen].iter().map(|run| run.id).collect();
+    inputs.extend(below[ranges[first.index].clone()].iter().map(|run| run.id));
+    Some(plan(PlanKind::Merge, inputs, output, score, reason))
+}
+
+/// `first` and its neighbours that meet nothing below but what `first` meets, up to `limit` bytes.
+fn widen(upper: &[RunShape], ranges: &[std::ops::Range<usize>], first: usize, limit: u64) -> std::ops::Range<usize> {
+    let own = &ranges[first];
+    let fits = |index: usize| {
+        let range = &ranges[index];
+        !upper[index].busy && !range.is_empty() && range.start >= own.start && range.end <= own.end
+    };
+    let (mut start, mut end) = (first, first + 1);
+    let mut bytes = upper[first].bytes;
+    while end < upper.len() && fits(end) && bytes + upper[end].bytes <= limit {
+        bytes += upper[end].bytes;
+        end += 1;
+    }
+    while start > 0 && fits(start - 1) && bytes + upper[start - 1].bytes <= limit {
+        start -= 1;
+        bytes += upper[start].bytes;
+    }
+    start..end
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use kodiak_core::compaction::SortedRunShape;
+
+    pub(crate) fn run(id: u64, min: &str, max: &str, bytes: u64) -> RunShape {
+        RunShape {
+            id,
+            min_key: min.as_bytes().into(),
+            max_key: max.as_bytes().into(),
+            bytes,
+            entries: bytes,
+            tombstones: 0,
+            min_seq: id * 10,
+            max_seq: id * 10 + 9,
+            oldest_micros: id,
+            newest_micros: id,
+            busy: false,
+        }
+    }
+
+    pub(crate) fn sorted(runs: Vec<RunShape>) -> SortedRunShape {
+        SortedRunShape { runs }
+    }
+
+    pub(crate) fn shape(levels: Vec<Vec<SortedRunShape>>) -> VersionShape {
+        let levels = levels
+            .into_iter()
+            .map(|sorted_runs| LevelShape { sorted_runs })
+            .collect();
+        VersionShape { levels, now_micros: 0 }
+    }
+
+    const CONTEXT: PolicyContext = PolicyContext {
+        levels: 3,
+        memtable_bytes: 10,
+        target_run_bytes: 10,
+        ttl_micros: 0,
+    };
+
+    #[test]
+    fn level_0_takes_what_overlaps_and_the_gaps_of_the_base_between() {
+        let shape = shape(vec![
+            vec![sorted(vec![run(9, "a", "c", 10)]), sorted(vec![run(8, "b", "m", 10)])],
+            vec![sorted(vec![
+                run(1, "c", "d", 10),
+                run(2, "e", "f", 10),
+                run(3, "x", "y", 10),
+            ])],
+        ]);
+        let plan = level_zero(&shape, 1, 1.0).expect("due");
+        assert_eq!((plan.kind, plan.inputs), (PlanKind::Merge, vec![9, 8, 1, 2]));
+    }
+
+    #[test]
+    fn runs_of_level_0_that_meet_nothing_are_moved_together() {
+        let shape = shape(vec![
+            vec![
+                sorted(vec![run(9, "p", "q", 10)]),
+                sorted(vec![run(8, "m", "n", 10)]),
+                sorted(vec![run(7, "a", "b", 10)]),
+            ],
+            vec![sorted(vec![run(1, "b", "d", 10)])],
+        ]);
+        let plan = level_zero(&shape, 1, 1.0).expect("due");
+        assert_eq!((plan.kind, plan.inputs), (PlanKind::Move, vec![8, 9]));
+    }
+
+    #[test]
+    fn level_0_waits_for_busy_runs_and_is_merged_within_meanwhile() {
+        let mut oldest = run(1, "a", "z", 10);
+        oldest.busy = true;
+        let shape = shape(vec![
+            vec![
+                sorted(vec![run(9, "a", "z", 10)]),
+                sorted(vec![run(8, "a", "z", 10)]),
+                sorted(vec![oldest]),
+            ],
+            vec![],
+        ]);
+        assert_eq!(level_zero(&shape, 1, 1.0), None);
+        let plan = within_level_zero(&shape, 2, 1.0).expect("two runs are free");
+        assert_eq!((plan.inputs, plan.output_level, plan.join), (vec![9, 8], 0, false));
+    }
+
+    #[test]
+    fn neighbours_that_cost_nothing_more_go_down_too() {
+        let upper = vec![
+            run(5, "a", "b", 10),
+            run(6, "c", "d", 10),
+            run(7, "e", "f", 10),
+            run(8, "z", "z", 10),
+        ];
+        let shape = shape(vec![
+            vec![],
+            vec![sorted(upper)],
+            vec![sorted(vec![run(1, "a", "f", 10), run(2, "y", "z", 90)])],
+        ]);
+        let plan = level_down(&shape, 1, 0, Movement::LeastOverlap, &CONTEXT, 1.0).expect("due");
+        assert_eq!((plan.kind, plan.inputs), (PlanKind::Merge, vec![5, 6, 7, 1]));
+    }
+
+    #[test]
+    fn runs_full_of_tombstones_are_rewritten_in_the_last_level() {
+        let mut dead = run(5, "a", "b", 10);
+        dead.tombstones = 9;
+        let shape = shape(vec![vec![], vec![sorted(vec![dead])], vec![]]);
+        let plan = level_down(&shape, 1, 0, Movement::LeastOverlap, &CONTEXT, 1.0).expect("due");
+        assert_eq!(plan.kind, PlanKind::Merge);
+    }
+}
