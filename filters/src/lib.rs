@@ -1,1 +1,33 @@
-//! Filters that tell which runs cannot hold a key.
+//! Filters that tell, without reading it, that a run cannot hold a key.
+//!
+//! Each filter is built from 64-bit hashes of keys ([`hash_key`](kodiak_core::filter::hash_key)) and keeps a stable
+//! serialised form, which `open` uses without decoding it (see `docs/formats/filters.md`).
+
+mod bloom;
+mod none;
+mod trailer;
+
+use kodiak_core::filter::FilterFactory;
+
+/// Every filter. The first is the default.
+pub const ALL: &[&FilterFactory] = &[
+    // The textbook, for comparison: a cache line for each probed bit.
+    &bloom::FACTORY,
+    // What filters cost, and what they save.
+    &none::FACTORY,
+];
+
+#[cfg(test)]
+mod tests {
+    /// Bytes as hexadecimal digits, for golden tests.
+    pub(crate) fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn every_filter_conforms() {
+        for factory in super::ALL {
+            kodiak_core::conformance::filter::check(factory);
+        }
+    }
+}
