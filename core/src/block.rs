@@ -36,7 +36,10 @@ pub trait Block: Send + Sync + Debug {
     /// All rows as columns, for cursors and merges; cheap if it is columns already, decoded now if not.
     fn columns(self: Arc<Self>) -> Result<Arc<ColumnBlock>>;
 
-    /// Bytes of memory that it keeps; mapped files count only what is beside the mapping.
+    /// Bytes of memory that it keeps beside the parts that it was decoded from. A block that refers to its parts keeps them
+    /// alive: whoever read them into memory, rather than mapping them, adds [`BlockHandle::bytes`].
+    ///
+    /// [`BlockHandle::bytes`]: crate::format::BlockHandle::bytes
     fn memory(&self) -> usize;
 }
 
@@ -58,6 +61,7 @@ pub struct ColumnBlock {
     seqs: ScalarBuffer<i64>,
     ops: ScalarBuffer<i8>,
     values: Values,
+    memory: Option<usize>,
 }
 
 impl ColumnBlock {
@@ -90,7 +94,21 @@ impl ColumnBlock {
         if !seqs.iter().fold(true, |good, &seq| good & (seq >= 0)) {
             return Err(Error::corruption("a block holds a negative sequence number"));
         }
-        Ok(Self { keys, seqs, ops, values })
+        Ok(Self {
+            keys,
+            seqs,
+            ops,
+            values,
+            memory: None,
+        })
+    }
+
+    /// Tells how many bytes [`Block::memory`] reports beside the block's own struct, where the columns refer to bytes that
+    /// somebody else accounts for: a mapped file, or the parts that were read.
+    #[must_use]
+    pub fn with_memory(mut self, bytes: usize) -> Self {
+        self.memory = Some(bytes);
+        self
     }
 
     /// Takes the columns of a run's record batch (the table's own, then `_seq` and `_op`), encoding keys where the table's
@@ -101,14 +119,25 @@ impl ColumnBlock {
     pub fn from_batch(batch: &RecordBatch, schema: &TableSchema, codecs: &Codecs) -> Result<Self> {
         let own = schema.columns().fields().len();
         if batch.num_columns() != own + 2 {
-            return Err(Error::corruption(format!("a run has {} columns, not {}", batch.num_columns(), own + 2)));
+            return Err(Error::corruption(format!(
+                "a run has {} columns, not {}",
+                batch.num_columns(),
+                own + 2
+            )));
         }
-        let seqs = typed::<Int64Array>(batch.column(own), crate::schema::SEQ_COLUMN)?.values().clone();
-        let ops = typed::<Int8Array>(batch.column(own + 1), crate::schema::OP_COLUMN)?.values().clone();
+        let seqs = typed::<Int64Array>(batch.column(own), crate::schema::SEQ_COLUMN)?
+            .values()
+            .clone();
+        let ops = typed::<Int8Array>(batch.column(own + 1), crate::schema::OP_COLUMN)?
+            .values()
+            .clone();
         let columns = &batch.columns()[..own];
         let (keys, values) = if schema.is_key_value() {
             let keys = typed::<BinaryArray>(&columns[0], "key")?.clone();
-            (keys, Values::Binary(typed::<BinaryArray>(&columns[1], "value")?.clone()))
+            (
+                keys,
+                Values::Binary(typed::<BinaryArray>(&columns[1], "value")?.clone()),
+            )
         } else {
             let keys = codecs.key.encode(columns)?;
             let fields: Vec<_> = batch.schema().fields()[..own].to_vec();
@@ -175,7 +204,12 @@ impl ColumnBlock {
             Values::Binary(values) => values.value(row),
             _ => &[],
         };
-        EntryRef { key: self.key(row), seq: self.seq(row), op: self.op(row), value }
+        EntryRef {
+            key: self.key(row),
+            seq: self.seq(row),
+            op: self.op(row),
+            value,
+        }
     }
 
     /// The value of a row, without copying in a key-value table, encoded in a typed one.
@@ -225,7 +259,12 @@ impl Block for ColumnBlock {
         if row == self.rows() || self.key(row) != key {
             return Ok(None);
         }
-        Ok(Some(FoundVersion { seq: self.seq(row), op: self.op(row), row, value: self.value(row)? }))
+        Ok(Some(FoundVersion {
+            seq: self.seq(row),
+            op: self.op(row),
+            row,
+            value: self.value(row)?,
+        }))
     }
 
     fn columns(self: Arc<Self>) -> Result<Arc<ColumnBlock>> {
@@ -233,13 +272,24 @@ impl Block for ColumnBlock {
     }
 
     fn memory(&self) -> usize {
-        let values = match &self.values {
-            Values::Binary(values) => values.get_array_memory_size(),
-            Values::Columns(batch, _) => batch.get_array_memory_size(),
-            Values::Absent => 0,
+        let columns = || {
+            let values = match &self.values {
+                Values::Binary(values) => slice_bytes(values),
+                Values::Columns(batch, _) => batch.columns().iter().map(|column| slice_bytes(column.as_ref())).sum(),
+                Values::Absent => 0,
+            };
+            slice_bytes(&self.keys) + self.rows() * 9 + values
         };
-        size_of::<Self>() + self.keys.get_buffer_memory_size() + self.rows() * 9 + values
+        size_of::<Self>() + self.memory.unwrap_or_else(columns)
     }
+}
+
+/// The bytes that an array refers to, however large the memory is of which they are part.
+fn slice_bytes(array: &dyn Array) -> usize {
+    array
+        .to_data()
+        .get_slice_memory_size()
+        .unwrap_or_else(|_| array.get_array_memory_size())
 }
 
 /// The codecs of a table, made once and shared by its blocks.
@@ -263,6 +313,9 @@ impl Codecs {
 
 fn typed<'a, A: Array + 'static>(array: &'a ArrayRef, name: &str) -> Result<&'a A> {
     array.as_any().downcast_ref::<A>().ok_or_else(|| {
-        Error::corruption(format!("column {name} has type {}, which is not the run's", array.data_type()))
+        Error::corruption(format!(
+            "column {name} has type {}, which is not the run's",
+            array.data_type()
+        ))
     })
 }

@@ -2,8 +2,23 @@
 //!
 //! One file per format with its `FACTORY`, and one line of [`ALL`] here. Every entry passes the suite in
 //! `kodiak_core::conformance::format` for every compression that it declares (`tests/conformance.rs`).
+//!
+//! What formats share: `sink` sums up the parts of a file as they are written, `file` reads ranges of a file of which
+//! nothing is known, `columns` makes a block of decoded columns under a projection, `compress` bounds what is decoded.
+
+mod columns;
+mod compress;
+pub mod feather;
+mod file;
+pub mod parquet;
+mod sink;
 
 use kodiak_core::format::FormatFactory;
 
 /// Every format. The order is that of the documentation tables; the first is the default.
-pub const ALL: &[&FormatFactory] = &[];
+pub const ALL: &[&FormatFactory] = &[
+    // Read in place and written without encoding: the fastest, and open.
+    &feather::FACTORY,
+    // Written once and read by everything else; point reads go straight to the pages.
+    &parquet::FACTORY,
+];

@@ -4,7 +4,7 @@ pub mod format;
 
 pub mod compaction;
 
-pub mod storage;
 pub mod filter;
+pub mod storage;
 
 pub mod memtable;
