@@ -69,23 +69,40 @@ pub(crate) fn assemble(
         .map(|column| column.as_ref().unwrap_or(&filler).clone())
         .collect();
     let keys = codecs.key.encode(&filled)?;
-    let values = match projection {
-        Projection::Keys => Values::Absent,
-        Projection::All => {
-            let all: Vec<usize> = (0..columns.len()).collect();
-            Values::Columns(project(schema, &filled, &all, seqs.len())?, Arc::clone(&codecs.row))
-        }
-        Projection::Columns(indexes) => {
-            Values::Columns(project(schema, &filled, indexes, seqs.len())?, Arc::clone(&codecs.row))
-        }
-    };
+    let values = values(schema, codecs, projection, columns, seqs.len())?;
     ColumnBlock::new(keys, seqs, ops, values)
 }
 
-fn project(schema: &TableSchema, columns: &[ArrayRef], indexes: &[usize], rows: usize) -> Result<RecordBatch> {
+/// The values of a typed table's block of decoded columns.
+///
+/// # Errors
+/// `Corruption` if the columns do not fit the schema or each other.
+pub(crate) fn values(
+    schema: &TableSchema,
+    codecs: &Codecs,
+    projection: &Projection,
+    columns: &[Option<ArrayRef>],
+    rows: usize,
+) -> Result<Values> {
+    let all: Vec<usize>;
+    let indexes = match projection {
+        Projection::Keys => return Ok(Values::Absent),
+        Projection::All => {
+            all = (0..columns.len()).collect();
+            all.as_slice()
+        }
+        Projection::Columns(indexes) => indexes,
+    };
+    Ok(Values::Columns(
+        project(schema, columns, indexes, rows)?,
+        Arc::clone(&codecs.row),
+    ))
+}
+
+fn project(schema: &TableSchema, columns: &[Option<ArrayRef>], indexes: &[usize], rows: usize) -> Result<RecordBatch> {
     let run = schema.run_columns();
     let fields: Vec<_> = indexes.iter().map(|&index| run.fields()[index].clone()).collect();
-    let arrays: Vec<_> = indexes.iter().map(|&index| Arc::clone(&columns[index])).collect();
+    let arrays: Vec<_> = indexes.iter().filter_map(|&index| columns[index].clone()).collect();
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
         .map_err(|error| Error::corruption("a block's columns do not fit the schema").with_source(error))

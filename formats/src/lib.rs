@@ -11,6 +11,7 @@ mod compress;
 pub mod feather;
 mod file;
 pub mod parquet;
+pub mod row;
 mod sink;
 
 use kodiak_core::format::FormatFactory;
@@ -21,4 +22,6 @@ pub const ALL: &[&FormatFactory] = &[
     &feather::FACTORY,
     // Written once and read by everything else; point reads go straight to the pages.
     &parquet::FACTORY,
+    // Kodiak's own: the yardstick for the others, so it comes last.
+    &row::FACTORY,
 ];
