@@ -56,7 +56,8 @@ pub trait Storage: Send + Sync + Debug {
     /// Removes a file. Open readers and mappings go on working.
     fn remove(&self, path: &Path) -> Result<()>;
 
-    /// Creates a directory and its missing parents; existing ones are fine.
+    /// Creates a directory and its missing parents; existing ones are fine. The new directories survive a power loss once
+    /// this has returned; what is put into them is another matter.
     fn create_dir_all(&self, path: &Path) -> Result<()>;
 
     /// Removes a directory and all in it; a missing one is fine.

@@ -8,3 +8,5 @@ pub mod filter;
 pub mod storage;
 
 pub mod memtable;
+
+pub mod wal;

@@ -1,0 +1,168 @@
+//! The buffer between a `WritableFile` and the operating system, and the loops that finish short or interrupted calls.
+
+use std::fmt::Debug;
+use std::io::{self, Write};
+use std::path::Path;
+
+use kodiak_core::Result;
+use kodiak_core::storage::WritableFile;
+
+use crate::errors::io_error;
+
+/// Bytes gathered before a system call. Large enough that the call's cost vanishes beside the copy.
+pub(crate) const BUFFER_SIZE: usize = 256 * 1024;
+
+/// A call that is interrupted this often in a row is not going to end.
+const MAX_INTERRUPTIONS: u32 = 1000;
+
+/// A file as the operating system sees it.
+pub(crate) trait Sink: Send + Debug {
+    /// True if a failed sync must make all later ones fail too.
+    const REFUSE_AFTER_FAILED_SYNC: bool;
+
+    fn path(&self) -> &Path;
+
+    /// One system call, which may write less than asked.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// One system call that makes the bytes survive a power loss.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// Repeats `call` until it is not interrupted.
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut interruptions = 0;
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted && interruptions < MAX_INTERRUPTIONS => {
+                interruptions += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Writes all of `bytes`; `write` gets what is left, and the number of bytes done.
+pub(crate) fn write_fully(bytes: &[u8], mut write: impl FnMut(&[u8], u64) -> io::Result<usize>) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match uninterrupted(|| write(&bytes[done..], done as u64))? {
+            0 => return Err(io::Error::new(io::ErrorKind::WriteZero, "the system wrote no bytes")),
+            count => done += count,
+        }
+    }
+    Ok(())
+}
+
+/// Fills `out` as far as the file goes; `read` gets what is left, and the number of bytes done.
+pub(crate) fn read_fully(
+    out: &mut [u8],
+    mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let mut done = 0;
+    while done < out.len() {
+        match uninterrupted(|| read(&mut out[done..], done as u64))? {
+            0 => break,
+            count => done += count,
+        }
+    }
+    Ok(done)
+}
+
+/// A [`WritableFile`] over a [`Sink`]. After a failed write nobody knows how much of it is in the file, so all further
+/// calls fail. Dropping it loses what is buffered.
+#[derive(Debug)]
+pub(crate) struct Buffered<S> {
+    sink: S,
+    buffer: Vec<u8>,
+    handed_over: u64,
+    failed: Option<&'static str>,
+}
+
+impl<S: Sink> Buffered<S> {
+    pub(crate) fn new(sink: S) -> Self {
+        Self {
+            sink,
+            buffer: Vec::with_capacity(BUFFER_SIZE),
+            handed_over: 0,
+            failed: None,
+        }
+    }
+
+    fn check_usable(&self) -> io::Result<()> {
+        match self.failed {
+            None => Ok(()),
+            Some(what) => Err(io::Error::other(format!(
+                "an earlier {what} failed, and the file must be given up"
+            ))),
+        }
+    }
+
+    /// Hands `bytes` to the system without buffering; the buffer must be empty.
+    fn hand_over(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.failed = Some("write");
+        write_fully(bytes, |rest, _| self.sink.write(rest))?;
+        self.failed = None;
+        self.handed_over += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn hand_over_buffer(&mut self) -> io::Result<()> {
+        self.check_usable()?;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let result = self.hand_over(&buffer);
+        buffer.clear();
+        self.buffer = buffer;
+        result
+    }
+}
+
+impl<S: Sink> Write for Buffered<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.check_usable()?;
+        if bytes.len() > BUFFER_SIZE - self.buffer.len() {
+            self.hand_over_buffer()?;
+        }
+        if bytes.len() >= BUFFER_SIZE {
+            self.hand_over(bytes)?;
+        } else {
+            self.buffer.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.hand_over_buffer()
+    }
+}
+
+impl<S: Sink> WritableFile for Buffered<S> {
+    fn position(&self) -> u64 {
+        self.handed_over + self.buffer.len() as u64
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        let pending = self.buffer.len();
+        self.hand_over_buffer()
+            .map_err(|error| io_error(&format!("write {pending} buffered bytes"), self.sink.path(), error))?;
+        uninterrupted(|| self.sink.sync()).map_err(|error| {
+            if S::REFUSE_AFTER_FAILED_SYNC {
+                self.failed = Some("sync");
+            }
+            io_error(
+                "sync the file; what was written since the last good sync may be lost",
+                self.sink.path(),
+                error,
+            )
+        })
+    }
+
+    fn finish(mut self: Box<Self>, sync: bool) -> Result<()> {
+        if sync {
+            return self.sync();
+        }
+        let pending = self.buffer.len();
+        self.hand_over_buffer()
+            .map_err(|error| io_error(&format!("write {pending} buffered bytes"), self.sink.path(), error))
+    }
+}

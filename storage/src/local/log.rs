@@ -1,0 +1,144 @@
+//! Preallocated files, overwritten in place.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kodiak_core::storage::{LogFile, MappedLog};
+use kodiak_core::{Error, ErrorKind, Result};
+use memmap2::{MmapOptions, MmapRaw};
+
+use super::sync_data;
+use crate::buffered::{read_fully, uninterrupted, write_fully};
+use crate::copy;
+use crate::errors::{check_log_range, io_error};
+
+/// Gives `file` its `len` bytes, all zero. `fallocate` alone leaves extents marked as unwritten, and then every sync that
+/// follows a first overwrite has to change metadata: several times the price. So the zeros are really written; asking
+/// for the space first gets it in one piece, and finds a full disk before any work is done.
+pub(super) fn allocate(file: &File, len: u64) -> io::Result<()> {
+    const ZEROS: usize = 256 * 1024;
+    if len == 0 {
+        return Ok(());
+    }
+    reserve(file, len)?;
+    let zeros = vec![0u8; ZEROS];
+    let mut offset = 0;
+    while offset < len {
+        let count = (len - offset).min(ZEROS as u64) as usize;
+        write_fully(&zeros[..count], |rest, done| {
+            Ok(rustix::io::pwrite(file, rest, offset + done)?)
+        })?;
+        offset += count as u64;
+    }
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn reserve(file: &File, len: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    match uninterrupted(|| Ok(fallocate(file, FallocateFlags::empty(), 0, len)?)) {
+        // Not every file system can; writing the zeros does it as well.
+        Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported) => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reserve(_: &File, _: u64) -> io::Result<()> {
+    Ok(())
+}
+
+#[derive(Debug)]
+pub(super) struct LocalLog {
+    path: PathBuf,
+    file: File,
+    len: u64,
+    sync_failed: AtomicBool,
+}
+
+impl LocalLog {
+    pub(super) fn new(path: &Path, file: File, len: u64) -> Self {
+        Self {
+            path: path.to_owned(),
+            file,
+            len,
+            sync_failed: AtomicBool::new(false),
+        }
+    }
+}
+
+impl LogFile for LocalLog {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        check_log_range(&self.path, offset, bytes.len(), self.len)?;
+        write_fully(bytes, |rest, done| {
+            Ok(rustix::io::pwrite(&self.file, rest, offset + done)?)
+        })
+        .map_err(|error| io_error(&format!("write {} bytes", bytes.len()), &self.path, error).with_offset(offset))
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize> {
+        let len = out.len();
+        let available = self.len.saturating_sub(offset).min(len as u64) as usize;
+        read_fully(&mut out[..available], |rest, done| {
+            Ok(rustix::io::pread(&self.file, rest, offset + done)?)
+        })
+        .map_err(|error| io_error(&format!("read {len} bytes"), &self.path, error).with_offset(offset))
+    }
+
+    fn sync_data(&self) -> Result<()> {
+        if self.sync_failed.load(Ordering::Acquire) {
+            let message = "an earlier sync of this file failed, and what it was to save may be lost: give the file up";
+            return Err(Error::new(ErrorKind::Unavailable, message).with_file(&self.path));
+        }
+        uninterrupted(|| sync_data(&self.file)).map_err(|error| {
+            self.sync_failed.store(true, Ordering::Release);
+            io_error(
+                "sync the log; what was written since the last good sync may be lost",
+                &self.path,
+                error,
+            )
+        })
+    }
+
+    fn map(&self) -> Result<Option<Arc<dyn MappedLog>>> {
+        let Ok(len) = usize::try_from(self.len) else {
+            return Ok(None);
+        };
+        if len == 0 {
+            return Ok(None);
+        }
+        let map = MmapOptions::new()
+            .len(len)
+            .map_raw(&self.file)
+            .map_err(|error| io_error(&format!("map {len} bytes for writing"), &self.path, error))?;
+        Ok(Some(Arc::new(LocalMappedLog { map })))
+    }
+}
+
+/// A shared mapping of a log file.
+#[derive(Debug)]
+struct LocalMappedLog {
+    map: MmapRaw,
+}
+
+impl MappedLog for LocalMappedLog {
+    #[inline]
+    fn write(&self, offset: usize, bytes: &[u8]) {
+        let len = self.map.len();
+        assert!(
+            offset <= len && bytes.len() <= len - offset,
+            "a write beyond the end of the mapped log"
+        );
+        // SAFETY: the range is inside the mapping, which lives as long as `self`. No reference to the mapped memory ever
+        // exists; this process accesses it only here, through copies that may race.
+        unsafe { copy::store(self.map.as_mut_ptr().add(offset), bytes) }
+    }
+}
