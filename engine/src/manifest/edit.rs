@@ -1,0 +1,401 @@
+//! Version edits: what the manifest records, and its bytes.
+
+use std::sync::Arc;
+
+use kodiak_core::batch::TableId;
+use kodiak_core::compaction::RunId;
+use kodiak_core::format::Compression;
+use kodiak_core::varint::{Reader, put_bytes, put_u64};
+use kodiak_core::wal::SegmentId;
+use kodiak_core::{Error, ErrorKind, Result, SeqNo};
+
+/// The number of a sorted run within its database: runs of one level with the same number form one sorted run, and a larger
+/// number is newer. It is never reused.
+pub type SortedRunId = u64;
+
+/// What the manifest keeps of a run, so that planning and searching need not open its sidecar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunMeta {
+    /// Its number.
+    pub id: RunId,
+    /// The block format of its data file.
+    pub format: String,
+    /// The compression of its blocks.
+    pub compression: Compression,
+    /// Length of the data file.
+    pub data_bytes: u64,
+    /// Length of the sidecar.
+    pub sidecar_bytes: u64,
+    /// [`Sidecar::crc`](crate::sidecar::Sidecar::crc): ties this very sidecar to the run.
+    pub sidecar_crc: u32,
+    /// Rows, point tombstones included.
+    pub entries: u64,
+    /// Point tombstones.
+    pub tombstones: u64,
+    /// Range deletes.
+    pub range_deletes: u64,
+    /// Blocks of the data file.
+    pub blocks: u64,
+    /// Smallest user key of entries and range deletes.
+    pub min_key: Arc<[u8]>,
+    /// Largest user key of entries; for a range delete, its end.
+    pub max_key: Arc<[u8]>,
+    /// Smallest sequence number.
+    pub min_seq: SeqNo,
+    /// Largest sequence number.
+    pub max_seq: SeqNo,
+    /// When the oldest entry was written, microseconds since 1970.
+    pub oldest_micros: u64,
+    /// When the newest entry was written, microseconds since 1970.
+    pub newest_micros: u64,
+}
+
+impl RunMeta {
+    /// Bytes of data file and sidecar.
+    pub fn bytes(&self) -> u64 {
+        self.data_bytes.saturating_add(self.sidecar_bytes)
+    }
+}
+
+/// Where a run hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The level, from 0.
+    pub level: u32,
+    /// The sorted run within the level.
+    pub sorted_run: SortedRunId,
+}
+
+/// One change of the state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The random number that tells this database from others. Set once.
+    Identity(u64),
+    /// A new table.
+    CreateTable {
+        /// Its number, at least [`State::next_table`](super::State::next_table).
+        id: TableId,
+        /// Its name, unlike that of every other table.
+        name: String,
+        /// Its schema, as `TableSchema::to_bytes` writes it.
+        schema: Vec<u8>,
+        /// Its options, as the engine writes them.
+        options: Vec<u8>,
+    },
+    /// A table and all its runs go.
+    DropTable(TableId),
+    /// Other options for a table.
+    TableOptions {
+        /// The table.
+        table: TableId,
+        /// Its options, as the engine writes them.
+        options: Vec<u8>,
+    },
+    /// A new run.
+    AddRun {
+        /// The table.
+        table: TableId,
+        /// Where it hangs.
+        place: Place,
+        /// What it is.
+        run: Arc<RunMeta>,
+    },
+    /// A run goes.
+    RemoveRun {
+        /// The table.
+        table: TableId,
+        /// The run.
+        run: RunId,
+    },
+    /// A run hangs elsewhere from now on; its files stay as they are.
+    MoveRun {
+        /// The table.
+        table: TableId,
+        /// The run.
+        run: RunId,
+        /// Where it hangs.
+        place: Place,
+    },
+    /// Sequence numbers up to this one have been given out.
+    LastSeq(SeqNo),
+    /// The first log segment that is still needed.
+    WalFrom(SegmentId),
+    /// The table's entries in log segments below this one are in runs.
+    Flushed {
+        /// The table.
+        table: TableId,
+        /// The segment.
+        segment: SegmentId,
+    },
+    /// Numbers below these have been given out.
+    NextIds {
+        /// For runs.
+        run: RunId,
+        /// For tables.
+        table: TableId,
+        /// For sorted runs.
+        sorted_run: SortedRunId,
+    },
+}
+
+/// Changes that take effect together, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VersionEdit {
+    /// The changes.
+    pub changes: Vec<Change>,
+}
+
+/// The numbers of changes on disk. A reader that meets a number below [`OPTIONAL`] that it does not know must refuse the
+/// file; others it may pass over.
+mod tag {
+    pub const IDENTITY: u64 = 1;
+    pub const CREATE_TABLE: u64 = 2;
+    pub const DROP_TABLE: u64 = 3;
+    pub const TABLE_OPTIONS: u64 = 4;
+    pub const ADD_RUN: u64 = 5;
+    pub const REMOVE_RUN: u64 = 6;
+    pub const MOVE_RUN: u64 = 7;
+    pub const LAST_SEQ: u64 = 8;
+    pub const WAL_FROM: u64 = 9;
+    pub const FLUSHED: u64 = 10;
+    pub const NEXT_IDS: u64 = 11;
+    pub const OPTIONAL: u64 = 1 << 20;
+}
+
+impl VersionEdit {
+    /// No changes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a change.
+    pub fn push(&mut self, change: Change) -> &mut Self {
+        self.changes.push(change);
+        self
+    }
+
+    /// Adds a change.
+    #[must_use]
+    pub fn with(mut self, change: Change) -> Self {
+        self.changes.push(change);
+        self
+    }
+
+    /// Appends the stored form.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut body = Vec::new();
+        for change in &self.changes {
+            body.clear();
+            put_u64(out, encode_change(change, &mut body));
+            put_bytes(out, &body);
+        }
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// `Corruption` for bytes that `encode` does not produce; `Unsupported` for a change that this version does not know and
+    /// may not pass over.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        let mut edit = Self::new();
+        while !reader.is_empty() {
+            let tag = reader.u64()?;
+            let mut body = Reader::new(reader.bytes()?);
+            match decode_change(tag, &mut body)? {
+                Some(change) => {
+                    if !body.is_empty() {
+                        return Err(Error::corruption(format!(
+                            "change {tag} has {} bytes too many",
+                            body.remaining()
+                        )));
+                    }
+                    edit.changes.push(change);
+                }
+                None if tag >= tag::OPTIONAL => {}
+                None => {
+                    return Err(Error::new(
+                        ErrorKind::Unsupported,
+                        format!("change {tag} is not known to this version of Kodiak: use the version that wrote it"),
+                    ));
+                }
+            }
+        }
+        Ok(edit)
+    }
+}
+
+fn encode_change(change: &Change, out: &mut Vec<u8>) -> u64 {
+    match change {
+        Change::Identity(identity) => {
+            out.extend_from_slice(&identity.to_le_bytes());
+            tag::IDENTITY
+        }
+        Change::CreateTable {
+            id,
+            name,
+            schema,
+            options,
+        } => {
+            put_u64(out, u64::from(*id));
+            put_bytes(out, name.as_bytes());
+            put_bytes(out, schema);
+            put_bytes(out, options);
+            tag::CREATE_TABLE
+        }
+        Change::DropTable(table) => {
+            put_u64(out, u64::from(*table));
+            tag::DROP_TABLE
+        }
+        Change::TableOptions { table, options } => {
+            put_u64(out, u64::from(*table));
+            put_bytes(out, options);
+            tag::TABLE_OPTIONS
+        }
+        Change::AddRun { table, place, run } => {
+            put_u64(out, u64::from(*table));
+            put_place(out, *place);
+            put_run(out, run);
+            tag::ADD_RUN
+        }
+        Change::RemoveRun { table, run } => {
+            put_u64(out, u64::from(*table));
+            put_u64(out, *run);
+            tag::REMOVE_RUN
+        }
+        Change::MoveRun { table, run, place } => {
+            put_u64(out, u64::from(*table));
+            put_u64(out, *run);
+            put_place(out, *place);
+            tag::MOVE_RUN
+        }
+        Change::LastSeq(seq) => {
+            put_u64(out, *seq);
+            tag::LAST_SEQ
+        }
+        Change::WalFrom(segment) => {
+            put_u64(out, *segment);
+            tag::WAL_FROM
+        }
+        Change::Flushed { table, segment } => {
+            put_u64(out, u64::from(*table));
+            put_u64(out, *segment);
+            tag::FLUSHED
+        }
+        Change::NextIds { run, table, sorted_run } => {
+            put_u64(out, *run);
+            put_u64(out, u64::from(*table));
+            put_u64(out, *sorted_run);
+            tag::NEXT_IDS
+        }
+    }
+}
+
+fn decode_change(tag: u64, body: &mut Reader<'_>) -> Result<Option<Change>> {
+    Ok(Some(match tag {
+        tag::IDENTITY => Change::Identity(body.u64_le()?),
+        tag::CREATE_TABLE => Change::CreateTable {
+            id: table_id(body)?,
+            name: body.str()?.to_owned(),
+            schema: body.bytes()?.to_vec(),
+            options: body.bytes()?.to_vec(),
+        },
+        tag::DROP_TABLE => Change::DropTable(table_id(body)?),
+        tag::TABLE_OPTIONS => Change::TableOptions {
+            table: table_id(body)?,
+            options: body.bytes()?.to_vec(),
+        },
+        tag::ADD_RUN => Change::AddRun {
+            table: table_id(body)?,
+            place: place(body)?,
+            run: Arc::new(run_meta(body)?),
+        },
+        tag::REMOVE_RUN => Change::RemoveRun {
+            table: table_id(body)?,
+            run: body.u64()?,
+        },
+        tag::MOVE_RUN => Change::MoveRun {
+            table: table_id(body)?,
+            run: body.u64()?,
+            place: place(body)?,
+        },
+        tag::LAST_SEQ => Change::LastSeq(body.u64()?),
+        tag::WAL_FROM => Change::WalFrom(body.u64()?),
+        tag::FLUSHED => Change::Flushed {
+            table: table_id(body)?,
+            segment: body.u64()?,
+        },
+        tag::NEXT_IDS => Change::NextIds {
+            run: body.u64()?,
+            table: table_id(body)?,
+            sorted_run: body.u64()?,
+        },
+        _ => return Ok(None),
+    }))
+}
+
+fn table_id(body: &mut Reader<'_>) -> Result<TableId> {
+    Ok(body.len(TableId::MAX as usize)? as TableId)
+}
+
+fn put_place(out: &mut Vec<u8>, place: Place) {
+    put_u64(out, u64::from(place.level));
+    put_u64(out, place.sorted_run);
+}
+
+fn place(body: &mut Reader<'_>) -> Result<Place> {
+    Ok(Place {
+        level: body.len(super::MAX_LEVELS as usize - 1)? as u32,
+        sorted_run: body.u64()?,
+    })
+}
+
+fn put_run(out: &mut Vec<u8>, run: &RunMeta) {
+    put_u64(out, run.id);
+    put_bytes(out, run.format.as_bytes());
+    out.push(run.compression as u8);
+    put_u64(out, run.data_bytes);
+    put_u64(out, run.sidecar_bytes);
+    out.extend_from_slice(&run.sidecar_crc.to_le_bytes());
+    put_u64(out, run.entries);
+    put_u64(out, run.tombstones);
+    put_u64(out, run.range_deletes);
+    put_u64(out, run.blocks);
+    put_bytes(out, &run.min_key);
+    put_bytes(out, &run.max_key);
+    put_u64(out, run.min_seq);
+    put_u64(out, run.max_seq);
+    put_u64(out, run.oldest_micros);
+    put_u64(out, run.newest_micros);
+}
+
+fn run_meta(body: &mut Reader<'_>) -> Result<RunMeta> {
+    Ok(RunMeta {
+        id: body.u64()?,
+        format: body.str()?.to_owned(),
+        compression: compression_from_byte(body.u8()?)?,
+        data_bytes: body.u64()?,
+        sidecar_bytes: body.u64()?,
+        sidecar_crc: body.u32_le()?,
+        entries: body.u64()?,
+        tombstones: body.u64()?,
+        range_deletes: body.u64()?,
+        blocks: body.u64()?,
+        min_key: body.bytes()?.into(),
+        max_key: body.bytes()?.into(),
+        min_seq: body.u64()?,
+        max_seq: body.u64()?,
+        oldest_micros: body.u64()?,
+        newest_micros: body.u64()?,
+    })
+}
+
+/// The compression of a stored number: its place in [`Compression::ALL`].
+pub(crate) fn compression_from_byte(byte: u8) -> Result<Compression> {
+    Compression::ALL.get(usize::from(byte)).copied().ok_or_else(|| {
+        Error::new(
+            ErrorKind::Unsupported,
+            format!("compression {byte} is not known to this version of Kodiak"),
+        )
+    })
+}

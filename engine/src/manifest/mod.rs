@@ -1,0 +1,391 @@
+//! The manifest: the log of version edits that says which runs make up the database.
+//!
+//! Three files in the database's directory (their bytes are in `docs/formats/manifest.md`):
+//!
+//! - `MANIFEST-nnnnnn`: a header, then records, each an edit; the first is a snapshot of the whole state. The file is
+//!   preallocated, and replaced by a new one when it is full and whenever the database is opened for writing.
+//! - `CURRENT`: names the manifest file in force; switched by writing a new one, syncing, renaming, syncing the directory.
+//! - `MANIFEST-TAIL`: how long the manifest was when the last edit was acknowledged.
+//!
+//! An edit is acknowledged once its record *and* the tail are synced. So, on reading, everything below the tail must be
+//! there and whole: a manifest that was cut, replaced by an older copy or zeroed does not pass for a shorter history. What
+//! lies beyond the tail is at most one record that nobody was told of; it counts if it is whole, and is cut if not.
+
+mod edit;
+mod files;
+mod state;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kodiak_core::storage::{LogFile, Storage};
+use kodiak_core::{Error, ErrorKind, Result};
+
+pub(crate) use edit::compression_from_byte;
+pub use edit::{Change, Place, RunMeta, SortedRunId, VersionEdit};
+pub use files::{CURRENT, TAIL, file_name, parse_file_name};
+pub use state::{MAX_LEVELS, PlacedRun, State, TableState};
+
+use files::{Current, HEADER_BYTES, Header, Tail, TailMark};
+
+/// Room for edits in a fresh manifest file, beside three times its snapshot.
+const ROOM: u64 = 256 << 10;
+
+/// The manifest, open for appending. It is used by one thread at a time.
+#[derive(Debug)]
+pub struct Manifest {
+    storage: Arc<dyn Storage>,
+    dir: PathBuf,
+    state: State,
+    number: u64,
+    file: Arc<dyn LogFile>,
+    tail: Tail,
+    /// Where the next record goes.
+    length: u64,
+    /// The number of the last record.
+    records: u64,
+    poisoned: bool,
+}
+
+impl Manifest {
+    /// True if `dir` holds a database; false if it holds none, or one whose creation was interrupted before anything could
+    /// be written to it.
+    ///
+    /// # Errors
+    /// `Corruption` if there are traces of a database but `CURRENT` or `MANIFEST-TAIL` is missing; `Io`.
+    pub fn exists(storage: &dyn Storage, dir: &Path) -> Result<bool> {
+        let names = match storage.list(dir) {
+            Ok(names) => names,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let has = |name: &str| names.iter().any(|known| known == name);
+        if has(CURRENT) {
+            return Ok(true);
+        }
+        let manifests = names.iter().filter(|name| parse_file_name(name).is_some()).count();
+        let missing = || {
+            Error::corruption(
+                "the file is missing, but there are other traces of a database: restore it from a backup, or run `kodiak repair`",
+            )
+        };
+        if has(TAIL) && !Tail::is_fresh(storage, &dir.join(TAIL))? {
+            return Err(missing().with_file(dir.join(CURRENT)));
+        }
+        if manifests > 0 && !has(TAIL) {
+            return Err(missing().with_file(dir.join(TAIL)));
+        }
+        Ok(false)
+    }
+
+    /// Creates the manifest of a new database that begins with `state` (for a checkpoint, that of the original; otherwise
+    /// [`State::new`]). The directory must be there. Left-overs of an interrupted creation are removed.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if there is a database; `Io`.
+    pub fn create(storage: Arc<dyn Storage>, dir: &Path, state: State) -> Result<Self> {
+        if Self::exists(&*storage, dir)? {
+            return Err(Error::new(ErrorKind::AlreadyExists, "there is a database already").with_file(dir));
+        }
+        for name in storage.list(dir)? {
+            if name == TAIL || name == files::CURRENT_NEW || parse_file_name(&name).is_some() {
+                storage.remove(&dir.join(name))?;
+            }
+        }
+        let tail = Tail::create(&*storage, &dir.join(TAIL))?;
+        storage.sync_dir(dir)?;
+        let written = write_snapshot(&*storage, dir, &state, 1)?;
+        let mut manifest = Self::assemble(storage, dir, state, tail, written);
+        manifest.switch(None)?;
+        Ok(manifest)
+    }
+
+    /// Reads the manifest, changing nothing: for a database opened read-only, and for tools.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no database; `Corruption` naming file and offset; `Unsupported` for a newer version; `Io`.
+    pub fn read(storage: &dyn Storage, dir: &Path) -> Result<State> {
+        Ok(Self::replay(storage, dir, &mut |_, _| Ok(()))?.state)
+    }
+
+    /// Reads the manifest and hands over each edit with the offset of its record.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and whatever `sink` returns.
+    pub fn dump(
+        storage: &dyn Storage,
+        dir: &Path,
+        sink: &mut dyn FnMut(u64, &VersionEdit) -> Result<()>,
+    ) -> Result<State> {
+        Ok(Self::replay(storage, dir, sink)?.state)
+    }
+
+    /// Opens the manifest for appending: reads it, and begins a new file with a snapshot of what was read, so that nothing
+    /// the caller goes by can be lost any more. Older manifest files are removed.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn open(storage: Arc<dyn Storage>, dir: &Path) -> Result<Self> {
+        let replayed = Self::replay(&*storage, dir, &mut |_, _| Ok(()))?;
+        let number = replayed.current.number;
+        for name in storage.list(dir)? {
+            let left_over = parse_file_name(&name).is_some_and(|other| other != number);
+            if left_over || name == files::CURRENT_NEW {
+                storage.remove(&dir.join(name))?;
+            }
+        }
+        let written = write_snapshot(&*storage, dir, &replayed.state, number + 1)?;
+        let mut tail = Tail::open(&*storage, &dir.join(TAIL))?;
+        if replayed.marked != Some(number) {
+            // The tail may lag by one file only: first it catches up.
+            tail.write(&replayed.mark)?;
+        }
+        let mut manifest = Self::assemble(storage, dir, replayed.state, tail, written);
+        manifest.switch(Some(number))?;
+        Ok(manifest)
+    }
+
+    /// The state after every edit so far.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Bytes of the manifest file in use.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Applies an edit and makes it survive a power loss; when this returns, files that the edit made superfluous may go.
+    ///
+    /// # Errors
+    /// `Corruption` for an edit that does not fit the state: nothing is written then, and the manifest stays usable. `Io` if
+    /// it could not be written or synced: the manifest is poisoned. `Unavailable` if it is poisoned.
+    pub fn append(&mut self, edit: &VersionEdit) -> Result<()> {
+        if self.poisoned {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "an earlier write to the manifest failed: reopen the database",
+            )
+            .with_file(self.dir.join(file_name(self.number))));
+        }
+        let mut next = self.state.clone();
+        next.apply_in_place(edit)?;
+        let record = files::record(self.state.identity, self.number, self.records + 1, edit)?;
+        // A zero header must follow the last record, to mark the end.
+        if self.length + record.len() as u64 + files::RECORD_HEADER as u64 <= self.file.len() {
+            self.poisoned = true;
+            self.file.write_at(self.length, &record)?;
+            self.file.sync_data()?;
+            self.length += record.len() as u64;
+            self.records += 1;
+            self.state = next;
+            self.mark()?;
+        } else {
+            // Until CURRENT names the new file a failure (no space left, say) costs nothing but that file.
+            let path = self.dir.join(file_name(self.number + 1));
+            let written = write_snapshot(&*self.storage, &self.dir, &next, self.number + 1)
+                .inspect_err(|_| drop(self.storage.remove(&path)))?;
+            self.poisoned = true;
+            let old = self.number;
+            self.state = next;
+            (self.number, self.file, self.length, self.records) = (written.number, written.file, written.length, 1);
+            self.switch(Some(old))?;
+        }
+        self.poisoned = false;
+        Ok(())
+    }
+
+    fn assemble(storage: Arc<dyn Storage>, dir: &Path, state: State, tail: Tail, written: Written) -> Self {
+        let Written { number, file, length } = written;
+        Self {
+            storage,
+            dir: dir.to_owned(),
+            state,
+            number,
+            file,
+            tail,
+            length,
+            records: 1,
+            poisoned: false,
+        }
+    }
+
+    /// Puts a freshly written manifest file in force and removes the one before.
+    fn switch(&mut self, old: Option<u64>) -> Result<()> {
+        let current = Current {
+            number: self.number,
+            identity: self.state.identity,
+        };
+        files::switch_current(&*self.storage, &self.dir, &current)?;
+        self.mark()?;
+        if let Some(old) = old {
+            self.storage.remove(&self.dir.join(file_name(old)))?;
+        }
+        Ok(())
+    }
+
+    fn mark(&mut self) -> Result<()> {
+        self.tail.write(&TailMark {
+            identity: self.state.identity,
+            number: self.number,
+            length: self.length,
+            records: self.records,
+        })
+    }
+
+    fn replay(
+        storage: &dyn Storage,
+        dir: &Path,
+        sink: &mut dyn FnMut(u64, &VersionEdit) -> Result<()>,
+    ) -> Result<Replayed> {
+        if !Self::exists(storage, dir)? {
+            return Err(Error::new(ErrorKind::NotFound, "there is no database").with_file(dir));
+        }
+        let current = Current::read(storage, &dir.join(CURRENT))?;
+        let mark = Tail::read(storage, &dir.join(TAIL))?;
+        let path = dir.join(file_name(current.number));
+        let bytes = files::read_all(storage, &path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::corruption("CURRENT names this file, but it is missing")
+                .with_file(&path)
+                .with_source(error),
+            _ => error,
+        })?;
+        let least = least_length(&current, mark.as_ref()).map_err(|error| error.with_file(dir.join(TAIL)))?;
+        let (state, mark_now) = replay_file(&bytes, &current, least, sink).map_err(|error| error.with_file(&path))?;
+        Ok(Replayed {
+            current,
+            state,
+            marked: mark.map(|mark| mark.number),
+            mark: mark_now,
+        })
+    }
+}
+
+struct Replayed {
+    current: Current,
+    state: State,
+    /// The manifest that the tail is of.
+    marked: Option<u64>,
+    /// The tail that what was read should have.
+    mark: TailMark,
+}
+
+/// A manifest file that holds a snapshot, synced.
+struct Written {
+    number: u64,
+    file: Arc<dyn LogFile>,
+    length: u64,
+}
+
+fn write_snapshot(storage: &dyn Storage, dir: &Path, state: &State, number: u64) -> Result<Written> {
+    let record = files::record(state.identity, number, 1, &state.snapshot())?;
+    let length = HEADER_BYTES as u64 + record.len() as u64;
+    let file_bytes = (length + 3 * record.len() as u64 + ROOM).next_multiple_of(4096);
+    let path = dir.join(file_name(number));
+    let file = storage.create_log(&path, file_bytes)?;
+    let mut bytes = Header {
+        number,
+        identity: state.identity,
+        file_bytes,
+    }
+    .encode();
+    bytes.extend_from_slice(&record);
+    file.write_at(0, &bytes)?;
+    file.sync_data()?;
+    storage.sync_dir(dir)?;
+    Ok(Written { number, file, length })
+}
+
+/// The length up to which the manifest file that `current` names must be whole, and the records in it.
+fn least_length(current: &Current, mark: Option<&TailMark>) -> Result<(u64, u64)> {
+    let snapshot = (HEADER_BYTES as u64 + 1, 1);
+    let Some(mark) = mark else {
+        // The creation got as far as CURRENT.
+        return if current.number == 1 {
+            Ok(snapshot)
+        } else {
+            Err(Error::corruption(
+                "it is empty, although the manifest was rewritten since the database was created",
+            ))
+        };
+    };
+    if mark.identity != current.identity {
+        return Err(Error::corruption("it belongs to another database than CURRENT does"));
+    }
+    if mark.number > current.number {
+        let message = format!(
+            "CURRENT names manifest {}, but {} was in force: CURRENT is an older copy",
+            current.number, mark.number
+        );
+        return Err(Error::corruption(message));
+    }
+    if mark.number + 1 < current.number {
+        let message = format!(
+            "CURRENT names manifest {}, but the tail is of {}: the tail is an older copy",
+            current.number, mark.number
+        );
+        return Err(Error::corruption(message));
+    }
+    // A tail of the manifest before: the switch to this one was interrupted just before its end.
+    Ok(if mark.number == current.number {
+        (mark.length, mark.records)
+    } else {
+        snapshot
+    })
+}
+
+fn replay_file(
+    bytes: &[u8],
+    current: &Current,
+    (least, records): (u64, u64),
+    sink: &mut dyn FnMut(u64, &VersionEdit) -> Result<()>,
+) -> Result<(State, TailMark)> {
+    let header = Header::decode(bytes)?;
+    if header.number != current.number || header.identity != current.identity {
+        return Err(Error::corruption(
+            "it is not the manifest that CURRENT names: its number or database differs",
+        ));
+    }
+    if header.file_bytes != bytes.len() as u64 {
+        return Err(Error::corruption(format!(
+            "it has {} bytes, not {}",
+            bytes.len(),
+            header.file_bytes
+        )));
+    }
+    let mut state = State::default();
+    let (mut at, mut sequence) = (HEADER_BYTES, 0);
+    loop {
+        let next = match files::next_record(bytes, at, &header, sequence + 1) {
+            Ok(next) => next,
+            // Nobody was told of what lies beyond the tail.
+            Err(_) if at as u64 >= least => None,
+            Err(error) => return Err(error.with_offset(at as u64)),
+        };
+        let Some(payload) = next else { break };
+        let edit = VersionEdit::decode(payload).map_err(|error| error.with_offset(at as u64))?;
+        state
+            .apply_in_place(&edit)
+            .map_err(|error| error.with_offset(at as u64))?;
+        sink(at as u64, &edit)?;
+        at += files::RECORD_HEADER + payload.len();
+        sequence += 1;
+    }
+    if (at as u64) < least || sequence < records {
+        let message = format!("edits are missing: it ends after {sequence} records, but {records} were acknowledged");
+        return Err(Error::corruption(message).with_offset(at as u64));
+    }
+    if state.identity != header.identity {
+        return Err(Error::corruption("its snapshot is of another database than its header"));
+    }
+    let mark = TailMark {
+        identity: header.identity,
+        number: header.number,
+        length: at as u64,
+        records: sequence,
+    };
+    Ok((state, mark))
+}
+
+#[cfg(test)]
+mod tests;

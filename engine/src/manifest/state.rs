@@ -1,0 +1,275 @@
+//! The state that the edits of a manifest add up to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use kodiak_core::batch::TableId;
+use kodiak_core::compaction::RunId;
+use kodiak_core::wal::SegmentId;
+use kodiak_core::{Error, Result, SeqNo};
+
+use super::edit::{Change, Place, RunMeta, SortedRunId, VersionEdit};
+
+/// Levels that a manifest can name.
+pub const MAX_LEVELS: u32 = 64;
+
+/// A run and where it hangs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedRun {
+    /// Where it hangs.
+    pub place: Place,
+    /// What it is.
+    pub run: Arc<RunMeta>,
+}
+
+/// One table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableState {
+    /// Its name.
+    pub name: String,
+    /// Its schema, as `TableSchema::to_bytes` writes it.
+    pub schema: Vec<u8>,
+    /// Its options, as the engine writes them.
+    pub options: Vec<u8>,
+    /// Its runs.
+    pub runs: BTreeMap<RunId, PlacedRun>,
+    /// Its entries in log segments below this one are in runs.
+    pub flushed: SegmentId,
+}
+
+/// Everything that the manifest knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// The random number that tells this database from others.
+    pub identity: u64,
+    /// The tables.
+    pub tables: BTreeMap<TableId, Arc<TableState>>,
+    /// Sequence numbers up to this one have been given out (more may have been: the log knows).
+    pub last_seq: SeqNo,
+    /// The first log segment that is still needed.
+    pub wal_from: SegmentId,
+    /// No run with this number or a larger one has ever been in the manifest.
+    pub next_run: RunId,
+    /// No table with this number or a larger one has ever been in the manifest.
+    pub next_table: TableId,
+    /// No sorted run with this number or a larger one has ever been in the manifest.
+    pub next_sorted_run: SortedRunId,
+}
+
+impl State {
+    /// The state of a database without tables.
+    pub fn new(identity: u64) -> Self {
+        Self {
+            identity,
+            ..Self::default()
+        }
+    }
+
+    /// The table of that name.
+    pub fn table_named(&self, name: &str) -> Option<(TableId, &TableState)> {
+        self.tables
+            .iter()
+            .find(|(_, table)| table.name == name)
+            .map(|(id, table)| (*id, &**table))
+    }
+
+    /// Every run of every table.
+    pub fn runs(&self) -> impl Iterator<Item = (TableId, &PlacedRun)> {
+        self.tables
+            .iter()
+            .flat_map(|(id, table)| table.runs.values().map(|run| (*id, run)))
+    }
+
+    /// The numbers of all runs: a run file in the directory that is not among them is left over and may be removed.
+    pub fn run_ids(&self) -> BTreeSet<RunId> {
+        self.runs().map(|(_, run)| run.run.id).collect()
+    }
+
+    /// Levels down to the deepest one that holds a run; 0 if there is none.
+    pub fn used_levels(&self) -> usize {
+        self.runs()
+            .map(|(_, run)| run.place.level as usize + 1)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Applies all changes of an edit, or none.
+    ///
+    /// # Errors
+    /// `Corruption` for a change that does not fit the state: a table or run that is missing or there already, a number
+    /// given out twice, a mark that goes backward.
+    pub fn apply(&mut self, edit: &VersionEdit) -> Result<()> {
+        let mut next = self.clone();
+        edit.changes.iter().try_for_each(|change| next.apply_change(change))?;
+        *self = next;
+        Ok(())
+    }
+
+    /// Applies an edit to a state that is given up if that fails.
+    pub(super) fn apply_in_place(&mut self, edit: &VersionEdit) -> Result<()> {
+        edit.changes.iter().try_for_each(|change| self.apply_change(change))
+    }
+
+    fn apply_change(&mut self, change: &Change) -> Result<()> {
+        match change {
+            Change::Identity(identity) => {
+                if self.identity != 0 && self.identity != *identity {
+                    return Err(misfit("the database's identity changes"));
+                }
+                self.identity = *identity;
+            }
+            Change::CreateTable {
+                id,
+                name,
+                schema,
+                options,
+            } => self.create_table(*id, name, schema, options)?,
+            Change::DropTable(table) => {
+                self.tables.remove(table).ok_or_else(|| missing_table(*table))?;
+            }
+            Change::TableOptions { table, options } => self.table(*table)?.options.clone_from(options),
+            Change::AddRun { table, place, run } => self.add_run(*table, *place, run)?,
+            Change::RemoveRun { table, run } => {
+                let removed = self.table(*table)?.runs.remove(run);
+                removed.ok_or_else(|| misfit(format!("run {run} is removed but not in table {table}")))?;
+            }
+            Change::MoveRun { table, run, place } => {
+                check_place(*place)?;
+                let placed = self.table(*table)?.runs.get_mut(run);
+                placed
+                    .ok_or_else(|| misfit(format!("run {run} is moved but not in table {table}")))?
+                    .place = *place;
+                self.next_sorted_run = self.next_sorted_run.max(place.sorted_run + 1);
+            }
+            Change::LastSeq(seq) => self.last_seq = forward("the last sequence number", self.last_seq, *seq)?,
+            Change::WalFrom(segment) => {
+                self.wal_from = forward("the first log segment needed", self.wal_from, *segment)?;
+            }
+            Change::Flushed { table, segment } => {
+                let table = self.table(*table)?;
+                table.flushed = forward("a table's flushed mark", table.flushed, *segment)?;
+            }
+            Change::NextIds { run, table, sorted_run } => {
+                self.next_run = forward("the next run number", self.next_run, *run)?;
+                self.next_table = forward("the next table number", self.next_table, *table)?;
+                self.next_sorted_run = forward("the next sorted run number", self.next_sorted_run, *sorted_run)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn create_table(&mut self, id: TableId, name: &str, schema: &[u8], options: &[u8]) -> Result<()> {
+        if id < self.next_table {
+            return Err(misfit(format!(
+                "table {id} is created, but numbers below {} are used",
+                self.next_table
+            )));
+        }
+        if self.table_named(name).is_some() {
+            return Err(misfit(format!("table \"{name}\" is created twice")));
+        }
+        self.next_table = id.checked_add(1).ok_or_else(|| misfit("table numbers are used up"))?;
+        let table = TableState {
+            name: name.to_owned(),
+            schema: schema.to_vec(),
+            options: options.to_vec(),
+            runs: BTreeMap::new(),
+            flushed: 0,
+        };
+        self.tables.insert(id, Arc::new(table));
+        Ok(())
+    }
+
+    fn add_run(&mut self, table: TableId, place: Place, run: &Arc<RunMeta>) -> Result<()> {
+        check_place(place)?;
+        if self.tables.values().any(|table| table.runs.contains_key(&run.id)) {
+            return Err(misfit(format!("run {} is added twice", run.id)));
+        }
+        if run.min_key > run.max_key || run.min_seq > run.max_seq {
+            return Err(misfit(format!("the bounds of run {} are the wrong way round", run.id)));
+        }
+        // Jobs that run side by side add their runs in any order: a smaller number may come later.
+        let after = run.id.checked_add(1).ok_or_else(|| misfit("run numbers are used up"))?;
+        self.next_run = self.next_run.max(after);
+        self.next_sorted_run = self.next_sorted_run.max(place.sorted_run + 1);
+        self.table(table)?.runs.insert(
+            run.id,
+            PlacedRun {
+                place,
+                run: Arc::clone(run),
+            },
+        );
+        Ok(())
+    }
+
+    fn table(&mut self, table: TableId) -> Result<&mut TableState> {
+        self.tables
+            .get_mut(&table)
+            .map(Arc::make_mut)
+            .ok_or_else(|| missing_table(table))
+    }
+
+    /// The edit that makes this state out of an empty one.
+    pub fn snapshot(&self) -> VersionEdit {
+        let mut edit = VersionEdit::new();
+        edit.push(Change::Identity(self.identity));
+        for (&id, table) in &self.tables {
+            edit.push(Change::CreateTable {
+                id,
+                name: table.name.clone(),
+                schema: table.schema.clone(),
+                options: table.options.clone(),
+            });
+            edit.push(Change::Flushed {
+                table: id,
+                segment: table.flushed,
+            });
+        }
+        let mut runs: Vec<_> = self.runs().collect();
+        runs.sort_unstable_by_key(|(_, placed)| placed.run.id);
+        for (table, placed) in runs {
+            edit.push(Change::AddRun {
+                table,
+                place: placed.place,
+                run: Arc::clone(&placed.run),
+            });
+        }
+        edit.push(Change::LastSeq(self.last_seq));
+        edit.push(Change::WalFrom(self.wal_from));
+        edit.push(Change::NextIds {
+            run: self.next_run,
+            table: self.next_table,
+            sorted_run: self.next_sorted_run,
+        });
+        edit
+    }
+}
+
+fn check_place(place: Place) -> Result<()> {
+    if place.level >= MAX_LEVELS {
+        return Err(misfit(format!(
+            "level {} is above the limit of {MAX_LEVELS}",
+            place.level
+        )));
+    }
+    if place.sorted_run == SortedRunId::MAX {
+        return Err(misfit("sorted run numbers are used up"));
+    }
+    Ok(())
+}
+
+fn forward<T: PartialOrd + std::fmt::Display>(what: &str, old: T, new: T) -> Result<T> {
+    if new < old {
+        return Err(misfit(format!("{what} goes back from {old} to {new}")));
+    }
+    Ok(new)
+}
+
+fn missing_table(table: TableId) -> Error {
+    misfit(format!("table {table} is not there"))
+}
+
+#[cold]
+fn misfit(message: impl Into<String>) -> Error {
+    Error::corruption(format!("a version edit does not fit: {}", message.into()))
+}

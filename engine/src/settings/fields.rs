@@ -1,0 +1,368 @@
+//! The list of all settings.
+
+use kodiak_core::format::Compression;
+use kodiak_core::options::OptionValue;
+use kodiak_core::wal::{RecoveryMode, SyncMode};
+use kodiak_core::{Error, Result};
+
+use super::units::{format_size, parse_size};
+use super::{Allocation, PrimaryIndex, Settings};
+
+/// One setting.
+#[derive(Debug)]
+pub struct Field {
+    /// Its dotted path in the settings file.
+    pub path: &'static str,
+    /// One sentence of help.
+    pub help: &'static str,
+    access: Access,
+}
+
+/// How a setting is read and written. One function gives access for both: reading works on a copy.
+#[derive(Debug)]
+enum Access {
+    Size(fn(&mut Settings) -> &mut u64, (u64, u64)),
+    MaybeSize(fn(&mut Settings) -> &mut Option<u64>, (u64, u64)),
+    Count(fn(&mut Settings) -> &mut usize, (usize, usize)),
+    MaybeCount(fn(&mut Settings) -> &mut Option<usize>, (usize, usize)),
+    Float(fn(&mut Settings) -> &mut f64, (f64, f64)),
+    Bool(fn(&mut Settings) -> &mut bool),
+    Text(fn(&mut Settings) -> &mut String),
+    Name {
+        names: &'static [&'static str],
+        get: fn(&Settings) -> usize,
+        set: fn(&mut Settings, usize),
+    },
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+const BLOCK_SIZE: (u64, u64) = (256, 64 * MIB);
+const COMPRESSIONS: [&str; 3] = ["none", "lz4", "zstd"];
+
+/// Every setting, section by section, in the order of the documentation. Component options and `[[format.levels]]` come on
+/// top.
+pub const FIELDS: &[Field] = &[
+    Field {
+        path: "memtable.kind",
+        help: "The memtable.",
+        access: Access::Text(|s| &mut s.memtable.kind),
+    },
+    Field {
+        path: "memtable.size",
+        help: "Bytes at which a memtable is frozen and flushed.",
+        access: Access::Size(|s| &mut s.memtable.size, (64 * KIB, 64 * GIB)),
+    },
+    Field {
+        path: "index.primary",
+        help: "How a key finds its run and block: `fence` goes down the levels by key bounds, filter and fence keys.",
+        access: Access::Name {
+            names: &["fence"],
+            get: |s| match s.index.primary {
+                PrimaryIndex::Fence => 0,
+            },
+            set: |s, _| s.index.primary = PrimaryIndex::Fence,
+        },
+    },
+    Field {
+        path: "format.kind",
+        help: "The format of data files.",
+        access: Access::Text(|s| &mut s.format.kind),
+    },
+    Field {
+        path: "format.block_size",
+        help: "Bytes of entries in a block, before compression.",
+        access: Access::Size(|s| &mut s.format.block_size, BLOCK_SIZE),
+    },
+    Field {
+        path: "format.compression",
+        help: "Compression of blocks, where the format offers it.",
+        access: Access::Name {
+            names: &COMPRESSIONS,
+            get: |s| s.format.compression as usize,
+            set: |s, index| s.format.compression = Compression::ALL[index],
+        },
+    },
+    Field {
+        path: "filter.kind",
+        help: "The filter of each run.",
+        access: Access::Text(|s| &mut s.filter.kind),
+    },
+    Field {
+        path: "filter.bits_per_key",
+        help: "Bits per key; with `monkey` allocation the average over all levels.",
+        access: Access::Float(|s| &mut s.filter.bits_per_key, (0.0, 64.0)),
+    },
+    Field {
+        path: "filter.allocation",
+        help: "How bits are shared out: `uniform`, or `monkey` with more for the keys of small levels.",
+        access: Access::Name {
+            names: &["uniform", "monkey"],
+            get: |s| s.filter.allocation as usize,
+            set: |s, index| s.filter.allocation = [Allocation::Uniform, Allocation::Monkey][index],
+        },
+    },
+    Field {
+        path: "filter.prefix",
+        help: "If set, filters hold the first so many bytes of each key and also answer prefix scans.",
+        access: Access::MaybeCount(|s| &mut s.filter.prefix, (1, 1024)),
+    },
+    Field {
+        path: "compaction.preset",
+        help: "The compaction policy.",
+        access: Access::Text(|s| &mut s.compaction.preset),
+    },
+    Field {
+        path: "compaction.levels",
+        help: "Number of levels, level 0 included.",
+        access: Access::Count(|s| &mut s.compaction.levels, (2, 32)),
+    },
+    Field {
+        path: "compaction.target_run_size",
+        help: "Bytes that an output run should have.",
+        access: Access::Size(|s| &mut s.compaction.target_run_size, (64 * KIB, 64 * GIB)),
+    },
+    Field {
+        path: "compaction.threads",
+        help: "Threads for flushes and compactions.",
+        access: Access::Count(|s| &mut s.compaction.threads, (1, 256)),
+    },
+    Field {
+        path: "compaction.max_subcompactions",
+        help: "Key ranges that one compaction may be split into, to run side by side.",
+        access: Access::Count(|s| &mut s.compaction.max_subcompactions, (1, 256)),
+    },
+    Field {
+        path: "wal.kind",
+        help: "The write-ahead log.",
+        access: Access::Text(|s| &mut s.wal.kind),
+    },
+    Field {
+        path: "wal.sync",
+        help: "What an acknowledged write survives: `none` nothing, `normal` a killed process, `full` a power loss.",
+        access: Access::Name {
+            names: &SyncMode::NAMES,
+            get: |s| s.wal.sync as usize,
+            set: |s, index| s.wal.sync = [SyncMode::None, SyncMode::Normal, SyncMode::Full][index],
+        },
+    },
+    Field {
+        path: "wal.segment_size",
+        help: "Bytes at which a log segment is full.",
+        access: Access::Size(|s| &mut s.wal.segment_size, (64 * KIB, 64 * GIB)),
+    },
+    Field {
+        path: "wal.compression",
+        help: "Compression of log records.",
+        access: Access::Name {
+            names: &["none", "lz4"],
+            get: |s| s.wal.compression as usize,
+            set: |s, index| s.wal.compression = Compression::ALL[index],
+        },
+    },
+    Field {
+        path: "wal.compress_above",
+        help: "Log records of fewer bytes are not compressed.",
+        access: Access::Size(|s| &mut s.wal.compress_above, (0, 64 * GIB)),
+    },
+    Field {
+        path: "wal.recovery",
+        help: "What a replay does about damage.",
+        access: Access::Name {
+            names: &RecoveryMode::NAMES,
+            get: |s| s.wal.recovery as usize,
+            set: |s, index| s.wal.recovery = RECOVERY[index],
+        },
+    },
+    Field {
+        path: "cache.capacity",
+        help: "Bytes of decoded blocks kept in memory.",
+        access: Access::Size(|s| &mut s.cache.capacity, (0, 16 * TIB)),
+    },
+    Field {
+        path: "limits.max_key",
+        help: "Longest user key accepted.",
+        access: Access::Size(|s| &mut s.limits.max_key, (1, 16 * MIB)),
+    },
+    Field {
+        path: "limits.max_value",
+        help: "Longest value accepted.",
+        access: Access::Size(|s| &mut s.limits.max_value, (1, GIB)),
+    },
+    Field {
+        path: "limits.max_open_files",
+        help: "Files of runs held open at once.",
+        access: Access::Count(|s| &mut s.limits.max_open_files, (8, 10_000_000)),
+    },
+    Field {
+        path: "limits.memory_budget",
+        help: "Bytes for memtables, cache and work in flight together; not set: what those need.",
+        access: Access::MaybeSize(|s| &mut s.limits.memory_budget, (MIB, 64 * TIB)),
+    },
+    Field {
+        path: "limits.max_immutable_memtables",
+        help: "Frozen memtables that may wait for their flush, over all tables.",
+        access: Access::Count(|s| &mut s.limits.max_immutable_memtables, (1, 1024)),
+    },
+    Field {
+        path: "backpressure.l0_slowdown",
+        help: "Runs on level 0 at which writers are slowed down.",
+        access: Access::Count(|s| &mut s.backpressure.l0_slowdown, (1, 1_000_000)),
+    },
+    Field {
+        path: "backpressure.l0_stop",
+        help: "Runs on level 0 at which writers are stopped.",
+        access: Access::Count(|s| &mut s.backpressure.l0_stop, (1, 1_000_000)),
+    },
+    Field {
+        path: "backpressure.pending_slowdown",
+        help: "Bytes that compaction is behind by at which writers are slowed down.",
+        access: Access::Size(|s| &mut s.backpressure.pending_slowdown, (MIB, 1024 * TIB)),
+    },
+    Field {
+        path: "backpressure.pending_stop",
+        help: "Bytes that compaction is behind by at which writers are stopped.",
+        access: Access::Size(|s| &mut s.backpressure.pending_stop, (MIB, 1024 * TIB)),
+    },
+    Field {
+        path: "metrics.enabled",
+        help: "Count and measure through the `metrics` facade.",
+        access: Access::Bool(|s| &mut s.metrics.enabled),
+    },
+];
+
+const RECOVERY: [RecoveryMode; 4] = [
+    RecoveryMode::Absolute,
+    RecoveryMode::PointInTime,
+    RecoveryMode::TolerateTail,
+    RecoveryMode::SkipCorrupt,
+];
+
+impl Field {
+    /// The setting of a dotted path.
+    pub fn find(path: &str) -> Option<&'static Self> {
+        FIELDS.iter().find(|field| field.path == path)
+    }
+
+    /// What may be written: `size`, `count`, `number`, `true or false`, `name of a component`, or the names.
+    pub fn allowed(&self) -> String {
+        match &self.access {
+            Access::Size(_, range) | Access::MaybeSize(_, range) => {
+                format!("a size from {} to {}", format_size(range.0), format_size(range.1))
+            }
+            Access::Count(_, range) | Access::MaybeCount(_, range) => {
+                format!("a whole number from {} to {}", range.0, range.1)
+            }
+            Access::Float(_, range) => format!("a number from {} to {}", range.0, range.1),
+            Access::Bool(_) => "true or false".to_owned(),
+            Access::Text(_) => "the name of a component".to_owned(),
+            Access::Name { names, .. } => format!("one of {}", names.join(", ")),
+        }
+    }
+
+    /// The value, in the form in which a file would have it; `None` if it is not set.
+    pub fn get(&self, settings: &mut Settings) -> Option<OptionValue> {
+        Some(match &self.access {
+            Access::Size(access, _) => OptionValue::Name(format_size(*access(settings))),
+            Access::MaybeSize(access, _) => OptionValue::Name(format_size((*access(settings))?)),
+            Access::Count(access, _) => OptionValue::Int(*access(settings) as u64),
+            Access::MaybeCount(access, _) => OptionValue::Int((*access(settings))? as u64),
+            Access::Float(access, _) => OptionValue::Float(*access(settings)),
+            Access::Bool(access) => OptionValue::Bool(*access(settings)),
+            Access::Text(access) => OptionValue::Name(access(settings).clone()),
+            Access::Name { names, get, .. } => OptionValue::Name(names.get(get(settings))?.to_string()),
+        })
+    }
+
+    /// Sets the value.
+    ///
+    /// # Errors
+    /// `InvalidSettings` naming the setting and what is allowed.
+    pub fn set(&self, settings: &mut Settings, value: &OptionValue) -> Result<()> {
+        match &self.access {
+            Access::Size(access, _) => *access(settings) = self.size(value)?,
+            Access::MaybeSize(access, _) => *access(settings) = Some(self.size(value)?),
+            Access::Count(access, _) => *access(settings) = self.count(value)?,
+            Access::MaybeCount(access, _) => *access(settings) = Some(self.count(value)?),
+            Access::Float(access, _) => {
+                *access(settings) = match value {
+                    OptionValue::Int(value) => *value as f64,
+                    OptionValue::Float(value) => *value,
+                    _ => return Err(self.refuse(value)),
+                }
+            }
+            Access::Bool(access) => match value {
+                OptionValue::Bool(value) => *access(settings) = *value,
+                _ => return Err(self.refuse(value)),
+            },
+            Access::Text(access) => match value {
+                OptionValue::Name(value) => access(settings).clone_from(value),
+                _ => return Err(self.refuse(value)),
+            },
+            Access::Name { names, set, .. } => match value {
+                OptionValue::Name(name) if names.contains(&name.as_str()) => {
+                    set(
+                        settings,
+                        names.iter().position(|known| known == name).unwrap_or_default(),
+                    );
+                }
+                _ => return Err(self.refuse(value)),
+            },
+        }
+        self.check(settings)
+    }
+
+    /// Checks that the value is in its range.
+    ///
+    /// # Errors
+    /// `InvalidSettings` naming the setting and the range.
+    pub fn check(&self, settings: &mut Settings) -> Result<()> {
+        let good = match &self.access {
+            Access::Size(access, range) => (range.0..=range.1).contains(access(settings)),
+            Access::MaybeSize(access, range) => access(settings).is_none_or(|v| (range.0..=range.1).contains(&v)),
+            Access::Count(access, range) => (range.0..=range.1).contains(access(settings)),
+            Access::MaybeCount(access, range) => access(settings).is_none_or(|v| (range.0..=range.1).contains(&v)),
+            Access::Float(access, range) => (range.0..=range.1).contains(access(settings)),
+            Access::Bool(_) | Access::Text(_) => true,
+            Access::Name { names, get, .. } => get(settings) < names.len(),
+        };
+        match self.get(settings) {
+            _ if good => Ok(()),
+            Some(value) => Err(self.refuse(&value)),
+            None => Err(Error::settings(self.path, format!("is not {}", self.allowed()))),
+        }
+    }
+
+    fn size(&self, value: &OptionValue) -> Result<u64> {
+        match value {
+            OptionValue::Int(bytes) => Ok(*bytes),
+            OptionValue::Name(text) => parse_size(text).map_err(|error| error.with_setting(self.path)),
+            _ => Err(self.refuse(value)),
+        }
+    }
+
+    fn count(&self, value: &OptionValue) -> Result<usize> {
+        match value {
+            OptionValue::Int(count) => usize::try_from(*count).map_err(|_| self.refuse(value)),
+            _ => Err(self.refuse(value)),
+        }
+    }
+
+    fn refuse(&self, value: &OptionValue) -> Error {
+        Error::settings(self.path, format!("{value} is not {}", self.allowed()))
+    }
+}
+
+/// Checks the block size of a `[[format.levels]]` entry.
+pub(super) fn check_block_size(path: &str, size: u64) -> Result<()> {
+    if (BLOCK_SIZE.0..=BLOCK_SIZE.1).contains(&size) {
+        return Ok(());
+    }
+    let (low, high) = (format_size(BLOCK_SIZE.0), format_size(BLOCK_SIZE.1));
+    Err(Error::settings(
+        path,
+        format!("{} is not a size from {low} to {high}", format_size(size)),
+    ))
+}
