@@ -1,0 +1,370 @@
+//! From the bytes of a page to an Arrow column.
+//!
+//! The bytes have passed their CRC, so this is about speed first; but every length is checked before it is used, and
+//! nothing is allocated that the budget does not allow, since a CRC is no proof of who wrote a file.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayData, ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, StringArray, make_array};
+use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::compute;
+use arrow::datatypes::{ArrowNativeType, DataType};
+use kodiak_core::format::Compression;
+use kodiak_core::{Error, Result};
+
+use super::codec;
+use super::delta;
+use super::page::PageHeader;
+use super::plan::{Column, Store, decimal_width, resize_le};
+use super::thrift::Reader;
+
+/// Bytes that may yet be allocated for a block.
+#[derive(Debug)]
+pub(super) struct Budget(usize);
+
+impl Budget {
+    pub fn new(bytes: usize) -> Self {
+        Self(bytes)
+    }
+
+    /// Takes `count` times `each` bytes.
+    fn take(&mut self, count: usize, each: usize) -> Result<()> {
+        match count.checked_mul(each).and_then(|bytes| self.0.checked_sub(bytes)) {
+            Some(left) => {
+                self.0 = left;
+                Ok(())
+            }
+            None => Err(Error::corruption(format!(
+                "a block decodes to more than is allowed: {count} times {each} bytes where {} are left",
+                self.0
+            ))),
+        }
+    }
+}
+
+/// A page taken apart: values not compressed any more, nulls known.
+#[derive(Debug)]
+pub(super) struct Page {
+    rows: usize,
+    nulls: Option<NullBuffer>,
+    values: Buffer,
+    /// Bytes of the values that are present.
+    present: usize,
+}
+
+impl Page {
+    /// Takes apart the page of `column` in `part`, which has to be `rows` long.
+    pub fn open(
+        column: &Column,
+        compression: Compression,
+        part: &Buffer,
+        rows: usize,
+        budget: &mut Budget,
+    ) -> Result<Self> {
+        let (header, at) = PageHeader::read(part)?;
+        if at + header.compressed != part.len() || header.values != rows || header.encoding != column.store.encoding() {
+            return Err(Error::corruption(format!(
+                "a page of {} bytes, {} rows and encoding {} stands where one of {} bytes, {rows} rows and encoding {} should",
+                header.compressed,
+                header.values,
+                header.encoding,
+                part.len().saturating_sub(at),
+                column.store.encoding()
+            )));
+        }
+        if (header.levels > 0) != column.nullable || (header.nulls > 0 && !column.nullable) {
+            return Err(Error::corruption(
+                "a page has null flags that its column's type does not allow",
+            ));
+        }
+        let start = at + header.levels;
+        let values = if header.is_compressed {
+            let len = header.uncompressed - header.levels;
+            budget.take(len, 1)?;
+            Buffer::from_vec(codec::decompress(compression, &part[start..], len)?)
+        } else {
+            part.slice(start)
+        };
+        let nulls = match header.nulls {
+            0 => None,
+            count => Some(nulls(&part[at..start], rows, count, budget)?),
+        };
+        Ok(Self {
+            rows,
+            nulls,
+            values,
+            present: rows - header.nulls,
+        })
+    }
+
+    /// The values as an Arrow array.
+    pub fn array(self, column: &Column, budget: &mut Budget) -> Result<ArrayRef> {
+        match column.store {
+            Store::Bits => self.bits(budget),
+            Store::Copy(width) => {
+                self.expect(self.present, width)?;
+                let values = match self.nulls {
+                    None => {
+                        budget.take(self.rows, width)?;
+                        Buffer::from_slice_ref(&self.values)
+                    }
+                    Some(_) => self.spread(width, width, budget, |from, to| to.copy_from_slice(from))?,
+                };
+                self.fixed(&column.data_type, values)
+            }
+            Store::DecimalInt(width) => {
+                self.expect(self.present, width)?;
+                let into = decimal_width(&column.data_type);
+                let values = self.spread(width, into, budget, resize_le)?;
+                self.fixed(&column.data_type, values)
+            }
+            Store::DecimalBytes(width) => {
+                self.expect(self.present, width)?;
+                let into = decimal_width(&column.data_type);
+                let mut reversed = vec![0; width];
+                let values = self.spread(width, into, budget, |from, to| {
+                    reversed.copy_from_slice(from);
+                    reversed.reverse();
+                    resize_le(&reversed, to);
+                })?;
+                self.fixed(&column.data_type, values)
+            }
+            Store::Small => self.small(&column.data_type, budget),
+            Store::Bytes => self.bytes(&column.data_type, budget),
+        }
+    }
+
+    /// A column of bytes that is never null.
+    pub fn binary(self, budget: &mut Budget) -> Result<BinaryArray> {
+        let (offsets, data) = self.offsets(budget)?;
+        BinaryArray::try_new(offsets, data, self.nulls).map_err(malformed)
+    }
+
+    /// A column of 64-bit integers that is never null.
+    pub fn longs(&self, budget: &mut Budget) -> Result<ScalarBuffer<i64>> {
+        self.expect(self.rows, 8)?;
+        budget.take(self.rows, 8)?;
+        let (words, _) = self.values.as_chunks::<8>();
+        Ok(words
+            .iter()
+            .map(|word| i64::from_le_bytes(*word))
+            .collect::<Vec<_>>()
+            .into())
+    }
+
+    /// A column of 8-bit integers that is never null.
+    pub fn bytes8(&self, budget: &mut Budget) -> Result<ScalarBuffer<i8>> {
+        budget.take(self.rows, 1)?;
+        let mut out = Vec::with_capacity(self.rows);
+        let mut wrong = false;
+        let used = delta::decode(&self.values, self.rows, |value| {
+            wrong |= i8::try_from(value).is_err();
+            out.push(value as i8);
+        });
+        self.used(used, wrong)?;
+        Ok(out.into())
+    }
+
+    fn expect(&self, count: usize, width: usize) -> Result<()> {
+        if count.checked_mul(width) == Some(self.values.len()) {
+            return Ok(());
+        }
+        Err(Error::corruption(format!(
+            "a page has {} bytes for {count} values of {width}",
+            self.values.len()
+        )))
+    }
+
+    fn used(&self, used: Option<usize>, wrong: bool) -> Result<()> {
+        if used == Some(self.values.len()) && !wrong {
+            return Ok(());
+        }
+        Err(Error::corruption("a page's packed integers are malformed"))
+    }
+
+    /// Places for all rows, each of `into` bytes, filled from the present values of `from` bytes by `put`.
+    fn spread(
+        &self,
+        from: usize,
+        into: usize,
+        budget: &mut Budget,
+        mut put: impl FnMut(&[u8], &mut [u8]),
+    ) -> Result<Buffer> {
+        budget.take(self.rows, into)?;
+        let mut out = MutableBuffer::from_len_zeroed(self.rows * into);
+        match &self.nulls {
+            None => {
+                for (source, target) in self.values.chunks_exact(from).zip(out.chunks_exact_mut(into)) {
+                    put(source, target);
+                }
+            }
+            Some(nulls) => {
+                for (source, row) in self.values.chunks_exact(from).zip(nulls.valid_indices()) {
+                    put(source, &mut out[row * into..][..into]);
+                }
+            }
+        }
+        Ok(out.into())
+    }
+
+    fn fixed(self, data_type: &DataType, values: Buffer) -> Result<ArrayRef> {
+        let data = ArrayData::builder(data_type.clone())
+            .len(self.rows)
+            .nulls(self.nulls)
+            .add_buffer(values);
+        data.build().map(make_array).map_err(malformed)
+    }
+
+    fn bits(self, budget: &mut Budget) -> Result<ArrayRef> {
+        self.expect(self.present.div_ceil(8), 1)?;
+        let bits = BooleanBuffer::new(self.values.clone(), 0, self.present);
+        budget.take(self.rows.div_ceil(8), 1)?;
+        let bits = match &self.nulls {
+            // Copied: a cached block must not keep a whole page for a few bits.
+            None => BooleanBuffer::new(Buffer::from_slice_ref(&self.values), 0, self.rows),
+            Some(nulls) => {
+                let mut present = bits.iter();
+                nulls
+                    .iter()
+                    .map(|valid| valid && present.next().unwrap_or(false))
+                    .collect()
+            }
+        };
+        Ok(Arc::new(BooleanArray::new(bits, self.nulls)))
+    }
+
+    fn small(self, data_type: &DataType, budget: &mut Budget) -> Result<ArrayRef> {
+        match data_type {
+            DataType::Int8 => self.small_of::<i8>(data_type, budget),
+            DataType::UInt8 => self.small_of::<u8>(data_type, budget),
+            DataType::Int16 => self.small_of::<i16>(data_type, budget),
+            _ => self.small_of::<u16>(data_type, budget),
+        }
+    }
+
+    fn bytes(self, data_type: &DataType, budget: &mut Budget) -> Result<ArrayRef> {
+        let large = matches!(data_type, DataType::LargeUtf8 | DataType::LargeBinary);
+        let plain = match data_type {
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+            _ => DataType::Binary,
+        };
+        let (offsets, data) = self.offsets(budget)?;
+        if large {
+            budget.take(self.rows + 1, 8)?;
+        } else if plain != *data_type {
+            budget.take(self.rows, 16)?;
+        }
+        let array: ArrayRef = match plain {
+            DataType::Utf8 => Arc::new(StringArray::try_new(offsets, data, self.nulls).map_err(malformed)?),
+            _ => Arc::new(BinaryArray::try_new(offsets, data, self.nulls).map_err(malformed)?),
+        };
+        if plain == *data_type {
+            Ok(array)
+        } else {
+            compute::cast(&array, data_type).map_err(malformed)
+        }
+    }
+
+    /// Offsets of all rows (a null has length zero), and the bytes, which are not copied.
+    fn offsets(&self, budget: &mut Budget) -> Result<(OffsetBuffer<i32>, Buffer)> {
+        budget.take(self.rows + 1, 4)?;
+        let mut offsets: Vec<i32> = Vec::with_capacity(self.rows + 1);
+        offsets.push(0);
+        let (mut end, mut wrong) = (0u64, false);
+        let mut lengths = |value: i64| {
+            wrong |= value as u64 > i32::MAX as u64;
+            end = end.wrapping_add(value as u64);
+            offsets.push(end as i32);
+        };
+        let used = delta::decode(&self.values, self.present, &mut lengths);
+        let Some(start) = used.filter(|&used| !wrong && end == (self.values.len() - used) as u64) else {
+            return Err(Error::corruption("a page's lengths do not add up to its bytes"));
+        };
+        if end > i32::MAX as u64 {
+            return Err(Error::corruption(format!(
+                "a page has {end} bytes in one column, more than offsets can tell"
+            )));
+        }
+        if let Some(nulls) = &self.nulls {
+            offsets = spread_offsets(&offsets, nulls);
+        }
+        Ok((OffsetBuffer::new(offsets.into()), self.values.slice(start)))
+    }
+
+    fn small_of<N: TryFrom<i64> + ArrowNativeType>(
+        self,
+        data_type: &DataType,
+        budget: &mut Budget,
+    ) -> Result<ArrayRef> {
+        budget.take(self.rows, size_of::<N>())?;
+        let mut present: Vec<N> = Vec::with_capacity(self.present);
+        let mut wrong = false;
+        let used = delta::decode(&self.values, self.present, |value| {
+            let value = N::try_from(value);
+            wrong |= value.is_err();
+            present.push(value.unwrap_or_default());
+        });
+        self.used(used, wrong)?;
+        let values = match &self.nulls {
+            None => present,
+            Some(nulls) => {
+                let mut all = vec![N::default(); self.rows];
+                for (value, row) in present.iter().zip(nulls.valid_indices()) {
+                    all[row] = *value;
+                }
+                all
+            }
+        };
+        self.fixed(data_type, Buffer::from_vec(values))
+    }
+}
+
+/// Offsets with a row of no length for each null.
+fn spread_offsets(present: &[i32], nulls: &NullBuffer) -> Vec<i32> {
+    let mut ends = present[1..].iter();
+    let mut end = 0;
+    let mut offsets = Vec::with_capacity(nulls.len() + 1);
+    offsets.push(0);
+    for valid in nulls {
+        if valid {
+            end = ends.next().copied().unwrap_or(end);
+        }
+        offsets.push(end);
+    }
+    offsets
+}
+
+/// Reads definition levels of one bit: runs of equal levels, and groups of eight packed ones.
+fn nulls(levels: &[u8], rows: usize, count: usize, budget: &mut Budget) -> Result<NullBuffer> {
+    budget.take(rows.div_ceil(8), 1)?;
+    let wrong = || Error::corruption("a page's null flags are malformed");
+    let mut bits = BooleanBufferBuilder::new(rows);
+    let mut reader = Reader::new(levels);
+    while bits.len() < rows {
+        let head = reader.varint().ok_or_else(wrong)?;
+        let left = rows - bits.len();
+        let run = usize::try_from(head >> 1).map_err(|_| wrong())?;
+        if head & 1 == 0 {
+            let level = reader.byte().filter(|&level| level <= 1).ok_or_else(wrong)?;
+            if run == 0 || run > left {
+                return Err(wrong());
+            }
+            bits.append_n(run, level == 1);
+        } else {
+            let packed = reader
+                .bytes(run)
+                .filter(|packed| !packed.is_empty())
+                .ok_or_else(wrong)?;
+            bits.append_packed_range(0..left.min(packed.len() * 8), packed);
+        }
+    }
+    let nulls = NullBuffer::new(bits.finish());
+    if reader.position() != levels.len() || nulls.null_count() != count {
+        return Err(wrong());
+    }
+    Ok(nulls)
+}
+
+fn malformed(error: arrow::error::ArrowError) -> Error {
+    Error::corruption("a page's values are malformed").with_source(error)
+}

@@ -1,0 +1,192 @@
+//! Reading the metadata at a file's end, as little of it as is needed, without trusting it.
+
+use kodiak_core::{Error, Result};
+use parquet::basic::Type as PhysicalType;
+
+use super::plan::Plan;
+use super::thrift::{Reader, kind};
+
+/// What begins and ends a Parquet file.
+pub(super) const MAGIC: &[u8; 4] = b"PAR1";
+/// Length of the metadata and [`MAGIC`] at the very end.
+pub(super) const TAIL: u64 = 8;
+
+/// The metadata of a file.
+#[derive(Debug, Default)]
+pub(super) struct Footer {
+    pub leaves: Vec<Leaf>,
+    pub groups: Vec<Group>,
+}
+
+/// A column as the file's schema has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Leaf {
+    pub name: String,
+    physical: Option<i64>,
+    length: Option<i64>,
+    repetition: Option<i64>,
+    children: i64,
+}
+
+/// A row group.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Group {
+    pub rows: u64,
+    pub chunks: Vec<Chunk>,
+}
+
+/// The pages of a column in a row group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Chunk {
+    pub offset: u64,
+    pub len: u64,
+    pub codec: i64,
+}
+
+impl Footer {
+    /// Reads the metadata, up to and including the first row group that has columns if `first_group` says so.
+    ///
+    /// # Errors
+    /// `Corruption`.
+    pub fn parse(bytes: &[u8], first_group: bool) -> Result<Self> {
+        let mut footer = Self::default();
+        footer
+            .read(&mut Reader::new(bytes), first_group)
+            .ok_or_else(|| Error::corruption("the metadata of a Parquet file is cut off or malformed"))?;
+        Ok(footer)
+    }
+
+    fn read(&mut self, reader: &mut Reader<'_>, first_group: bool) -> Option<()> {
+        let mut last = 0;
+        while let Some((id, field)) = reader.field(&mut last)? {
+            match (id, field) {
+                (2, kind::LIST) => self.leaves = structs(reader, usize::MAX, Leaf::read)?,
+                (4, kind::LIST) => {
+                    let limit = if first_group { 1 } else { usize::MAX };
+                    self.groups = structs(reader, limit, Group::read)?;
+                    if first_group && !self.groups.is_empty() {
+                        return Some(());
+                    }
+                }
+                _ => reader.skip(field)?,
+            }
+        }
+        Some(())
+    }
+
+    /// Checks that the file holds the columns of a plan.
+    ///
+    /// # Errors
+    /// `Corruption` naming the column.
+    pub fn check(&self, plan: &Plan) -> Result<()> {
+        let (root, leaves) = self
+            .leaves
+            .split_first()
+            .ok_or_else(|| Error::corruption("a Parquet file has no schema"))?;
+        if leaves.len() != plan.columns.len() || root.children != leaves.len() as i64 {
+            return Err(Error::corruption(format!(
+                "a Parquet file has {} columns where the table's runs have {}",
+                leaves.len(),
+                plan.columns.len()
+            )));
+        }
+        for (leaf, column) in leaves.iter().zip(&plan.columns) {
+            let fixed = column.physical == PhysicalType::FIXED_LEN_BYTE_ARRAY;
+            let same = leaf.name == column.name
+                && leaf.physical == Some(column.physical as i64)
+                && (!fixed || leaf.length == Some(i64::from(column.type_length)))
+                && leaf.repetition == Some(i64::from(column.nullable));
+            if !same {
+                return Err(Error::corruption(format!(
+                    "column \"{}\" of a Parquet file is not the table's column \"{}\" of type {}",
+                    leaf.name.escape_debug(),
+                    column.name,
+                    column.data_type
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Up to `limit` structs of a list; the vector grows as they are read, never ahead of them.
+fn structs<T>(reader: &mut Reader<'_>, limit: usize, read: impl Fn(&mut Reader<'_>) -> Option<T>) -> Option<Vec<T>> {
+    let (len, of) = reader.list()?;
+    if of != kind::STRUCT && len > 0 {
+        return None;
+    }
+    let mut out = Vec::new();
+    for _ in 0..len.min(limit) {
+        out.push(read(reader)?);
+    }
+    Some(out)
+}
+
+impl Leaf {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let mut leaf = Self::default();
+        let mut last = 0;
+        while let Some((id, field)) = reader.field(&mut last)? {
+            match (id, field) {
+                (1, kind::I32) => leaf.physical = Some(reader.int()?),
+                (2, kind::I32) => leaf.length = Some(reader.int()?),
+                (3, kind::I32) => leaf.repetition = Some(reader.int()?),
+                (4, kind::BINARY) => leaf.name = String::from_utf8_lossy(reader.binary()?).into_owned(),
+                (5, kind::I32) => leaf.children = reader.int()?,
+                _ => reader.skip(field)?,
+            }
+        }
+        Some(leaf)
+    }
+}
+
+impl Group {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let mut group = Self::default();
+        let mut last = 0;
+        while let Some((id, field)) = reader.field(&mut last)? {
+            match (id, field) {
+                (1, kind::LIST) => group.chunks = structs(reader, usize::MAX, Chunk::read)?,
+                (3, kind::I64) => group.rows = u64::try_from(reader.int()?).ok()?,
+                _ => reader.skip(field)?,
+            }
+        }
+        Some(group)
+    }
+}
+
+impl Chunk {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let mut chunk = None;
+        let mut last = 0;
+        while let Some((id, field)) = reader.field(&mut last)? {
+            match (id, field) {
+                // A chunk in another file is none of ours.
+                (1, kind::BINARY) => return None,
+                (3, kind::STRUCT) => chunk = Some(Self::read_metadata(reader)?),
+                _ => reader.skip(field)?,
+            }
+        }
+        chunk
+    }
+
+    fn read_metadata(reader: &mut Reader<'_>) -> Option<Self> {
+        let (mut codec, mut len, mut data, mut dictionary) = (None, None, None, None);
+        let mut last = 0;
+        while let Some((id, field)) = reader.field(&mut last)? {
+            match (id, field) {
+                (4, kind::I32) => codec = Some(reader.int()?),
+                (7, kind::I64) => len = Some(u64::try_from(reader.int()?).ok()?),
+                (9, kind::I64) => data = Some(u64::try_from(reader.int()?).ok()?),
+                (11, kind::I64) => dictionary = Some(u64::try_from(reader.int()?).ok()?),
+                _ => reader.skip(field)?,
+            }
+        }
+        let offset = data?.min(dictionary.unwrap_or(u64::MAX));
+        Some(Self {
+            offset,
+            len: len?,
+            codec: codec?,
+        })
+    }
+}

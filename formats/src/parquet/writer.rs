@@ -1,0 +1,344 @@
+//! Writing: pages gather by column until a row group is full, then its columns go out one after the other.
+
+use std::io::Write;
+
+use arrow::array::RecordBatch;
+use crc32fast::Hasher;
+use kodiak_core::format::{BlockHandle, BlockWriter, FileLayout, Part, WriteOptions};
+use kodiak_core::schema::TableSchema;
+use kodiak_core::storage::WritableFile;
+use kodiak_core::{Error, ErrorKind, Result};
+use parquet::arrow::{ARROW_SCHEMA_META_KEY, encode_arrow_schema};
+use parquet::basic::Encoding;
+use parquet::file::metadata::{
+    ColumnChunkMetaData, FileMetaData, KeyValue, ParquetMetaDataBuilder, ParquetMetaDataWriter, RowGroupMetaData,
+    SortingColumn,
+};
+
+use super::codec::{self, Compressor};
+use super::encode;
+use super::footer::{MAGIC, TAIL};
+use super::index::PageIndex;
+use super::page::{PageHeader, encoding};
+use super::plan::{Column, Plan};
+use super::stats::{self, ChunkBounds};
+
+/// A page shorter than this is not worth compressing.
+const MIN_COMPRESSED: usize = 64;
+
+/// The pages of one column in the row group being gathered.
+#[derive(Debug, Default)]
+struct ChunkBuffer {
+    bytes: Vec<u8>,
+    /// Bytes it would have without compression.
+    uncompressed: u64,
+    /// Length and checksum of each page.
+    pages: Vec<(u64, u32)>,
+    bounds: ChunkBounds,
+    index: PageIndex,
+}
+
+/// Page indexes of a column chunk, ready to be written near the end of the file.
+#[derive(Debug)]
+struct Indexes {
+    column: Option<Vec<u8>>,
+    offset: Vec<u8>,
+}
+
+pub(super) struct Writer {
+    file: Box<dyn WritableFile>,
+    plan: Plan,
+    sorting: Option<Vec<SortingColumn>>,
+    options: WriteOptions,
+    row_group_bytes: u64,
+    compressor: Compressor,
+    chunks: Vec<ChunkBuffer>,
+    group_rows: Vec<u32>,
+    groups: Vec<(RowGroupMetaData, Vec<Indexes>)>,
+    blocks: Vec<BlockHandle>,
+    written: u64,
+    page: Vec<u8>,
+    compressed: Vec<u8>,
+}
+
+impl Writer {
+    pub fn new(mut file: Box<dyn WritableFile>, schema: &TableSchema, options: &WriteOptions) -> Result<Self> {
+        let plan = Plan::new(schema)?;
+        if file.position() != 0 {
+            return Err(Error::invalid_input("a data file must be begun in an empty file"));
+        }
+        file.write_all(MAGIC).map_err(refused)?;
+        Ok(Self {
+            sorting: sorting(schema),
+            chunks: plan.columns.iter().map(|_| ChunkBuffer::default()).collect(),
+            plan,
+            row_group_bytes: options.options.int("row_group_bytes"),
+            compressor: Compressor::new(options.compression)?,
+            options: options.clone(),
+            group_rows: Vec::new(),
+            groups: Vec::new(),
+            blocks: Vec::new(),
+            written: MAGIC.len() as u64,
+            page: Vec::new(),
+            compressed: Vec::new(),
+            file,
+        })
+    }
+
+    fn buffered(&self) -> u64 {
+        self.chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum()
+    }
+
+    /// Appends the page of one column to its chunk.
+    fn page(&mut self, index: usize, batch: &RecordBatch) -> Result<()> {
+        let (column, array) = (&self.plan.columns[index], batch.column(index));
+        let chunk = &mut self.chunks[index];
+        let levels = encode::page(column, array, &mut self.page)?;
+        let (level_bytes, values) = self.page.split_at(levels.bytes);
+        let is_compressed = values.len() >= MIN_COMPRESSED && self.compressor.compress(values, &mut self.compressed)?;
+        let values = if is_compressed {
+            self.compressed.as_slice()
+        } else {
+            values
+        };
+        let compressed = levels.bytes + values.len();
+        if i32::try_from(self.page.len()).is_err() {
+            return Err(Error::invalid_input(format!(
+                "column \"{}\" of one block has {} bytes, more than a Parquet page holds: use a smaller format.block_size",
+                column.name,
+                self.page.len()
+            )));
+        }
+        let mut body = Hasher::new();
+        body.update(level_bytes);
+        body.update(values);
+        let header = PageHeader {
+            uncompressed: self.page.len(),
+            compressed,
+            crc: Some(body.clone().finalize()),
+            values: array.len(),
+            nulls: levels.nulls,
+            encoding: column.store.encoding(),
+            levels: levels.bytes,
+            is_compressed,
+        };
+        let start = chunk.bytes.len();
+        header.write(&mut chunk.bytes);
+        let mut crc = Hasher::new();
+        crc.update(&chunk.bytes[start..]);
+        crc.combine(&body);
+        chunk.uncompressed += (chunk.bytes.len() - start + self.page.len()) as u64;
+        chunk.bytes.extend_from_slice(level_bytes);
+        chunk.bytes.extend_from_slice(values);
+        chunk.pages.push(((chunk.bytes.len() - start) as u64, crc.finalize()));
+        let bounds = stats::bounds(column, array);
+        chunk.bounds.add(column, bounds.as_ref(), levels.nulls, array.len());
+        chunk.index.add(column, bounds, levels.nulls, array.len());
+        Ok(())
+    }
+
+    /// Writes the row group that has gathered.
+    fn end_group(&mut self) -> Result<()> {
+        let first = self.blocks.len();
+        let columns = self.chunks.len();
+        self.blocks.extend(self.group_rows.drain(..).map(|rows| BlockHandle {
+            rows,
+            parts: Vec::with_capacity(columns),
+        }));
+        let rows = self.blocks[first..].iter().map(|block| i64::from(block.rows)).sum();
+        let mut metadata = Vec::with_capacity(columns);
+        let mut indexes = Vec::with_capacity(columns);
+        let group_offset = self.written;
+        let mut total = 0;
+        for (chunk, column) in self.chunks.iter_mut().zip(&self.plan.columns) {
+            let offset = self.written;
+            self.file.write_all(&chunk.bytes).map_err(refused)?;
+            self.written += chunk.bytes.len() as u64;
+            let mut at = offset;
+            for (block, &(len, crc)) in self.blocks[first..].iter_mut().zip(&chunk.pages) {
+                block.parts.push(Part { offset: at, len, crc });
+                at += len;
+            }
+            total += chunk.uncompressed;
+            metadata.push(describe(
+                chunk,
+                column,
+                &self.plan,
+                &self.options,
+                metadata.len(),
+                offset,
+                rows,
+            )?);
+            indexes.push(Indexes {
+                column: chunk.index.column_index(column),
+                offset: chunk.index.offset_index(offset, &chunk.pages),
+            });
+            // The allocation stays for the next row group.
+            chunk.bytes.clear();
+            chunk.pages.clear();
+            chunk.uncompressed = 0;
+            chunk.bounds = ChunkBounds::default();
+            chunk.index = PageIndex::default();
+        }
+        let group = RowGroupMetaData::builder(self.plan.descriptor.clone())
+            .set_num_rows(rows)
+            .set_total_byte_size(total as i64)
+            .set_column_metadata(metadata)
+            .set_sorting_columns(self.sorting.clone())
+            .set_ordinal(i16::try_from(self.groups.len()).unwrap_or(i16::MAX))
+            .set_file_offset(group_offset as i64)
+            .build()
+            .map_err(bug)?;
+        self.groups.push((group, indexes));
+        Ok(())
+    }
+
+    /// Writes the page indexes, then the metadata, and returns where the latter is.
+    fn end_file(&mut self) -> Result<Part> {
+        let mut groups = Vec::with_capacity(self.groups.len());
+        let mut out = Vec::new();
+        for (group, indexes) in self.groups.drain(..) {
+            let mut columns = Vec::with_capacity(indexes.len());
+            for (chunk, index) in group.columns().iter().zip(indexes) {
+                let mut builder = chunk.clone().into_builder();
+                if let Some(bytes) = index.column {
+                    builder = builder
+                        .set_column_index_offset(Some((self.written + out.len() as u64) as i64))
+                        .set_column_index_length(Some(bytes.len() as i32));
+                    out.extend_from_slice(&bytes);
+                }
+                builder = builder
+                    .set_offset_index_offset(Some((self.written + out.len() as u64) as i64))
+                    .set_offset_index_length(Some(index.offset.len() as i32));
+                out.extend_from_slice(&index.offset);
+                columns.push(builder.build().map_err(bug)?);
+            }
+            groups.push(group.into_builder().set_column_metadata(columns).build().map_err(bug)?);
+        }
+        self.file.write_all(&out).map_err(refused)?;
+        self.written += out.len() as u64;
+
+        let rows = groups.iter().map(RowGroupMetaData::num_rows).sum();
+        let arrow = KeyValue::new(ARROW_SCHEMA_META_KEY.to_owned(), encode_arrow_schema(&self.plan.arrow));
+        let file = FileMetaData::new(
+            // Version 2: the encodings in use are newer than version 1.
+            2,
+            rows,
+            Some(concat!("kodiak version ", env!("CARGO_PKG_VERSION")).to_owned()),
+            Some(vec![arrow]),
+            self.plan.descriptor.clone(),
+            None,
+        );
+        let metadata = ParquetMetaDataBuilder::new(file).set_row_groups(groups).build();
+        out.clear();
+        ParquetMetaDataWriter::new(&mut out, &metadata).finish().map_err(bug)?;
+        self.file.write_all(&out).map_err(refused)?;
+        let footer = &out[..out.len() - TAIL as usize];
+        let part = Part {
+            offset: self.written,
+            len: footer.len() as u64,
+            crc: crc32fast::hash(footer),
+        };
+        self.written += out.len() as u64;
+        Ok(part)
+    }
+}
+
+impl BlockWriter for Writer {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_columns() != self.plan.columns.len() {
+            return Err(Error::invalid_input(format!(
+                "a block has {} columns where the table's runs have {}",
+                batch.num_columns(),
+                self.plan.columns.len()
+            )));
+        }
+        let rows = i32::try_from(batch.num_rows())
+            .ok()
+            .filter(|&rows| rows > 0)
+            .ok_or_else(|| {
+                Error::invalid_input(format!("a block of {} rows cannot be a Parquet page", batch.num_rows()))
+            })?;
+        for index in 0..self.chunks.len() {
+            self.page(index, batch)?;
+        }
+        self.group_rows.push(rows as u32);
+        if self.buffered() >= self.row_group_bytes {
+            self.end_group()?;
+        }
+        Ok(())
+    }
+
+    fn estimated_bytes(&self) -> u64 {
+        self.written + self.buffered()
+    }
+
+    fn finish(mut self: Box<Self>, sync: bool) -> Result<FileLayout> {
+        if !self.group_rows.is_empty() {
+            self.end_group()?;
+        }
+        let footer = self.end_file()?;
+        let layout = FileLayout {
+            blocks: self.blocks,
+            shared: vec![footer],
+            file_bytes: self.written,
+        };
+        self.file.finish(sync)?;
+        Ok(layout)
+    }
+}
+
+fn describe(
+    chunk: &ChunkBuffer,
+    column: &Column,
+    plan: &Plan,
+    options: &WriteOptions,
+    index: usize,
+    offset: u64,
+    rows: i64,
+) -> Result<ColumnChunkMetaData> {
+    let mut encodings = vec![match column.store.encoding() {
+        encoding::DELTA_BINARY_PACKED => Encoding::DELTA_BINARY_PACKED,
+        encoding::DELTA_LENGTH_BYTE_ARRAY => Encoding::DELTA_LENGTH_BYTE_ARRAY,
+        _ => Encoding::PLAIN,
+    }];
+    if column.nullable {
+        encodings.push(Encoding::RLE);
+    }
+    let mut builder = ColumnChunkMetaData::builder(plan.descriptor.column(index))
+        .set_encodings(encodings)
+        .set_compression(codec::parquet_codec(options.compression))
+        .set_num_values(rows)
+        .set_total_compressed_size(chunk.bytes.len() as i64)
+        .set_total_uncompressed_size(chunk.uncompressed as i64)
+        .set_data_page_offset(offset as i64);
+    if column.bounds {
+        builder = builder.set_statistics(chunk.bounds.statistics(column)?);
+    }
+    builder.build().map_err(bug)
+}
+
+/// What a row group is sorted by, where Parquet's order of the key's types is Kodiak's.
+fn sorting(schema: &TableSchema) -> Option<Vec<SortingColumn>> {
+    schema
+        .key()
+        .iter()
+        .map(|key| {
+            let field = schema.columns().field(key.index);
+            let same = !field.is_nullable() && !field.data_type().is_floating();
+            same.then_some(SortingColumn {
+                column_idx: key.index as i32,
+                descending: key.descending,
+                nulls_first: false,
+            })
+        })
+        .collect()
+}
+
+fn refused(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, "cannot write a Parquet file").with_source(error)
+}
+
+fn bug(error: parquet::errors::ParquetError) -> Error {
+    Error::new(ErrorKind::InvalidInput, "the metadata of a Parquet file cannot be made").with_source(error)
+}
