@@ -1,0 +1,273 @@
+//! The files of a log that is open for appending: creating, recycling and releasing segments.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use kodiak_core::storage::{LogFile, Storage};
+use kodiak_core::wal::{SegmentId, WalContext};
+use kodiak_core::{Error, ErrorKind, Result};
+use parking_lot::Mutex;
+
+use crate::format::{
+    Identity, Link, SEGMENT_HEADER, SegmentHeader, is_spare_name, segment_of_name, segment_path, spare_name,
+};
+use crate::reader::{SegmentFile, SegmentReader};
+
+/// Released segments kept for reuse.
+const SPARES: usize = 2;
+
+/// The directory of an open log.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub storage: Arc<dyn Storage>,
+    dir: PathBuf,
+    segment_bytes: u64,
+    listed: Mutex<Listed>,
+}
+
+#[derive(Debug, Default)]
+struct Listed {
+    /// Segments before the active one, ascending.
+    closed: Vec<SegmentId>,
+    /// File names.
+    spares: Vec<String>,
+}
+
+/// A segment that is, or was, written to since the log was opened.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub number: SegmentId,
+    pub file: Arc<dyn LogFile>,
+    pub path: PathBuf,
+    pub identity: Identity,
+    /// The position of its first byte in the whole of the log since opening.
+    pub base: u64,
+    /// Bytes below this offset are on disk, and so is everything in older segments.
+    pub synced: AtomicU64,
+    /// Its directory entry survives a power loss.
+    listed: AtomicBool,
+}
+
+/// A file ready to become a segment.
+#[derive(Debug)]
+pub(crate) struct Blank {
+    pub number: SegmentId,
+    pub file: Arc<dyn LogFile>,
+    recycled: bool,
+    listed: bool,
+}
+
+impl Files {
+    /// Prepares the directory for a log that begins with segment `first`, and makes all older segments survive a power loss.
+    /// Also returns where the newest of them ends.
+    pub fn open(context: &WalContext, first: SegmentId) -> Result<(Self, Option<Link>)> {
+        let storage = context.storage.as_ref();
+        let existed = storage.list(&context.dir).is_ok();
+        storage.create_dir_all(&context.dir)?;
+        if let (false, Some(parent)) = (
+            existed,
+            context.dir.parent().filter(|parent| !parent.as_os_str().is_empty()),
+        ) {
+            storage.sync_dir(parent)?;
+        }
+        let mut listed = Listed::default();
+        for name in storage.list(&context.dir)? {
+            let path = context.dir.join(&name);
+            if let Some(segment) = segment_of_name(&name) {
+                listed.closed.push(segment);
+            } else if is_spare_name(&name) {
+                if listed.spares.len() < SPARES && storage.len(&path)? == Some(context.segment_bytes) {
+                    listed.spares.push(name);
+                } else {
+                    storage.remove(&path)?;
+                }
+            }
+        }
+        listed.closed.sort_unstable();
+        if let Some(&newest) = listed.closed.last().filter(|&&newest| newest >= first) {
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                format!("the log cannot begin with segment {first}: segment {newest} exists; begin above it"),
+            )
+            .with_file(segment_path(&context.dir, newest)));
+        }
+        let previous = settle(context, &listed.closed)?;
+        let files = Self {
+            storage: context.storage.clone(),
+            dir: context.dir.clone(),
+            segment_bytes: context.segment_bytes.max(SEGMENT_HEADER as u64 * 2),
+            listed: Mutex::new(listed),
+        };
+        Ok((files, previous))
+    }
+
+    /// A file for segment `number` with room for a batch of `record` bytes: a spare one if there is one, else a new one.
+    pub fn blank(&self, number: SegmentId, record: u64) -> Result<Blank> {
+        let path = segment_path(&self.dir, number);
+        let bytes = self.segment_bytes.max(SEGMENT_HEADER as u64 + record);
+        let spare = if bytes == self.segment_bytes {
+            self.listed.lock().spares.pop()
+        } else {
+            None
+        };
+        let recycled = spare.is_some();
+        let file = match spare {
+            Some(name) => {
+                self.storage.rename(&self.dir.join(name), &path)?;
+                self.storage
+                    .open_log(&path)
+                    .inspect_err(|_| drop(self.storage.remove(&path)))?
+            }
+            None => self.storage.create_log(&path, bytes)?,
+        };
+        Ok(Blank {
+            number,
+            file,
+            recycled,
+            listed: false,
+        })
+    }
+
+    /// Gives up a file that was not used.
+    pub fn give_back(&self, blank: Blank) {
+        let mut listed = self.listed.lock();
+        self.recycle(&mut listed, blank.number).unwrap_or_else(|error| {
+            tracing::warn!(%error, "an unused log segment stays behind");
+        });
+    }
+
+    /// Makes the segment's size and name survive a power loss ahead of need.
+    pub fn settle_blank(&self, blank: &mut Blank) -> Result<()> {
+        blank.file.sync_data()?;
+        self.storage.sync_dir(&self.dir)?;
+        blank.listed = true;
+        Ok(())
+    }
+
+    /// Makes a segment of a file; also returns the header, which is for the caller to write.
+    pub fn segment(
+        &self,
+        blank: Blank,
+        fresh: bool,
+        previous: Option<Link>,
+        base: u64,
+    ) -> (Segment, [u8; SEGMENT_HEADER]) {
+        // Records repeat the low half, by which a reader tells them from zeros.
+        let log_id = std::iter::repeat_with(|| self.storage.random())
+            .find(|id| *id as u32 != 0)
+            .unwrap_or(1);
+        let header = SegmentHeader {
+            segment: blank.number,
+            log_id,
+            fresh,
+            recycled: blank.recycled,
+            previous,
+        };
+        let (bytes, seed) = header.encode();
+        let segment = Segment {
+            number: blank.number,
+            file: blank.file,
+            path: segment_path(&self.dir, blank.number),
+            identity: Identity::new(&header, seed),
+            base,
+            synced: AtomicU64::new(0),
+            listed: AtomicBool::new(blank.listed),
+        };
+        (segment, bytes)
+    }
+
+    /// Notes that `segment` is no longer the active one.
+    pub fn closed(&self, segment: SegmentId) {
+        self.listed.lock().closed.push(segment);
+    }
+
+    /// Segments on disk, the active one included.
+    pub fn count(&self) -> u64 {
+        self.listed.lock().closed.len() as u64 + 1
+    }
+
+    /// Recycles or removes the closed segments below `before`, oldest first.
+    pub fn release(&self, before: SegmentId) -> Result<()> {
+        let mut listed = self.listed.lock();
+        while let Some(&segment) = listed.closed.first().filter(|&&segment| segment < before) {
+            self.recycle(&mut listed, segment)?;
+            listed.closed.remove(0);
+        }
+        Ok(())
+    }
+
+    fn recycle(&self, listed: &mut Listed, segment: SegmentId) -> Result<()> {
+        let path = segment_path(&self.dir, segment);
+        if listed.spares.len() < SPARES && self.storage.len(&path)? == Some(self.segment_bytes) {
+            let name = spare_name(segment);
+            self.storage.rename(&path, &self.dir.join(&name))?;
+            listed.spares.push(name);
+            return Ok(());
+        }
+        match self.storage.remove(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes all that was written to `segment` below `end` survive a power loss. Older segments must have been synced before.
+    pub fn sync(&self, segment: &Segment, end: u64) -> Result<()> {
+        segment.file.sync_data()?;
+        if !segment.listed.load(Ordering::Acquire) {
+            self.storage.sync_dir(&self.dir)?;
+            segment.listed.store(true, Ordering::Release);
+        }
+        segment.synced.fetch_max(end, Ordering::AcqRel);
+        Ok(())
+    }
+}
+
+impl Segment {
+    /// What the next segment's header is to say of this one, which ends at `end`.
+    pub fn link(&self, end: u64) -> Link {
+        let synced = self.synced.load(Ordering::Acquire);
+        Link {
+            segment: self.number,
+            id: self.identity.id(),
+            end,
+            synced,
+        }
+    }
+}
+
+/// Syncs the segments of earlier openings, so that nothing is built on records that a power loss could still take away;
+/// returns where the newest one ends.
+fn settle(context: &WalContext, segments: &[SegmentId]) -> Result<Option<Link>> {
+    if segments.is_empty() {
+        return Ok(None);
+    }
+    for &segment in segments {
+        context
+            .storage
+            .open_log(&segment_path(&context.dir, segment))?
+            .sync_data()?;
+    }
+    context.storage.sync_dir(&context.dir)?;
+    for &segment in segments.iter().rev() {
+        let path = segment_path(&context.dir, segment);
+        let file = SegmentFile::open(context.storage.as_ref(), &path, segment)?;
+        if let Some((header, seed)) = file.header() {
+            let end = end_of(&file, header, seed, context.max_record_bytes, &path)?;
+            return Ok(Some(Link {
+                segment,
+                id: header.id(),
+                end,
+                synced: end,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+fn end_of(file: &SegmentFile, header: &SegmentHeader, seed: u32, limit: u64, path: &Path) -> Result<u64> {
+    let bytes = file.load(u64::MAX)?;
+    let mut reader = SegmentReader::new(&bytes, header, seed, limit);
+    while reader.advance().map_err(|error| error.with_file(path))?.is_some() {}
+    Ok(reader.offset())
+}

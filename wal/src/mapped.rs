@@ -1,0 +1,385 @@
+//! The log `mapped`: segments mapped into memory, so that an append makes no system call.
+//!
+//! A short lock gives each batch its place and its sequence numbers. Checksumming and copying happen outside it, side by
+//! side, and an append returns once all records before its own are complete (as in Johnson et al., "Aether: A Scalable
+//! Approach to Logging", VLDB 2010, where the log buffer is filled in the same way). What is in the mapping survives a
+//! killed process; mode `full` adds a sync, made by one thread for all that wait.
+//!
+//! A thread of the log's own prepares the next segment and touches its pages, so that neither a new file nor page faults
+//! delay an append.
+
+mod prepare;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use kodiak_core::batch::Batch;
+use kodiak_core::options::Options;
+use kodiak_core::registry::Component;
+use kodiak_core::storage::MappedLog as Mapping;
+use kodiak_core::wal::{Appended, SegmentId, SyncMode, Wal, WalCapabilities, WalContext, WalFactory, WalStats};
+use kodiak_core::{Error, ErrorKind, Result};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::files::{Blank, Files, Segment};
+use crate::format::SEGMENT_HEADER;
+use crate::metrics::{Health, Metrics, PUBLISH_EVERY};
+use crate::staging::{Encoding, Staged, close_record};
+use prepare::Preparer;
+
+/// The factory of `mapped`.
+pub const FACTORY: WalFactory = WalFactory {
+    component: Component {
+        name: "mapped",
+        summary: "Memory-mapped, preallocated segments: in normal mode a commit is a checksum and a copy, without a system call.",
+        options: &[],
+    },
+    capabilities: WalCapabilities {
+        durable: true,
+        needs_mapping: true,
+        append_without_system_call: true,
+    },
+    replay: crate::replay::replay,
+    open,
+};
+
+fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box<dyn Wal>> {
+    let (files, previous) = Files::open(&context, first)?;
+    let files = Arc::new(files);
+    let ready = Ready::new(files.blank(first, 0)?)?;
+    let (segment, header) = files.segment(ready.blank, true, previous, 0);
+    let active = Arc::new(Active::new(segment, ready.mapping, &header));
+    let preparer = Preparer::start(files.clone())?;
+    Ok(Box::new(MappedLog {
+        encoding: Encoding::new(&context),
+        metrics: Metrics::new(context.metrics, FACTORY.component.name),
+        health: Health::default(),
+        durable: AtomicBool::new(false),
+        place: Mutex::new(Place {
+            end: SEGMENT_HEADER as u64,
+            attention: active.segment.file.len() / 2,
+            active: active.clone(),
+            records: 0,
+            bytes: 0,
+            next_seq: 0,
+            requested: 0,
+        }),
+        syncing: Mutex::new(Syncing {
+            active,
+            unsynced: Vec::new(),
+            synced: 0,
+            leading: false,
+        }),
+        sync_done: Condvar::new(),
+        preparer,
+        files,
+    }))
+}
+
+/// A file ready to become the active segment.
+#[derive(Debug)]
+struct Ready {
+    blank: Blank,
+    mapping: Arc<dyn Mapping>,
+}
+
+impl Ready {
+    fn new(blank: Blank) -> Result<Self> {
+        let mapping = blank.file.map()?.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unsupported,
+                "this storage cannot map files for writing; use the log \"segment\"",
+            )
+            .with_setting("wal.kind")
+        })?;
+        Ok(Self { blank, mapping })
+    }
+}
+
+/// A segment with its mapping.
+#[derive(Debug)]
+struct Active {
+    segment: Segment,
+    mapping: Arc<dyn Mapping>,
+    /// All records below this offset are complete.
+    complete: AtomicU64,
+}
+
+impl Active {
+    fn new(segment: Segment, mapping: Arc<dyn Mapping>, header: &[u8]) -> Self {
+        mapping.write(0, header);
+        Self {
+            segment,
+            mapping,
+            complete: AtomicU64::new(SEGMENT_HEADER as u64),
+        }
+    }
+
+    /// Waits until all records before `offset` are complete. They are being copied by other threads at this moment, so that
+    /// it takes nanoseconds, unless one of those is not running.
+    #[inline]
+    fn wait_complete(&self, offset: u64) {
+        if self.complete.load(Ordering::Acquire) != offset {
+            self.wait_long(offset);
+        }
+    }
+
+    #[cold]
+    fn wait_long(&self, offset: u64) {
+        for turn in 0u32.. {
+            if self.complete.load(Ordering::Acquire) >= offset {
+                return;
+            }
+            match turn {
+                0..100 => std::hint::spin_loop(),
+                100..200 => std::thread::yield_now(),
+                _ => std::thread::sleep(Duration::from_micros(50)),
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct MappedLog {
+    files: Arc<Files>,
+    encoding: Encoding,
+    metrics: Metrics,
+    health: Health,
+    /// Something was appended in mode `full`, or synced: segments prepared from now on are made durable ahead of need.
+    durable: AtomicBool,
+    place: Mutex<Place>,
+    syncing: Mutex<Syncing>,
+    sync_done: Condvar,
+    preparer: Preparer,
+}
+
+/// What gives a batch its place. Held for nanoseconds, or for a rotation.
+#[derive(Debug)]
+struct Place {
+    /// The offset of the next record.
+    end: u64,
+    /// The offset at which the preparer is to be asked for the next segment.
+    attention: u64,
+    active: Arc<Active>,
+    records: u64,
+    bytes: u64,
+    next_seq: u64,
+    /// The segment last asked of the preparer.
+    requested: SegmentId,
+}
+
+/// What the threads that sync agree on. Taken after `Place`, if both are.
+#[derive(Debug)]
+struct Syncing {
+    active: Arc<Active>,
+    /// Closed segments that were not synced to their end, oldest first.
+    unsynced: Vec<Arc<Active>>,
+    /// The position up to which the disk has the log.
+    synced: u64,
+    leading: bool,
+}
+
+impl MappedLog {
+    /// Waits until the disk has the log up to position `target`; makes it so if nobody else is at it.
+    fn sync_to(&self, target: u64) -> Result<()> {
+        let mut syncing = self.syncing.lock();
+        while syncing.synced < target {
+            self.health.check()?;
+            if syncing.leading {
+                self.sync_done.wait(&mut syncing);
+            } else {
+                self.lead_sync(&mut syncing)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lead_sync(&self, syncing: &mut MutexGuard<'_, Syncing>) -> Result<()> {
+        let unsynced = std::mem::take(&mut syncing.unsynced);
+        let active = syncing.active.clone();
+        syncing.leading = true;
+        let result = MutexGuard::unlocked(syncing, || {
+            for closed in &unsynced {
+                self.files
+                    .sync(&closed.segment, closed.complete.load(Ordering::Acquire))?;
+            }
+            let end = active.complete.load(Ordering::Acquire);
+            self.metrics
+                .time_sync(self.files.storage.as_ref(), || self.files.sync(&active.segment, end))?;
+            Ok(active.segment.base + end)
+        });
+        syncing.leading = false;
+        self.sync_done.notify_all();
+        syncing.synced = result.map_err(|error| self.health.poison(&self.metrics, error))?;
+        Ok(())
+    }
+
+    /// Makes the next segment the active one, with room for a batch of `record` bytes.
+    #[cold]
+    fn switch(&self, place: &mut Place, record: u64, sync: bool) -> Result<()> {
+        let old = place.active.clone();
+        old.wait_complete(place.end);
+        let position = old.segment.base + place.end;
+        if sync {
+            // The next header then promises all of this segment.
+            self.sync_to(position)?;
+        }
+        // No record is lost if this fails, so the log goes on working.
+        let ready = self.next_segment(old.segment.number + 1, record, place.requested)?;
+        let link = old.segment.link(place.end);
+        let (segment, header) = self.files.segment(ready.blank, false, Some(link), position);
+        let active = Arc::new(Active::new(segment, ready.mapping, &header));
+        let mut syncing = self.syncing.lock();
+        if link.synced < place.end {
+            syncing.unsynced.push(old.clone());
+        }
+        syncing.active = active.clone();
+        drop(syncing);
+        self.files.closed(old.segment.number);
+        place.attention = active.segment.file.len() / 2;
+        place.active = active;
+        place.end = SEGMENT_HEADER as u64;
+        Ok(())
+    }
+
+    fn next_segment(&self, number: SegmentId, record: u64, requested: SegmentId) -> Result<Ready> {
+        if requested == number
+            && let Some(ready) = self.preparer.take(number)
+        {
+            if ready.blank.file.len() >= SEGMENT_HEADER as u64 + record {
+                return Ok(ready);
+            }
+            self.files.give_back(ready.blank);
+        }
+        Ready::new(self.files.blank(number, record)?)
+    }
+
+    /// Asks the preparer for the next segment.
+    #[cold]
+    fn look_ahead(&self, place: &mut Place) {
+        place.attention = u64::MAX;
+        place.requested = place.active.segment.number + 1;
+        self.preparer
+            .request(place.requested, self.durable.load(Ordering::Relaxed));
+    }
+
+    /// Gives a batch its place; returns the segment, the offset there, and the first sequence number.
+    #[inline]
+    fn reserve(&self, staged: &Staged<'_>, next_seq: &AtomicU64, mode: SyncMode) -> Result<(Arc<Active>, u64, u64)> {
+        let len = staged.len();
+        let mut place = self.place.lock();
+        self.health.check()?;
+        if place.end + len > place.active.segment.file.len() {
+            self.switch(&mut place, len, mode == SyncMode::Full)?;
+        }
+        let offset = place.end;
+        let count = u64::from(staged.count);
+        let first_seq = next_seq.fetch_add(count, Ordering::AcqRel);
+        place.end += len;
+        place.next_seq = first_seq + count;
+        place.records += 1;
+        place.bytes += len;
+        if place.end > place.attention {
+            self.look_ahead(&mut place);
+        }
+        if place.records % PUBLISH_EVERY == 0 {
+            self.metrics.publish(|| self.snapshot(&place));
+        }
+        Ok((place.active.clone(), offset, first_seq))
+    }
+
+    fn snapshot(&self, place: &Place) -> WalStats {
+        WalStats {
+            records: place.records,
+            bytes: place.bytes,
+            segments: self.files.count(),
+            active_bytes: place.end - SEGMENT_HEADER as u64,
+            ..WalStats::default()
+        }
+    }
+
+    fn publish(&self) {
+        self.metrics.publish(|| self.snapshot(&self.place.lock()));
+    }
+}
+
+impl Wal for MappedLog {
+    fn append(&self, batch: &Batch, now_micros: u64, next_seq: &AtomicU64, mode: SyncMode) -> Result<Appended> {
+        self.encoding.staged(batch, now_micros, |mut staged| {
+            let (active, offset, first_seq) = self.reserve(&staged, next_seq, mode)?;
+            let segment = &active.segment;
+            let records = staged.seal(&segment.identity, first_seq, segment.synced.load(Ordering::Acquire));
+            active.mapping.write(offset as usize, records);
+            active.wait_complete(offset);
+            let end = offset + records.len() as u64;
+            active.complete.store(end, Ordering::Release);
+            if mode == SyncMode::Full {
+                self.durable.store(true, Ordering::Relaxed);
+                self.sync_to(segment.base + end)?;
+            }
+            Ok(Appended {
+                first_seq,
+                segment: segment.number,
+            })
+        })
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.durable.store(true, Ordering::Relaxed);
+        let place = self.place.lock();
+        self.health.check()?;
+        let (active, end) = (place.active.clone(), place.end);
+        drop(place);
+        active.wait_complete(end);
+        self.sync_to(active.segment.base + end)?;
+        self.publish();
+        Ok(())
+    }
+
+    fn rotate(&self) -> Result<SegmentId> {
+        let mut place = self.place.lock();
+        self.health.check()?;
+        // A log that has been synced to its last records is one whose user wants them promised.
+        let synced = place.active.segment.synced.load(Ordering::Acquire);
+        self.switch(&mut place, 0, synced > 0)?;
+        let number = place.active.segment.number;
+        drop(place);
+        self.publish();
+        Ok(number)
+    }
+
+    fn active_segment(&self) -> SegmentId {
+        self.place.lock().active.segment.number
+    }
+
+    fn release(&self, before: SegmentId) -> Result<()> {
+        self.files.release(before)
+    }
+
+    fn stats(&self) -> WalStats {
+        let place = self.place.lock();
+        self.metrics.complete(self.snapshot(&place))
+    }
+}
+
+impl Drop for MappedLog {
+    /// Marks the end of the log, and gives back the segment that was prepared in vain.
+    fn drop(&mut self) {
+        if let Some(ready) = self.preparer.stop() {
+            self.files.give_back(ready.blank);
+        }
+        if self.health.check().is_err() {
+            return;
+        }
+        self.publish();
+        let place = self.place.get_mut();
+        let segment = &place.active.segment;
+        let now = self.files.storage.now_micros();
+        let synced = segment.synced.load(Ordering::Acquire);
+        let close = close_record(&segment.identity, place.next_seq, now, synced);
+        if place.end + close.len() as u64 <= segment.file.len() {
+            place.active.mapping.write(place.end as usize, &close);
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! Replaying a log: all segments in order, read ahead and checked by several threads.
+
+use std::ops::Range;
+use std::path::Path;
+
+use arrow::buffer::Buffer;
+use kodiak_core::options::Options;
+use kodiak_core::wal::{RecoveryMode, ReplayReport, ReplaySink, SegmentId, WalContext, WalRecord};
+use kodiak_core::{Error, ErrorKind, Result};
+use parking_lot::{Condvar, Mutex};
+
+use crate::format::{HeaderState, Link, SegmentHeader, segment_name, segment_of_name, segment_path};
+use crate::reader::{Found, Place, SegmentFile, SegmentReader, Tail};
+
+/// Segments decoded ahead of the one being handed over, and so held in memory where the storage cannot map.
+const AHEAD: usize = 3;
+/// Most bytes of decompressed batches held per segment decoded ahead; the rest is decompressed when it is handed over.
+const ARENA_BYTES: usize = 32 << 20;
+
+/// Replays a log, whichever kind wrote it; the `replay` of every factory here.
+pub(crate) fn replay(
+    context: &WalContext,
+    _options: &Options,
+    from: SegmentId,
+    mode: RecoveryMode,
+    sink: &mut ReplaySink<'_>,
+) -> Result<ReplayReport> {
+    let mut report = ReplayReport {
+        next_segment: from.max(1),
+        ..ReplayReport::default()
+    };
+    let mut files = Vec::new();
+    for segment in segments_in(context)? {
+        report.next_segment = report.next_segment.max(segment + 1);
+        if segment >= from {
+            let path = segment_path(&context.dir, segment);
+            files.push(SegmentFile::open(context.storage.as_ref(), &path, segment)?);
+        }
+    }
+    let limit = context.max_record_bytes;
+    let jobs: Vec<Job> = (0..files.len()).map(|index| Job::new(end_of(&files, index))).collect();
+    let mut replay = Replay {
+        from,
+        mode,
+        limit,
+        report,
+        hole: false,
+        sink,
+    };
+    let ahead = AHEAD.min(rayon::current_num_threads());
+    rayon::in_place_scope(|scope| {
+        for (index, job) in jobs.iter().enumerate() {
+            // The first segment is read here while the others are decoded; from then on the scope stays `ahead` of it.
+            let spawned = if index == 0 {
+                1..1 + ahead
+            } else {
+                index + ahead..index + ahead + 1
+            };
+            for later in spawned {
+                if let (Some(job), Some(file)) = (jobs.get(later), files.get(later)) {
+                    scope.spawn(move |_| job.run(file, limit, mode));
+                }
+            }
+            replay.segment(&files, index, job)?;
+        }
+        Ok(replay.report)
+    })
+}
+
+/// The numbers of the segments in the log's directory, in order; none if there is no such directory.
+pub(crate) fn segments_in(context: &WalContext) -> Result<Vec<SegmentId>> {
+    let names = match context.storage.list(&context.dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        names => names?,
+    };
+    let mut segments: Vec<_> = names.iter().filter_map(|name| segment_of_name(name)).collect();
+    segments.sort_unstable();
+    Ok(segments)
+}
+
+/// What the next segment that was written says about the end of segment `index`.
+fn end_of(files: &[SegmentFile], index: usize) -> Option<Link> {
+    let (header, _) = files[index].header()?;
+    let (next, _) = files[index + 1..].iter().find_map(SegmentFile::header)?;
+    next.previous
+        .filter(|link| link.segment == header.segment && link.id == header.id())
+}
+
+struct Replay<'s, 'f> {
+    from: SegmentId,
+    mode: RecoveryMode,
+    limit: u64,
+    report: ReplayReport,
+    /// Records are missing: what follows is not part of the history until the log was opened anew.
+    hole: bool,
+    sink: &'s mut ReplaySink<'f>,
+}
+
+impl Replay<'_, '_> {
+    fn segment(&mut self, files: &[SegmentFile], index: usize, job: &Job) -> Result<()> {
+        let file = &files[index];
+        let (header, seed) = match &file.state {
+            HeaderState::Valid(header, seed) => (header, *seed),
+            HeaderState::Blank => return Ok(()),
+            HeaderState::Torn => return self.torn_header(file),
+            HeaderState::Damaged => return self.damaged_header(file),
+        };
+        self.check_predecessor(files, index, header)?;
+        if self.hole && self.mode != RecoveryMode::SkipCorrupt {
+            if !header.fresh {
+                tracing::warn!(file = %file.path.display(), "a log segment behind a gap is not replayed");
+                return Ok(());
+            }
+            self.hole = false;
+        }
+        self.report.segments += 1;
+        let end = job.end;
+        let tail = match job.take() {
+            Taken::Mine => {
+                let bytes = file.load(end.map_or(u64::MAX, |link| link.end))?;
+                let mut reader = SegmentReader::new(&bytes, header, seed, self.limit);
+                self.stream(&mut reader, end.as_ref())
+            }
+            Taken::Decoded(decoded) => {
+                let decoded = *decoded;
+                self.report.skipped += decoded.skipped;
+                self.decoded(&decoded, header, seed).and_then(|()| decoded.tail)
+            }
+        }
+        .map_err(|error| error.with_file(&file.path))?;
+        self.judge(files, index, &tail, end)
+    }
+
+    /// Hands over the records of a segment as they are read.
+    fn stream(&mut self, reader: &mut SegmentReader<'_>, end: Option<&Link>) -> Result<Tail> {
+        let mut skipped = 0;
+        let tail = read_all(reader, end, self.mode, &mut skipped, |reader, found| {
+            hand_over(&mut self.report, self.sink, reader.record(&found))
+        });
+        self.report.skipped += skipped;
+        tail
+    }
+
+    /// Hands over the records of a segment that another thread has decoded.
+    fn decoded(&mut self, decoded: &Decoded, header: &SegmentHeader, seed: u32) -> Result<()> {
+        let mut lazy = SegmentReader::new(&decoded.bytes, header, seed, self.limit);
+        for (found, stored) in &decoded.records {
+            let record = match stored {
+                Stored::Direct => lazy.record(found),
+                Stored::Arena(range) => WalRecord {
+                    payload: &decoded.arena[range.clone()],
+                    ..lazy.record(found)
+                },
+                Stored::Later => {
+                    lazy.seek(found.offset);
+                    match lazy.next_record()? {
+                        Some(record) => record,
+                        None => return Err(damage_at(found.offset as u64, "a record changed while it was read")),
+                    }
+                }
+            };
+            hand_over(&mut self.report, self.sink, record)?;
+        }
+        Ok(())
+    }
+
+    /// Decides what the end of a segment means.
+    fn judge(&mut self, files: &[SegmentFile], index: usize, tail: &Tail, end: Option<Link>) -> Result<()> {
+        let missing = match end {
+            Some(link) => link.end.saturating_sub(tail.end),
+            None => tail.torn,
+        };
+        if missing == 0 || self.mode == RecoveryMode::SkipCorrupt {
+            return Ok(());
+        }
+        let file = &files[index];
+        let last = files[index + 1..].iter().all(|later| later.header().is_none());
+        let promised = tail.promised.max(end.map_or(0, |link| link.synced));
+        if tail.bad < promised || (!last && promised_later(files, index, self.limit)?) {
+            return Err(damage(
+                &file.path,
+                tail.bad,
+                "a record that was synced to disk is damaged",
+            ));
+        }
+        match self.mode {
+            RecoveryMode::Absolute => {
+                return Err(damage(&file.path, tail.bad, "the log ends in an incomplete record"));
+            }
+            RecoveryMode::TolerateTail if !last || tail.more => {
+                return Err(damage(
+                    &file.path,
+                    tail.bad,
+                    "a record before the end of the log is damaged",
+                ));
+            }
+            _ => {}
+        }
+        tracing::warn!(file = %file.path.display(), offset = tail.end, bytes = missing, "the end of the log is cut off");
+        self.report.torn_bytes += missing;
+        self.hole = !last;
+        Ok(())
+    }
+
+    /// Checks that the segment which `header` says it follows was there.
+    fn check_predecessor(&mut self, files: &[SegmentFile], index: usize, header: &SegmentHeader) -> Result<()> {
+        let Some(link) = header.previous else { return Ok(()) };
+        let before = files[..index].iter().rev().find_map(SegmentFile::header);
+        let follows = before.is_some_and(|(before, _)| before.segment == link.segment && before.id() == link.id);
+        let released = link.segment < self.from || (self.from == 0 && before.is_none());
+        if follows || released || self.mode == RecoveryMode::SkipCorrupt {
+            return Ok(());
+        }
+        let path = files[index].path.with_file_name(segment_name(link.segment));
+        if link.synced > 0 || self.mode != RecoveryMode::PointInTime || promised_later(files, index, self.limit)? {
+            return Err(damage(
+                &path,
+                0,
+                "this segment of the log is missing, or nothing of it was kept",
+            ));
+        }
+        self.hole = true;
+        self.report.torn_bytes += link.end;
+        Ok(())
+    }
+
+    fn torn_header(&mut self, file: &SegmentFile) -> Result<()> {
+        if self.mode == RecoveryMode::Absolute {
+            return Err(damage(&file.path, 0, "the segment's header is incomplete"));
+        }
+        self.report.torn_bytes += file.len();
+        Ok(())
+    }
+
+    fn damaged_header(&mut self, file: &SegmentFile) -> Result<()> {
+        if self.mode != RecoveryMode::SkipCorrupt {
+            return Err(damage(&file.path, 0, "the segment's header is damaged"));
+        }
+        self.report.skipped += 1;
+        Ok(())
+    }
+}
+
+#[cold]
+fn damage(path: &Path, offset: u64, what: &str) -> Error {
+    damage_at(offset, what).with_file(path)
+}
+
+#[cold]
+fn damage_at(offset: u64, what: &str) -> Error {
+    Error::corruption(format!(
+        "{what}; restore a backup, or rescue what can be read with recovery mode \"skip-corrupt\""
+    ))
+    .with_offset(offset)
+}
+
+#[inline]
+fn hand_over(report: &mut ReplayReport, sink: &mut ReplaySink<'_>, record: WalRecord<'_>) -> Result<()> {
+    report.records += 1;
+    report.bytes += record.payload.len() as u64;
+    if record.count > 0 {
+        report.last_seq = report.last_seq.max(record.first_seq + u64::from(record.count) - 1);
+    }
+    sink(record)
+}
+
+/// Reads a segment to its end, over damaged records if `mode` says so.
+fn read_all(
+    reader: &mut SegmentReader<'_>,
+    end: Option<&Link>,
+    mode: RecoveryMode,
+    skipped: &mut u64,
+    mut each: impl FnMut(&SegmentReader<'_>, Found) -> Result<()>,
+) -> Result<Tail> {
+    loop {
+        match reader.advance() {
+            Ok(Some(found)) => {
+                each(reader, found)?;
+                continue;
+            }
+            Ok(None) => {}
+            Err(error) if mode != RecoveryMode::SkipCorrupt => return Err(error),
+            Err(_) => {}
+        }
+        if mode == RecoveryMode::SkipCorrupt && reader.skip_damage() {
+            *skipped += 1;
+            continue;
+        }
+        // Where the next segment tells that the log went on there, nothing has to be searched for.
+        let complete = end.is_some_and(|link| link.end <= reader.offset());
+        let tail = if complete {
+            Tail {
+                end: reader.offset(),
+                ..Tail::default()
+            }
+        } else {
+            reader.tail()
+        };
+        if mode == RecoveryMode::SkipCorrupt && tail.torn > 0 {
+            *skipped += 1;
+        }
+        return Ok(tail);
+    }
+}
+
+/// True if a segment after `index`, written without reopening the log in between, tells that all before it was synced.
+fn promised_later(files: &[SegmentFile], index: usize, limit: u64) -> Result<bool> {
+    let later = files[index + 1..]
+        .iter()
+        .filter_map(|file| file.header().map(|header| (file, header)));
+    for (position, (file, (header, seed))) in later.enumerate() {
+        if header.fresh {
+            return Ok(false);
+        }
+        // The first one's link was looked at already: its synced offset may end before the damage.
+        if position > 0 && header.previous.is_some_and(|link| link.synced > 0) {
+            return Ok(true);
+        }
+        let bytes = file.load(u64::MAX)?;
+        if SegmentReader::new(&bytes, header, seed, limit).promise() > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Where the operations of a record read ahead are.
+enum Stored {
+    /// In the segment's bytes.
+    Direct,
+    /// In the arena.
+    Arena(Range<usize>),
+    /// The arena is full: the record is put together again when it is handed over.
+    Later,
+}
+
+/// A segment read ahead.
+struct Decoded {
+    bytes: Buffer,
+    records: Vec<(Found, Stored)>,
+    arena: Vec<u8>,
+    skipped: u64,
+    tail: Result<Tail>,
+}
+
+impl Decoded {
+    fn read(file: &SegmentFile, end: Option<&Link>, limit: u64, mode: RecoveryMode) -> Self {
+        let mut decoded = Self {
+            bytes: Buffer::from_vec(Vec::<u8>::new()),
+            records: Vec::new(),
+            arena: Vec::new(),
+            skipped: 0,
+            tail: Ok(Tail::default()),
+        };
+        let Some((header, seed)) = file.header() else {
+            return decoded;
+        };
+        let bytes = match file.load(end.map_or(u64::MAX, |link| link.end)) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                decoded.tail = Err(error);
+                return decoded;
+            }
+        };
+        let mut reader = SegmentReader::new(&bytes, header, seed, limit);
+        let Self {
+            records,
+            arena,
+            skipped,
+            ..
+        } = &mut decoded;
+        let tail = read_all(&mut reader, end, mode, skipped, |reader, found| {
+            let stored = match found.place {
+                Place::Direct(_) => Stored::Direct,
+                Place::Assembled if arena.len() + reader.assembled().len() > ARENA_BYTES => Stored::Later,
+                Place::Assembled => {
+                    let start = arena.len();
+                    arena.extend_from_slice(reader.assembled());
+                    Stored::Arena(start..arena.len())
+                }
+            };
+            records.push((found, stored));
+            Ok(())
+        });
+        drop(reader);
+        decoded.tail = tail;
+        decoded.bytes = bytes;
+        decoded
+    }
+}
+
+enum State {
+    Waiting,
+    Running,
+    Done(Box<Decoded>),
+    Taken,
+}
+
+enum Taken {
+    /// Nobody has begun it: the caller reads the segment itself.
+    Mine,
+    Decoded(Box<Decoded>),
+}
+
+/// The decoding of one segment, by whichever thread comes first.
+struct Job {
+    end: Option<Link>,
+    state: Mutex<State>,
+    done: Condvar,
+}
+
+impl Job {
+    fn new(end: Option<Link>) -> Self {
+        Self {
+            end,
+            state: Mutex::new(State::Waiting),
+            done: Condvar::new(),
+        }
+    }
+
+    fn run(&self, file: &SegmentFile, limit: u64, mode: RecoveryMode) {
+        let mut state = self.state.lock();
+        if !matches!(*state, State::Waiting) {
+            return;
+        }
+        *state = State::Running;
+        drop(state);
+        let decoded = Box::new(Decoded::read(file, self.end.as_ref(), limit, mode));
+        *self.state.lock() = State::Done(decoded);
+        self.done.notify_all();
+    }
+
+    fn take(&self) -> Taken {
+        let mut state = self.state.lock();
+        while matches!(*state, State::Running) {
+            self.done.wait(&mut state);
+        }
+        match std::mem::replace(&mut *state, State::Taken) {
+            State::Done(decoded) => Taken::Decoded(decoded),
+            _ => Taken::Mine,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,330 @@
+//! The log `segment`: one write for all batches that wait.
+//!
+//! A batch is encoded into a shared buffer. The first thread that needs it on disk becomes the *leader* and hands the whole
+//! buffer to the operating system in one positioned write, and syncs it if it must; the others wait, and find their batches
+//! done with it. In mode `none` nobody needs anything, and the buffer is written when it is large.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kodiak_core::Result;
+use kodiak_core::batch::Batch;
+use kodiak_core::options::Options;
+use kodiak_core::registry::Component;
+use kodiak_core::wal::{Appended, SegmentId, SyncMode, Wal, WalCapabilities, WalContext, WalFactory, WalStats};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::files::{Files, Segment};
+use crate::format::SEGMENT_HEADER;
+use crate::metrics::{Health, Metrics, PUBLISH_EVERY};
+use crate::staging::{Encoding, close_record};
+
+/// In mode `none`, bytes that gather before they are written.
+const BUFFER_BYTES: usize = 256 * 1024;
+/// Bytes that gather behind a slow leader before appenders wait for it, whatever their mode.
+const BUFFER_LIMIT: usize = 8 << 20;
+
+/// The factory of `segment`.
+pub const FACTORY: WalFactory = WalFactory {
+    component: Component {
+        name: "segment",
+        summary: "Preallocated segments written by one large write per group of batches; works on every storage.",
+        options: &[],
+    },
+    capabilities: WalCapabilities {
+        durable: true,
+        needs_mapping: false,
+        append_without_system_call: false,
+    },
+    replay: crate::replay::replay,
+    open,
+};
+
+fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box<dyn Wal>> {
+    let (files, previous) = Files::open(&context, first)?;
+    let blank = files.blank(first, 0)?;
+    let (active, header) = files.segment(blank, true, previous, 0);
+    active.file.write_at(0, &header)?;
+    Ok(Box::new(SegmentLog {
+        files,
+        encoding: Encoding::new(&context),
+        metrics: Metrics::new(context.metrics, FACTORY.component.name),
+        health: Health::default(),
+        changed: Condvar::new(),
+        state: Mutex::new(State {
+            active: Arc::new(active),
+            end: SEGMENT_HEADER as u64,
+            buffer: Vec::new(),
+            idle_buffer: Vec::new(),
+            written: SEGMENT_HEADER as u64,
+            synced: 0,
+            leading: false,
+            unsynced: Vec::new(),
+            wants_sync: false,
+            records: 0,
+            bytes: 0,
+            next_seq: 0,
+        }),
+    }))
+}
+
+#[derive(Debug)]
+struct SegmentLog {
+    files: Files,
+    encoding: Encoding,
+    metrics: Metrics,
+    health: Health,
+    state: Mutex<State>,
+    /// A leader has finished, well or badly.
+    changed: Condvar,
+}
+
+/// Positions count the bytes of the log since it was opened; offsets those of the active segment.
+#[derive(Debug)]
+struct State {
+    active: Arc<Segment>,
+    /// The offset of the next record.
+    end: u64,
+    /// The records before `end` that were not handed to the operating system.
+    buffer: Vec<u8>,
+    /// The buffer that the last leader has emptied.
+    idle_buffer: Vec<u8>,
+    /// The position up to which the operating system has the log.
+    written: u64,
+    /// The position up to which the disk has it.
+    synced: u64,
+    /// A leader is at work. The active segment is not changed meanwhile.
+    leading: bool,
+    /// Closed segments that were not synced to their end, oldest first.
+    unsynced: Vec<Arc<Segment>>,
+    /// Something in the active segment was appended in mode `full`.
+    wants_sync: bool,
+    records: u64,
+    bytes: u64,
+    next_seq: u64,
+}
+
+type Guard<'a> = MutexGuard<'a, State>;
+
+impl State {
+    fn position(&self) -> u64 {
+        self.active.base + self.end
+    }
+}
+
+impl SegmentLog {
+    /// Waits until there is no leader.
+    fn calm<'a>(&'a self, mut state: Guard<'a>) -> Result<Guard<'a>> {
+        while state.leading {
+            self.changed.wait(&mut state);
+        }
+        self.health.check()?;
+        Ok(state)
+    }
+
+    /// Waits until the log is written, or synced, up to `target`; does it if nobody else is at it.
+    fn settle<'a>(&'a self, mut state: Guard<'a>, target: u64, sync: bool) -> Result<Guard<'a>> {
+        loop {
+            if (if sync { state.synced } else { state.written }) >= target {
+                return Ok(state);
+            }
+            self.health.check()?;
+            if state.leading {
+                self.changed.wait(&mut state);
+            } else {
+                state = self.lead(state, sync)?;
+            }
+        }
+    }
+
+    /// Writes what has gathered, and syncs it if asked. Nobody else may be leading.
+    fn lead<'a>(&'a self, mut state: Guard<'a>, sync: bool) -> Result<Guard<'a>> {
+        let idle = std::mem::take(&mut state.idle_buffer);
+        let mut buffer = std::mem::replace(&mut state.buffer, idle);
+        let active = state.active.clone();
+        let (end, position) = (state.end, state.position());
+        let unsynced = if sync {
+            std::mem::take(&mut state.unsynced)
+        } else {
+            Vec::new()
+        };
+        state.leading = true;
+        let result = MutexGuard::unlocked(&mut state, || {
+            if !buffer.is_empty() {
+                active.file.write_at(end - buffer.len() as u64, &buffer)?;
+            }
+            if sync {
+                self.sync_segments(&unsynced, &active, end)?;
+            }
+            buffer.clear();
+            Ok(())
+        });
+        state.leading = false;
+        self.changed.notify_all();
+        if let Err(error) = result {
+            return Err(self.health.poison(&self.metrics, error));
+        }
+        if buffer.capacity() <= BUFFER_LIMIT {
+            state.idle_buffer = buffer;
+        }
+        state.written = position;
+        if sync {
+            state.synced = position;
+        }
+        Ok(state)
+    }
+
+    /// Syncs closed segments, then the active one up to `end`: what the latter promises, it promises for the former, too.
+    fn sync_segments(&self, unsynced: &[Arc<Segment>], active: &Segment, end: u64) -> Result<()> {
+        for segment in unsynced {
+            self.files.sync(segment, 0)?;
+        }
+        self.metrics
+            .time_sync(self.files.storage.as_ref(), || self.files.sync(active, end))
+    }
+
+    /// Makes the next segment the active one, with room for a batch of `record` bytes. Nobody may be leading.
+    fn switch<'a>(&'a self, state: Guard<'a>, record: u64) -> Result<Guard<'a>> {
+        let sync = state.wants_sync;
+        let mut state = if state.buffer.is_empty() && !sync {
+            state
+        } else {
+            self.lead(state, sync)?
+        };
+        if state.leading || !state.buffer.is_empty() {
+            // Another thread was quicker while this one was writing.
+            return Ok(state);
+        }
+        let old = state.active.clone();
+        // No file is lost if this fails, so the log goes on working.
+        let blank = self.files.blank(old.number + 1, record)?;
+        let base = state.position();
+        let (segment, header) = self.files.segment(blank, false, Some(old.link(state.end)), base);
+        segment
+            .file
+            .write_at(0, &header)
+            .map_err(|error| self.health.poison(&self.metrics, error))?;
+        if old.synced.load(Ordering::Acquire) < state.end {
+            state.unsynced.push(old.clone());
+        }
+        self.files.closed(old.number);
+        state.active = Arc::new(segment);
+        state.end = SEGMENT_HEADER as u64;
+        state.written = state.position();
+        state.wants_sync = false;
+        Ok(state)
+    }
+
+    fn snapshot(&self, state: &State) -> WalStats {
+        WalStats {
+            records: state.records,
+            bytes: state.bytes,
+            segments: self.files.count(),
+            active_bytes: state.end - SEGMENT_HEADER as u64,
+            ..WalStats::default()
+        }
+    }
+}
+
+impl Wal for SegmentLog {
+    fn append(&self, batch: &Batch, now_micros: u64, next_seq: &AtomicU64, mode: SyncMode) -> Result<Appended> {
+        self.encoding.staged(batch, now_micros, |mut staged| {
+            let len = staged.len();
+            let mut state = self.state.lock();
+            self.health.check()?;
+            while state.end + len > state.active.file.len() || (state.leading && state.buffer.len() > BUFFER_LIMIT) {
+                state = self.calm(state)?;
+                if state.end + len > state.active.file.len() {
+                    state = self.switch(state, len)?;
+                }
+            }
+            let first_seq = next_seq.fetch_add(u64::from(staged.count), Ordering::AcqRel);
+            let active = state.active.clone();
+            let records = staged.seal(&active.identity, first_seq, active.synced.load(Ordering::Acquire));
+            state.buffer.extend_from_slice(records);
+            state.end += len;
+            state.records += 1;
+            state.bytes += len;
+            state.next_seq = first_seq + u64::from(staged.count);
+            let target = state.position();
+            if state.records % PUBLISH_EVERY == 0 {
+                self.metrics.publish(|| self.snapshot(&state));
+            }
+            match mode {
+                SyncMode::None if state.buffer.len() < BUFFER_BYTES || state.leading => {}
+                SyncMode::None | SyncMode::Normal => drop(self.settle(state, target, false)?),
+                SyncMode::Full => {
+                    state.wants_sync = true;
+                    drop(self.settle(state, target, true)?);
+                }
+            }
+            Ok(Appended {
+                first_seq,
+                segment: active.number,
+            })
+        })
+    }
+
+    fn sync(&self) -> Result<()> {
+        let state = self.state.lock();
+        self.health.check()?;
+        let target = state.position();
+        let state = self.settle(state, target, true)?;
+        self.metrics.publish(|| self.snapshot(&state));
+        Ok(())
+    }
+
+    fn rotate(&self) -> Result<SegmentId> {
+        let mut state = self.state.lock();
+        self.health.check()?;
+        let before = state.active.number;
+        while state.active.number == before {
+            state = self.calm(state)?;
+            if state.active.number == before {
+                state = self.switch(state, 0)?;
+            }
+        }
+        self.metrics.publish(|| self.snapshot(&state));
+        Ok(state.active.number)
+    }
+
+    fn active_segment(&self) -> SegmentId {
+        self.state.lock().active.number
+    }
+
+    fn release(&self, before: SegmentId) -> Result<()> {
+        self.files.release(before)
+    }
+
+    fn stats(&self) -> WalStats {
+        let state = self.state.lock();
+        self.metrics.complete(self.snapshot(&state))
+    }
+}
+
+impl Drop for SegmentLog {
+    /// Writes what has gathered and marks the end of the log.
+    fn drop(&mut self) {
+        if self.health.check().is_err() {
+            return;
+        }
+        let now = self.files.storage.now_micros();
+        let state = self.state.get_mut();
+        let active = &state.active;
+        let start = state.end - state.buffer.len() as u64;
+        let close = close_record(
+            &active.identity,
+            state.next_seq,
+            now,
+            active.synced.load(Ordering::Acquire),
+        );
+        if state.end + close.len() as u64 <= active.file.len() {
+            state.buffer.extend_from_slice(&close);
+        }
+        if let Err(error) = active.file.write_at(start, &state.buffer) {
+            tracing::error!(%error, file = %active.path.display(), "the end of the log was not written");
+        }
+        let state = self.state.lock();
+        self.metrics.publish(|| self.snapshot(&state));
+    }
+}
