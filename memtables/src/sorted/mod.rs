@@ -1,0 +1,300 @@
+//! `sorted`: a B+-tree that keeps the heads of the keys in its nodes and the entries in an arena.
+//!
+//! A node holds, beside each pointer to an entry, eight bytes of its key: those after what all keys of the node have in
+//! common. So a search touches one entry, at its end. Threads meet by optimistic lock coupling (Leis, Scheibner, Kemper,
+//! Neumann, "The ART of practical synchronization", DaMoN 2016; Leis, Haubenschild, Neumann, "Optimistic lock coupling",
+//! IEEE Data Eng. Bull. 42, 2019): a writer locks the leaf it changes, and its parent when it splits; a reader locks
+//! nothing, and starts again if a node's version shows that it was changed meanwhile. Nothing is ever removed.
+
+#![allow(unsafe_code)]
+
+mod cursor;
+mod node;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+use kodiak_core::Result;
+use kodiak_core::entry::{EntryCursor, EntryRef, SeqNo};
+use kodiak_core::memtable::{Memtable, MemtableCapabilities, MemtableFactory, Version};
+use kodiak_core::registry::Component;
+
+use crate::stored::{EntryArena, Probe, Stored};
+use cursor::SortedCursor;
+use node::{Node, NodeArena, NodeVersion, SLOTS, pause};
+
+/// The factory.
+pub const FACTORY: MemtableFactory = MemtableFactory {
+    component: Component {
+        name: "sorted",
+        summary: "A B+-tree with key prefixes in its nodes and entries in an arena: fast at everything.",
+        options: &[],
+    },
+    capabilities: MemtableCapabilities {
+        concurrent_insert: true,
+        scalable_insert: true,
+        fast_get: true,
+        fast_cursor: true,
+        overhead_per_entry: 40,
+    },
+    create: |_, _| Ok(Arc::new(SortedMemtable::new())),
+};
+
+struct SortedMemtable {
+    root: AtomicPtr<u8>,
+    nodes: NodeArena,
+    arena: EntryArena,
+}
+
+/// A node on the way down, and the version at which it was read.
+type Step = (Node, NodeVersion);
+
+impl SortedMemtable {
+    fn new() -> Self {
+        let nodes = NodeArena::new(true);
+        let root = AtomicPtr::new(Node::new_in(&nodes, 0).as_ptr());
+        Self {
+            root,
+            nodes,
+            arena: EntryArena::new(false),
+        }
+    }
+
+    /// The root and its version; `None` if the tree grew in between.
+    #[inline]
+    fn root(&self) -> Option<Step> {
+        let pointer = self.root.load(Acquire);
+        // SAFETY: the root is always a node of this tree.
+        let root = unsafe { Node::from_ptr(pointer) }?;
+        let version = root.read_lock();
+        (self.root.load(Acquire) == pointer).then_some((root, version))
+    }
+
+    /// Goes down to a leaf, `choose` picking the child of each inner node; `None` if a writer came in between.
+    #[inline]
+    fn descend(&self, choose: impl Fn(Node) -> usize) -> Option<Step> {
+        let (mut node, mut version) = self.root()?;
+        while node.level() > 0 {
+            let child = node.child(choose(node));
+            if !node.validate(version) {
+                return None;
+            }
+            child.prefetch();
+            let child_version = child.read_lock();
+            // The child may have been split before its version was noted: then the parent was changed too.
+            if !node.validate(version) {
+                return None;
+            }
+            (node, version) = (child, child_version);
+        }
+        Some((node, version))
+    }
+
+    /// The first entry at or after `probe`, and where it is.
+    #[inline]
+    fn find(&self, probe: &Probe<'_>) -> Option<(Step, usize, Stored)> {
+        let mut spins = 0;
+        loop {
+            if let Some(found) = self.try_find(probe) {
+                return found;
+            }
+            pause(&mut spins);
+        }
+    }
+
+    #[inline]
+    fn try_find(&self, probe: &Probe<'_>) -> Option<Option<(Step, usize, Stored)>> {
+        let (leaf, version) = self.descend(|node| node.bound::<true>(node.count(), probe))?;
+        let count = leaf.count();
+        let slot = leaf.bound::<false>(count, probe);
+        if slot < count {
+            let stored = leaf.entry(slot);
+            return leaf.validate(version).then_some(Some(((leaf, version), slot, stored)));
+        }
+        first_of_next((leaf, version))
+    }
+
+    /// One attempt to insert; false if another writer came in between.
+    fn try_insert(&self, probe: &Probe<'_>, stored: Stored) -> bool {
+        let Some((mut node, mut version)) = self.root() else {
+            return false;
+        };
+        let mut parent: Option<Step> = None;
+        let mut at_right_edge = true;
+        while node.level() > 0 {
+            let count = node.count();
+            if count == SLOTS {
+                self.split_inner(parent, (node, version), at_right_edge);
+                return false;
+            }
+            let index = node.bound::<true>(count, probe);
+            let child = node.child(index);
+            if !node.validate(version) {
+                return false;
+            }
+            child.prefetch();
+            let child_version = child.read_lock();
+            if !node.validate(version) {
+                return false;
+            }
+            at_right_edge &= index == count;
+            parent = Some((node, version));
+            (node, version) = (child, child_version);
+        }
+        let count = node.count();
+        let slot = node.bound::<false>(count, probe);
+        if count == SLOTS {
+            return self.split_leaf(parent, (node, version), at_right_edge, slot, probe.key, stored);
+        }
+        if !node.try_lock(version) {
+            return false;
+        }
+        node.insert(slot, probe.key, stored);
+        node.unlock();
+        true
+    }
+
+    /// Splits a full leaf and inserts into one of the halves; false if another writer came in between.
+    #[cold]
+    fn split_leaf(
+        &self,
+        parent: Option<Step>,
+        step: Step,
+        at_right_edge: bool,
+        slot: usize,
+        key: &[u8],
+        stored: Stored,
+    ) -> bool {
+        if !lock_both(parent, step) {
+            return false;
+        }
+        let leaf = step.0;
+        let right = Node::new_in(&self.nodes, 0);
+        // Keys that come in ascending order leave full leaves behind.
+        let at = if at_right_edge && slot == SLOTS {
+            SLOTS
+        } else {
+            SLOTS / 2
+        };
+        leaf.split_leaf(at, right);
+        if slot < at || at < SLOTS && slot == at {
+            leaf.insert(slot, key, stored);
+        } else {
+            right.insert(slot - at, key, stored);
+        }
+        self.add_child(parent, leaf, right.entry(0), right);
+        unlock_both(parent, leaf);
+        true
+    }
+
+    /// Splits a full inner node, unless another writer came in between; either way the insertion starts again.
+    #[cold]
+    fn split_inner(&self, parent: Option<Step>, step: Step, at_right_edge: bool) {
+        if !lock_both(parent, step) {
+            return;
+        }
+        let node = step.0;
+        let right = Node::new_in(&self.nodes, node.level());
+        let separator = node.split_inner(if at_right_edge { SLOTS - 2 } else { SLOTS / 2 }, right);
+        self.add_child(parent, node, separator, right);
+        unlock_both(parent, node);
+    }
+
+    /// Puts `right` beside `left`; the parent is locked, and not full because a full one is split on the way down.
+    fn add_child(&self, parent: Option<Step>, left: Node, separator: Stored, right: Node) {
+        match parent {
+            Some((parent, _)) => parent.insert_child(separator, right),
+            None => {
+                let root = Node::new_in(&self.nodes, left.level() + 1);
+                root.init_root(left, separator, right);
+                self.root.store(root.as_ptr(), Release);
+            }
+        }
+    }
+}
+
+/// Locks a node and its parent if neither has changed. A node without a parent is the root: the root only changes under
+/// its lock.
+fn lock_both(parent: Option<Step>, (node, version): Step) -> bool {
+    if let Some((parent, version)) = parent
+        && !parent.try_lock(version)
+    {
+        return false;
+    }
+    if node.try_lock(version) {
+        return true;
+    }
+    if let Some((parent, _)) = parent {
+        parent.unlock();
+    }
+    false
+}
+
+fn unlock_both(parent: Option<Step>, node: Node) {
+    node.unlock();
+    if let Some((parent, _)) = parent {
+        parent.unlock();
+    }
+}
+
+/// The first entry of the leaf after `step`, or nothing if that is the last; `None` if a writer came in between.
+///
+/// Only the root can be an empty leaf, and the first entry of a leaf that has a left neighbour never changes: it is the
+/// separator.
+fn first_of_next((leaf, version): Step) -> Option<Option<(Step, usize, Stored)>> {
+    let next = leaf.next();
+    if !leaf.validate(version) {
+        return None;
+    }
+    let Some(next) = next else { return Some(None) };
+    next.prefetch();
+    let version = next.read_lock();
+    let first = next.entry(0);
+    next.validate(version).then_some(Some(((next, version), 0, first)))
+}
+
+impl Memtable for SortedMemtable {
+    fn insert(&self, entry: EntryRef<'_>) -> Result<()> {
+        let stored = Stored::new_in(&self.arena, &entry)?;
+        let probe = Probe::new(entry.key, entry.seq);
+        let mut spins = 0;
+        while !self.try_insert(&probe, stored) {
+            pause(&mut spins);
+        }
+        self.arena.add_item();
+        Ok(())
+    }
+
+    fn get(&self, key: &[u8], seq: SeqNo) -> Option<Version<'_>> {
+        let (_, _, stored) = self.find(&Probe::new(key, seq))?;
+        // SAFETY: the arena lives as long as `self`.
+        let entry = unsafe { stored.entry() };
+        (entry.key == key).then_some(Version {
+            seq: entry.seq,
+            op: entry.op,
+            value: entry.value,
+        })
+    }
+
+    fn cursor(self: Arc<Self>) -> Box<dyn EntryCursor> {
+        Box::new(SortedCursor::new(self))
+    }
+
+    fn len(&self) -> usize {
+        self.arena.items()
+    }
+
+    fn memory(&self) -> usize {
+        size_of::<Self>() + self.nodes.memory() + self.arena.memory()
+    }
+}
+
+impl std::fmt::Debug for SortedMemtable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SortedMemtable")
+            .field("nodes", &self.nodes)
+            .field("arena", &self.arena)
+            .finish()
+    }
+}
