@@ -1,15 +1,86 @@
 //! User keys: the order-preserving bytes of a primary key.
+//!
+//! The bytes of two keys compare as the keys do: column by column, ascending or descending as the schema says, floats in
+//! total order (as Arrow's sort: -0.0 before 0.0, NaN last), and nulls first *in either direction* (Arrow's
+//! `SortOptions { descending, nulls_first: true }`). The encoding is described in `docs/formats/keys.md` and never changes.
+
+mod decode;
+mod encode;
+#[cfg(test)]
+mod tests;
+pub(crate) mod view;
+
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BinaryArray, StringArray};
 use arrow::datatypes::DataType;
 
 use crate::schema::TableSchema;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
+use view::{Physical, physical, plain};
 
 /// Encodes primary keys as user keys and back.
 #[derive(Debug, Clone)]
 pub struct KeyCodec {
     schema: TableSchema,
+    parts: Arc<[Part]>,
+}
+
+/// One key column.
+#[derive(Debug, Clone)]
+struct Part {
+    /// Its index in the table's schema.
+    index: usize,
+    name: String,
+    /// Its type in the schema, perhaps a dictionary.
+    declared: DataType,
+    /// The type of its values.
+    plain: DataType,
+    /// `None` if the type has no order; `check` refuses it.
+    physical: Option<Physical>,
+    nullable: bool,
+    descending: bool,
+    /// The last column, ascending and of variable width: nothing follows, so its bytes need no escapes and no end.
+    tail: bool,
+}
+
+impl Part {
+    fn physical(&self) -> Result<Physical> {
+        self.physical.ok_or_else(|| {
+            Error::invalid_input(format!(
+                "key column \"{}\" has type {}, which has no order; a key may have columns of type boolean, integer, float, \
+                 decimal, date, time, timestamp, duration, text, binary, and dictionaries of these",
+                self.name, self.declared
+            ))
+        })
+    }
+
+    /// The values of the column in `array`, a dictionary or view unpacked.
+    fn values(&self, array: &ArrayRef) -> Result<ArrayRef> {
+        if !array.data_type().equals_datatype(&self.declared) {
+            return Err(Error::invalid_input(format!(
+                "key column \"{}\" has type {}, the schema says {}",
+                self.name,
+                array.data_type(),
+                self.declared
+            )));
+        }
+        let values = if self.plain == self.declared {
+            Arc::clone(array)
+        } else {
+            arrow::compute::cast(array, &self.plain).map_err(|error| {
+                Error::invalid_input(format!("key column \"{}\" cannot be unpacked", self.name)).with_source(error)
+            })?
+        };
+        if !self.nullable && values.null_count() > 0 {
+            let message = format!(
+                "key column \"{}\" has a null; the schema says that it has none",
+                self.name
+            );
+            return Err(Error::invalid_input(message));
+        }
+        Ok(values)
+    }
 }
 
 impl KeyCodec {
@@ -17,22 +88,47 @@ impl KeyCodec {
     ///
     /// # Errors
     /// `InvalidInput` naming column and type.
-    pub fn check(_schema: &TableSchema) -> Result<()> {
-        Ok(())
+    pub fn check(schema: &TableSchema) -> Result<()> {
+        Self::new(schema)
+            .parts
+            .iter()
+            .try_for_each(|part| part.physical().map(drop))
     }
 
     /// The codec of a table.
     pub fn new(schema: &TableSchema) -> Self {
-        Self { schema: schema.clone() }
+        let last = schema.key().len() - 1;
+        let parts = schema.key().iter().enumerate().map(|(position, key)| {
+            let field = schema.columns().field(key.index);
+            let plain = plain(field.data_type()).clone();
+            let physical = physical(&plain);
+            Part {
+                index: key.index,
+                name: field.name().clone(),
+                declared: field.data_type().clone(),
+                physical,
+                nullable: field.is_nullable(),
+                descending: key.descending,
+                tail: position == last && !key.descending && matches!(physical, Some(Physical::Var { .. })),
+                plain,
+            }
+        });
+        Self {
+            schema: schema.clone(),
+            parts: parts.collect(),
+        }
     }
 
     /// The user keys of rows, given the table's own columns (all of them, in the order of the schema).
     ///
     /// # Errors
-    /// `InvalidInput` if a key column has another type than the schema says.
+    /// `InvalidInput` if a key column has another type than the schema says, a null where it says there are none, or if
+    /// the keys have more than 2 GiB together.
     pub fn encode(&self, columns: &[ArrayRef]) -> Result<BinaryArray> {
-        if self.schema.has_raw_key() {
-            let column = &columns[self.schema.key()[0].index];
+        if self.schema.has_raw_key()
+            && let Some(column) = columns.get(self.parts[0].index)
+            && column.null_count() == 0
+        {
             if let Some(keys) = column.as_any().downcast_ref::<BinaryArray>() {
                 return Ok(keys.clone());
             }
@@ -40,25 +136,76 @@ impl KeyCodec {
                 return Ok(BinaryArray::from(keys.clone()));
             }
         }
-        Err(Error::new(ErrorKind::Unsupported, "keys of this type cannot be encoded"))
+        encode::columns(&self.parts, &self.values(columns)?)
+    }
+
+    /// Appends the user key of one row, given the table's own columns.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_row(&self, columns: &[ArrayRef], row: usize, out: &mut Vec<u8>) -> Result<()> {
+        for part in self.parts.iter() {
+            encode::value(part, &part.values(&column(columns, part)?.slice(row, 1))?, out)?;
+        }
+        Ok(())
+    }
+
+    /// Appends the bytes with which the user keys begin whose first columns have the values in `row` of `key_columns`: the
+    /// first key columns in the order of [`TableSchema::key`], all or fewer. With all of them it is the user key.
+    ///
+    /// Keys that share the values share the prefix, and no others do, except that a last column of variable width matches
+    /// everything that begins with it.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode); `InvalidInput` for more columns than the key has.
+    pub fn encode_prefix(&self, key_columns: &[ArrayRef], row: usize, out: &mut Vec<u8>) -> Result<()> {
+        if key_columns.len() > self.parts.len() {
+            let message = format!(
+                "{} key columns given, the key has {}",
+                key_columns.len(),
+                self.parts.len()
+            );
+            return Err(Error::invalid_input(message));
+        }
+        for (part, column) in self.parts.iter().zip(key_columns) {
+            encode::value(part, &part.values(&column.slice(row, 1))?, out)?;
+        }
+        Ok(())
     }
 
     /// The key columns of user keys, in the order of [`TableSchema::key`].
     ///
     /// # Errors
-    /// `Corruption` for bytes that `encode` does not produce.
+    /// `Corruption` for bytes that `encode` does not produce. `Unsupported` if a column is a dictionary whose key type
+    /// cannot count its values.
     pub fn decode(&self, keys: &BinaryArray) -> Result<Vec<ArrayRef>> {
         if self.schema.has_raw_key() {
-            let index = self.schema.key()[0].index;
-            let column: ArrayRef = match self.schema.columns().field(index).data_type() {
-                DataType::Binary => std::sync::Arc::new(keys.clone()),
-                _ => std::sync::Arc::new(
+            let column: ArrayRef = match self.parts[0].declared {
+                DataType::Binary => Arc::new(keys.clone()),
+                _ => Arc::new(
                     StringArray::try_from_binary(keys.clone())
                         .map_err(|error| Error::corruption("a key is not UTF-8").with_source(error))?,
                 ),
             };
             return Ok(vec![column]);
         }
-        Err(Error::new(ErrorKind::Unsupported, "keys of this type cannot be decoded"))
+        decode::columns(&self.parts, keys)
     }
+
+    fn values(&self, columns: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+        self.parts
+            .iter()
+            .map(|part| part.values(column(columns, part)?))
+            .collect()
+    }
+}
+
+fn column<'a>(columns: &'a [ArrayRef], part: &Part) -> Result<&'a ArrayRef> {
+    columns.get(part.index).ok_or_else(|| {
+        Error::invalid_input(format!(
+            "key column \"{}\" is missing: {} columns given",
+            part.name,
+            columns.len()
+        ))
+    })
 }

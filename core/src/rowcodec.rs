@@ -1,14 +1,36 @@
 //! Value bytes of a typed table: its non-key columns, as the log and the memtables hold them.
+//!
+//! The encoding is described in `docs/formats/rows.md` and never changes meaning: the number of columns, a bitmap of nulls,
+//! then each value that is not null. A row with fewer columns than the table is read with nulls for the rest.
 
-use arrow::array::{ArrayRef, BinaryArray};
+mod build;
+mod node;
+#[cfg(test)]
+mod tests;
 
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BinaryArray};
+use arrow::datatypes::{DataType, FieldRef};
+
+use crate::keycodec::view::{physical, plain};
 use crate::schema::TableSchema;
-use crate::{Error, ErrorKind, Result};
+use crate::varint::{Reader, put_u64};
+use crate::{Error, Result};
+use build::Builder;
+use node::Node;
 
 /// Encodes the non-key columns of a row as bytes and back.
 #[derive(Debug, Clone)]
 pub struct RowCodec {
-    _schema: TableSchema,
+    /// The non-key columns with their indexes in the table's schema.
+    columns: Arc<[(usize, FieldRef)]>,
+}
+
+/// Encodes rows of one batch: the columns are looked up once, not for every row.
+#[derive(Debug)]
+pub struct RowEncoder<'a> {
+    columns: Vec<Node<'a>>,
 }
 
 impl RowCodec {
@@ -16,29 +38,170 @@ impl RowCodec {
     ///
     /// # Errors
     /// `InvalidInput` naming column and type.
-    pub fn check(_schema: &TableSchema) -> Result<()> {
+    pub fn check(schema: &TableSchema) -> Result<()> {
+        for index in schema.value_columns() {
+            let field = schema.columns().field(index);
+            if let Some(unknown) = unsupported(field.data_type()) {
+                return Err(Error::invalid_input(format!(
+                    "column \"{}\" has type {}, and values of type {unknown} cannot be stored",
+                    field.name(),
+                    field.data_type()
+                )));
+            }
+        }
         Ok(())
     }
 
     /// The codec of a table.
     pub fn new(schema: &TableSchema) -> Self {
-        Self { _schema: schema.clone() }
+        let fields = schema.columns().fields();
+        Self {
+            columns: schema
+                .value_columns()
+                .map(|index| (index, Arc::clone(&fields[index])))
+                .collect(),
+        }
     }
 
     /// Appends the bytes of one row, given the table's own columns (all of them, in the order of the schema).
     ///
+    /// For many rows of one batch, take an [`encoder`](Self::encoder).
+    ///
     /// # Errors
     /// `InvalidInput` if a column has another type than the schema says.
-    pub fn encode(&self, _columns: &[ArrayRef], _row: usize, _out: &mut Vec<u8>) -> Result<()> {
-        Err(Error::new(ErrorKind::Unsupported, "rows of this table cannot be encoded"))
+    pub fn encode(&self, columns: &[ArrayRef], row: usize, out: &mut Vec<u8>) -> Result<()> {
+        self.encoder(columns)?.encode(row, out);
+        Ok(())
+    }
+
+    /// An encoder of the rows of `columns`: the table's own, all of them, in the order of the schema.
+    ///
+    /// # Errors
+    /// `InvalidInput` if a column is missing or has another type than the schema says.
+    pub fn encoder<'a>(&self, columns: &'a [ArrayRef]) -> Result<RowEncoder<'a>> {
+        let nodes = self.columns.iter().map(|(index, field)| {
+            let column = columns.get(*index).ok_or_else(|| {
+                Error::invalid_input(format!(
+                    "column \"{}\" is missing: {} columns given",
+                    field.name(),
+                    columns.len()
+                ))
+            })?;
+            if !column.data_type().equals_datatype(field.data_type()) {
+                return Err(Error::invalid_input(format!(
+                    "column \"{}\" has type {}, the schema says {}",
+                    field.name(),
+                    column.data_type(),
+                    field.data_type()
+                )));
+            }
+            Node::new(column).ok_or_else(|| {
+                let message = format!(
+                    "column \"{}\" of type {} cannot be stored",
+                    field.name(),
+                    field.data_type()
+                );
+                Error::invalid_input(message)
+            })
+        });
+        Ok(RowEncoder {
+            columns: nodes.collect::<Result<_>>()?,
+        })
     }
 
     /// The non-key columns of encoded rows, in the order of [`TableSchema::value_columns`]; a null row (a delete) becomes
     /// null in every column.
     ///
     /// # Errors
-    /// `Corruption` for bytes that `encode` does not produce.
-    pub fn decode(&self, _rows: &BinaryArray) -> Result<Vec<ArrayRef>> {
-        Err(Error::new(ErrorKind::Unsupported, "rows of this table cannot be decoded"))
+    /// `Corruption` for bytes that `encode` does not produce. `Unsupported` if a column is a dictionary whose key type
+    /// cannot count its values.
+    pub fn decode(&self, rows: &BinaryArray) -> Result<Vec<ArrayRef>> {
+        let mut open = (0..rows.len())
+            .map(|row| self.open(rows, row))
+            .collect::<Result<Vec<_>>>()?;
+        let mut columns = Vec::with_capacity(self.columns.len());
+        for (position, (_, field)) in self.columns.iter().enumerate() {
+            let named = |error: Error| {
+                let message = format!("column \"{}\": {}", field.name(), error.message());
+                Error::new(error.kind(), message).with_source(error)
+            };
+            let mut builder = Builder::new(field.data_type(), rows.len()).map_err(named)?;
+            for (row, open) in open.iter_mut().enumerate() {
+                if open.is_null(position) {
+                    builder.push_null();
+                } else {
+                    builder
+                        .push(&mut open.values)
+                        .map_err(|error| named(error).with_offset(row as u64))?;
+                }
+            }
+            columns.push(builder.finish(field.data_type()).map_err(named)?);
+        }
+        match open.iter().position(|open| !open.values.is_empty()) {
+            Some(row) => Err(Error::corruption(format!(
+                "row {row} has {} bytes too many",
+                open[row].values.remaining()
+            ))),
+            None => Ok(columns),
+        }
+    }
+
+    fn open<'a>(&self, rows: &'a BinaryArray, row: usize) -> Result<OpenRow<'a>> {
+        if rows.is_null(row) {
+            return Ok(OpenRow {
+                columns: 0,
+                nulls: &[],
+                values: Reader::new(&[]),
+            });
+        }
+        let mut values = Reader::new(rows.value(row));
+        let columns = values.len(self.columns.len())?;
+        let nulls = values.take(columns.div_ceil(8))?;
+        Ok(OpenRow { columns, nulls, values })
+    }
+}
+
+/// A row in the course of being decoded.
+struct OpenRow<'a> {
+    columns: usize,
+    nulls: &'a [u8],
+    values: Reader<'a>,
+}
+
+impl OpenRow<'_> {
+    #[inline]
+    fn is_null(&self, column: usize) -> bool {
+        column >= self.columns || self.nulls[column / 8] >> (column % 8) & 1 == 1
+    }
+}
+
+impl RowEncoder<'_> {
+    /// Appends the bytes of one row.
+    ///
+    /// # Panics
+    /// If the batch has no such row.
+    #[inline]
+    pub fn encode(&self, row: usize, out: &mut Vec<u8>) {
+        put_u64(out, self.columns.len() as u64);
+        node::put_nulls(self.columns.len(), |column| self.columns[column].is_null(row), out);
+        for column in &self.columns {
+            if !column.is_null(row) {
+                column.put(row, out);
+            }
+        }
+    }
+}
+
+/// The type within `data_type` that cannot be encoded, if there is one.
+fn unsupported(data_type: &DataType) -> Option<&DataType> {
+    match data_type {
+        DataType::Null => None,
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::Map(field, _) => unsupported(field.data_type()),
+        DataType::Struct(fields) => fields.iter().find_map(|field| unsupported(field.data_type())),
+        DataType::Dictionary(_, values) if !matches!(**values, DataType::Dictionary(..)) => unsupported(values),
+        other => physical(plain(other)).is_none().then_some(other),
     }
 }

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use crate::{Error, Result};
+use crate::varint::{Reader, put_bytes, put_u64};
+use crate::{Error, ErrorKind, Result};
 
 /// The column of a run that holds the sequence number of each row.
 pub const SEQ_COLUMN: &str = "_seq";
 /// The column of a run that holds the operation of each row, as [`Op`](crate::Op) numbers it.
 pub const OP_COLUMN: &str = "_op";
+
+/// The version of [`TableSchema::to_bytes`] that this code writes and reads.
+const BYTES_VERSION: u8 = 1;
 
 /// One column of a primary key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,7 +39,14 @@ impl TableSchema {
             Field::new("key", DataType::Binary, false),
             Field::new("value", DataType::Binary, false),
         ]);
-        Self { columns: Arc::new(columns), key: vec![KeyColumn { index: 0, descending: false }], key_value: true }
+        Self {
+            columns: Arc::new(columns),
+            key: vec![KeyColumn {
+                index: 0,
+                descending: false,
+            }],
+            key_value: true,
+        }
     }
 
     /// A typed table keyed by the named columns, ascending; a name with a leading `-` is descending.
@@ -53,11 +64,16 @@ impl TableSchema {
                 )));
             }
             if !names.insert(field.name().as_str()) {
-                return Err(Error::invalid_input(format!("column \"{}\" is named twice", field.name())));
+                return Err(Error::invalid_input(format!(
+                    "column \"{}\" is named twice",
+                    field.name()
+                )));
             }
         }
         if key.is_empty() {
-            return Err(Error::invalid_input("a table needs a primary key of at least one column"));
+            return Err(Error::invalid_input(
+                "a table needs a primary key of at least one column",
+            ));
         }
         let mut keys: Vec<KeyColumn> = Vec::with_capacity(key.len());
         for name in key {
@@ -67,14 +83,25 @@ impl TableSchema {
             };
             let index = columns.index_of(name).map_err(|_| {
                 let known: Vec<_> = columns.fields().iter().map(|field| field.name().as_str()).collect();
-                Error::invalid_input(format!("key column \"{name}\" is not among the columns {}", known.join(", ")))
+                Error::invalid_input(format!(
+                    "key column \"{name}\" is not among the columns {}",
+                    known.join(", ")
+                ))
             })?;
             if keys.iter().any(|known| known.index == index) {
                 return Err(Error::invalid_input(format!("key column \"{name}\" is named twice")));
             }
             keys.push(KeyColumn { index, descending });
         }
-        let schema = Self { columns, key: keys, key_value: false };
+        Self::typed(columns, keys)
+    }
+
+    fn typed(columns: SchemaRef, key: Vec<KeyColumn>) -> Result<Self> {
+        let schema = Self {
+            columns,
+            key,
+            key_value: false,
+        };
         crate::keycodec::KeyCodec::check(&schema)?;
         crate::rowcodec::RowCodec::check(&schema)?;
         Ok(schema)
@@ -128,5 +155,134 @@ impl TableSchema {
         fields.push(Arc::new(Field::new(SEQ_COLUMN, DataType::Int64, false)));
         fields.push(Arc::new(Field::new(OP_COLUMN, DataType::Int8, false)));
         Arc::new(Schema::new(fields))
+    }
+
+    /// The stable serialised form, as the manifest keeps it (see `docs/formats/keys.md`).
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut body = vec![u8::from(self.key_value)];
+        put_u64(&mut body, self.key.len() as u64);
+        for key in &self.key {
+            put_u64(&mut body, key.index as u64);
+            body.push(u8::from(key.descending));
+        }
+        let message = arrow::ipc::writer::IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(
+            &self.columns,
+            &mut arrow::ipc::writer::DictionaryTracker::new(false),
+            &arrow::ipc::writer::IpcWriteOptions::default(),
+        );
+        put_bytes(&mut body, &message.ipc_message);
+        let mut out = vec![BYTES_VERSION];
+        out.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
+        out.extend_from_slice(&body);
+        out
+    }
+
+    /// The schema of [`to_bytes`](Self::to_bytes).
+    ///
+    /// # Errors
+    /// `Corruption` for other bytes; `Unsupported` for a newer version.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        match reader.u8()? {
+            BYTES_VERSION => {}
+            0 => {
+                return Err(Error::corruption(
+                    "a table's schema has version 0, which was never written",
+                ));
+            }
+            version => {
+                let message = format!("a table's schema has version {version}; this program knows {BYTES_VERSION}");
+                return Err(Error::new(ErrorKind::Unsupported, message));
+            }
+        }
+        // Arrow's reader of schema messages panics on some damaged ones, so none gets there unverified.
+        let checksum = reader.u32_le()?;
+        let body = reader.take(reader.remaining())?;
+        if crc32fast::hash(body) != checksum {
+            return Err(Error::corruption("a table's schema does not match its checksum"));
+        }
+        Self::from_body(body)
+    }
+
+    fn from_body(body: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(body);
+        let key_value = reader.u8()? == 1;
+        let count = reader.len(reader.remaining())?;
+        let mut keys = Vec::with_capacity(count);
+        for _ in 0..count {
+            let index = reader.len(usize::MAX)?;
+            let descending = reader.u8()? == 1;
+            keys.push(KeyColumn { index, descending });
+        }
+        // Copied, because the message must be aligned.
+        let message = arrow::buffer::Buffer::from(reader.bytes()?);
+        if !reader.is_empty() {
+            return Err(Error::corruption("a table's schema is followed by more bytes"));
+        }
+        if key_value {
+            return Ok(Self::key_value());
+        }
+        let columns = arrow::ipc::convert::try_schema_from_flatbuffer_bytes(&message)
+            .map_err(|error| Error::corruption("a table's columns cannot be read").with_source(error))?;
+        let mut seen = std::collections::HashSet::new();
+        let missing = |key: &KeyColumn| key.index >= columns.fields().len() || !seen.insert(key.index);
+        if keys.is_empty() || keys.iter().any(missing) {
+            return Err(Error::corruption("a table's key columns are missing or repeated"));
+        }
+        Self::typed(Arc::new(columns), keys)
+            .map_err(|error| Error::corruption("a stored table schema is not valid").with_source(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::TimeUnit;
+
+    fn typed() -> TableSchema {
+        let text = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        let list = DataType::List(Arc::new(Field::new("item", DataType::Decimal128(20, 2), true)));
+        let named = Field::new("origin", text, false).with_metadata([("a".into(), "b".into())].into());
+        let columns = Schema::new(vec![
+            Field::new(
+                "time",
+                DataType::Timestamp(TimeUnit::Microsecond, Some("Europe/Rome".into())),
+                false,
+            ),
+            named,
+            Field::new("fares", list, true),
+        ]);
+        TableSchema::new(Arc::new(columns), &["origin", "-time"]).expect("valid")
+    }
+
+    #[test]
+    fn schemas_come_back_from_their_bytes() {
+        for schema in [typed(), TableSchema::key_value()] {
+            let bytes = schema.to_bytes();
+            assert_eq!(TableSchema::from_bytes(&bytes).expect("just written"), schema);
+            assert_eq!(schema.to_bytes(), bytes, "the form is stable");
+        }
+    }
+
+    #[test]
+    fn damaged_schemas_are_corruption_and_newer_ones_unsupported() {
+        let bytes = typed().to_bytes();
+        for cut in 0..bytes.len() {
+            let error = TableSchema::from_bytes(&bytes[..cut]).expect_err("cut short");
+            assert_eq!(error.kind(), ErrorKind::Corruption);
+        }
+        for index in 1..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[index] ^= 0x10;
+            assert_eq!(
+                TableSchema::from_bytes(&damaged).expect_err("damaged").kind(),
+                ErrorKind::Corruption
+            );
+        }
+        let newer = [&[BYTES_VERSION + 1], &bytes[1..]].concat();
+        assert_eq!(
+            TableSchema::from_bytes(&newer).expect_err("newer").kind(),
+            ErrorKind::Unsupported
+        );
     }
 }
