@@ -23,9 +23,11 @@ mod buffered;
 mod clock;
 mod copy;
 mod errors;
+mod fault;
 mod local;
 mod memory;
 mod page;
 
+pub use fault::{BlockSize, CrashOptions, Fault, FaultPlan, FaultRule, FaultStorage, Moment, OnOp, OpEvent, OpKind};
 pub use local::LocalStorage;
 pub use memory::MemoryStorage;
