@@ -197,7 +197,8 @@ impl FileState {
         let mut bytes = self.durable.clone();
         for (&chunk, &mask) in &self.dirty {
             let kept = match block {
-                BlockSize::Page => dice.survives().then_some(mask).unwrap_or(0),
+                BlockSize::Page if dice.survives() => mask,
+                BlockSize::Page => 0,
                 BlockSize::Sector => (0..8)
                     .filter(|sector| mask & (1 << sector) != 0 && dice.survives())
                     .fold(0, |kept, sector| kept | 1 << sector),

@@ -35,6 +35,7 @@ pub(super) struct LocalLock {
     owner: u32,
 }
 
+#[expect(clippy::unnecessary_cast, reason = "other systems have other types here")]
 fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev as u64, stat.st_ino as u64)
 }
