@@ -22,6 +22,7 @@ use kodiak_core::{Error, ErrorKind, Result};
 pub use changes::{Change, Effect};
 pub use explain::{Explained, Origin, Origins};
 pub use fields::{FIELDS, Field};
+pub(crate) use parse::own_settings;
 pub use presets::PRESETS;
 
 /// Options of a component as they were given; what is not given takes the component's default.
