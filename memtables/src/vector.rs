@@ -25,7 +25,7 @@ pub const FACTORY: MemtableFactory = MemtableFactory {
         scalable_insert: true,
         fast_get: false,
         fast_cursor: false,
-        overhead_per_entry: 38,
+        overhead_per_entry: 33,
     },
     create: |_, _| Ok(Arc::new(VectorMemtable::default())),
 };

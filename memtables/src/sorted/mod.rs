@@ -36,7 +36,7 @@ pub const FACTORY: MemtableFactory = MemtableFactory {
         scalable_insert: true,
         fast_get: true,
         fast_cursor: true,
-        overhead_per_entry: 40,
+        overhead_per_entry: 37,
     },
     create: |_, _| Ok(Arc::new(SortedMemtable::new())),
 };

@@ -1,0 +1,34 @@
+//! Prints, for each memtable, how many entries fit 64 MiB: measured, and by its declared overhead.
+#![allow(clippy::print_stdout)]
+
+use kodiak_core::entry::{EntryRef, Op};
+
+const BUDGET: usize = 64 << 20;
+
+fn main() -> kodiak_core::Result<()> {
+    println!(
+        "{:<15} {:>10} {:>10} {:>16}",
+        "memtable", "entries", "declared", "overhead/entry"
+    );
+    for factory in kodiak_memtables::ALL {
+        let table = factory.create_default(BUDGET)?;
+        let mut seq = 0_u64;
+        while table.memory() < BUDGET {
+            seq += 1;
+            let key = (u128::from(seq.wrapping_mul(0x9E37_79B9_7F4A_7C15)) << 64).to_be_bytes();
+            table.insert(EntryRef {
+                key: &key,
+                seq,
+                op: Op::Put,
+                value: &[7; 100],
+            })?;
+        }
+        let declared = factory.capabilities.entries_in(BUDGET, 16, 100);
+        let overhead = table.memory() as f64 / seq as f64 - 116.0;
+        println!(
+            "{:<15} {seq:>10} {declared:>10} {overhead:>16.1}",
+            factory.component.name
+        );
+    }
+    Ok(())
+}
