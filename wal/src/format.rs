@@ -213,21 +213,40 @@ pub fn record_size(len: usize) -> usize {
     (RECORD_HEADER + len).next_multiple_of(ALIGN)
 }
 
+/// The length that a record's header declares, whether or not it is intact.
+#[inline]
+pub(crate) fn stored_len(head: &[u8; RECORD_HEADER]) -> usize {
+    u32_at(head, 24) as usize
+}
+
+/// True if a record's header repeats this low half of a log id.
+#[inline]
+pub(crate) fn has_id(head: &[u8], id: u32) -> bool {
+    head.get(4..8).is_some_and(|bytes| bytes == id.to_le_bytes())
+}
+
 /// Checks records and seals them: the identity of one segment.
 ///
-/// A record's checksum is seeded with that of the segment's header, so that it covers the whole log id and the number.
+/// What is known of a record before it has its place comes first in its checksum, the [`PLACED`] bytes after it, so that only
+/// those must be added once the place is known, under the log's lock. The result is masked with the checksum of the segment's
+/// header, which covers the whole log id and the number.
 #[derive(Debug, Clone)]
 pub struct Identity {
     id: u32,
-    seeded: Hasher,
+    seed: u32,
+    hasher: Hasher,
 }
+
+/// The bytes of a record's header that depend on its place.
+const PLACED: std::ops::Range<usize> = 8..24;
 
 impl Identity {
     /// The identity of the segment with this header, whose checksum is `seed`.
     pub fn new(header: &SegmentHeader, seed: u32) -> Self {
         Self {
             id: header.id(),
-            seeded: Hasher::new_with_initial(seed),
+            seed,
+            hasher: Hasher::new(),
         }
     }
 
@@ -236,21 +255,14 @@ impl Identity {
         self.id
     }
 
-    #[inline]
-    fn crc(&self, bytes: &[u8]) -> u32 {
-        let mut hasher = self.seeded.clone();
-        hasher.update(bytes);
-        hasher.finalize()
-    }
-
     /// Fills in what is known only once a staged record has its place, and its checksum. `record` is the record with its
     /// padding.
     #[inline]
     pub(crate) fn seal(&self, record: &mut [u8], first_seq: SeqNo, synced: u64) {
-        record[8..12].copy_from_slice(&self.id.to_le_bytes());
-        record[16..24].copy_from_slice(&first_seq.to_le_bytes());
-        record[32..38].copy_from_slice(&synced.to_le_bytes()[..6]);
-        let crc = self.crc(&record[4..]);
+        record[4..8].copy_from_slice(&self.id.to_le_bytes());
+        record[8..16].copy_from_slice(&first_seq.to_le_bytes());
+        record[16..22].copy_from_slice(&synced.to_le_bytes()[..6]);
+        let crc = continue_crc(u32_at(record, 0), &array(record, PLACED.start)) ^ self.seed;
         record[..4].copy_from_slice(&crc.to_le_bytes());
     }
 
@@ -258,34 +270,81 @@ impl Identity {
     #[inline]
     pub fn check<'a>(&self, bytes: &'a [u8]) -> Option<(RecordHeader, &'a [u8])> {
         let head = bytes.first_chunk::<RECORD_HEADER>()?;
-        if u32_at(head, 8) != self.id {
+        if u32_at(head, 4) != self.id {
             return None;
         }
-        let len = u32_at(head, 4);
+        let len = u32_at(head, 24);
         let stored = len as usize;
         if stored > PART_BYTES {
             return None;
         }
         let whole = bytes.get(..record_size(stored))?;
-        if self.crc(&whole[4..]) != u32_at(head, 0) {
+        let mut hasher = self.hasher.clone();
+        hasher.update(&whole[PLACED.end..]);
+        if continue_crc(hasher.finalize(), &array(head, PLACED.start)) ^ self.seed != u32_at(head, 0) {
             return None;
         }
-        let last = u64_at(head, 32);
         let header = RecordHeader {
             len,
-            count: u32_at(head, 12),
-            first_seq: u64_at(head, 16),
-            timestamp_micros: u64_at(head, 24),
-            synced: last & 0xFFFF_FFFF_FFFF,
-            kind: RecordKind::from_byte(head[38])?,
-            lz4: head[39] & FLAG_LZ4 != 0,
+            count: u32_at(head, 28),
+            first_seq: u64_at(head, 8),
+            timestamp_micros: u64_at(head, 32),
+            synced: u64_at(head, 16) & 0xFFFF_FFFF_FFFF,
+            kind: RecordKind::from_byte(head[22])?,
+            lz4: head[23] & FLAG_LZ4 != 0,
         };
         Some((header, &whole[RECORD_HEADER..RECORD_HEADER + stored]))
     }
 }
 
-/// Appends a record whose place, sequence number and checksum are still open; see [`Identity::seal`].
+/// The CRC-32 of each byte followed by 0 to 15 zeros.
+static CRC_TABLES: [[u32; 256]; 16] = {
+    let mut tables = [[0u32; 256]; 16];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = byte as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 1 == 1 {
+                0xEDB8_8320 ^ (crc >> 1)
+            } else {
+                crc >> 1
+            };
+            bit += 1;
+        }
+        tables[0][byte] = crc;
+        byte += 1;
+    }
+    let mut zeros = 1;
+    while zeros < 16 {
+        let mut byte = 0;
+        while byte < 256 {
+            let before = tables[zeros - 1][byte];
+            tables[zeros][byte] = tables[0][(before & 0xFF) as usize] ^ (before >> 8);
+            byte += 1;
+        }
+        zeros += 1;
+    }
+    tables
+};
+
+/// The CRC-32 of what `crc` is that of, followed by `bytes`: for this length faster than the general function, which takes
+/// fewer than 64 bytes one by one.
+#[inline]
+fn continue_crc(crc: u32, bytes: &[u8; 16]) -> u32 {
+    let start = (!crc).to_le_bytes();
+    let mut out = 0;
+    for (at, &byte) in bytes.iter().enumerate() {
+        let byte = if at < 4 { byte ^ start[at] } else { byte };
+        out ^= CRC_TABLES[15 - at][usize::from(byte)];
+    }
+    !out
+}
+
+/// Appends a record whose place and sequence number are still open; see [`Identity::seal`]. `hasher` is a new one, at hand so
+/// that the processor is not asked for its abilities each time.
 pub(crate) fn stage_record(
+    hasher: &Hasher,
     out: &mut Vec<u8>,
     kind: RecordKind,
     flags: u8,
@@ -294,16 +353,20 @@ pub(crate) fn stage_record(
     payload: &[u8],
 ) {
     let mut head = [0; RECORD_HEADER];
-    head[4..8].copy_from_slice(&(payload.len() as u32).to_le_bytes());
-    head[12..16].copy_from_slice(&count.to_le_bytes());
-    head[24..32].copy_from_slice(&timestamp_micros.to_le_bytes());
-    head[38] = kind as u8;
-    head[39] = flags;
+    head[22] = kind as u8;
+    head[23] = flags;
+    head[24..28].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+    head[28..32].copy_from_slice(&count.to_le_bytes());
+    head[32..40].copy_from_slice(&timestamp_micros.to_le_bytes());
     let padding = record_size(payload.len()) - RECORD_HEADER - payload.len();
+    let start = out.len();
     out.reserve(RECORD_HEADER + payload.len() + ALIGN);
     out.extend_from_slice(&head);
     out.extend_from_slice(payload);
     out.extend_from_slice(&[0; ALIGN][..padding]);
+    let mut hasher = hasher.clone();
+    hasher.update(&out[start + PLACED.end..]);
+    out[start..start + 4].copy_from_slice(&hasher.finalize().to_le_bytes());
 }
 
 /// The file name of a segment.

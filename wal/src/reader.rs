@@ -11,7 +11,7 @@ use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
 use crate::format::{
     ALIGN, HeaderState, Identity, PART_BYTES, RECORD_HEADER, RecordHeader, RecordKind, SEGMENT_HEADER, SegmentHeader,
-    record_size,
+    has_id, record_size, stored_len,
 };
 
 const ZEROS: [u8; 4096] = [0; 4096];
@@ -260,10 +260,10 @@ impl<'a> SegmentReader<'a> {
 
     /// The first intact record at or after `at`.
     fn find(&self, at: usize) -> Option<(usize, RecordHeader)> {
-        let id = self.identity.id().to_le_bytes();
+        let id = self.identity.id();
         let mut at = at;
         while let Some(head) = self.bytes.get(at..at + RECORD_HEADER) {
-            if head[8..12] == id {
+            if has_id(head, id) {
                 if let Some((header, _)) = self.identity.check(&self.bytes[at..]) {
                     return Some((at, header));
                 }
@@ -315,14 +315,12 @@ impl<'a> SegmentReader<'a> {
     /// The end of what was written at `at`, where no intact record is: `at` if nothing was.
     fn written_at(&self, at: usize) -> usize {
         let head = &self.bytes[at..self.bytes.len().min(at + RECORD_HEADER)];
-        let ours = head.get(8..12).is_some_and(|id| id == self.identity.id().to_le_bytes());
+        let ours = has_id(head, self.identity.id());
         let blank = head.iter().all(|&byte| byte == 0);
         if blank || (self.recycled && !ours) {
             return at;
         }
-        let len = head
-            .get(4..8)
-            .map_or(0, |len| u32::from_le_bytes([len[0], len[1], len[2], len[3]]) as usize);
+        let len = head.first_chunk().map_or(0, stored_len);
         let declared = if len <= PART_BYTES {
             record_size(len)
         } else {

@@ -2,20 +2,22 @@
 
 use std::cell::RefCell;
 
+use crc32fast::Hasher;
 use kodiak_core::batch::Batch;
 use kodiak_core::wal::WalContext;
 use kodiak_core::{Error, Result, SeqNo};
 
-use crate::format::{FLAG_LZ4, Identity, PART_BYTES, RECORD_HEADER, RecordKind, record_size, stage_record};
+use crate::format::{FLAG_LZ4, Identity, PART_BYTES, RECORD_HEADER, RecordKind, record_size, stage_record, stored_len};
 
 /// A thread keeps its buffer between appends unless a huge batch has blown it up beyond this.
 const KEEP_BYTES: usize = 1 << 20;
 
 /// What of a log's settings concerns the encoding of batches.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Encoding {
     max_record_bytes: u64,
     compress_above: usize,
+    hasher: Hasher,
 }
 
 /// A batch as records, all but sealed, and what the log must know of it.
@@ -35,6 +37,7 @@ impl Encoding {
         Self {
             max_record_bytes: context.max_record_bytes,
             compress_above: context.compress_above.unwrap_or(usize::MAX),
+            hasher: Hasher::new(),
         }
     }
 
@@ -52,7 +55,7 @@ impl Encoding {
             bytes.clear();
             let count = batch.len() as u32;
             if payload.len() <= PART_BYTES && payload.len() < self.compress_above {
-                stage_record(bytes, RecordKind::Full, 0, count, now_micros, payload);
+                stage_record(&self.hasher, bytes, RecordKind::Full, 0, count, now_micros, payload);
             } else {
                 self.stage_parts(bytes, scratch, payload, count, now_micros);
             }
@@ -86,9 +89,9 @@ impl Encoding {
                 _ => RecordKind::Middle,
             };
             if compress && compress_part(part, scratch) {
-                stage_record(bytes, kind, FLAG_LZ4, count, now_micros, scratch);
+                stage_record(&self.hasher, bytes, kind, FLAG_LZ4, count, now_micros, scratch);
             } else {
-                stage_record(bytes, kind, 0, count, now_micros, part);
+                stage_record(&self.hasher, bytes, kind, 0, count, now_micros, part);
             }
         }
     }
@@ -120,7 +123,7 @@ impl Staged<'_> {
     pub fn seal(&mut self, identity: &Identity, first_seq: SeqNo, synced: u64) -> &[u8] {
         let mut rest = self.bytes.as_mut_slice();
         while let Some(head) = rest.first_chunk::<RECORD_HEADER>() {
-            let len = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
+            let len = stored_len(head);
             let (record, tail) = rest.split_at_mut(record_size(len));
             identity.seal(record, first_seq, synced);
             rest = tail;
@@ -132,7 +135,7 @@ impl Staged<'_> {
 /// The record that ends a log closed in good order.
 pub(crate) fn close_record(identity: &Identity, next_seq: SeqNo, now_micros: u64, synced: u64) -> Vec<u8> {
     let mut record = Vec::new();
-    stage_record(&mut record, RecordKind::Close, 0, 0, now_micros, &[]);
+    stage_record(&Hasher::new(), &mut record, RecordKind::Close, 0, 0, now_micros, &[]);
     identity.seal(&mut record, next_seq, synced);
     record
 }

@@ -100,7 +100,7 @@ fn a_dump_goes_on_behind_damage() {
         .write_at(64 + 41, b"\xFF")
         .expect("inside");
     let lines = history(storage.as_ref(), &path);
-    assert_eq!(lines[1], "damage 64 bytes that are not a record, up to 112");
+    assert_eq!(lines[1], "damage 64 bytes that are not a record, up to 120");
     assert_eq!(
         lines[2..],
         ["record 2000 12 1", "12 RangeDelete 1 c d", "end false 0 1"]

@@ -40,6 +40,7 @@ fn the_bytes_are_those_that_the_documentation_shows() {
     batch.push(2, Op::Put, b"key", b"value");
     let mut record = Vec::new();
     stage_record(
+        &Hasher::new(),
         &mut record,
         RecordKind::Full,
         0,
@@ -132,11 +133,21 @@ fn a_record_of_another_identity_is_not_believed() {
     let (_, seed) = header().encode();
     let identity = Identity::new(&header(), seed);
     let mut record = Vec::new();
-    stage_record(&mut record, RecordKind::Full, 0, 0, 5, b"");
+    stage_record(&Hasher::new(), &mut record, RecordKind::Full, 0, 0, 5, b"");
     identity.seal(&mut record, 1, 0);
     assert!(identity.check(&record).is_some());
     // The same half of the log id, another segment number.
     let other = SegmentHeader { segment: 8, ..header() };
     let (_, seed) = other.encode();
     assert!(Identity::new(&other, seed).check(&record).is_none());
+}
+
+#[test]
+fn a_continued_checksum_is_that_of_the_whole() {
+    let bytes: Vec<u8> = (0..200u8).map(|at| at.wrapping_mul(91)).collect();
+    for split in 0..184 {
+        let end = split + 16;
+        let continued = continue_crc(crc32fast::hash(&bytes[..split]), &array(&bytes, split));
+        assert_eq!(continued, crc32fast::hash(&bytes[..end]));
+    }
 }
