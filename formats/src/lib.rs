@@ -4,13 +4,17 @@
 //! `kodiak_core::conformance::format` for every compression that it declares (`tests/conformance.rs`).
 //!
 //! What formats share: `sink` sums up the parts of a file as they are written, `file` reads ranges of a file of which
-//! nothing is known, `columns` makes a block of decoded columns under a projection, `compress` bounds what is decoded.
+//! nothing is known, `columns` makes a block of decoded columns under a projection, `compress` and `raw`
+//! (with frames of their own, and without) compress and bound what is decoded, `budget` bounds it for a whole block.
 
+mod budget;
 mod columns;
 mod compress;
 pub mod feather;
 mod file;
+pub mod orc;
 pub mod parquet;
+mod raw;
 pub mod row;
 mod sink;
 
@@ -22,6 +26,8 @@ pub const ALL: &[&FormatFactory] = &[
     &feather::FACTORY,
     // Written once and read by everything else; point reads go straight to the pages.
     &parquet::FACTORY,
+    // For those who live with ORC: readable by fewer tools, and it holds fewer types.
+    &orc::FACTORY,
     // Kodiak's own: the yardstick for the others, so it comes last.
     &row::FACTORY,
 ];

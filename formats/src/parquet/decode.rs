@@ -12,35 +12,13 @@ use arrow::datatypes::{ArrowNativeType, DataType};
 use kodiak_core::format::Compression;
 use kodiak_core::{Error, Result};
 
-use super::codec;
+use crate::budget::{Budget, spread_offsets};
+use crate::raw;
+
 use super::delta;
 use super::page::PageHeader;
 use super::plan::{Column, Store, decimal_width, resize_le};
 use super::thrift::Reader;
-
-/// Bytes that may yet be allocated for a block.
-#[derive(Debug)]
-pub(super) struct Budget(usize);
-
-impl Budget {
-    pub fn new(bytes: usize) -> Self {
-        Self(bytes)
-    }
-
-    /// Takes `count` times `each` bytes.
-    fn take(&mut self, count: usize, each: usize) -> Result<()> {
-        match count.checked_mul(each).and_then(|bytes| self.0.checked_sub(bytes)) {
-            Some(left) => {
-                self.0 = left;
-                Ok(())
-            }
-            None => Err(Error::corruption(format!(
-                "a block decodes to more than is allowed: {count} times {each} bytes where {} are left",
-                self.0
-            ))),
-        }
-    }
-}
 
 /// A page taken apart: values not compressed any more, nulls known.
 #[derive(Debug)]
@@ -81,7 +59,7 @@ impl Page {
         let values = if header.is_compressed {
             let len = header.uncompressed - header.levels;
             budget.take(len, 1)?;
-            Buffer::from_vec(codec::decompress(compression, &part[start..], len)?)
+            Buffer::from_vec(raw::decompress(compression, &part[start..], len)?)
         } else {
             part.slice(start)
         };
@@ -317,21 +295,6 @@ impl Page {
         };
         self.fixed(data_type, Buffer::from_vec(values))
     }
-}
-
-/// Offsets with a row of no length for each null.
-fn spread_offsets(present: &[i32], nulls: &NullBuffer) -> Vec<i32> {
-    let mut ends = present[1..].iter();
-    let mut end = 0;
-    let mut offsets = Vec::with_capacity(nulls.len() + 1);
-    offsets.push(0);
-    for valid in nulls {
-        if valid {
-            end = ends.next().copied().unwrap_or(end);
-        }
-        offsets.push(end);
-    }
-    offsets
 }
 
 /// Reads definition levels of one bit: runs of equal levels, and groups of eight packed ones.

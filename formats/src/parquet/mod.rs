@@ -38,8 +38,9 @@ use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::{ReadableFile, WritableFile};
 use kodiak_core::{Error, Result};
 
+use crate::budget::Budget;
 use crate::columns;
-use decode::{Budget, Page};
+use decode::Page;
 use plan::{Column, Plan};
 
 /// The `parquet` format.

@@ -41,11 +41,11 @@ fn outsider(bytes: &[u8]) -> (Arc<ParquetMetaData>, Vec<RecordBatch>) {
 }
 
 /// Blocks of 200 rows with keys of 8 bytes and values of up to 99.
-fn key_value_batches(count: usize) -> Vec<RecordBatch> {
+pub(crate) fn key_value_batches(count: usize) -> Vec<RecordBatch> {
     let mut draw = Draw(count as u64);
     let rows = |block: usize| (0..200).map(move |row| block * 200 + row);
     let batch = |block| {
-        let values = rows(block).map(|_| vec![draw.next() as u8 & 3; draw.below(100)]);
+        let values = rows(block).map(|_| vec![draw.number() as u8 & 3; draw.below(100)]);
         let columns: Vec<ArrayRef> = vec![
             Arc::new(BinaryArray::from_iter_values(
                 rows(block).map(|row| (row as u64).to_be_bytes()),
@@ -72,9 +72,9 @@ pub(crate) fn files_below(dir: &Path, out: &mut Vec<std::path::PathBuf>) {
 }
 
 /// A row of every type, with and without nulls.
-fn every_type(rows: usize, start: usize) -> (TableSchema, RecordBatch) {
+pub(crate) fn every_type(rows: usize, start: usize) -> (TableSchema, RecordBatch) {
     let mut draw = Draw(start as u64);
-    let numbers: Vec<i64> = (0..rows).map(|_| draw.next() as i64 >> draw.below(64)).collect();
+    let numbers: Vec<i64> = (0..rows).map(|_| draw.number() as i64 >> draw.below(64)).collect();
     let small = Int64Array::from_iter(numbers.iter().map(|n| (n % 3 != 0).then_some(n % 100)));
     let wide = Int64Array::from_iter(numbers.iter().map(|n| (n % 5 != 0).then_some(*n)));
     let positive = Int64Array::from_iter_values(numbers.iter().map(|n| n & 0x7F));

@@ -15,7 +15,9 @@ use parquet::file::metadata::{
     SortingColumn,
 };
 
-use super::codec::{self, Compressor};
+use crate::raw::Compressor;
+
+use super::codec;
 use super::encode;
 use super::footer::{MAGIC, TAIL};
 use super::index::PageIndex;

@@ -1,0 +1,199 @@
+//! From an Arrow column to the streams of a stripe.
+
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, GenericByteArray};
+use arrow::compute;
+use arrow::datatypes::{
+    ByteArrayType, DataType, Date32Type, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+};
+use kodiak_core::{Error, Result};
+use orc_rust::proto::stream::Kind as StreamKind;
+
+use super::rle;
+use super::types::{Column, Store};
+
+/// Seconds from 1970 to ORC's epoch, 2015-01-01, in UTC.
+pub(super) const EPOCH: i64 = 1_420_070_400;
+/// The kind of the stream that marks timestamps in the last second before 1970, which ORC itself cannot tell from those in
+/// the first one after it. No reader looks at this kind.
+pub(super) const BEFORE_EPOCH: StreamKind = StreamKind::DictionaryCount;
+
+/// A stream that is not compressed yet.
+pub(super) type Stream = (StreamKind, Vec<u8>);
+
+/// The streams of a column, in the order in which they are to be stored.
+///
+/// # Errors
+/// `InvalidInput` if the array is not of the column's type, or has nulls where it must not.
+pub(super) fn streams(column: &Column, array: &ArrayRef) -> Result<Vec<Stream>> {
+    let refuse = |what: &str| Error::invalid_input(format!("column \"{}\" {what}", column.name));
+    if array.data_type() != &column.data_type {
+        return Err(refuse(&format!(
+            "has type {}, not {}",
+            array.data_type(),
+            column.data_type
+        )));
+    }
+    let mut streams = Vec::with_capacity(3);
+    let mut array = ArrayRef::clone(array);
+    if array.null_count() > 0 {
+        if !column.nullable {
+            return Err(refuse("must not hold nulls"));
+        }
+        let valid = compute::is_not_null(&array).map_err(|error| refuse("cannot be stored").with_source(error))?;
+        streams.push((StreamKind::Present, bits(&valid)));
+        // What is null has no place in the other streams.
+        array = compute::filter(&array, &valid).map_err(|error| refuse("cannot be stored").with_source(error))?;
+    }
+    if column.stored != column.data_type {
+        array = compute::cast(&array, &column.stored).map_err(|error| refuse("cannot be stored").with_source(error))?;
+    }
+    match column.store {
+        Store::Bits => streams.push((StreamKind::Data, bits(array.as_boolean()))),
+        Store::Byte => {
+            let bytes: Vec<u8> = array
+                .as_primitive::<Int8Type>()
+                .values()
+                .iter()
+                .map(|&value| value as u8)
+                .collect();
+            let mut out = Vec::new();
+            rle::put_bytes(&bytes, &mut out);
+            streams.push((StreamKind::Data, out));
+        }
+        Store::Integer => streams.push((StreamKind::Data, integers(&array))),
+        Store::Raw(width) => {
+            let data = array.to_data();
+            let bytes = &data.buffers()[0].as_slice()[data.offset() * width..][..data.len() * width];
+            streams.push((StreamKind::Data, bytes.to_vec()));
+        }
+        Store::Bytes if column.stored == DataType::Utf8 => bytes(array.as_string::<i32>(), &mut streams),
+        Store::Bytes => bytes(array.as_binary::<i32>(), &mut streams),
+        Store::Timestamp(unit) => timestamps(unit, &values_of(&array), &mut streams),
+        Store::Decimal => decimals(&array, &mut streams),
+    }
+    Ok(streams)
+}
+
+/// Bits, from the most significant one on, as runs of bytes.
+fn bits(array: &BooleanArray) -> Vec<u8> {
+    let bits = array.values().sliced();
+    let mut bytes: Vec<u8> = bits.as_slice()[..array.len().div_ceil(8)]
+        .iter()
+        .map(|byte| byte.reverse_bits())
+        .collect();
+    if let (Some(last), used @ 1..) = (bytes.last_mut(), array.len() % 8) {
+        *last &= 0xFF << (8 - used);
+    }
+    let mut out = Vec::new();
+    rle::put_bytes(&bytes, &mut out);
+    out
+}
+
+fn integers(array: &ArrayRef) -> Vec<u8> {
+    let mut out = Vec::new();
+    rle::put_signed(&values_of(array), &mut out);
+    out
+}
+
+/// The values of an array of integers, dates or timestamps.
+fn values_of(array: &ArrayRef) -> Vec<i64> {
+    fn widen<T: ArrowPrimitiveType<Native: Into<i64>>>(array: &ArrayRef) -> Vec<i64> {
+        array
+            .as_primitive::<T>()
+            .values()
+            .iter()
+            .map(|&value| value.into())
+            .collect()
+    }
+    match array.data_type() {
+        DataType::Int16 => widen::<Int16Type>(array),
+        DataType::Int32 => widen::<Int32Type>(array),
+        DataType::Date32 => widen::<Date32Type>(array),
+        DataType::Timestamp(TimeUnit::Second, _) => widen::<TimestampSecondType>(array),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => widen::<TimestampMillisecondType>(array),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => widen::<TimestampMicrosecondType>(array),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => widen::<TimestampNanosecondType>(array),
+        _ => widen::<Int64Type>(array),
+    }
+}
+
+fn bytes<T: ByteArrayType<Offset = i32>>(array: &GenericByteArray<T>, streams: &mut Vec<Stream>) {
+    let offsets = array.value_offsets();
+    let lengths: Vec<i64> = offsets.windows(2).map(|pair| i64::from(pair[1] - pair[0])).collect();
+    let (start, end) = (offsets[0] as usize, offsets[array.len()] as usize);
+    streams.push((StreamKind::Data, array.value_data()[start..end].to_vec()));
+    let mut out = Vec::new();
+    rle::put_unsigned(&lengths, &mut out);
+    streams.push((StreamKind::Length, out));
+}
+
+/// Units in a second.
+pub(super) fn per_second(unit: TimeUnit) -> i64 {
+    match unit {
+        TimeUnit::Second => 1,
+        TimeUnit::Millisecond => 1_000,
+        TimeUnit::Microsecond => 1_000_000,
+        TimeUnit::Nanosecond => 1_000_000_000,
+    }
+}
+
+fn timestamps(unit: TimeUnit, values: &[i64], streams: &mut Vec<Stream>) {
+    let units = per_second(unit);
+    let mut seconds = Vec::with_capacity(values.len());
+    let mut nanos = Vec::with_capacity(values.len());
+    let mut before = Vec::with_capacity(values.len());
+    for &value in values {
+        let (second, nano) = (
+            value.div_euclid(units),
+            value.rem_euclid(units) * (1_000_000_000 / units),
+        );
+        // Readers take a second away again where there are nanoseconds: a peculiarity that ORC keeps (ORC-763).
+        let shift = i64::from(second < 0 && nano > 999_999);
+        before.push(shift == 1 && second == -1);
+        seconds.push((second + shift).wrapping_sub(EPOCH));
+        nanos.push(trim(nano));
+    }
+    for (kind, values) in [(StreamKind::Data, &seconds), (StreamKind::Secondary, &nanos)] {
+        let mut out = Vec::new();
+        if kind == StreamKind::Data {
+            rle::put_signed(values, &mut out)
+        } else {
+            rle::put_unsigned(values, &mut out)
+        }
+        streams.push((kind, out));
+    }
+    if before.contains(&true) {
+        streams.push((BEFORE_EPOCH, bits(&BooleanArray::from(before))));
+    }
+}
+
+/// Nanoseconds with two or more trailing zeros cut off; how many, less one, is told in the three low bits.
+fn trim(nanos: i64) -> i64 {
+    if nanos == 0 || nanos % 100 != 0 {
+        return nanos << 3;
+    }
+    let (mut nanos, mut zeros) = (nanos / 100, 1);
+    while nanos % 10 == 0 && zeros < 7 {
+        nanos /= 10;
+        zeros += 1;
+    }
+    nanos << 3 | zeros
+}
+
+fn decimals(array: &ArrayRef, streams: &mut Vec<Stream>) {
+    let array = array.as_primitive::<Decimal128Type>();
+    let mut out = Vec::new();
+    for &value in array.values() {
+        let mut rest = ((value << 1) ^ (value >> 127)) as u128;
+        while rest >= 0x80 {
+            out.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        out.push(rest as u8);
+    }
+    streams.push((StreamKind::Data, out));
+    let mut scales = Vec::new();
+    rle::put_signed(&vec![i64::from(array.scale()); array.len()], &mut scales);
+    streams.push((StreamKind::Secondary, scales));
+}
