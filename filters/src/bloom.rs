@@ -60,6 +60,7 @@ fn build(hashes: &[u64], bits_per_key: f64) -> Option<Vec<u8>> {
         units: words,
         extra: 0,
         width: probes,
+        seed: 0,
     }
     .append(Kind::Bloom, &mut out);
     Some(out)
@@ -74,9 +75,17 @@ struct Bloom {
 
 impl Bloom {
     fn open(bytes: &Buffer) -> Result<Self> {
-        let (bits, Trailer { units, extra, width }) = Trailer::split(Kind::Bloom, bytes)?;
+        let (
+            bits,
+            Trailer {
+                units,
+                extra,
+                width,
+                seed,
+            },
+        ) = Trailer::split(Kind::Bloom, bytes)?;
         check_len(&bits, units, 8)?;
-        if extra != 0 || !(1..=MOST_PROBES).contains(&width) {
+        if extra != 0 || seed != 0 || !(1..=MOST_PROBES).contains(&width) {
             return Err(damaged(&format!("malformed: {width} probes")));
         }
         Ok(Self {
@@ -116,6 +125,9 @@ mod tests {
     fn the_serialised_form_is_as_documented() {
         let hashes = [0, 1, u64::MAX, 0x0123_4567_89AB_CDEF];
         let bytes = build(&hashes, 10.0).expect("there are keys");
-        assert_eq!(crate::tests::hex(&bytes), "a943a0009ad4469201000000000000000000000007000101");
+        assert_eq!(
+            crate::tests::hex(&bytes),
+            "a943a0009ad4469201000000000000000000000007000101"
+        );
     }
 }

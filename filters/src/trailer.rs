@@ -25,10 +25,12 @@ pub(crate) enum Kind {
 pub(crate) struct Trailer {
     /// Units of payload (words, blocks, slots).
     pub units: u64,
-    /// A seed, or another 32-bit number.
+    /// Another number of the kind's own.
     pub extra: u32,
     /// Probes, or result bits.
     pub width: u8,
+    /// Which seed the construction succeeded with.
+    pub seed: u8,
 }
 
 impl Trailer {
@@ -36,7 +38,7 @@ impl Trailer {
     pub fn append(self, kind: Kind, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.units.to_le_bytes());
         out.extend_from_slice(&self.extra.to_le_bytes());
-        out.extend_from_slice(&[self.width, 0, VERSION, kind as u8]);
+        out.extend_from_slice(&[self.width, self.seed, VERSION, kind as u8]);
     }
 
     /// Takes a serialised filter apart, sharing its memory.
@@ -58,7 +60,7 @@ impl Trailer {
             e2,
             e3,
             width,
-            reserved,
+            seed,
             version,
             stored,
         ] = *trailer;
@@ -69,14 +71,15 @@ impl Trailer {
             let message = format!("a filter of version {version}; this program knows versions up to {VERSION}");
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
-        if version == 0 || reserved != 0 {
-            return Err(damaged("malformed in its trailer"));
+        if version == 0 {
+            return Err(damaged("of version 0, which was never written"));
         }
         let units = u64::from_le_bytes([u0, u1, u2, u3, u4, u5, u6, u7]);
         let trailer = Self {
             units,
             extra: u32::from_le_bytes([e0, e1, e2, e3]),
             width,
+            seed,
         };
         Ok((bytes.slice_with_length(0, payload.len()), trailer))
     }
@@ -120,4 +123,10 @@ pub(crate) fn total_bits(keys: usize, bits_per_key: f64) -> Option<u64> {
         return None;
     }
     Some(((keys as f64 * bits_per_key.min(MOST_BITS_PER_KEY)).ceil() as u64).max(1))
+}
+
+/// The hash under one of 256 seeds, for constructions that may fail and try again.
+#[inline(always)]
+pub(crate) fn reseed(hash: u64, seed: u8) -> u64 {
+    remix(hash.wrapping_add(u64::from(seed).wrapping_mul(0xA24B_AED4_963E_E407)))
 }
