@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BinaryArray, Int8Array, Int64Array, RecordBatch};
 use arrow::buffer::ScalarBuffer;
 
-use crate::entry::{EntryRef, Op, SeqNo, compare};
+use crate::entry::{EntryRef, Op, SeqNo, common_prefix, prefix_of};
 use crate::rowcodec::RowCodec;
 use crate::schema::TableSchema;
 use crate::{Error, Result, Slice};
@@ -62,6 +62,8 @@ pub struct ColumnBlock {
     ops: ScalarBuffer<i8>,
     values: Values,
     memory: Option<usize>,
+    /// How many leading bytes the first and the last key share, and so all keys do: a search skips them.
+    shared: usize,
 }
 
 impl ColumnBlock {
@@ -94,12 +96,14 @@ impl ColumnBlock {
         if !seqs.iter().fold(true, |good, &seq| good & (seq >= 0)) {
             return Err(Error::corruption("a block holds a negative sequence number"));
         }
+        let shared = common_prefix(keys.value(0), keys.value(rows - 1));
         Ok(Self {
             keys,
             seqs,
             ops,
             values,
             memory: None,
+            shared,
         })
     }
 
@@ -234,18 +238,35 @@ impl ColumnBlock {
     }
 
     /// The first row at or after `(key, seq)`; [`rows`](Self::rows) if all are before.
-    #[inline]
+    ///
+    /// Probes compare eight bytes after the prefix that all keys share, and the rest only where those are equal; the outcome
+    /// is selected rather than branched on, as no predictor knows it.
     pub fn lower_bound(&self, key: &[u8], seq: SeqNo) -> usize {
-        let (mut low, mut high) = (0, self.rows());
-        while low < high {
-            let middle = low.midpoint(high);
-            if compare((self.key(middle), self.seq(middle)), (key, seq)).is_lt() {
-                low = middle + 1;
+        let prefix = &self.key(0)[..self.shared];
+        let Some(rest) = key.strip_prefix(prefix) else {
+            return if key < prefix { 0 } else { self.rows() };
+        };
+        let head = prefix_of(rest);
+        let offsets = self.keys.value_offsets();
+        let data = self.keys.value_data();
+        let before = |row: usize| {
+            let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
+            // Were the rows not sorted, a key might be shorter than the shared prefix; it then counts as empty.
+            let suffix = data.get(start + self.shared..end).unwrap_or(&[]);
+            let probe = prefix_of(suffix);
+            if probe == head {
+                suffix.cmp(rest).then_with(|| seq.cmp(&self.seq(row))).is_lt()
             } else {
-                high = middle;
+                probe < head
             }
+        };
+        let (mut base, mut size) = (0, self.rows());
+        while size > 1 {
+            let half = size / 2;
+            base = std::hint::select_unpredictable(before(base + half), base + half, base);
+            size -= half;
         }
-        low
+        base + usize::from(before(base))
     }
 }
 
@@ -318,4 +339,73 @@ fn typed<'a, A: Array + 'static>(array: &'a ArrayRef, name: &str) -> Result<&'a 
             array.data_type()
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::compare;
+
+    fn block(keys: &[Vec<u8>], seqs: Vec<i64>) -> ColumnBlock {
+        let ops = vec![0; seqs.len()];
+        ColumnBlock::new(
+            BinaryArray::from_iter_values(keys),
+            seqs.into(),
+            ops.into(),
+            Values::Absent,
+        )
+        .expect("columns")
+    }
+
+    #[test]
+    fn searches_agree_with_the_order_of_entries() {
+        for prefix in ["", "p", "prefix of eight bytes and more/"] {
+            let mut rows: Vec<(Vec<u8>, u64)> = Vec::new();
+            for tail in [
+                "",
+                "\0",
+                "a",
+                "a\0",
+                "ab",
+                "abcdefgh",
+                "abcdefgh\0",
+                "abcdefghi",
+                "b",
+                "zzzzzzzzzzzzzzzzzz",
+            ] {
+                for seq in [9, 5, 2] {
+                    rows.push((format!("{prefix}{tail}").into_bytes(), seq));
+                }
+            }
+            for len in 1..=rows.len() {
+                let rows = &rows[rows.len() - len..];
+                let keys: Vec<_> = rows.iter().map(|row| row.0.clone()).collect();
+                let block = block(&keys, rows.iter().map(|row| row.1 as i64).collect());
+                let probes = keys
+                    .iter()
+                    .cloned()
+                    .chain(["", "p", "prefix", "q", "\x7f"].map(|key| key.into()));
+                for key in probes {
+                    for seq in [0, 2, 3, 5, 9, 10] {
+                        let expected = rows.partition_point(|row| compare((&row.0, row.1), (&key, seq)).is_lt());
+                        assert_eq!(
+                            block.lower_bound(&key, seq),
+                            expected,
+                            "{} at {seq}",
+                            key.escape_ascii()
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_unsorted_block_is_searched_without_panic() {
+        let keys = [b"shared/a".to_vec(), b"".to_vec(), b"zz".to_vec(), b"shared/b".to_vec()];
+        let block = block(&keys, vec![1; 4]);
+        for key in [&b"shared/a"[..], b"shared/b", b"", b"zz"] {
+            assert!(block.lower_bound(key, 1) <= 4);
+        }
+    }
 }

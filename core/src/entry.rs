@@ -76,6 +76,22 @@ pub fn prefix_of(key: &[u8]) -> u64 {
     }
 }
 
+/// How many leading bytes two keys share.
+#[inline]
+pub fn common_prefix(left: &[u8], right: &[u8]) -> usize {
+    let most = left.len().min(right.len());
+    let (left, right) = (&left[..most], &right[..most]);
+    let mut at = 0;
+    while let (Some(a), Some(b)) = (left[at..].first_chunk::<8>(), right[at..].first_chunk::<8>()) {
+        let differ = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+        if differ != 0 {
+            return at + (differ.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    at + left[at..].iter().zip(&right[at..]).take_while(|(a, b)| a == b).count()
+}
+
 /// The smallest key that is greater than every key starting with `prefix`; `None` if there is none (all 0xFF).
 pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|&byte| byte != 0xFF)?;
@@ -135,6 +151,17 @@ mod tests {
         let keys: [&[u8]; 6] = [b"", b"\0", b"a", b"a\0", b"abcdefgh", b"abcdefghi"];
         for pair in keys.windows(2) {
             assert!(prefix_of(pair[0]) <= prefix_of(pair[1]));
+        }
+    }
+
+    #[test]
+    fn common_prefixes_end_at_the_first_difference() {
+        let key = b"0123456789abcdefghij";
+        for len in 0..key.len() {
+            let mut other = key.to_vec();
+            other[len] ^= 0x40;
+            assert_eq!(common_prefix(key, &other), len);
+            assert_eq!(common_prefix(key, &key[..len]), len);
         }
     }
 

@@ -153,7 +153,7 @@ mod tests {
     fn samples() -> Vec<Vec<u8>> {
         let mixed = |len: usize| {
             (0..len)
-                .map(|i| if i % 3 == 0 { 7 } else { (i * i >> 3) as u8 })
+                .map(|i| if i % 3 == 0 { 7 } else { ((i * i) >> 3) as u8 })
                 .collect()
         };
         vec![

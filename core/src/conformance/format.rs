@@ -124,13 +124,24 @@ impl Written {
         batches: &[RecordBatch],
         max_decoded: usize,
     ) -> Result<Self> {
+        let options = WriteOptions { compression, options: Options::defaults(factory.component.options) };
+        Self::with_options(factory, &options, schema, batches, max_decoded)
+    }
+
+    /// As [`new`](Self::new), with options of the caller's.
+    ///
+    /// # Errors
+    /// Those of the format.
+    pub fn with_options(
+        factory: &FormatFactory,
+        options: &WriteOptions,
+        schema: &TableSchema,
+        batches: &[RecordBatch],
+        max_decoded: usize,
+    ) -> Result<Self> {
         let format = (factory.create)();
         let file = MemoryFile::default();
-        let options = WriteOptions {
-            compression,
-            options: Options::defaults(factory.component.options),
-        };
-        let mut writer = format.create(Box::new(file.clone()), schema, &options)?;
+        let mut writer = format.create(Box::new(file.clone()), schema, options)?;
         for batch in batches {
             let before = writer.estimated_bytes();
             writer.write(batch)?;
@@ -179,7 +190,7 @@ pub struct Draw(pub u64);
 
 impl Draw {
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -189,6 +200,6 @@ impl Draw {
 
     /// A number below `limit`.
     pub fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
+        (self.number() % limit.max(1) as u64) as usize
     }
 }

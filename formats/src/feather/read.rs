@@ -191,11 +191,11 @@ impl FeatherDecoder {
         let own = self.schema.columns().fields().len();
         let mut first = 0;
         let mut columns = Vec::with_capacity(own);
-        for index in 0..own {
+        for (index, &needed) in needed.iter().enumerate().take(own) {
             let shape = self.shapes[index];
             let range = first..first + shape.buffers();
             first = range.end;
-            if !needed[index] {
+            if !needed {
                 columns.push(None);
                 continue;
             }

@@ -73,8 +73,8 @@ impl Shape {
         let fits = match self {
             Self::Fixed(width) => Some(buffers[1].len()) == rows.checked_mul(width),
             Self::Bits => buffers[1].len() == rows.div_ceil(8),
-            Self::Variable32 => buffers[1].len() / 4 == rows + 1 && buffers[1].len() % 4 == 0,
-            Self::Variable64 => buffers[1].len() / 8 == rows + 1 && buffers[1].len() % 8 == 0,
+            Self::Variable32 => buffers[1].len() / 4 == rows + 1 && buffers[1].len().is_multiple_of(4),
+            Self::Variable64 => buffers[1].len() / 8 == rows + 1 && buffers[1].len().is_multiple_of(8),
         };
         if !fits {
             return Err(mismatch(data_type, "values"));

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BinaryArray};
 use arrow::buffer::{Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use kodiak_core::block::{Block, Codecs, ColumnBlock, FoundVersion, Values};
-use kodiak_core::entry::compare;
+use kodiak_core::entry::{common_prefix, compare};
 use kodiak_core::format::{Compression, Projection};
 use kodiak_core::schema::TableSchema;
 use kodiak_core::varint::Reader;
 use kodiak_core::{Error, ErrorKind, Op, Result, SeqNo, Slice};
 
-use super::layout::{Layout, RawEntry, common_prefix};
+use super::layout::{Layout, RawEntry};
 use crate::columns::{needed, values};
 use crate::compress::{Compressor, unframe};
 

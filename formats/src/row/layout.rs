@@ -1,6 +1,6 @@
 //! The bytes of a row block: entries, restart points, trailer.
 
-use kodiak_core::entry::MAX_SEQ;
+use kodiak_core::entry::{MAX_SEQ, common_prefix};
 use kodiak_core::varint::{Reader, put_u64};
 use kodiak_core::{EntryRef, Error, Op, Result, SeqNo};
 
@@ -49,24 +49,6 @@ pub(super) fn encode<'a>(
     out.extend_from_slice(&(rows as u32).to_le_bytes());
     out.extend_from_slice(&(interval as u32).to_le_bytes());
     Ok(())
-}
-
-/// How many leading bytes two keys share.
-pub(super) fn common_prefix(left: &[u8], right: &[u8]) -> usize {
-    let most = left.len().min(right.len());
-    let mut at = 0;
-    while let (Some(a), Some(b)) = (left[at..].first_chunk::<8>(), right[at..].first_chunk::<8>()) {
-        let differ = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
-        if differ != 0 {
-            return at + (differ.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    at + left[at..most]
-        .iter()
-        .zip(&right[at..most])
-        .take_while(|(a, b)| a == b)
-        .count()
 }
 
 /// One entry as it lies in the block: its key is the first `shared` bytes of the key before it, then `suffix`.

@@ -55,7 +55,7 @@ pub fn damage_never_panics(factory: &FormatFactory, compression: Compression) {
         let tail = bytes.len() - bytes.len().min([64, 1024, usize::MAX][round % 3]);
         let at = tail + draw.below(bytes.len() - tail);
         bytes[at] ^= 1 << draw.below(8);
-        if round % 5 == 0 {
+        if round.is_multiple_of(5) {
             bytes.truncate(draw.below(bytes.len()));
         }
         let _ = format.recover(&MemoryBytes(bytes), &schema);
@@ -69,7 +69,7 @@ pub fn damage_never_panics(factory: &FormatFactory, compression: Compression) {
 fn damage(draw: &mut Draw, part: &[u8], round: usize) -> Buffer {
     let mut bytes = part.to_vec();
     // The heads of parts say how the rest is to be read.
-    let reach = if round % 2 == 0 {
+    let reach = if round.is_multiple_of(2) {
         bytes.len()
     } else {
         bytes.len().min(600)
@@ -78,7 +78,7 @@ fn damage(draw: &mut Draw, part: &[u8], round: usize) -> Buffer {
         let at = draw.below(reach);
         match draw.below(4) {
             0 => bytes[at] = 0xFF,
-            1 => bytes[at] = draw.next() as u8,
+            1 => bytes[at] = draw.number() as u8,
             _ => bytes[at] ^= 1 << draw.below(8),
         }
     }

@@ -44,7 +44,7 @@ fn random_rows(draw: &mut Draw, keys: usize) -> Vec<Row> {
             let value = if op == Op::Delete {
                 Vec::new()
             } else {
-                (0..len).map(|_| draw.next() as u8 & 0x1F).collect()
+                (0..len).map(|_| draw.number() as u8 & 0x1F).collect()
             };
             rows.push((name.clone(), seq, op, value));
             if seq == 1 {
@@ -150,7 +150,7 @@ pub fn finds_agree_with_a_model(factory: &FormatFactory, compression: Compressio
                 find_agrees(block.as_ref(), rows, key, at);
             }
             let mut other = key.clone();
-            other.push(draw.next() as u8);
+            other.push(draw.number() as u8);
             find_agrees(block.as_ref(), rows, &other, *seq);
             other.truncate(draw.below(other.len()));
             find_agrees(block.as_ref(), rows, &other, MAX_SEQ);

@@ -38,7 +38,7 @@ pub fn typed_tables_round_trip(factory: &FormatFactory, compression: Compression
 fn columns(draw: &mut Draw) -> Vec<(&'static str, ArrayRef)> {
     let mut some = |null: bool| {
         (0..ROWS)
-            .map(|_| (!null || draw.below(4) > 0).then(|| draw.next()))
+            .map(|_| (!null || draw.below(4) > 0).then(|| draw.number()))
             .collect::<Vec<_>>()
     };
     let names: Vec<_> = some(false)
