@@ -88,7 +88,10 @@ impl RecoveryMode {
             "skip-corrupt" => Ok(Self::SkipCorrupt),
             _ => Err(Error::new(
                 ErrorKind::InvalidSettings,
-                format!("unknown recovery mode \"{name}\"; known are: {}", Self::NAMES.join(", ")),
+                format!(
+                    "unknown recovery mode \"{name}\"; known are: {}",
+                    Self::NAMES.join(", ")
+                ),
             )),
         }
     }
@@ -151,7 +154,8 @@ pub trait Wal: Send + Sync + Debug {
     /// durable as `mode` asks *and every record before it in the log is complete*.
     ///
     /// # Errors
-    /// `InvalidInput` for a batch above `max_record_bytes` (the log stays usable); `Io` (poisons); `Unavailable`.
+    /// `InvalidInput` for a batch above `max_record_bytes` (the log stays usable); `Io` (poisons, unless only the next segment
+    /// could not be created: then nothing was written, and a later append may succeed); `Unavailable`.
     fn append(&self, batch: &Batch, now_micros: u64, next_seq: &AtomicU64, mode: SyncMode) -> Result<Appended>;
 
     /// Makes every record appended so far survive a power loss.
@@ -231,7 +235,10 @@ impl WalCapabilities {
         vec![
             ("durable", self.durable.to_string()),
             ("needs_mapping", self.needs_mapping.to_string()),
-            ("append_without_system_call", self.append_without_system_call.to_string()),
+            (
+                "append_without_system_call",
+                self.append_without_system_call.to_string(),
+            ),
         ]
     }
 }
@@ -247,7 +254,8 @@ pub struct WalFactory {
     pub component: Component,
     /// What its logs can do.
     pub capabilities: WalCapabilities,
-    /// Reads all records of the segments from number `from` on, in order. A directory that does not exist holds none.
+    /// Reads all records of the segments from number `from` on, in order. A directory that does not exist holds none. With
+    /// `from` 0 the log may begin anywhere; otherwise a missing segment from that number on is noticed.
     ///
     /// # Errors
     /// `Corruption` with file and offset, as the mode says; `Unsupported` for a newer version; whatever the sink returns.

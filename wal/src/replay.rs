@@ -207,7 +207,7 @@ impl Replay<'_, '_> {
         let Some(link) = header.previous else { return Ok(()) };
         let before = files[..index].iter().rev().find_map(SegmentFile::header);
         let follows = before.is_some_and(|(before, _)| before.segment == link.segment && before.id() == link.id);
-        let released = link.segment < self.from || (self.from == 0 && before.is_none());
+        let released = link.segment < self.from || (self.from == 0 && index == 0);
         if follows || released || self.mode == RecoveryMode::SkipCorrupt {
             return Ok(());
         }
