@@ -4,9 +4,9 @@ use std::fmt::Debug;
 
 use arrow::buffer::Buffer;
 
+use crate::Result;
 use crate::options::Options;
 use crate::registry::{Component, impl_factory};
-use crate::Result;
 
 /// The hash that filters are built from: XXH3 (64 bits, seed 0) of the user key, or of its prefix. Stable for ever.
 #[inline]
@@ -56,6 +56,7 @@ pub struct FilterFactory {
     /// Builds a filter over `hashes` (any order, duplicates allowed) with about `bits_per_key` bits for each, in a stable
     /// serialised form with a version byte (see `docs/formats/filters.md`). `None` if a filter would not help (no bits, no
     /// keys).
+    #[allow(clippy::type_complexity, reason = "spelled out, the signature says more than a name would")]
     pub build: fn(options: &Options, hashes: &[u64], bits_per_key: f64) -> Result<Option<Vec<u8>>>,
     /// Opens the serialised form, without copying where it can; the caller has verified its checksum.
     ///

@@ -8,7 +8,7 @@ use kodiak_core::Result;
 use kodiak_core::filter::{Filter, FilterCapabilities, FilterFactory};
 use kodiak_core::registry::Component;
 
-use crate::trailer::{Kind, Trailer, damaged, reduce, reseed};
+use crate::trailer::{Kind, Trailer, damaged, no_bits, reduce, reseed};
 
 /// The binary fuse filter.
 pub(crate) const FACTORY: FilterFactory = FilterFactory {
@@ -78,7 +78,7 @@ fn fingerprint(hash: u64) -> u8 {
 }
 
 fn build(hashes: &[u64], bits_per_key: f64) -> Option<Vec<u8>> {
-    if hashes.is_empty() || !(bits_per_key > 0.0) {
+    if hashes.is_empty() || no_bits(bits_per_key) {
         return None;
     }
     let mut keys = Vec::with_capacity(hashes.len());

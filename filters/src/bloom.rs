@@ -6,7 +6,7 @@ use kodiak_core::Result;
 use kodiak_core::filter::{Filter, FilterCapabilities, FilterFactory};
 use kodiak_core::registry::Component;
 
-use crate::trailer::{Kind, Trailer, check_len, damaged, reduce, remix, total_bits};
+use crate::trailer::{Kind, Trailer, check_len, damaged, no_bits, reduce, remix, total_bits};
 
 /// The Bloom filter.
 pub(crate) const FACTORY: FilterFactory = FilterFactory {
@@ -36,7 +36,7 @@ fn probes(bits_per_key: f64) -> u8 {
 }
 
 fn false_positive_rate(bits_per_key: f64) -> f64 {
-    if !(bits_per_key > 0.0) {
+    if no_bits(bits_per_key) {
         return 1.0;
     }
     let probes = f64::from(probes(bits_per_key));

@@ -9,7 +9,7 @@ use kodiak_core::Result;
 use kodiak_core::filter::{Filter, FilterCapabilities, FilterFactory};
 use kodiak_core::registry::Component;
 
-use crate::trailer::{Kind, Trailer, damaged, reduce, remix, reseed, total_bits};
+use crate::trailer::{Kind, Trailer, damaged, no_bits, reduce, remix, reseed, total_bits};
 
 /// The ribbon filter.
 pub(crate) const FACTORY: FilterFactory = FilterFactory {
@@ -40,7 +40,7 @@ const FEW_BLOCKS: u64 = 8;
 const USUAL_OVERHEAD: f64 = 1.06;
 
 fn false_positive_rate(bits_per_key: f64) -> f64 {
-    if !(bits_per_key > 0.0) {
+    if no_bits(bits_per_key) {
         return 1.0;
     }
     let columns = (bits_per_key / USUAL_OVERHEAD).min(f64::from(MOST_COLUMNS));
@@ -190,7 +190,7 @@ fn solve(hashes: &[u64], layout: Layout, seed: u8) -> Option<Vec<u128>> {
             // A slot that no equation begins with is free: 0.
             *window |= u128::from(bit & u32::from(coefficients != 0));
         }
-        if slot as u64 % WIDTH == 0 {
+        if (slot as u64).is_multiple_of(WIDTH) {
             let block = slot as u64 / WIDTH;
             let (start, columns) = (layout.offset(block) as usize, usize::from(layout.columns(block)));
             solution[start..start + columns].copy_from_slice(&window[..columns]);

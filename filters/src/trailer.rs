@@ -115,11 +115,16 @@ pub(crate) fn remix(hash: u64) -> u64 {
     (product >> 64) as u64 ^ product as u64
 }
 
+/// True if no filter is asked for; not a number asks for none either.
+pub(crate) fn no_bits(bits_per_key: f64) -> bool {
+    bits_per_key.is_nan() || bits_per_key <= 0.0
+}
+
 /// Bits in all for `keys` keys; `None` if a filter would not help.
 pub(crate) fn total_bits(keys: usize, bits_per_key: f64) -> Option<u64> {
     // More bits than this lower no rate that anything could notice.
     const MOST_BITS_PER_KEY: f64 = 64.0;
-    if keys == 0 || !(bits_per_key > 0.0) {
+    if keys == 0 || no_bits(bits_per_key) {
         return None;
     }
     Some(((keys as f64 * bits_per_key.min(MOST_BITS_PER_KEY)).ceil() as u64).max(1))
