@@ -18,9 +18,9 @@ use kodiak_core::memtable::MemtableFactory;
 /// Every memtable. The first is the default: the one that `benches/memtables.rs` shows fastest over inserts, gets and scans
 /// together. Then come those for general use, and last those for research.
 pub const ALL: &[&MemtableFactory] = &[
-    // Three to five times faster than the skip list at everything, and the smallest but one.
+    // At 100,000 keys it inserts 1.5, gets 2 and scans 3 times as fast as the skip list, and takes less memory.
     &sorted::FACTORY,
-    // Gets as fast and scans slower; one writer at a time, and the shape of the keys decides how much memory it takes.
+    // Inserts and gets faster still, but scans 4 times slower; one writer at a time, and it takes the most memory.
     &trie::FACTORY,
     // Writers never wait for each other, at a cache miss per level.
     &skiplist::FACTORY,
