@@ -3,9 +3,9 @@
 //! A batch is kept in the very bytes that the log stores (see `docs/formats/wal.md`): for each operation the operation's
 //! byte, the table's id as a varint, the key, and for all but deletes the value, both length-prefixed.
 
+use crate::Result;
 use crate::entry::{EntryRef, Op, SeqNo};
 use crate::varint::{Reader, put_bytes, put_u64};
-use crate::Result;
 
 /// A table's number within its database. It is never reused.
 pub type TableId = u32;
@@ -26,7 +26,12 @@ pub struct BatchOp<'a> {
 impl<'a> BatchOp<'a> {
     /// The entry it becomes when written at `seq`.
     pub fn at(&self, seq: SeqNo) -> EntryRef<'a> {
-        EntryRef { key: self.key, seq, op: self.op, value: self.value }
+        EntryRef {
+            key: self.key,
+            seq,
+            op: self.op,
+            value: self.value,
+        }
     }
 }
 
@@ -97,7 +102,11 @@ pub struct BatchOps<'a> {
 impl<'a> BatchOps<'a> {
     /// The `count` operations in `payload`.
     pub fn new(payload: &'a [u8], count: u32) -> Self {
-        Self { reader: Reader::new(payload), left: count, failed: false }
+        Self {
+            reader: Reader::new(payload),
+            left: count,
+            failed: false,
+        }
     }
 
     #[inline]
@@ -105,7 +114,11 @@ impl<'a> BatchOps<'a> {
         let op = Op::from_byte(self.reader.u8()?)?;
         let table = self.reader.len(TableId::MAX as usize)? as TableId;
         let key = self.reader.bytes()?;
-        let value = if op == Op::Delete { &[][..] } else { self.reader.bytes()? };
+        let value = if op == Op::Delete {
+            &[][..]
+        } else {
+            self.reader.bytes()?
+        };
         Ok(BatchOp { table, op, key, value })
     }
 }
@@ -119,7 +132,9 @@ impl<'a> Iterator for BatchOps<'a> {
             return None;
         }
         let item = if self.left == 0 {
-            Err(crate::Error::corruption("a batch holds more operations than it announces"))
+            Err(crate::Error::corruption(
+                "a batch holds more operations than it announces",
+            ))
         } else {
             self.left -= 1;
             self.read()
@@ -141,7 +156,15 @@ mod tests {
         batch.push(1, Op::RangeDelete, b"c", b"d");
         let ops: Vec<_> = batch.ops().collect::<Result<_>>().expect("valid");
         assert_eq!(ops.len(), 3);
-        assert_eq!(ops[1], BatchOp { table: 300, op: Op::Delete, key: b"b", value: b"" });
+        assert_eq!(
+            ops[1],
+            BatchOp {
+                table: 300,
+                op: Op::Delete,
+                key: b"b",
+                value: b""
+            }
+        );
         assert_eq!(ops[2].value, b"d");
     }
 

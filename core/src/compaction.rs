@@ -6,10 +6,10 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use crate::Result;
 use crate::entry::SeqNo;
 use crate::options::Options;
 use crate::registry::{Component, impl_factory};
-use crate::Result;
 
 /// A run's number within its database. It is never reused.
 pub type RunId = u64;
@@ -168,7 +168,10 @@ pub struct PolicyCapabilities {
 impl PolicyCapabilities {
     /// The capabilities as `(name, value)`.
     pub fn describe(&self) -> Vec<(&'static str, String)> {
-        vec![("leveled", self.leveled.to_string()), ("drops_expired", self.drops_expired.to_string())]
+        vec![
+            ("leveled", self.leveled.to_string()),
+            ("drops_expired", self.drops_expired.to_string()),
+        ]
     }
 }
 

@@ -68,7 +68,14 @@ struct Inner {
 impl Error {
     /// An error of `kind`; the message says what happened and, where it is not obvious, what to do.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), file: None, offset: None, setting: None, source: None }))
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            file: None,
+            offset: None,
+            setting: None,
+            source: None,
+        }))
     }
 
     /// Shorthand for [`ErrorKind::Corruption`].
@@ -93,7 +100,9 @@ impl Error {
             std::io::ErrorKind::AlreadyExists => ErrorKind::AlreadyExists,
             _ => ErrorKind::Io,
         };
-        Self::new(kind, format!("cannot {}", what.into())).with_file(file).with_source(source)
+        Self::new(kind, format!("cannot {}", what.into()))
+            .with_file(file)
+            .with_source(source)
     }
 
     /// Names the file concerned, unless one is named already.

@@ -126,7 +126,10 @@ impl FormatCapabilities {
     pub fn describe(&self) -> Vec<(&'static str, String)> {
         let compressions: Vec<_> = self.compressions.iter().map(|compression| compression.name()).collect();
         vec![
-            ("random_access_without_decode", self.random_access_without_decode.to_string()),
+            (
+                "random_access_without_decode",
+                self.random_access_without_decode.to_string(),
+            ),
             ("compressions", compressions.join(" ")),
             ("statistics", self.statistics.to_string()),
             ("open", self.open.to_string()),

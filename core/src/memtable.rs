@@ -115,5 +115,7 @@ impl MemtableFactory {
 
 /// The error for an entry that a memtable cannot address.
 pub fn entry_too_large(len: usize, limit: usize) -> Error {
-    Error::invalid_input(format!("an entry of {len} bytes is above this memtable's limit of {limit}"))
+    Error::invalid_input(format!(
+        "an entry of {len} bytes is above this memtable's limit of {limit}"
+    ))
 }

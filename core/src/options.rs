@@ -128,7 +128,10 @@ impl OptionSpec {
         if (range.0..=range.1).contains(&value) {
             return Ok(OptionValue::Float(value));
         }
-        Err(Error::settings(self.name, format!("{value} is not a number from {} to {}", range.0, range.1)))
+        Err(Error::settings(
+            self.name,
+            format!("{value} is not a number from {} to {}", range.0, range.1),
+        ))
     }
 }
 
@@ -139,7 +142,12 @@ pub struct Options(BTreeMap<String, OptionValue>);
 impl Options {
     /// The defaults of `specs`.
     pub fn defaults(specs: &[OptionSpec]) -> Self {
-        Self(specs.iter().map(|spec| (spec.name.to_owned(), spec.default_value())).collect())
+        Self(
+            specs
+                .iter()
+                .map(|spec| (spec.name.to_owned(), spec.default_value()))
+                .collect(),
+        )
     }
 
     /// `given` over the defaults of `specs`.
@@ -151,8 +159,15 @@ impl Options {
         for (name, value) in given {
             let Some(spec) = specs.iter().find(|spec| spec.name == name) else {
                 let known: Vec<_> = specs.iter().map(|spec| spec.name).collect();
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                return Err(Error::settings(name, format!("unknown option; this component's options are: {known}")));
+                let known = if known.is_empty() {
+                    "none".to_owned()
+                } else {
+                    known.join(", ")
+                };
+                return Err(Error::settings(
+                    name,
+                    format!("unknown option; this component's options are: {known}"),
+                ));
             };
             options.0.insert(name, spec.check(value)?);
         }
@@ -210,15 +225,38 @@ mod tests {
     use super::*;
 
     const SPECS: &[OptionSpec] = &[
-        OptionSpec { name: "buckets", kind: OptionKind::Int { default: 8, range: (1, 64) }, help: "How many." },
-        OptionSpec { name: "share", kind: OptionKind::Float { default: 0.5, range: (0.0, 1.0) }, help: "How much." },
-        OptionSpec { name: "codec", kind: OptionKind::Name { names: &["none", "lz4"] }, help: "Which." },
+        OptionSpec {
+            name: "buckets",
+            kind: OptionKind::Int {
+                default: 8,
+                range: (1, 64),
+            },
+            help: "How many.",
+        },
+        OptionSpec {
+            name: "share",
+            kind: OptionKind::Float {
+                default: 0.5,
+                range: (0.0, 1.0),
+            },
+            help: "How much.",
+        },
+        OptionSpec {
+            name: "codec",
+            kind: OptionKind::Name {
+                names: &["none", "lz4"],
+            },
+            help: "Which.",
+        },
     ];
 
     #[test]
     fn given_values_replace_defaults() {
         let options = Options::resolve(SPECS, [("share".to_owned(), OptionValue::Int(1))]).expect("valid");
-        assert_eq!((options.int("buckets"), options.float("share"), options.name("codec")), (8, 1.0, "none"));
+        assert_eq!(
+            (options.int("buckets"), options.float("share"), options.name("codec")),
+            (8, 1.0, "none")
+        );
     }
 
     #[test]

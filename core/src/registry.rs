@@ -49,7 +49,10 @@ impl<F: Factory> Registry<F> {
     pub fn register(&mut self, factory: &'static F) -> Result<()> {
         let name = factory.component().name;
         if self.0.iter().any(|known| known.component().name == name) {
-            return Err(Error::invalid_input(format!("a {} named \"{name}\" is registered already", F::FAMILY)));
+            return Err(Error::invalid_input(format!(
+                "a {} named \"{name}\" is registered already",
+                F::FAMILY
+            )));
         }
         self.0.push(factory);
         Ok(())
@@ -60,13 +63,17 @@ impl<F: Factory> Registry<F> {
     /// # Errors
     /// `InvalidSettings` that lists the known names.
     pub fn find(&self, name: &str) -> Result<&'static F> {
-        self.0.iter().copied().find(|factory| factory.component().name == name).ok_or_else(|| {
-            let known: Vec<_> = self.iter().map(|factory| factory.component().name).collect();
-            Error::new(
-                crate::ErrorKind::InvalidSettings,
-                format!("unknown {} \"{name}\"; known are: {}", F::FAMILY, known.join(", ")),
-            )
-        })
+        self.0
+            .iter()
+            .copied()
+            .find(|factory| factory.component().name == name)
+            .ok_or_else(|| {
+                let known: Vec<_> = self.iter().map(|factory| factory.component().name).collect();
+                Error::new(
+                    crate::ErrorKind::InvalidSettings,
+                    format!("unknown {} \"{name}\"; known are: {}", F::FAMILY, known.join(", ")),
+                )
+            })
     }
 
     /// Every component, in order.

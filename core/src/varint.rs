@@ -32,7 +32,10 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Reads from the start of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, start: bytes.len() }
+        Self {
+            bytes,
+            start: bytes.len(),
+        }
     }
 
     /// How many bytes have been read.

@@ -1,7 +1,56 @@
 //! An embeddable LSM storage engine in which every part can be exchanged.
+//!
+//! ```
+//! # fn main() -> kodiak::Result<()> {
+//! # let dir = tempfile::tempdir().map_err(|error| kodiak::Error::new(kodiak::ErrorKind::Io, error.to_string()))?;
+//! let db = kodiak::Db::open(dir.path(), kodiak::Settings::default())?;
+//! let users = db.create_table("users", kodiak::TableSchema::key_value())?;
+//! users.put(b"ada", b"countess")?;
+//! users.put(b"bob", b"builder")?;
+//! for item in users.scan(b"a"..b"c")? {
+//!     let (key, value) = item?;
+//!     println!("{} {}", key.escape_ascii(), value.escape_ascii());
+//! }
+//! let mut batch = db.batch();
+//! batch.put(&users, b"cem", b"poet").delete(&users, b"bob");
+//! db.write(batch)?;
+//! let snapshot = db.snapshot();
+//! users.delete(b"ada")?;
+//! assert!(users.get(b"ada")?.is_none());
+//! assert!(users.get_at(&snapshot, b"ada")?.is_some());
+//! db.close()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! One [`Settings`] value, read from a TOML file or made in code, picks memtable, log, block format, filter and compaction
+//! policy; [`Components`] holds what there is to pick from and takes components from outside.
 
+mod compact;
 pub mod components;
+mod db;
+mod key_range;
+pub mod manifest;
+mod merge;
+mod range_delete;
+mod read;
+mod run;
 pub mod settings;
+pub mod sidecar;
+mod version;
 
-mod manifest;
-mod sidecar;
+pub use components::Components;
+pub use db::{
+    Builder, Db, LevelStats, ScanOptions, Snapshot, StallCause, Stats, Table, TableOptions, TableStats, WorkStats,
+    WriteBatch,
+};
+pub use key_range::KeyRange;
+pub use kodiak_core::schema::TableSchema;
+pub use kodiak_core::wal::{RecoveryMode, SyncMode, WalStats};
+pub use kodiak_core::{Error, ErrorKind, Result, Slice};
+pub use kodiak_core as core;
+pub use kodiak_storage::{LocalStorage, MemoryStorage};
+pub use merge::{Append, Counter, LastNonNull, MergeOperator, MergeOperators};
+pub use read::Scan;
+pub use run::CacheStats;
+pub use settings::Settings;

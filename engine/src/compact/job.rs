@@ -1,0 +1,341 @@
+//! Carrying out compaction plans.
+
+use std::sync::Arc;
+
+use kodiak_core::compaction::{CompactionPlan, PlanKind};
+use kodiak_core::entry::MAX_SEQ;
+use kodiak_core::{Error, Result};
+
+use super::outputs::remove_runs;
+use super::{OutputPlan, Outputs, Retention, Rewriter};
+use crate::db::{Shared, TableInner, View};
+use crate::manifest::{Change, Place, RunMeta, VersionEdit};
+use crate::range_delete::RangeTombstones;
+use crate::read::{MergedCursor, Source, Start};
+use crate::run::{Run, SortedRunCursor};
+use crate::version::Version;
+
+/// Runs that a job holds; they are given back when it is dropped.
+struct Inputs(Vec<Arc<Run>>);
+
+impl Drop for Inputs {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|run| run.give_back());
+    }
+}
+
+impl Inputs {
+    /// Takes all runs of a plan, or none.
+    fn take(version: &Version, plan: &CompactionPlan) -> Option<Self> {
+        let mut taken = Self(Vec::with_capacity(plan.inputs.len()));
+        for id in &plan.inputs {
+            let (_, run) = version.runs().find(|(_, run)| run.id() == *id)?;
+            if !run.try_take() {
+                return None;
+            }
+            taken.0.push(Arc::clone(run));
+        }
+        Some(taken)
+    }
+}
+
+impl Shared {
+    /// Carries out the most urgent compaction of all tables; false if none is due.
+    pub(crate) fn compact_next(&self) -> Result<bool> {
+        let now = self.now_micros();
+        let mut best: Option<(CompactionPlan, Arc<TableInner>, Arc<Version>)> = None;
+        // Planning and taking the inputs are one step, so that two threads never plan from the same shape.
+        let planning = self.planning.lock();
+        for table in self.all_tables() {
+            let version = Arc::clone(&table.view.load().version);
+            let plan = table.policy.plan(&version.shape(now));
+            if let Some(plan) = plan
+                && best.as_ref().is_none_or(|(best, ..)| plan.score > best.score)
+            {
+                best = Some((plan, table, version));
+            }
+        }
+        let Some((plan, table, version)) = best else { return Ok(false) };
+        let Some(inputs) = Inputs::take(&version, &plan) else { return Ok(false) };
+        drop(planning);
+        self.compact(&table, &plan, &version, inputs)?;
+        Ok(true)
+    }
+
+    /// Merges all runs of a table into one sorted run on the deepest level that it uses (at least level 1).
+    pub(crate) fn compact_fully(&self, table: &Arc<TableInner>) -> Result<()> {
+        loop {
+            let planning = self.planning.lock();
+            let version = Arc::clone(&table.view.load().version);
+            let Some(plan) = full_plan(&version) else { return Ok(()) };
+            if let Some(inputs) = Inputs::take(&version, &plan) {
+                drop(planning);
+                return self.compact(table, &plan, &version, inputs);
+            }
+            drop(planning);
+            // Another compaction has some of the runs: wait for it.
+            self.check_open()?;
+            let seen = self.signals.progress.count();
+            self.signals.progress.wait(seen, std::time::Duration::from_millis(20));
+        }
+    }
+
+    /// Carries out a plan whose inputs are taken.
+    fn compact(&self, table: &Arc<TableInner>, plan: &CompactionPlan, version: &Version, inputs: Inputs) -> Result<()> {
+        tracing::debug!(table = table.name, ?plan.kind, inputs = ?plan.inputs, reason = plan.reason, "compaction begins");
+        match plan.kind {
+            PlanKind::Move => self.move_runs(table, plan, &inputs),
+            PlanKind::Drop => self.replace(table, &inputs, Vec::new(), Place { level: 0, sorted_run: 0 }),
+            PlanKind::Merge => self.merge_runs(table, plan, version, &inputs),
+        }
+    }
+
+    /// The sorted run that results join or become.
+    fn output_place(&self, version: &Version, plan: &CompactionPlan) -> Place {
+        let level = plan.output_level;
+        let present = version.levels.get(level).map_or(&[][..], |level| &level.sorted_runs);
+        let sorted_run = if plan.join && !present.is_empty() {
+            present[0].id
+        } else {
+            // A result that stays on its level keeps the age of its newest input.
+            let places = plan.inputs.iter().filter_map(|id| version.place(*id));
+            let here = places.clone().filter(|(from, _)| *from == level).map(|(_, id)| id).max();
+            let all_here = places.clone().all(|(from, _)| from == level);
+            match here {
+                Some(id) if all_here => id,
+                _ => self.new_sorted_run_id(),
+            }
+        };
+        Place { level: level as u32, sorted_run }
+    }
+
+    fn move_runs(&self, table: &Arc<TableInner>, plan: &CompactionPlan, inputs: &Inputs) -> Result<()> {
+        let place = self.output_place(&table.view.load().version, plan);
+        let mut edit = VersionEdit::new();
+        for run in &inputs.0 {
+            edit.push(Change::MoveRun { table: table.id, run: run.id(), place });
+        }
+        self.commit_edit(table, &edit, &[])?;
+        self.counters.moves.fetch_add(inputs.0.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        change_version(table, |version| {
+            for run in &inputs.0 {
+                if let Some((_, _, run)) = version.remove(run.id()) {
+                    version.add(plan.output_level, place.sorted_run, run);
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Puts `outputs` in the place of the inputs, on disk and in memory.
+    fn replace(&self, table: &Arc<TableInner>, inputs: &Inputs, outputs: Vec<RunMeta>, place: Place) -> Result<()> {
+        let outputs: Vec<Arc<Run>> =
+            outputs.into_iter().map(|meta| Arc::new(Run::new(meta, Arc::clone(&table.runs)))).collect();
+        let mut edit = VersionEdit::new();
+        for run in &inputs.0 {
+            edit.push(Change::RemoveRun { table: table.id, run: run.id() });
+        }
+        for run in &outputs {
+            edit.push(Change::AddRun { table: table.id, place, run: Arc::new(run.meta().clone()) });
+        }
+        self.commit_edit(table, &edit, &outputs)?;
+        change_version(table, |version| {
+            for run in &inputs.0 {
+                version.remove(run.id());
+            }
+            for run in outputs {
+                version.add(place.level as usize, place.sorted_run, run);
+            }
+        });
+        inputs.0.iter().for_each(|run| run.mark_obsolete());
+        Ok(())
+    }
+
+    fn merge_runs(&self, table: &Arc<TableInner>, plan: &CompactionPlan, version: &Version, inputs: &Inputs) -> Result<()> {
+        let begun = self.storage.monotonic_nanos();
+        let mut tombstones = RangeTombstones::default();
+        for run in &inputs.0 {
+            tombstones.extend(&run.tombstones()?);
+        }
+        let place = self.output_place(version, plan);
+        let retention = Retention {
+            snapshots: self.snapshots.list(),
+            bottom: is_bottom(version, plan, place),
+            hidden_below: table.hidden_below(|| self.now_micros()),
+            tombstones,
+            operator: table.operator.clone(),
+            key_value: table.schema.is_key_value(),
+        };
+        let read: u64 = inputs.0.iter().map(|run| run.bytes()).sum();
+        let outputs = self.rewrite(table, plan, version, inputs, &retention, read)?;
+        self.storage.sync_dir(&table.runs.dir)?;
+        let written: u64 = outputs.iter().map(RunMeta::bytes).sum();
+        let count = outputs.len();
+        self.replace(table, inputs, outputs, place)?;
+        let nanos = self.storage.monotonic_nanos().saturating_sub(begun);
+        self.counters.compacted(read, written, nanos);
+        tracing::info!(
+            table = table.name,
+            inputs = inputs.0.len(),
+            outputs = count,
+            level = plan.output_level,
+            read,
+            written,
+            micros = nanos / 1000,
+            reason = plan.reason,
+            "compacted"
+        );
+        Ok(())
+    }
+
+    /// Writes the outputs, split by key range over threads.
+    fn rewrite(
+        &self,
+        table: &Arc<TableInner>,
+        plan: &CompactionPlan,
+        version: &Version,
+        inputs: &Inputs,
+        retention: &Retention,
+        bytes: u64,
+    ) -> Result<Vec<RunMeta>> {
+        let target = self.settings.compaction.target_run_size;
+        let wanted = (bytes / target.max(1)).clamp(1, self.settings.compaction.max_subcompactions.max(1) as u64) as usize;
+        let cuts = split_points(inputs, wanted)?;
+        let starts = std::iter::once(None).chain(cuts.iter().cloned().map(Some));
+        let ends = cuts.iter().cloned().map(Some).chain(std::iter::once(None));
+        let ranges: Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> = starts.zip(ends).collect();
+        let work = |(from, to): &(Option<Vec<u8>>, Option<Vec<u8>>)| {
+            self.rewrite_range(table, plan, version, inputs, retention, from.clone(), to.clone())
+        };
+        if let [only] = ranges.as_slice() {
+            return work(only);
+        }
+        let results: Vec<Result<Vec<RunMeta>>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = ranges.iter().map(|range| scope.spawn(|| work(range))).collect();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+                thread.join().unwrap_or_else(|_| Err(Error::corruption("a compaction thread panicked")))
+            };
+            threads.into_iter().map(join).collect()
+        });
+        let (mut written, mut failure) = (Vec::new(), None);
+        for result in results {
+            match result {
+                Ok(runs) => written.extend(runs),
+                Err(error) => failure = Some(error),
+            }
+        }
+        if let Some(error) = failure {
+            remove_runs(self, table, &written);
+            return Err(error);
+        }
+        Ok(written)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn rewrite_range(
+        &self,
+        table: &Arc<TableInner>,
+        plan: &CompactionPlan,
+        version: &Version,
+        inputs: &Inputs,
+        retention: &Retention,
+        from: Option<Vec<u8>>,
+        to: Option<Vec<u8>>,
+    ) -> Result<Vec<RunMeta>> {
+        let mut sources = Vec::new();
+        for sorted_run in version.sorted_runs() {
+            let runs: Vec<_> =
+                sorted_run.runs.iter().filter(|run| plan.inputs.contains(&run.id())).cloned().collect();
+            if !runs.is_empty() {
+                sources.push(Source::Run(SortedRunCursor::new(runs, false)));
+            }
+        }
+        let mut cursor = MergedCursor::new(sources, false);
+        match &from {
+            Some(from) => cursor.start(Start::At(from, MAX_SEQ))?,
+            None => cursor.start(Start::Edge)?,
+        }
+        let oldest = inputs.0.iter().map(|run| run.meta().oldest_micros).min().unwrap_or(0);
+        let newest = inputs.0.iter().map(|run| run.meta().newest_micros).max().unwrap_or(0);
+        let output = OutputPlan {
+            level: plan.output_level,
+            target_bytes: self.settings.compaction.target_run_size,
+            times: (oldest, newest),
+            tombstones: retention.surviving_tombstones(),
+            from,
+            to: to.clone(),
+        };
+        let mut outputs = Outputs::new(self, table, output);
+        Rewriter::new(cursor, retention, to.as_deref()).run(&mut outputs, &|| self.is_closed())?;
+        outputs.finish()
+    }
+}
+
+/// Changes the runs of a table in memory.
+pub(crate) fn change_version(table: &TableInner, change: impl FnOnce(&mut Version)) {
+    let _edit = table.edit.lock();
+    let view = table.view.load_full();
+    let mut version = (*view.version).clone();
+    change(&mut version);
+    table.view.store(Arc::new(View {
+        active: Arc::clone(&view.active),
+        frozen: view.frozen.clone(),
+        version: Arc::new(version),
+    }));
+}
+
+/// A plan that merges everything; `None` if there is nothing that it would change.
+fn full_plan(version: &Version) -> Option<CompactionPlan> {
+    let deepest = version.levels.iter().rposition(|level| !level.sorted_runs.is_empty())?;
+    let sorted_runs: usize = version.levels.iter().map(|level| level.sorted_runs.len()).sum();
+    let settled = sorted_runs == 1
+        && deepest > 0
+        && version.runs().all(|(_, run)| run.meta().tombstones + run.meta().range_deletes == 0);
+    (!settled).then(|| CompactionPlan {
+        kind: PlanKind::Merge,
+        inputs: version.runs().map(|(_, run)| run.id()).collect(),
+        output_level: deepest.max(1).min(version.levels.len() - 1),
+        join: true,
+        reason: "asked for".to_owned(),
+        score: f64::INFINITY,
+    })
+}
+
+/// True if no run outside the inputs can hold older versions of their keys: none below the output level overlaps them, nor
+/// one on it unless it is newer than all of them.
+fn is_bottom(version: &Version, plan: &CompactionPlan, place: Place) -> bool {
+    let inputs: Vec<&Arc<Run>> =
+        version.runs().filter(|(_, run)| plan.inputs.contains(&run.id())).map(|(_, run)| run).collect();
+    let newest = inputs.iter().map(|run| run.meta().max_seq).max().unwrap_or(0);
+    let min = inputs.iter().map(|run| run.min_key()).min().unwrap_or_default();
+    let max = inputs.iter().map(|run| run.max_key()).max().unwrap_or_default();
+    !version.levels.iter().enumerate().skip(place.level as usize).any(|(level, runs)| {
+        runs.sorted_runs.iter().flat_map(|sorted| &sorted.runs).any(|run| {
+            let newer = level == place.level as usize && run.meta().min_seq > newest;
+            !newer && !plan.inputs.contains(&run.id()) && run.min_key() <= max && run.max_key() >= min
+        })
+    })
+}
+
+/// Keys at which to cut the inputs into about `wanted` parts of equal size.
+fn split_points(inputs: &Inputs, wanted: usize) -> Result<Vec<Vec<u8>>> {
+    if wanted < 2 {
+        return Ok(Vec::new());
+    }
+    let mut keys: Vec<Vec<u8>> = Vec::new();
+    for run in &inputs.0 {
+        let reader = run.reader()?;
+        let fences = reader.fences();
+        let step = (fences.len() / 64).max(1);
+        for index in (0..fences.len()).step_by(step) {
+            let mut key = Vec::new();
+            fences.key(index, &mut key);
+            keys.push(key);
+        }
+    }
+    keys.sort_unstable();
+    let mut cuts: Vec<Vec<u8>> = (1..wanted).filter_map(|part| keys.get(part * keys.len() / wanted).cloned()).collect();
+    cuts.dedup();
+    cuts.retain(|cut| !cut.is_empty());
+    Ok(cuts)
+}

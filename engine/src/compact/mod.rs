@@ -1,0 +1,10 @@
+//! Rewriting: what flushes and compactions have in common, and the executor of compaction plans.
+
+mod job;
+mod outputs;
+mod retention;
+mod sink;
+
+pub(crate) use job::change_version;
+pub(crate) use outputs::{OutputPlan, Outputs};
+pub(crate) use retention::{Retention, Rewriter};

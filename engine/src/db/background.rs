@@ -1,0 +1,99 @@
+//! The threads that flush and compact.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use kodiak_core::{Error, Result};
+
+use super::shared::Shared;
+
+/// How long a thread sleeps when nobody wakes it: work that depends on time (TTL) is found then.
+const IDLE: Duration = Duration::from_secs(1);
+/// How long it waits after a failure before it tries again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// The running threads.
+#[derive(Debug)]
+pub(crate) struct Background(Vec<JoinHandle<()>>);
+
+impl Background {
+    /// One thread that flushes, and the others of `compaction.threads` (at least one) that compact.
+    ///
+    /// # Errors
+    /// `Io` if the operating system gives no thread.
+    pub fn start(shared: &Arc<Shared>) -> Result<Self> {
+        let mut threads = vec![spawn("kodiak-flush", Arc::clone(shared), flush_loop)?];
+        for _ in 0..shared.settings.compaction.threads.saturating_sub(1).max(1) {
+            threads.push(spawn("kodiak-compact", Arc::clone(shared), compaction_loop)?);
+        }
+        Ok(Self(threads))
+    }
+
+    /// Waits until all have ended; the database must have been closed.
+    pub fn stop(self, shared: &Shared) {
+        for thread in self.0 {
+            while !thread.is_finished() {
+                shared.signals.flush.raise();
+                shared.signals.compaction.raise();
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            if thread.join().is_err() {
+                tracing::error!("a background thread panicked");
+            }
+        }
+    }
+}
+
+fn spawn(name: &str, shared: Arc<Shared>, work: fn(&Shared)) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&shared)).map_err(|source| {
+        Error::new(kodiak_core::ErrorKind::Io, "cannot start a background thread").with_source(source)
+    })
+}
+
+fn flush_loop(shared: &Shared) {
+    let mut seen = 0;
+    while !shared.is_closed() {
+        let before = shared.signals.flush.count();
+        match shared.flush_next() {
+            Ok(true) => settle(shared, None),
+            Ok(false) => {
+                seen = if before == seen { shared.signals.flush.wait(seen, IDLE) } else { before };
+            }
+            Err(error) => {
+                settle(shared, Some(error));
+                std::thread::sleep(RETRY);
+            }
+        }
+    }
+}
+
+fn compaction_loop(shared: &Shared) {
+    let mut seen = 0;
+    while !shared.is_closed() {
+        let before = shared.signals.compaction.count();
+        match shared.compact_next() {
+            Ok(true) => settle(shared, None),
+            Ok(false) => {
+                seen = if before == seen { shared.signals.compaction.wait(seen, IDLE) } else { before };
+            }
+            Err(error) => {
+                settle(shared, Some(error));
+                std::thread::sleep(RETRY);
+            }
+        }
+    }
+}
+
+/// After a job: the outcome is noted, writers and other threads look anew.
+fn settle(shared: &Shared, failure: Option<Error>) {
+    if let Some(error) = &failure
+        && !shared.is_closed()
+    {
+        tracing::error!(%error, "background work failed; it will be tried again");
+    }
+    *shared.trouble.lock() = failure;
+    shared.stalls.refresh(shared);
+    shared.signals.progress.raise();
+    shared.signals.compaction.raise();
+}

@@ -1,0 +1,107 @@
+//! How a database is opened.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kodiak_core::Result;
+use kodiak_core::storage::Storage;
+use kodiak_storage::LocalStorage;
+
+use super::Db;
+use super::open;
+use crate::components::Components;
+use crate::merge::{MergeOperator, MergeOperators};
+use crate::settings::Settings;
+
+/// Opens a database with choices beyond its settings: components and merge operators from outside, another storage, reading
+/// only.
+///
+/// ```
+/// # fn main() -> kodiak::Result<()> {
+/// let storage = std::sync::Arc::new(kodiak::MemoryStorage::new());
+/// let db = kodiak::Builder::new(kodiak::Settings::default()).storage(storage).open("/db")?;
+/// let users = db.create_table("users", kodiak::TableSchema::key_value())?;
+/// users.put(b"ada", b"countess")?;
+/// assert_eq!(users.get(b"ada")?.as_deref(), Some(&b"countess"[..]));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Builder {
+    pub(crate) settings: Settings,
+    pub(crate) components: Components,
+    pub(crate) operators: MergeOperators,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) mode: OpenMode,
+}
+
+/// What opening may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OpenMode {
+    /// Open, or create if there is none.
+    OpenOrCreate,
+    /// Open one that exists.
+    OpenExisting,
+    /// Create one that does not exist.
+    CreateNew,
+    /// Change nothing.
+    ReadOnly,
+}
+
+impl Builder {
+    /// Local files, built-in components, the database created if there is none.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            components: Components::new(),
+            operators: MergeOperators::default(),
+            storage: Arc::new(LocalStorage::new()),
+            mode: OpenMode::OpenOrCreate,
+        }
+    }
+
+    /// Uses other components: the built-in ones with more registered, say.
+    pub fn components(mut self, components: Components) -> Self {
+        self.components = components;
+        self
+    }
+
+    /// Registers a merge operator.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the name is taken.
+    pub fn merge_operator(mut self, operator: Arc<dyn MergeOperator>) -> Result<Self> {
+        self.operators.register(operator)?;
+        Ok(self)
+    }
+
+    /// Keeps the files elsewhere than on local disk.
+    pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.storage = storage;
+        self
+    }
+
+    /// Fails with `NotFound` if there is no database, instead of creating one.
+    pub fn existing(mut self) -> Self {
+        self.mode = OpenMode::OpenExisting;
+        self
+    }
+
+    /// Fails with `AlreadyExists` if there is a database.
+    pub fn create_new(mut self) -> Self {
+        self.mode = OpenMode::CreateNew;
+        self
+    }
+
+    /// Reads only: takes no lock, changes no file, shows the state at this moment (what the log holds included). Beside a
+    /// process that has the database open for writing, reads of files that it removes fail with `NotFound`; open anew then.
+    pub fn read_only(mut self) -> Self {
+        self.mode = OpenMode::ReadOnly;
+        self
+    }
+
+    /// Opens the database in the directory `path`. Errors as [`Db::open`].
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Db> {
+        open::open(self, path.as_ref())
+    }
+}

@@ -1,0 +1,210 @@
+//! Freezing memtables, and flushing them to level 0.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use kodiak_core::{Error, Result};
+
+use super::shared::Shared;
+use super::slot::Slot;
+use super::stall::closing;
+use super::table::{TableInner, View};
+use super::write::poisoned_gate;
+use crate::compact::{OutputPlan, Outputs, Retention, Rewriter};
+use crate::manifest::{Change, Place, VersionEdit};
+use crate::range_delete::RangeTombstones;
+use crate::read::{MergedCursor, Source, Start};
+use crate::run::Run;
+
+impl Shared {
+    /// Called when a table's active memtable is full: freezes it, or stops writers if too many wait already.
+    #[cold]
+    pub(crate) fn make_room(&self, table: &Arc<TableInner>) -> Result<()> {
+        let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
+        if table.view.load().active.memory() < self.settings.memtable.size as usize {
+            return Ok(());
+        }
+        let waiting: usize = self.all_tables().iter().map(|table| table.view.load().frozen.len()).sum();
+        if waiting >= self.settings.limits.max_immutable_memtables {
+            self.stalls.stop_for_memtable();
+            // The flush may have ended just before.
+            self.stalls.refresh(self);
+            return Ok(());
+        }
+        self.freeze(table)
+    }
+
+    /// Replaces the active memtable by an empty one; the caller keeps writers out.
+    fn freeze(&self, table: &Arc<TableInner>) -> Result<()> {
+        let _edit = table.edit.lock();
+        let view = table.view.load_full();
+        if view.active.is_empty() {
+            return Ok(());
+        }
+        let segment = self.check_writable()?.rotate()?;
+        let active = Arc::new(self.new_slot(segment)?);
+        let frozen = std::iter::once(&view.active).chain(&view.frozen).cloned().collect();
+        table.view.store(Arc::new(View { active, frozen, version: Arc::clone(&view.version) }));
+        self.signals.flush.raise();
+        Ok(())
+    }
+
+    /// An empty memtable.
+    pub(crate) fn new_slot(&self, segment: u64) -> Result<Slot> {
+        let picked = &self.resolved.memtable;
+        Slot::new(picked.factory, &picked.options, self.settings.memtable.size as usize, segment)
+    }
+
+    /// Freezes the memtables of all tables and waits until they are flushed.
+    pub(crate) fn flush_all(&self) -> Result<()> {
+        self.check_writable()?;
+        let tables = self.all_tables();
+        {
+            let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
+            tables.iter().try_for_each(|table| self.freeze(table))?;
+        }
+        let mut seen = self.signals.progress.count();
+        while tables.iter().any(|table| !table.view.load().frozen.is_empty()) {
+            self.check_open()?;
+            if let Some(trouble) = &*self.trouble.lock() {
+                return Err(trouble.replicate());
+            }
+            seen = self.signals.progress.wait(seen, Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Flushes the frozen memtables of one table; false if no table has any.
+    pub(crate) fn flush_next(&self) -> Result<bool> {
+        let oldest = |table: &Arc<TableInner>| table.view.load().frozen.last().map(|slot| slot.first_segment());
+        let table = self.all_tables().into_iter().filter_map(|table| Some((oldest(&table)?, table))).min_by_key(|(segment, _)| *segment);
+        let Some((_, table)) = table else { return Ok(false) };
+        match self.flush_table(&table) {
+            Err(_) if table.dropped.load(Ordering::Acquire) => Ok(true),
+            flushed => flushed.map(|()| true),
+        }
+    }
+
+    /// Flushes the frozen memtables of a table, all into one run.
+    pub(crate) fn flush_table(&self, table: &Arc<TableInner>) -> Result<()> {
+        let begun = self.storage.monotonic_nanos();
+        let slots = table.view.load().frozen.clone();
+        slots.iter().for_each(|slot| slot.entries.freeze());
+        let written = self.write_level0(table, &slots)?;
+        let runs: Vec<Arc<Run>> =
+            written.into_iter().map(|meta| Arc::new(Run::new(meta, Arc::clone(&table.runs)))).collect();
+        let place = Place { level: 0, sorted_run: self.new_sorted_run_id() };
+        let mut edit = VersionEdit::new();
+        for run in &runs {
+            edit.push(Change::AddRun { table: table.id, place, run: Arc::new(run.meta().clone()) });
+        }
+        edit.push(Change::Flushed { table: table.id, segment: next_segment(&table.view.load(), &slots) });
+        edit.push(Change::LastSeq(self.visible()));
+        let bytes: u64 = runs.iter().map(|run| run.bytes()).sum();
+        self.commit_edit(table, &edit, &runs)?;
+        {
+            let _edit = table.edit.lock();
+            let view = table.view.load_full();
+            let mut version = (*view.version).clone();
+            runs.into_iter().for_each(|run| version.add(0, place.sorted_run, run));
+            let frozen = view.frozen.iter().filter(|slot| !slots.iter().any(|done| Arc::ptr_eq(done, slot)));
+            table.view.store(Arc::new(View {
+                active: Arc::clone(&view.active),
+                frozen: frozen.cloned().collect(),
+                version: Arc::new(version),
+            }));
+        }
+        let nanos = self.storage.monotonic_nanos().saturating_sub(begun);
+        self.counters.flushed(bytes, nanos);
+        tracing::info!(table = table.name, memtables = slots.len(), bytes, micros = nanos / 1000, "flushed");
+        self.release_log()
+    }
+
+    /// Appends an edit to the manifest; if that fails, the new runs are of no use.
+    pub(crate) fn commit_edit(&self, table: &TableInner, edit: &VersionEdit, new_runs: &[Arc<Run>]) -> Result<()> {
+        let appended = match &mut *self.manifest.lock() {
+            Some(_) if table.dropped.load(Ordering::Acquire) => {
+                Err(Error::new(kodiak_core::ErrorKind::NotFound, format!("table \"{}\" was dropped", table.name)))
+            }
+            Some(manifest) => manifest.append(edit),
+            None => Err(closing()),
+        };
+        if let Err(error) = &appended
+            && error.kind() == kodiak_core::ErrorKind::NotFound
+        {
+            new_runs.iter().for_each(|run| run.mark_obsolete());
+        }
+        // After any other failure nobody knows whether the edit is on disk: the files stay, and the next opening sorts it out.
+        appended
+    }
+
+    fn write_level0(&self, table: &Arc<TableInner>, slots: &[Arc<Slot>]) -> Result<Vec<crate::manifest::RunMeta>> {
+        let mut tombstones = RangeTombstones::default();
+        let mut sources = Vec::new();
+        let mut times = (u64::MAX, 0);
+        for slot in slots {
+            tombstones.extend(&slot.tombstones.snapshot());
+            sources.push(Source::Memory(Arc::clone(&slot.entries).cursor()));
+            let (oldest, newest) = slot.times();
+            times = (times.0.min(oldest), times.1.max(newest));
+        }
+        let mut cursor = MergedCursor::new(sources, false);
+        cursor.start(Start::Edge)?;
+        let retention = Retention {
+            snapshots: self.snapshots.list(),
+            bottom: table.view.load().version.runs().next().is_none(),
+            hidden_below: table.hidden_below(|| self.now_micros()),
+            tombstones,
+            operator: table.operator.clone(),
+            key_value: table.schema.is_key_value(),
+        };
+        let plan = OutputPlan {
+            level: 0,
+            target_bytes: u64::MAX,
+            times: (times.0.min(times.1), times.1),
+            tombstones: retention.surviving_tombstones(),
+            from: None,
+            to: None,
+        };
+        let mut outputs = Outputs::new(self, table, plan);
+        Rewriter::new(cursor, &retention, None).run(&mut outputs, &|| false)?;
+        let metas = outputs.finish()?;
+        self.storage.sync_dir(&table.runs.dir)?;
+        Ok(metas)
+    }
+
+    /// Releases the log segments that no memtable depends on.
+    pub(crate) fn release_log(&self) -> Result<()> {
+        let wal = self.check_writable()?;
+        let needed = {
+            let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
+            let active = wal.active_segment();
+            self.all_tables()
+                .iter()
+                .flat_map(|table| {
+                    let view = table.view.load();
+                    view.active.advance_segment(active);
+                    view.slots().map(|slot| slot.first_segment()).collect::<Vec<_>>()
+                })
+                .min()
+                .unwrap_or(active)
+        };
+        let edit = VersionEdit::new().with(Change::WalFrom(needed));
+        match &mut *self.manifest.lock() {
+            Some(manifest) if manifest.state().wal_from < needed => manifest.append(&edit)?,
+            Some(_) => return Ok(()),
+            None => return Err(closing()),
+        }
+        wal.release(needed)
+    }
+}
+
+/// The first log segment whose entries of the table are not in `flushed`.
+fn next_segment(view: &View, flushed: &[Arc<Slot>]) -> u64 {
+    view.slots()
+        .filter(|slot| !flushed.iter().any(|done| Arc::ptr_eq(done, slot)))
+        .map(|slot| slot.first_segment())
+        .min()
+        .unwrap_or(0)
+}

@@ -1,0 +1,278 @@
+//! Open databases and their tables.
+
+mod background;
+mod builder;
+mod counters;
+mod flush;
+mod open;
+mod options;
+mod plans;
+mod seq_times;
+mod shared;
+mod slot;
+mod snapshot;
+mod stall;
+mod stats;
+mod table;
+mod write;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use kodiak_core::schema::TableSchema;
+use kodiak_core::wal::SyncMode;
+use kodiak_core::{Error, ErrorKind, Result};
+
+pub use builder::Builder;
+pub use options::TableOptions;
+pub(crate) use shared::{Open, Shared};
+pub use snapshot::Snapshot;
+pub use stall::StallCause;
+pub use stats::{LevelStats, Stats, TableStats, WorkStats};
+pub use table::{ScanOptions, Table};
+pub(crate) use table::{TableInner, View};
+pub use write::WriteBatch;
+
+use crate::manifest::{Change, VersionEdit};
+use crate::settings::Settings;
+
+/// An open database: a directory of tables that share a log and one order of writes.
+///
+/// Handles are cheap to clone and may be used from any thread. The database is closed by [`close`](Self::close), or when the
+/// last handle (its tables' included) is dropped.
+#[derive(Debug, Clone)]
+pub struct Db {
+    pub(crate) open: Arc<Open>,
+}
+
+impl Db {
+    /// Opens the database in the directory `path`, creating it if there is none. For more choices see [`Builder`].
+    ///
+    /// # Errors
+    /// `InvalidSettings` before anything is touched; `Locked` if it is open elsewhere; `Corruption` naming file and offset;
+    /// `Unsupported` if a newer version wrote it; `Io`.
+    pub fn open(path: impl AsRef<Path>, settings: Settings) -> Result<Self> {
+        Builder::new(settings).open(path)
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.open.shared
+    }
+
+    fn handle(&self, inner: Arc<TableInner>) -> Table {
+        Table { open: Arc::clone(&self.open), inner }
+    }
+
+    /// Creates a table. Its name may be any text of 1 to 255 bytes; it never becomes the name of a file.
+    ///
+    /// # Errors
+    /// `AlreadyExists`; `InvalidInput` for a name that is too long, or naming a column that a format in the settings cannot
+    /// hold; `Io`, `Unavailable`.
+    pub fn create_table(&self, name: &str, schema: TableSchema) -> Result<Table> {
+        self.create_table_with(name, schema, TableOptions::new())
+    }
+
+    /// Creates a table with options. Errors as [`create_table`](Self::create_table); besides, `InvalidSettings` for an
+    /// unknown merge operator.
+    pub fn create_table_with(&self, name: &str, schema: TableSchema, options: TableOptions) -> Result<Table> {
+        let shared = self.shared();
+        shared.check_writable()?;
+        if name.is_empty() || name.len() > 255 {
+            return Err(Error::invalid_input(format!("a table's name has 1 to 255 bytes, not {}", name.len())));
+        }
+        shared.check_formats(&schema)?;
+        let segment = shared.check_writable()?.active_segment();
+        // The manifest's lock makes creating, dropping and renaming one after the other.
+        let mut manifest = shared.manifest.lock();
+        let Some(manifest) = manifest.as_mut() else { return Err(stall::closing()) };
+        if shared.tables.read().by_name.contains_key(name) {
+            return Err(Error::new(ErrorKind::AlreadyExists, format!("there is a table \"{name}\" already")));
+        }
+        let id = manifest.state().next_table.max(1);
+        let inner = Arc::new(shared.new_table(id, name, schema, options.clone(), segment)?);
+        shared.storage.create_dir_all(&inner.runs.dir)?;
+        let edit = VersionEdit::new().with(Change::CreateTable {
+            id,
+            name: name.to_owned(),
+            schema: inner.schema.to_bytes(),
+            options: options.to_bytes(),
+        });
+        manifest.append(&edit)?;
+        let mut tables = shared.tables.write();
+        tables.by_name.insert(name.to_owned(), id);
+        tables.by_id.insert(id, Arc::clone(&inner));
+        drop(tables);
+        Ok(self.handle(inner))
+    }
+
+    /// The table of a name.
+    ///
+    /// # Errors
+    /// `NotFound`, listing the tables there are.
+    pub fn table(&self, name: &str) -> Result<Table> {
+        let tables = self.shared().tables.read();
+        match tables.by_name.get(name).and_then(|id| tables.by_id.get(id)) {
+            Some(inner) => Ok(self.handle(Arc::clone(inner))),
+            None => {
+                let known: Vec<_> = tables.by_name.keys().map(String::as_str).collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                Err(Error::new(ErrorKind::NotFound, format!("there is no table \"{name}\"; the tables are: {known}")))
+            }
+        }
+    }
+
+    /// The table of a name, created with `schema` if there is none.
+    ///
+    /// # Errors
+    /// As [`create_table`](Self::create_table); `InvalidInput` if the table has another schema.
+    pub fn table_or_create(&self, name: &str, schema: TableSchema) -> Result<Table> {
+        match self.create_table(name, schema.clone()) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let table = self.table(name)?;
+                if *table.schema() == schema {
+                    Ok(table)
+                } else {
+                    Err(Error::invalid_input(format!("table \"{name}\" exists with another schema")))
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// The names of all tables, sorted.
+    pub fn tables(&self) -> Vec<String> {
+        self.shared().tables.read().by_name.keys().cloned().collect()
+    }
+
+    /// Drops a table and everything in it. Its files go when the last reader is done.
+    ///
+    /// # Errors
+    /// `NotFound`; `Io`, `Unavailable`.
+    pub fn drop_table(&self, name: &str) -> Result<()> {
+        let shared = self.shared();
+        shared.check_writable()?;
+        let inner = self.table(name)?.inner;
+        {
+            let mut manifest = shared.manifest.lock();
+            let Some(manifest) = manifest.as_mut() else { return Err(stall::closing()) };
+            // Writers that have checked the flag are waited for, so that nothing is acknowledged after the drop.
+            let _alone = shared.gate.write().map_err(|_| write::poisoned_gate())?;
+            manifest.append(&VersionEdit::new().with(Change::DropTable(inner.id)))?;
+            inner.dropped.store(true, Ordering::Release);
+            let mut tables = shared.tables.write();
+            tables.by_name.remove(name);
+            tables.by_id.remove(&inner.id);
+        }
+        inner.view.load().version.runs().for_each(|(_, run)| run.mark_obsolete());
+        shared.stalls.refresh(shared);
+        shared.signals.progress.raise();
+        Ok(())
+    }
+
+    /// An empty batch for [`write`](Self::write).
+    pub fn batch(&self) -> WriteBatch {
+        WriteBatch::new(self.shared().limits())
+    }
+
+    /// Writes all operations of a batch at once, as durably as the settings say.
+    ///
+    /// # Errors
+    /// The first mistake made while it was filled; otherwise as [`Table::put`]. Nothing of it is visible then.
+    pub fn write(&self, batch: WriteBatch) -> Result<()> {
+        let mode = self.shared().settings.wal.sync;
+        self.shared().write_batch(batch, mode)
+    }
+
+    /// Writes a batch with another durability than the settings say. Errors as [`write`](Self::write); `InvalidSettings` if
+    /// the log cannot give it.
+    pub fn write_with(&self, batch: WriteBatch, mode: SyncMode) -> Result<()> {
+        let log = self.shared().resolved.wal.factory;
+        if mode == SyncMode::Full && !log.capabilities.durable {
+            return Err(Error::settings(
+                "wal.kind",
+                format!("log \"{}\" keeps nothing, so that no write can be \"full\"", log.component.name),
+            ));
+        }
+        self.shared().write_batch(batch, mode)
+    }
+
+    /// A moment at which all tables can be read from now on.
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared().snapshots.take(self.shared().visible_cell())
+    }
+
+    /// Makes every acknowledged write survive a power loss.
+    ///
+    /// # Errors
+    /// `Io`, after which nothing more can be written; `Unavailable`.
+    pub fn sync(&self) -> Result<()> {
+        self.shared().check_writable()?.sync()
+    }
+
+    /// Moves what is in memory into runs, and returns when that is done.
+    ///
+    /// # Errors
+    /// Those of writing the runs; `Unavailable`.
+    pub fn flush(&self) -> Result<()> {
+        self.shared().flush_all()
+    }
+
+    /// Flushes, then merges each table into one sorted run: reads are fastest then, and what is deleted takes no space.
+    ///
+    /// # Errors
+    /// Those of reading and writing the runs; `Unavailable`.
+    pub fn compact(&self) -> Result<()> {
+        self.flush()?;
+        let shared = self.shared();
+        for table in shared.all_tables() {
+            shared.compact_fully(&table)?;
+        }
+        shared.stalls.refresh(shared);
+        shared.signals.progress.raise();
+        Ok(())
+    }
+
+    /// Waits until no flush or compaction is due or running.
+    ///
+    /// # Errors
+    /// The failure of a flush or compaction; `Unavailable` if the database is closed meanwhile.
+    pub fn wait_idle(&self) -> Result<()> {
+        let shared = self.shared();
+        loop {
+            shared.check_open()?;
+            let seen = shared.signals.progress.count();
+            if let Some(trouble) = &*shared.trouble.lock() {
+                return Err(trouble.replicate());
+            }
+            if shared.is_idle() {
+                return Ok(());
+            }
+            shared.signals.progress.wait(seen, std::time::Duration::from_millis(20));
+        }
+    }
+
+    /// What the database consists of and what it has done since it was opened.
+    pub fn stats(&self) -> Stats {
+        Stats::collect(self.shared())
+    }
+
+    /// The settings it was opened with.
+    pub fn settings(&self) -> &Settings {
+        &self.shared().settings
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.shared().dir
+    }
+
+    /// Closes the database: ends background work and makes what was written survive. Other handles fail with `Unavailable`
+    /// from now on.
+    ///
+    /// # Errors
+    /// Those of the last sync.
+    pub fn close(self) -> Result<()> {
+        self.open.close()
+    }
+}

@@ -1,0 +1,280 @@
+//! Opening: lock, manifest, log, left-overs; then background work.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use kodiak_core::schema::TableSchema;
+use kodiak_core::storage::Storage;
+use kodiak_core::wal::{RecoveryMode, ReplayReport, WalContext, WalRecord};
+use kodiak_core::{Error, ErrorKind, Result};
+
+use super::Db;
+use super::background::Background;
+use super::builder::{Builder, OpenMode};
+use super::counters::Counters;
+use super::options::TableOptions;
+use super::shared::{Open, Shared, SharedParts, Tables};
+use super::table::{TableInner, View};
+use crate::components::Resolved;
+use crate::manifest::{Manifest, State};
+use crate::run::{BlockCache, OpenRuns, Run};
+use crate::settings::Settings;
+
+/// The settings that a database was last opened with, beside its data.
+pub(crate) const SETTINGS_FILE: &str = "SETTINGS.toml";
+/// The lock of the process that has a database open.
+pub(crate) const LOCK_FILE: &str = "LOCK";
+
+pub(super) fn open(builder: Builder, path: &Path) -> Result<Db> {
+    // Everything that can be wrong with the settings is found before anything is touched.
+    let resolved = builder.components.resolve(&builder.settings)?;
+    let storage = Arc::clone(&builder.storage);
+    let begun = storage.monotonic_nanos();
+    let read_only = builder.mode == OpenMode::ReadOnly;
+    let exists = Manifest::exists(&*storage, path)?;
+    match builder.mode {
+        OpenMode::CreateNew if exists => {
+            return Err(Error::new(ErrorKind::AlreadyExists, "there is a database already").with_file(path));
+        }
+        OpenMode::OpenExisting | OpenMode::ReadOnly if !exists => {
+            return Err(Error::new(ErrorKind::NotFound, "there is no database").with_file(path));
+        }
+        _ => {}
+    }
+    let lock = if read_only {
+        None
+    } else {
+        storage.create_dir_all(path)?;
+        Some(storage.lock(&path.join(LOCK_FILE))?)
+    };
+    let (manifest, state) = if read_only {
+        (None, Manifest::read(&*storage, path)?)
+    } else {
+        // Asked again under the lock: another process may just have created it.
+        let manifest = if Manifest::exists(&*storage, path)? {
+            Manifest::open(Arc::clone(&storage), path)?
+        } else {
+            Manifest::create(Arc::clone(&storage), path, State::new(storage.random().max(1)))?
+        };
+        let state = manifest.state().clone();
+        (Some(manifest), state)
+    };
+    if exists {
+        check_changes(&*storage, path, &resolved.settings, &state)?;
+    }
+    let context = wal_context(&resolved, &storage, path);
+    let metrics = resolved.settings.metrics.enabled;
+    let parts = SharedParts {
+        cache: Arc::new(BlockCache::new(resolved.settings.cache.capacity)),
+        open_runs: Arc::new(OpenRuns::new(resolved.settings.limits.max_open_files)),
+        counters: Counters::new(metrics),
+        storage: Arc::clone(&storage),
+        dir: path.to_owned(),
+        operators: builder.operators,
+        lock,
+        wal: None,
+        manifest,
+        last_seq: state.last_seq,
+        next_run: state.next_run.max(1),
+        next_sorted_run: state.next_sorted_run.max(1),
+        identity: state.identity,
+        resolved,
+    };
+    let mut shared = Shared::new(parts);
+    load_tables(&shared, &state)?;
+    let report = replay(&shared, &context, &state)?;
+    shared.recovered(report.last_seq.max(state.last_seq));
+    if !read_only {
+        remove_left_overs(&shared, &state)?;
+        finish_recovery(&mut shared, context, &report, &state)?;
+        write_settings(&shared)?;
+    }
+    let micros = storage.monotonic_nanos().saturating_sub(begun) / 1000;
+    tracing::info!(dir = %path.display(), records = report.records, torn = report.torn_bytes, micros, "opened");
+    let shared = Arc::new(shared);
+    let background = if read_only { None } else { Some(Background::start(&shared)?) };
+    shared.signals.flush.raise();
+    Ok(Db { open: Arc::new(Open::new(shared, background)) })
+}
+
+pub(crate) fn wal_context(resolved: &Resolved, storage: &Arc<dyn Storage>, path: &Path) -> WalContext {
+    let settings = &resolved.settings;
+    WalContext {
+        storage: Arc::clone(storage),
+        dir: path.join("wal"),
+        segment_bytes: settings.wal.segment_size,
+        // A batch may hold many entries of the largest size; what is above is refused before it is allocated.
+        max_record_bytes: MAX_BATCH_BYTES.max(4 * (settings.limits.max_key + settings.limits.max_value)),
+        compress_above: settings.wal.compress_threshold(),
+        metrics: settings.metrics.enabled,
+    }
+}
+
+/// Largest batch that is accepted, in bytes.
+const MAX_BATCH_BYTES: u64 = 256 << 20;
+
+/// Compares the settings with those that the database was last opened with.
+fn check_changes(storage: &dyn Storage, path: &Path, settings: &Settings, state: &State) -> Result<()> {
+    let file = path.join(SETTINGS_FILE);
+    let Some(len) = storage.len(&file)? else { return Ok(()) };
+    let bytes = storage.open(&file)?.read(0, usize::try_from(len).unwrap_or(usize::MAX))?;
+    let Ok(text) = std::str::from_utf8(&bytes) else { return Ok(()) };
+    // Settings of a component that this program does not know are not compared.
+    let Ok(old) = Settings::from_toml(text) else { return Ok(()) };
+    for change in old.changes(settings, state.used_levels())? {
+        tracing::info!(?change, "a setting has changed");
+    }
+    Ok(())
+}
+
+fn write_settings(shared: &Shared) -> Result<()> {
+    let (storage, path) = (&shared.storage, shared.dir.join(SETTINGS_FILE));
+    let temporary = shared.dir.join("SETTINGS.new");
+    if storage.len(&temporary)?.is_some() {
+        storage.remove(&temporary)?;
+    }
+    let mut file = storage.create(&temporary)?;
+    std::io::Write::write_all(&mut file, shared.settings.to_toml().as_bytes())
+        .map_err(|source| Error::io("write the settings", &temporary, source))?;
+    file.finish(true)?;
+    storage.rename(&temporary, &path)?;
+    storage.sync_dir(&shared.dir)
+}
+
+fn load_tables(shared: &Shared, state: &State) -> Result<()> {
+    let mut tables = Tables::default();
+    for (&id, table) in &state.tables {
+        let schema = TableSchema::from_bytes(&table.schema)?;
+        let options = TableOptions::from_bytes(&table.options)?;
+        let inner = shared.new_table(id, &table.name, schema, options, state.wal_from)?;
+        crate::compact::change_version(&inner, |version| {
+            for placed in table.runs.values() {
+                let run = Arc::new(Run::new((*placed.run).clone(), Arc::clone(&inner.runs)));
+                version.add(placed.place.level as usize, placed.place.sorted_run, run);
+            }
+        });
+        if inner.options.ttl_micros > 0 {
+            for (_, run) in inner.view.load().version.runs() {
+                inner.times.load(run.reader()?.sidecar().times()?);
+            }
+        }
+        tables.by_name.insert(table.name.clone(), id);
+        tables.by_id.insert(id, Arc::new(inner));
+    }
+    *shared.tables.write() = tables;
+    check_files(shared)
+}
+
+/// Every run's files must be there with the lengths that the manifest says: found now, not at some later read.
+fn check_files(shared: &Shared) -> Result<()> {
+    for table in shared.all_tables() {
+        let view = table.view.load();
+        if view.version.runs().next().is_none() {
+            continue;
+        }
+        let names: HashSet<String> = shared.storage.list(&table.runs.dir)?.into_iter().collect();
+        for (_, run) in view.version.runs() {
+            for path in run.paths()? {
+                let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                if !names.contains(&name) {
+                    let message = format!("the manifest names this file of table \"{}\", but it is missing", table.name);
+                    return Err(Error::corruption(message).with_file(path));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts what the log holds into memtables.
+fn replay(shared: &Shared, context: &WalContext, state: &State) -> Result<ReplayReport> {
+    let picked = &shared.resolved.wal;
+    let mode: RecoveryMode = shared.settings.wal.recovery;
+    let mut last_seq = state.last_seq;
+    let mut sink = |record: WalRecord<'_>| -> Result<()> {
+        let damaged = |error: Error| error.with_offset(record.offset);
+        for (seq, op) in (record.first_seq..).zip(record.ops()) {
+            let op = op.map_err(damaged)?;
+            // A dropped table's entries are of no use.
+            let Some(table) = shared.table(op.table) else { continue };
+            if state.tables.get(&op.table).is_some_and(|table| record.segment < table.flushed) {
+                continue;
+            }
+            let view = table.view.load();
+            view.active.insert(op.at(seq))?;
+            view.active.touch(record.timestamp_micros);
+            table.times.note(seq, record.timestamp_micros);
+            if view.active.memory() >= shared.settings.memtable.size as usize {
+                start_slot(shared, &table, record.segment)?;
+            }
+        }
+        last_seq = last_seq.max(record.first_seq + u64::from(record.count).saturating_sub(1));
+        Ok(())
+    };
+    let mut report = (picked.factory.replay)(context, &picked.options, state.wal_from, mode, &mut sink)?;
+    report.last_seq = report.last_seq.max(last_seq);
+    Ok(report)
+}
+
+/// During replay: the active memtable is full.
+fn start_slot(shared: &Shared, table: &Arc<TableInner>, segment: u64) -> Result<()> {
+    let view = table.view.load_full();
+    let frozen = std::iter::once(&view.active).chain(&view.frozen).cloned().collect();
+    let active = Arc::new(shared.new_slot(segment)?);
+    table.view.store(Arc::new(View { active, frozen, version: Arc::clone(&view.version) }));
+    Ok(())
+}
+
+/// After replay: opens the log for appending; what was replayed is made safe before anything new is accepted.
+fn finish_recovery(shared: &mut Shared, context: WalContext, report: &ReplayReport, state: &State) -> Result<()> {
+    let first = report.next_segment.max(state.wal_from);
+    let replayed: Vec<Arc<TableInner>> = shared.all_tables();
+    for name in shared.storage.list(&context.dir).unwrap_or_default() {
+        let path = context.dir.join(name);
+        if path.extension().is_some_and(|extension| extension == "wal") {
+            shared.storage.open_log(&path)?.sync_data()?;
+        }
+    }
+    let picked = &shared.resolved.wal;
+    shared.wal = Some((picked.factory.open)(context, &picked.options, first)?);
+    for table in &replayed {
+        if !table.view.load().active.is_empty() {
+            start_slot(shared, table, first)?;
+        }
+        table.view.load().active.advance_segment(first);
+    }
+    // A log that ends in damage must not be read again: its end would cut off what follows. So it is flushed at once.
+    if report.torn_bytes > 0 || report.skipped > 0 {
+        while shared.flush_next()? {}
+        shared.release_log()?;
+    }
+    Ok(())
+}
+
+/// Removes files of runs that no version names: outputs of jobs that were interrupted, inputs whose removal was.
+fn remove_left_overs(shared: &Shared, state: &State) -> Result<()> {
+    let storage = &shared.storage;
+    let root = shared.dir.join("tables");
+    storage.create_dir_all(&root)?;
+    for name in storage.list(&root)? {
+        let dir = root.join(&name);
+        let table = name.parse().ok().and_then(|id: u32| shared.table(id));
+        let Some(table) = table else {
+            storage.remove_dir_all(&dir)?;
+            continue;
+        };
+        let known = &state.tables[&table.id].runs;
+        for file in storage.list(&dir)? {
+            let id = file.split('.').next().and_then(|id| id.parse::<u64>().ok());
+            if id.is_none_or(|id| !known.contains_key(&id)) {
+                tracing::info!(file, table = table.name, "a left-over file is removed");
+                storage.remove(&dir.join(file))?;
+            }
+        }
+    }
+    for table in shared.all_tables() {
+        storage.create_dir_all(&table.runs.dir)?;
+    }
+    Ok(())
+}

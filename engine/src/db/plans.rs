@@ -1,0 +1,122 @@
+//! From settings to the plans by which tables, runs and policies are made.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arc_swap::ArcSwap;
+use kodiak_core::Result;
+use kodiak_core::batch::TableId;
+use kodiak_core::block::Codecs;
+use kodiak_core::filter::hash_key;
+use kodiak_core::schema::TableSchema;
+use parking_lot::Mutex;
+
+use super::options::TableOptions;
+use super::seq_times::SeqTimes;
+use super::shared::Shared;
+use super::table::{TableInner, View};
+use crate::run::{RunContext, RunPlan};
+use crate::settings::Allocation;
+use crate::version::Version;
+
+impl Shared {
+    /// A table without runs.
+    pub(crate) fn new_table(
+        &self,
+        id: TableId,
+        name: &str,
+        schema: TableSchema,
+        options: TableOptions,
+        segment: u64,
+    ) -> Result<TableInner> {
+        let operator = match &options.merge_operator {
+            Some(name) => Some(self.operators.find(name)?),
+            None => None,
+        };
+        let schema = Arc::new(schema);
+        let runs = RunContext {
+            storage: Arc::clone(&self.storage),
+            dir: self.dir.join("tables").join(format!("{id:06}")),
+            codecs: Codecs::new(&schema),
+            schema_fingerprint: hash_key(&schema.to_bytes()),
+            schema: Arc::clone(&schema),
+            formats: self.resolved.components().formats().clone(),
+            filters: self.resolved.components().filters().clone(),
+            cache: Arc::clone(&self.cache),
+            open_runs: Arc::clone(&self.open_runs),
+        };
+        let view = View {
+            active: Arc::new(self.new_slot(segment)?),
+            frozen: Vec::new(),
+            version: Arc::new(Version::empty(self.settings.compaction.levels)),
+        };
+        Ok(TableInner {
+            id,
+            name: name.to_owned(),
+            schema,
+            times: SeqTimes::new(options.ttl_micros),
+            policy: self.resolved.create_policy(options.ttl_micros)?,
+            options,
+            operator,
+            view: ArcSwap::from_pointee(view),
+            edit: Mutex::new(()),
+            runs: Arc::new(runs),
+            dropped: AtomicBool::new(false),
+        })
+    }
+
+    /// Fails if a format that the settings pick for some level cannot hold the schema.
+    pub(crate) fn check_formats(&self, schema: &TableSchema) -> Result<()> {
+        (0..self.settings.compaction.levels).try_for_each(|level| {
+            let factory = self.resolved.format_at(level).factory;
+            factory.capabilities.check(factory.component.name, schema)
+        })
+    }
+
+    /// How runs of a level are written.
+    pub(crate) fn run_plan(&self, table: &TableInner, level: usize) -> RunPlan {
+        let format = self.resolved.format_at(level);
+        let filter = &self.resolved.filter;
+        RunPlan {
+            format: format.factory,
+            write: format.write.clone(),
+            block_size: format.block_size,
+            filter: (filter.factory, filter.options.clone(), self.bits_per_key(table, level)),
+            filter_prefix: self.settings.filter.prefix,
+            database: self.identity,
+            table: table.id,
+        }
+    }
+
+    /// Filter bits per key on a level: the same on all, or by Monkey for the present shape of the table.
+    fn bits_per_key(&self, table: &TableInner, level: usize) -> f64 {
+        let average = self.settings.filter.bits_per_key;
+        let adjustable = self.resolved.filter.factory.capabilities.adjustable_bits;
+        if self.settings.filter.allocation == Allocation::Uniform || !adjustable {
+            return average;
+        }
+        let version = Arc::clone(&table.view.load().version);
+        let deepest = version.levels.iter().rposition(|level| !level.sorted_runs.is_empty()).unwrap_or(0).max(level);
+        let runs: Vec<usize> = (0..=deepest).map(|level| table.policy.runs_allowed(level)).collect();
+        let entries: Vec<u64> = (0..=deepest)
+            .map(|level| {
+                let runs = version.levels.get(level).map_or(&[][..], |level| &level.sorted_runs);
+                runs.iter().flat_map(|sorted| &sorted.runs).map(|run| run.meta().entries).sum()
+            })
+            .collect();
+        let bits = kodiak_compaction::model::allocate(average, table.policy.size_ratio(), &runs, &entries);
+        bits.get(level).copied().unwrap_or(average)
+    }
+
+    /// True if nothing waits for a flush or compaction.
+    pub(crate) fn is_idle(&self) -> bool {
+        let _planning = self.planning.lock();
+        let now = self.now_micros();
+        self.all_tables().iter().all(|table| {
+            let view = table.view.load();
+            let shape = view.version.shape(now);
+            let busy = shape.levels.iter().flat_map(|level| level.runs()).any(|run| run.busy);
+            view.frozen.is_empty() && !busy && table.policy.plan(&shape).is_none()
+        }) && self.trouble.lock().is_none()
+    }
+}

@@ -1,0 +1,290 @@
+//! What all handles and background threads of an open database share.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use crossbeam_utils::sync::ShardedLock;
+use kodiak_core::batch::TableId;
+use kodiak_core::compaction::RunId;
+use kodiak_core::storage::{Lock, Storage};
+use kodiak_core::wal::Wal;
+use kodiak_core::{Error, ErrorKind, Result, SeqNo};
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use super::background::Background;
+use super::counters::Counters;
+use super::snapshot::Snapshots;
+use super::stall::Stalls;
+use super::table::TableInner;
+use crate::components::Resolved;
+use crate::manifest::{Manifest, SortedRunId};
+use crate::merge::MergeOperators;
+use crate::run::{BlockCache, OpenRuns};
+use crate::settings::Settings;
+
+/// The tables, by number and by name.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    pub by_id: HashMap<TableId, Arc<TableInner>>,
+    pub by_name: BTreeMap<String, TableId>,
+}
+
+/// Whether a database takes work.
+const OPEN: u8 = 0;
+const CLOSED: u8 = 1;
+
+/// An open database.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub storage: Arc<dyn Storage>,
+    pub dir: PathBuf,
+    pub settings: Settings,
+    pub resolved: Resolved,
+    pub operators: MergeOperators,
+    /// Held while the database is open for writing.
+    pub lock: Mutex<Option<Box<dyn Lock>>>,
+    /// `None` in a database open for reading only.
+    pub wal: Option<Box<dyn Wal>>,
+    /// Writers hold it shared from taking their sequence numbers to inserting; whoever freezes a memtable, exclusively.
+    pub gate: ShardedLock<()>,
+    /// The sequence number that the next write gets.
+    pub next_seq: AtomicU64,
+    visible: AtomicU64,
+    pub snapshots: Arc<Snapshots>,
+    pub tables: RwLock<Tables>,
+    pub manifest: Mutex<Option<Manifest>>,
+    pub next_run: AtomicU64,
+    pub next_sorted_run: AtomicU64,
+    pub cache: Arc<BlockCache>,
+    pub open_runs: Arc<OpenRuns>,
+    pub stalls: Stalls,
+    pub counters: Counters,
+    pub signals: Signals,
+    /// The last failure of a flush or compaction that has not been followed by a success.
+    pub trouble: Mutex<Option<Error>>,
+    state: AtomicU8,
+    pub read_only: bool,
+    /// Held while a compaction is planned and its inputs are taken.
+    pub planning: Mutex<()>,
+    pub identity: u64,
+}
+
+/// How background threads are woken.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    pub flush: Signal,
+    pub compaction: Signal,
+    /// Rung after each flush and compaction.
+    pub progress: Signal,
+}
+
+/// A flag that one side raises and the other waits for.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    raised: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Signal {
+    /// Wakes whoever waits.
+    pub fn raise(&self) {
+        *self.raised.lock() += 1;
+        self.changed.notify_all();
+    }
+
+    /// How often it was raised.
+    pub fn count(&self) -> u64 {
+        *self.raised.lock()
+    }
+
+    /// Waits until it has been raised since `seen`, or the time is over; returns the new count.
+    pub fn wait(&self, seen: u64, timeout: std::time::Duration) -> u64 {
+        let mut raised = self.raised.lock();
+        if *raised == seen {
+            self.changed.wait_for(&mut raised, timeout);
+        }
+        *raised
+    }
+}
+
+/// What a new [`Shared`] is made of.
+pub(crate) struct SharedParts {
+    pub storage: Arc<dyn Storage>,
+    pub dir: PathBuf,
+    pub resolved: Resolved,
+    pub operators: MergeOperators,
+    pub lock: Option<Box<dyn Lock>>,
+    pub wal: Option<Box<dyn Wal>>,
+    pub manifest: Option<Manifest>,
+    pub last_seq: SeqNo,
+    pub next_run: RunId,
+    pub next_sorted_run: SortedRunId,
+    pub cache: Arc<BlockCache>,
+    pub open_runs: Arc<OpenRuns>,
+    pub counters: Counters,
+    pub identity: u64,
+}
+
+impl Shared {
+    pub fn new(parts: SharedParts) -> Self {
+        let read_only = parts.manifest.is_none();
+        Self {
+            storage: parts.storage,
+            dir: parts.dir,
+            stalls: Stalls::new(&parts.resolved.settings),
+            settings: parts.resolved.settings.clone(),
+            resolved: parts.resolved,
+            operators: parts.operators,
+            lock: Mutex::new(parts.lock),
+            wal: parts.wal,
+            gate: ShardedLock::new(()),
+            next_seq: AtomicU64::new(parts.last_seq + 1),
+            visible: AtomicU64::new(parts.last_seq),
+            snapshots: Arc::default(),
+            tables: RwLock::default(),
+            manifest: Mutex::new(parts.manifest),
+            next_run: AtomicU64::new(parts.next_run),
+            next_sorted_run: AtomicU64::new(parts.next_sorted_run),
+            cache: parts.cache,
+            open_runs: parts.open_runs,
+            counters: parts.counters,
+            signals: Signals::default(),
+            trouble: Mutex::new(None),
+            state: AtomicU8::new(OPEN),
+            read_only,
+            planning: Mutex::new(()),
+            identity: parts.identity,
+        }
+    }
+
+    /// The sequence number up to which writes are visible.
+    #[inline]
+    pub fn visible(&self) -> SeqNo {
+        self.visible.load(Ordering::Acquire)
+    }
+
+    /// During opening: the log has been replayed up to `last_seq`.
+    pub fn recovered(&self, last_seq: SeqNo) {
+        self.next_seq.store(last_seq + 1, Ordering::Release);
+        self.visible.store(last_seq, Ordering::Release);
+    }
+
+    pub fn visible_cell(&self) -> &AtomicU64 {
+        &self.visible
+    }
+
+    /// Makes `first..=last` visible once everything before is.
+    #[inline]
+    pub fn publish(&self, first: SeqNo, last: SeqNo) {
+        let mut spins = 0u32;
+        while self.visible.load(Ordering::Acquire) != first - 1 {
+            spins += 1;
+            if spins < 64 {
+                std::hint::spin_loop();
+            } else {
+                std::thread::yield_now();
+            }
+        }
+        self.visible.store(last, Ordering::Release);
+    }
+
+    pub fn now_micros(&self) -> u64 {
+        self.storage.now_micros()
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.state.load(Ordering::Acquire) == CLOSED
+    }
+
+    /// Takes no more work; true the first time.
+    pub fn close(&self) -> bool {
+        self.state.swap(CLOSED, Ordering::AcqRel) == OPEN
+    }
+
+    #[inline]
+    pub fn check_open(&self) -> Result<()> {
+        if self.is_closed() {
+            return Err(Error::new(ErrorKind::Unavailable, "the database is closed: open it again"));
+        }
+        Ok(())
+    }
+
+    /// Fails if writes are not taken.
+    #[inline]
+    pub fn check_writable(&self) -> Result<&dyn Wal> {
+        self.check_open()?;
+        match &self.wal {
+            Some(wal) => Ok(&**wal),
+            None => Err(Error::new(ErrorKind::Unavailable, "the database is open for reading only")),
+        }
+    }
+
+    pub fn new_run_id(&self) -> RunId {
+        self.next_run.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub fn new_sorted_run_id(&self) -> SortedRunId {
+        self.next_sorted_run.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Every table, in the order of their numbers.
+    pub fn all_tables(&self) -> Vec<Arc<TableInner>> {
+        let mut tables: Vec<_> = self.tables.read().by_id.values().cloned().collect();
+        tables.sort_by_key(|table| table.id);
+        tables
+    }
+
+    /// The table of a number.
+    pub fn table(&self, id: TableId) -> Option<Arc<TableInner>> {
+        self.tables.read().by_id.get(&id).cloned()
+    }
+}
+
+/// Keeps a database open: when the last handle goes, background work ends and the log is synced.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub shared: Arc<Shared>,
+    pub background: Mutex<Option<Background>>,
+    closing: AtomicBool,
+}
+
+impl Open {
+    pub fn new(shared: Arc<Shared>, background: Option<Background>) -> Self {
+        Self { shared, background: Mutex::new(background), closing: AtomicBool::new(false) }
+    }
+
+    /// Ends background work, makes what was written as durable as the log allows, gives the lock back.
+    pub fn close(&self) -> Result<()> {
+        if self.closing.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let saved = self.save();
+        self.shared.close();
+        if let Some(background) = self.background.lock().take() {
+            background.stop(&self.shared);
+        }
+        self.shared.manifest.lock().take();
+        self.shared.lock.lock().take();
+        saved
+    }
+
+    fn save(&self) -> Result<()> {
+        let shared = &self.shared;
+        let Some(wal) = &shared.wal else { return Ok(()) };
+        if shared.resolved.wal.factory.capabilities.durable {
+            return wal.sync();
+        }
+        // Without a log, what is in memory would be lost.
+        shared.flush_all()
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::warn!(%error, "the database could not be closed cleanly");
+        }
+    }
+}

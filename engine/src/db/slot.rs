@@ -1,0 +1,100 @@
+//! A memtable with what the engine keeps beside it.
+
+use std::sync::Arc;
+
+use kodiak_core::memtable::{Memtable, MemtableFactory};
+use kodiak_core::options::Options;
+use kodiak_core::wal::SegmentId;
+use kodiak_core::{EntryRef, Op, Result, SeqNo};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::range_delete::LiveRangeTombstones;
+
+/// A memtable, its range deletes, and the log segments it depends on.
+#[derive(Debug)]
+pub struct Slot {
+    /// The entries.
+    pub entries: Arc<dyn Memtable>,
+    /// The range deletes.
+    pub tombstones: LiveRangeTombstones,
+    /// The first log segment that may hold entries of this memtable.
+    first_segment: AtomicU64,
+    /// Present if the memtable takes one writer at a time.
+    writer: Option<Mutex<()>>,
+    /// When its oldest entry was written, microseconds since 1970; `u64::MAX` while it is empty.
+    oldest_micros: AtomicU64,
+    /// When its newest entry was written.
+    newest_micros: AtomicU64,
+}
+
+impl Slot {
+    /// An empty memtable whose entries will be in `segment` of the log or later ones.
+    pub fn new(factory: &MemtableFactory, options: &Options, capacity: usize, segment: SegmentId) -> Result<Self> {
+        Ok(Self {
+            entries: (factory.create)(options, capacity)?,
+            tombstones: LiveRangeTombstones::default(),
+            first_segment: AtomicU64::new(segment),
+            writer: (!factory.capabilities.concurrent_insert).then(|| Mutex::new(())),
+            oldest_micros: AtomicU64::new(u64::MAX),
+            newest_micros: AtomicU64::new(0),
+        })
+    }
+
+    /// Inserts an entry or a range delete.
+    #[inline]
+    pub fn insert(&self, entry: EntryRef<'_>) -> Result<()> {
+        if entry.op == Op::RangeDelete {
+            self.tombstones.insert(entry.key, entry.value, entry.seq);
+            return Ok(());
+        }
+        let _one_at_a_time = self.writer.as_ref().map(Mutex::lock);
+        self.entries.insert(entry)
+    }
+
+    /// Notes when entries were written.
+    #[inline]
+    pub fn touch(&self, micros: u64) {
+        if micros < self.oldest_micros.load(Ordering::Relaxed) {
+            self.oldest_micros.fetch_min(micros, Ordering::Relaxed);
+        }
+        if micros > self.newest_micros.load(Ordering::Relaxed) {
+            self.newest_micros.fetch_max(micros, Ordering::Relaxed);
+        }
+    }
+
+    /// When its oldest and newest entries were written, microseconds since 1970.
+    pub fn times(&self) -> (u64, u64) {
+        let newest = self.newest_micros.load(Ordering::Relaxed);
+        (self.oldest_micros.load(Ordering::Relaxed).min(newest), newest)
+    }
+
+    /// True if it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.tombstones.len() == 0
+    }
+
+    /// Bytes of memory.
+    #[inline]
+    pub fn memory(&self) -> usize {
+        self.entries.memory() + self.tombstones.memory()
+    }
+
+    /// The first log segment that it depends on.
+    pub fn first_segment(&self) -> SegmentId {
+        self.first_segment.load(Ordering::Acquire)
+    }
+
+    /// An empty memtable depends on no older segment than the active one; the caller keeps writers out.
+    pub fn advance_segment(&self, active: SegmentId) {
+        if self.is_empty() {
+            self.first_segment.store(active, Ordering::Release);
+        }
+    }
+
+    /// The newest version of `key` not newer than `seq`.
+    #[inline]
+    pub fn get(&self, key: &[u8], seq: SeqNo) -> Option<kodiak_core::memtable::Version<'_>> {
+        self.entries.get(key, seq)
+    }
+}

@@ -1,0 +1,223 @@
+//! What a database consists of and what it has done.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+
+use kodiak_core::wal::WalStats;
+
+use super::counters::Work;
+use super::shared::Shared;
+use super::stall::StallCause;
+use crate::run::CacheStats;
+
+/// One level of a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LevelStats {
+    /// Sorted runs: what a scan merges.
+    pub sorted_runs: usize,
+    /// Runs (data files).
+    pub runs: usize,
+    /// Bytes of data files and sidecars.
+    pub bytes: u64,
+    /// Rows, tombstones included.
+    pub entries: u64,
+    /// Point tombstones and range deletes.
+    pub tombstones: u64,
+}
+
+/// One table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableStats {
+    /// Its name.
+    pub name: String,
+    /// From level 0 down.
+    pub levels: Vec<LevelStats>,
+    /// Bytes of memtables.
+    pub memtable_bytes: u64,
+    /// Entries in memtables.
+    pub memtable_entries: u64,
+    /// Memtables that wait for their flush.
+    pub frozen: usize,
+}
+
+/// One kind of background work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WorkStats {
+    /// Jobs done.
+    pub jobs: u64,
+    /// Bytes of runs read.
+    pub bytes_read: u64,
+    /// Bytes of runs written.
+    pub bytes_written: u64,
+    /// Time spent, nanoseconds.
+    pub nanos: u64,
+}
+
+impl WorkStats {
+    fn of(work: &Work) -> Self {
+        Self {
+            jobs: work.jobs.load(Ordering::Relaxed),
+            bytes_read: work.bytes_read.load(Ordering::Relaxed),
+            bytes_written: work.bytes_written.load(Ordering::Relaxed),
+            nanos: work.nanos.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A snapshot of a database's figures; counters begin at its opening. Its [`Display`](fmt::Display) is the report that
+/// `kodiak stats` prints.
+#[derive(Debug, Clone, Default)]
+pub struct Stats {
+    /// The tables, by number.
+    pub tables: Vec<TableStats>,
+    /// Bytes of batches written.
+    pub user_bytes: u64,
+    /// Operations written.
+    pub user_writes: u64,
+    /// The log.
+    pub wal: WalStats,
+    /// Flushes.
+    pub flushes: WorkStats,
+    /// Compactions.
+    pub compactions: WorkStats,
+    /// Runs moved to another level without rewriting.
+    pub moves: u64,
+    /// The block cache.
+    pub cache: CacheStats,
+    /// Open runs.
+    pub open_runs: usize,
+    /// Snapshots held.
+    pub snapshots: usize,
+    /// For each cause: how often writers waited, and for how long (nanoseconds).
+    pub stalls: Vec<(StallCause, u64, u64)>,
+    /// The sequence number of the newest visible write.
+    pub last_seq: u64,
+    /// The memory budget, bytes.
+    pub memory_budget: u64,
+}
+
+impl Stats {
+    pub(crate) fn collect(shared: &Shared) -> Self {
+        let tables = shared.all_tables().into_iter().map(|table| {
+            let view = table.view.load();
+            let levels = view.version.levels.iter().map(|level| {
+                let mut stats = LevelStats { sorted_runs: level.sorted_runs.len(), ..LevelStats::default() };
+                for run in level.sorted_runs.iter().flat_map(|sorted| &sorted.runs) {
+                    stats.runs += 1;
+                    stats.bytes += run.bytes();
+                    stats.entries += run.meta().entries;
+                    stats.tombstones += run.meta().tombstones + run.meta().range_deletes;
+                }
+                stats
+            });
+            TableStats {
+                name: table.name.clone(),
+                levels: levels.collect(),
+                memtable_bytes: view.slots().map(|slot| slot.memory() as u64).sum(),
+                memtable_entries: view.slots().map(|slot| slot.entries.len() as u64).sum(),
+                frozen: view.frozen.len(),
+            }
+        });
+        Self {
+            tables: tables.collect(),
+            user_bytes: shared.counters.user_bytes.sum(),
+            user_writes: shared.counters.user_writes.sum(),
+            wal: shared.wal.as_ref().map(|wal| wal.stats()).unwrap_or_default(),
+            flushes: WorkStats::of(&shared.counters.flushes),
+            compactions: WorkStats::of(&shared.counters.compactions),
+            moves: shared.counters.moves.load(Ordering::Relaxed),
+            cache: shared.cache.stats(),
+            open_runs: shared.open_runs.len(),
+            snapshots: shared.snapshots.len(),
+            stalls: shared.stalls.totals(),
+            last_seq: shared.visible(),
+            memory_budget: shared.settings.memory_budget(),
+        }
+    }
+
+    /// Bytes of all runs.
+    pub fn disk_bytes(&self) -> u64 {
+        self.tables.iter().flat_map(|table| &table.levels).map(|level| level.bytes).sum()
+    }
+
+    /// Bytes of memtables and cache.
+    pub fn memory_bytes(&self) -> u64 {
+        self.tables.iter().map(|table| table.memtable_bytes).sum::<u64>() + self.cache.used
+    }
+
+    /// Bytes written to disk (log, flushes, compactions) for each byte that the program wrote; `None` before it wrote any.
+    pub fn write_amplification(&self) -> Option<f64> {
+        let written = self.wal.bytes + self.flushes.bytes_written + self.compactions.bytes_written;
+        (self.user_bytes > 0).then(|| written as f64 / self.user_bytes as f64)
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for table in &self.tables {
+            writeln!(
+                f,
+                "table {}: {} entries in memory ({}), {} memtables to flush",
+                table.name,
+                table.memtable_entries,
+                mib(table.memtable_bytes),
+                table.frozen
+            )?;
+            for (level, stats) in table.levels.iter().enumerate().filter(|(_, stats)| stats.runs > 0) {
+                writeln!(
+                    f,
+                    "  level {level}: {} runs in {} sorted runs, {}, {} entries, {} tombstones",
+                    stats.runs,
+                    stats.sorted_runs,
+                    mib(stats.bytes),
+                    stats.entries,
+                    stats.tombstones
+                )?;
+            }
+        }
+        let amplification = self.write_amplification().map_or("-".to_owned(), |factor| format!("{factor:.2}"));
+        writeln!(f, "written: {} in {} operations", mib(self.user_bytes), self.user_writes)?;
+        writeln!(f, "write amplification: {amplification}")?;
+        writeln!(
+            f,
+            "log: {} records, {}, {} syncs, {} segments, {} failures",
+            self.wal.records,
+            mib(self.wal.bytes),
+            self.wal.syncs,
+            self.wal.segments,
+            self.wal.failures
+        )?;
+        for (name, work) in [("flushes", &self.flushes), ("compactions", &self.compactions)] {
+            writeln!(
+                f,
+                "{name}: {}, {} read, {} written, {:.3} s",
+                work.jobs,
+                mib(work.bytes_read),
+                mib(work.bytes_written),
+                work.nanos as f64 / 1e9
+            )?;
+        }
+        writeln!(f, "runs moved: {}", self.moves)?;
+        let cache = &self.cache;
+        let asked = (cache.hits + cache.misses).max(1) as f64;
+        writeln!(
+            f,
+            "cache: {} of {} in {} blocks, {:.1} % hits of {}",
+            mib(cache.used),
+            mib(cache.capacity),
+            cache.blocks,
+            100.0 * cache.hits as f64 / asked,
+            cache.hits + cache.misses
+        )?;
+        writeln!(f, "memory: {} of {}", mib(self.memory_bytes()), mib(self.memory_budget))?;
+        writeln!(f, "open runs: {}, snapshots: {}, last sequence number: {}", self.open_runs, self.snapshots, self.last_seq)?;
+        for (cause, count, nanos) in &self.stalls {
+            writeln!(f, "stalls by {}: {count}, {:.3} s", cause.name(), *nanos as f64 / 1e9)?;
+        }
+        Ok(())
+    }
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}

@@ -1,0 +1,330 @@
+//! A table's state inside the database, and the handle that programs hold.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use kodiak_core::batch::TableId;
+use kodiak_core::compaction::CompactionPolicy;
+use kodiak_core::entry::MAX_SEQ;
+use kodiak_core::schema::TableSchema;
+use kodiak_core::{Op, Result, SeqNo, Slice};
+use parking_lot::Mutex;
+
+use super::options::TableOptions;
+use super::seq_times::SeqTimes;
+use super::shared::{Open, Shared};
+use super::slot::Slot;
+use super::snapshot::Snapshot;
+use crate::key_range::KeyRange;
+use crate::merge::MergeOperator;
+use crate::range_delete::RangeTombstones;
+use crate::read::{Lookup, MergedCursor, Progress, Scan, ScanBounds, ScanContext, Source};
+use crate::run::{KeyHash, RunContext, SortedRunCursor};
+use crate::version::Version;
+
+/// What a table consists of at one moment: replaced as a whole, so that a reader sees all of a change or nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    /// Takes the writes.
+    pub active: Arc<Slot>,
+    /// Wait for their flush, newest first.
+    pub frozen: Vec<Arc<Slot>>,
+    /// The runs.
+    pub version: Arc<Version>,
+}
+
+impl View {
+    /// The memtables, newest first.
+    pub fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        std::iter::once(&self.active).chain(&self.frozen)
+    }
+}
+
+/// A table's state.
+#[derive(Debug)]
+pub(crate) struct TableInner {
+    pub id: TableId,
+    pub name: String,
+    pub schema: Arc<TableSchema>,
+    pub options: TableOptions,
+    pub operator: Option<Arc<dyn MergeOperator>>,
+    pub view: ArcSwap<View>,
+    pub policy: Box<dyn CompactionPolicy>,
+    /// Held while the view is replaced.
+    pub edit: Mutex<()>,
+    pub runs: Arc<RunContext>,
+    pub times: SeqTimes,
+    pub dropped: std::sync::atomic::AtomicBool,
+}
+
+impl TableInner {
+    /// Versions older than this have expired at `now`.
+    pub fn hidden_below(&self, now: impl FnOnce() -> u64) -> SeqNo {
+        match self.options.ttl_micros {
+            0 => 0,
+            ttl => self.times.expired_below(now(), ttl),
+        }
+    }
+
+    /// The newest visible value of `key`, in `view`.
+    pub fn get(&self, view: &View, key: &[u8], seq: SeqNo, hidden_below: SeqNo) -> Result<Option<Slice>> {
+        let operator = self.operator.as_deref();
+        let mut lookup = Lookup::new(key, seq, hidden_below);
+        for slot in view.slots() {
+            lookup.cover(slot.tombstones.covering(key, seq));
+            while let Some(version) = slot.get(key, lookup.seq) {
+                let value = || Slice::copy_from(version.value);
+                if let Progress::Done(value) = lookup.found(version.seq, version.op, value, operator)? {
+                    return Ok(value);
+                }
+            }
+            if lookup.is_hidden() {
+                return finish(lookup, operator);
+            }
+        }
+        let mut hash = KeyHash::default();
+        for sorted_run in view.version.sorted_runs() {
+            for run in sorted_run.candidates(key) {
+                lookup.cover(run.covering(key, seq)?);
+                while let Some(version) = run.get(key, &mut hash, lookup.seq)? {
+                    let value = || version.value;
+                    if let Progress::Done(value) = lookup.found(version.seq, version.op, value, operator)? {
+                        return Ok(value);
+                    }
+                }
+                if lookup.is_hidden() {
+                    return finish(lookup, operator);
+                }
+            }
+        }
+        finish(lookup, operator)
+    }
+
+    /// A scan over `bounds` of `view`.
+    pub fn scan(&self, view: &View, bounds: ScanBounds, range: ScanRange<'_>) -> Result<Scan> {
+        let mut sources: Vec<Source> = Vec::with_capacity(4);
+        let mut tombstones = RangeTombstones::default();
+        for slot in view.slots().filter(|slot| !slot.is_empty()) {
+            sources.push(Source::Memory(Arc::clone(&slot.entries).cursor()));
+            tombstones.extend(&slot.tombstones.snapshot());
+        }
+        for sorted_run in view.version.sorted_runs() {
+            let mut runs = Vec::new();
+            for run in sorted_run.runs.iter().filter(|run| bounds.meets(run.min_key(), run.max_key())) {
+                tombstones.extend(&run.tombstones()?);
+                if let Some(prefix) = range.prefix
+                    && !run.reader()?.may_contain_prefix(prefix)
+                {
+                    continue;
+                }
+                runs.push(Arc::clone(run));
+            }
+            if !runs.is_empty() {
+                sources.push(Source::Run(SortedRunCursor::new(runs, range.fill_cache)));
+            }
+        }
+        let context = ScanContext {
+            seq: range.seq,
+            hidden_below: range.hidden_below,
+            tombstones,
+            operator: self.operator.clone(),
+            key_value: self.schema.is_key_value(),
+        };
+        Scan::new(MergedCursor::new(sources, range.reverse), context, bounds, range.reverse)
+    }
+}
+
+fn finish(mut lookup: Lookup<'_>, operator: Option<&dyn MergeOperator>) -> Result<Option<Slice>> {
+    match lookup.end(operator)? {
+        Progress::Done(value) => Ok(value),
+        Progress::Continue => Ok(None),
+    }
+}
+
+/// How a scan reads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ScanRange<'a> {
+    pub seq: SeqNo,
+    pub hidden_below: SeqNo,
+    pub reverse: bool,
+    /// All keys in the bounds begin with this.
+    pub prefix: Option<&'a [u8]>,
+    pub fill_cache: bool,
+}
+
+/// A table of an open database.
+///
+/// Handles are cheap to clone, may be used from any thread, and keep the database open. Reads see every write that was
+/// acknowledged before they began. The byte-level methods work on every table: in a typed one, keys are encoded primary keys
+/// and values encoded rows (see `docs/formats/keys.md`).
+#[derive(Debug, Clone)]
+pub struct Table {
+    pub(crate) open: Arc<Open>,
+    pub(crate) inner: Arc<TableInner>,
+}
+
+impl Table {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Its number within the database.
+    pub fn id(&self) -> TableId {
+        self.inner.id
+    }
+
+    /// Its schema.
+    pub fn schema(&self) -> &TableSchema {
+        &self.inner.schema
+    }
+
+    /// The options it was created with.
+    pub fn options(&self) -> &TableOptions {
+        &self.inner.options
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.open.shared
+    }
+
+    /// Gives `key` a value.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a key or value above the limits; `Io` if the log cannot be written; `Unavailable` after such a
+    /// failure, in a database that is closed or open for reading only, or if the table was dropped.
+    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
+        self.shared().write_one(&self.inner, Op::Put, key.as_ref(), value.as_ref())
+    }
+
+    /// Takes the value of `key` away; a key without a value is fine. Errors as [`put`](Self::put).
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<()> {
+        self.shared().write_one(&self.inner, Op::Delete, key.as_ref(), &[])
+    }
+
+    /// Takes the values of all keys in a range away, at the price of one write. Errors as [`put`](Self::put); besides,
+    /// `InvalidInput` for a range without an end, since there is no largest key.
+    pub fn delete_range(&self, range: impl KeyRange) -> Result<()> {
+        let bounds = range.bounds();
+        let end = bounds.end.ok_or_else(|| {
+            kodiak_core::Error::invalid_input("a range delete needs an end; to delete everything, drop the table")
+        })?;
+        if bounds.start >= end {
+            return Ok(());
+        }
+        self.shared().write_one(&self.inner, Op::RangeDelete, &bounds.start, &end)
+    }
+
+    /// Adds an operand for the table's merge operator. Errors as [`put`](Self::put); besides, `InvalidInput` if the table has
+    /// no operator.
+    pub fn merge(&self, key: impl AsRef<[u8]>, operand: impl AsRef<[u8]>) -> Result<()> {
+        self.shared().write_one(&self.inner, Op::Merge, key.as_ref(), operand.as_ref())
+    }
+
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// `Corruption` naming file and offset, `Io`, `Unavailable`; what the merge operator returns.
+    #[inline]
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Slice>> {
+        let shared = self.shared();
+        shared.check_open()?;
+        // The view first, then the sequence number: what a flush has dropped from the view is never needed then.
+        let view = self.inner.view.load();
+        let seq = shared.visible();
+        self.inner.get(&view, key.as_ref(), seq, self.inner.hidden_below(|| shared.now_micros()))
+    }
+
+    /// The value that `key` had when the snapshot was taken. Errors as [`get`](Self::get).
+    pub fn get_at(&self, snapshot: &Snapshot, key: impl AsRef<[u8]>) -> Result<Option<Slice>> {
+        let shared = self.shared();
+        shared.check_open()?;
+        snapshot.check(shared)?;
+        let view = self.inner.view.load();
+        self.inner.get(&view, key.as_ref(), snapshot.seq(), self.inner.hidden_below(|| shared.now_micros()))
+    }
+
+    /// The values of several keys at one moment, in the order of the keys. Errors as [`get`](Self::get).
+    pub fn multi_get<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<Option<Slice>>> {
+        let shared = self.shared();
+        shared.check_open()?;
+        let view = self.inner.view.load_full();
+        let seq = shared.visible();
+        let hidden = self.inner.hidden_below(|| shared.now_micros());
+        keys.into_iter().map(|key| self.inner.get(&view, key.as_ref(), seq, hidden)).collect()
+    }
+
+    /// True if `key` has a value. Errors as [`get`](Self::get).
+    pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
+        Ok(self.get(key)?.is_some())
+    }
+
+    /// The entries of a key range in key order: `scan(..)`, `scan(b"a"..b"b")`. Errors as [`get`](Self::get).
+    pub fn scan(&self, range: impl KeyRange) -> Result<Scan> {
+        self.scan_with(ScanOptions::new(range))
+    }
+
+    /// The entries whose keys begin with `prefix`, in key order. Errors as [`get`](Self::get).
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Result<Scan> {
+        self.scan_with(ScanOptions::prefix(prefix))
+    }
+
+    /// A scan with options: backward, at a snapshot, past the cache. Errors as [`get`](Self::get).
+    pub fn scan_with(&self, options: ScanOptions<'_>) -> Result<Scan> {
+        let shared = self.shared();
+        shared.check_open()?;
+        if let Some(snapshot) = options.snapshot {
+            snapshot.check(shared)?;
+        }
+        let view = self.inner.view.load_full();
+        let range = ScanRange {
+            seq: options.snapshot.map_or_else(|| shared.visible(), Snapshot::seq).min(MAX_SEQ),
+            hidden_below: self.inner.hidden_below(|| shared.now_micros()),
+            reverse: options.reverse,
+            prefix: options.prefix.as_deref(),
+            fill_cache: options.fill_cache,
+        };
+        self.inner.scan(&view, options.bounds, range)
+    }
+}
+
+/// What a scan reads and how: a builder for [`Table::scan_with`].
+#[derive(Debug, Clone)]
+pub struct ScanOptions<'a> {
+    bounds: ScanBounds,
+    prefix: Option<Vec<u8>>,
+    reverse: bool,
+    snapshot: Option<&'a Snapshot>,
+    fill_cache: bool,
+}
+
+impl<'a> ScanOptions<'a> {
+    /// Forward over a key range.
+    pub fn new(range: impl KeyRange) -> Self {
+        Self { bounds: range.bounds(), prefix: None, reverse: false, snapshot: None, fill_cache: true }
+    }
+
+    /// Forward over the keys that begin with `prefix`; runs whose filter knows that they have none are not read.
+    pub fn prefix(prefix: impl AsRef<[u8]>) -> Self {
+        let prefix = prefix.as_ref();
+        Self { prefix: Some(prefix.to_vec()), ..Self::new(ScanBounds::prefix(prefix)) }
+    }
+
+    /// From the end of the range to its start.
+    pub fn rev(mut self) -> Self {
+        self.reverse = true;
+        self
+    }
+
+    /// As the table was when the snapshot was taken.
+    pub fn at(mut self, snapshot: &'a Snapshot) -> Self {
+        self.snapshot = Some(snapshot);
+        self
+    }
+
+    /// Blocks read are not kept in the cache: for large scans that should not push out what is hot.
+    pub fn without_cache(mut self) -> Self {
+        self.fill_cache = false;
+        self
+    }
+}

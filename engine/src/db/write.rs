@@ -1,0 +1,199 @@
+//! The write path: log, memtable, visibility.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use kodiak_core::batch::{Batch, TableId};
+use kodiak_core::wal::SyncMode;
+use kodiak_core::{Error, ErrorKind, Op, Result};
+
+use super::shared::Shared;
+use super::table::{Table, TableInner};
+
+/// Operations on one or more tables that take effect together: all of them or, after a crash, none.
+///
+/// Made by [`Db::batch`](crate::Db::batch), written by [`Db::write`](crate::Db::write). Operations on one key take effect in
+/// the order in which they were added. A mistake (a key too long, say) is reported when the batch is written.
+#[derive(Debug, Default)]
+pub struct WriteBatch {
+    pub(crate) batch: Batch,
+    tables: Vec<Arc<TableInner>>,
+    mistake: Option<Error>,
+    limits: (u64, u64),
+}
+
+impl WriteBatch {
+    pub(crate) fn new(limits: (u64, u64)) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// Gives `key` a value.
+    pub fn put(&mut self, table: &Table, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> &mut Self {
+        self.push(table, Op::Put, key.as_ref(), value.as_ref())
+    }
+
+    /// Takes the value of `key` away.
+    pub fn delete(&mut self, table: &Table, key: impl AsRef<[u8]>) -> &mut Self {
+        self.push(table, Op::Delete, key.as_ref(), &[])
+    }
+
+    /// Takes the values of the keys from `start` (inclusive) to `end` (exclusive) away.
+    pub fn delete_range(&mut self, table: &Table, start: impl AsRef<[u8]>, end: impl AsRef<[u8]>) -> &mut Self {
+        if start.as_ref() >= end.as_ref() {
+            return self;
+        }
+        self.push(table, Op::RangeDelete, start.as_ref(), end.as_ref())
+    }
+
+    /// Adds an operand for the table's merge operator.
+    pub fn merge(&mut self, table: &Table, key: impl AsRef<[u8]>, operand: impl AsRef<[u8]>) -> &mut Self {
+        self.push(table, Op::Merge, key.as_ref(), operand.as_ref())
+    }
+
+    fn push(&mut self, table: &Table, op: Op, key: &[u8], value: &[u8]) -> &mut Self {
+        if self.mistake.is_none() {
+            match check(&table.inner, op, key, value, self.limits) {
+                Ok(()) => {
+                    self.batch.push(table.inner.id, op, key, value);
+                    if !self.tables.iter().any(|known| Arc::ptr_eq(known, &table.inner)) {
+                        self.tables.push(Arc::clone(&table.inner));
+                    }
+                }
+                Err(error) => self.mistake = Some(error),
+            }
+        }
+        self
+    }
+
+    /// How many operations it holds.
+    pub fn len(&self) -> usize {
+        self.batch.len()
+    }
+
+    /// True if it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+}
+
+/// Refuses what is above the limits or makes no sense for the table.
+#[inline]
+fn check(table: &TableInner, op: Op, key: &[u8], value: &[u8], limits: (u64, u64)) -> Result<()> {
+    let (max_key, max_value) = limits;
+    let second_is_key = op == Op::RangeDelete;
+    let value_limit = if second_is_key { max_key } else { max_value };
+    if key.len() as u64 > max_key || value.len() as u64 > value_limit {
+        return Err(too_large(key, value, limits, second_is_key));
+    }
+    if op == Op::Merge && table.operator.is_none() {
+        return Err(Error::invalid_input(format!(
+            "table \"{}\" has no merge operator: name one when the table is created",
+            table.name
+        )));
+    }
+    Ok(())
+}
+
+#[cold]
+fn too_large(key: &[u8], value: &[u8], (max_key, max_value): (u64, u64), second_is_key: bool) -> Error {
+    if key.len() as u64 > max_key || second_is_key {
+        let len = if second_is_key { key.len().max(value.len()) } else { key.len() };
+        return Error::invalid_input(format!("a key of {len} bytes is above the limit of {max_key}"))
+            .with_setting("limits.max_key");
+    }
+    Error::invalid_input(format!("a value of {} bytes is above the limit of {max_value}", value.len()))
+        .with_setting("limits.max_value")
+}
+
+thread_local! {
+    /// Room for batches of one operation, so that a put allocates nothing.
+    static SINGLE: RefCell<Batch> = RefCell::new(Batch::new());
+}
+
+impl Shared {
+    pub(crate) fn limits(&self) -> (u64, u64) {
+        (self.settings.limits.max_key, self.settings.limits.max_value)
+    }
+
+    /// Writes one operation.
+    #[inline]
+    pub(crate) fn write_one(&self, table: &Arc<TableInner>, op: Op, key: &[u8], value: &[u8]) -> Result<()> {
+        check(table, op, key, value, self.limits())?;
+        SINGLE.with(|single| {
+            let mut batch = single.borrow_mut();
+            batch.clear();
+            batch.push(table.id, op, key, value);
+            self.commit(&batch, std::slice::from_ref(table), self.settings.wal.sync)
+        })
+    }
+
+    /// Writes a batch.
+    pub(crate) fn write_batch(&self, batch: WriteBatch, mode: SyncMode) -> Result<()> {
+        if let Some(mistake) = batch.mistake {
+            return Err(mistake);
+        }
+        if batch.batch.is_empty() {
+            return self.check_writable().map(|_| ());
+        }
+        self.commit(&batch.batch, &batch.tables, mode)
+    }
+
+    fn commit(&self, batch: &Batch, tables: &[Arc<TableInner>], mode: SyncMode) -> Result<()> {
+        let wal = self.check_writable()?;
+        self.stalls.admit(self, batch.payload().len())?;
+        {
+            let _writing = self.gate.read().map_err(|_| poisoned_gate())?;
+            for table in tables {
+                if table.dropped.load(Ordering::Acquire) {
+                    return Err(Error::new(ErrorKind::NotFound, format!("table \"{}\" was dropped", table.name)));
+                }
+            }
+            let now = self.now_micros();
+            let appended = wal.append(batch, now, &self.next_seq, mode)?;
+            let last = appended.first_seq + batch.len() as u64 - 1;
+            let inserted = insert(batch, appended.first_seq, tables);
+            for table in tables {
+                table.view.load().active.touch(now);
+                table.times.note(last, now);
+            }
+            // Also after a failure: later writes wait for these sequence numbers.
+            self.publish(appended.first_seq, last);
+            inserted?;
+            self.counters.written(batch.payload().len() as u64, batch.len() as u64);
+        }
+        for table in tables {
+            if table.view.load().active.memory() >= self.settings.memtable.size as usize {
+                self.make_room(table)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[inline]
+fn insert(batch: &Batch, first_seq: u64, tables: &[Arc<TableInner>]) -> Result<()> {
+    if let [table] = tables {
+        let view = table.view.load();
+        for (seq, op) in (first_seq..).zip(batch.ops()) {
+            view.active.insert(op?.at(seq))?;
+        }
+        return Ok(());
+    }
+    for (seq, op) in (first_seq..).zip(batch.ops()) {
+        let op = op?;
+        find(tables, op.table)?.view.load().active.insert(op.at(seq))?;
+    }
+    Ok(())
+}
+
+fn find(tables: &[Arc<TableInner>], id: TableId) -> Result<&Arc<TableInner>> {
+    tables
+        .iter()
+        .find(|table| table.id == id)
+        .ok_or_else(|| Error::invalid_input(format!("a batch names table {id}, which it was not given")))
+}
+
+pub(crate) fn poisoned_gate() -> Error {
+    Error::new(ErrorKind::Unavailable, "a writer panicked: reopen the database")
+}

@@ -1,0 +1,194 @@
+//! One ordered cursor over many: memtables and sorted runs.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use kodiak_core::block::ColumnBlock;
+use kodiak_core::entry::{EntryCursor, compare};
+use kodiak_core::{EntryRef, Result, SeqNo, Slice};
+
+use crate::run::SortedRunCursor;
+
+/// Something that a merged cursor reads from.
+pub enum Source {
+    /// A memtable.
+    Memory(Box<dyn EntryCursor>),
+    /// A sorted run.
+    Run(SortedRunCursor),
+}
+
+impl Source {
+    #[inline]
+    fn entry(&self) -> Option<EntryRef<'_>> {
+        match self {
+            Self::Memory(cursor) => cursor.entry(),
+            Self::Run(cursor) => cursor.entry(),
+        }
+    }
+
+    #[inline]
+    fn next(&mut self) -> Result<()> {
+        match self {
+            Self::Memory(cursor) => cursor.next(),
+            Self::Run(cursor) => cursor.next(),
+        }
+    }
+
+    #[inline]
+    fn prev(&mut self) -> Result<()> {
+        match self {
+            Self::Memory(cursor) => cursor.prev(),
+            Self::Run(cursor) => cursor.prev(),
+        }
+    }
+}
+
+/// Where a merged cursor begins.
+#[derive(Debug, Clone, Copy)]
+pub enum Start<'a> {
+    /// At or after `(key, seq)` going forward; before it going backward.
+    At(&'a [u8], SeqNo),
+    /// At the very beginning going forward, at the very end going backward.
+    Edge,
+}
+
+/// Entries of all sources in one order, in one direction.
+///
+/// The sources that have entries left form a binary heap by their current entry; with one source nothing is compared.
+pub struct MergedCursor {
+    sources: Vec<Source>,
+    heap: Vec<u32>,
+    reverse: bool,
+}
+
+impl MergedCursor {
+    /// A cursor that is not positioned.
+    pub fn new(sources: Vec<Source>, reverse: bool) -> Self {
+        Self { heap: Vec::with_capacity(sources.len()), sources, reverse }
+    }
+
+    /// Positions every source and the merged cursor.
+    pub fn start(&mut self, start: Start<'_>) -> Result<()> {
+        for source in &mut self.sources {
+            match (source, start, self.reverse) {
+                (Source::Memory(cursor), Start::At(key, seq), false) => cursor.seek(key, seq)?,
+                (Source::Memory(cursor), Start::At(key, seq), true) => cursor.seek_before(key, seq)?,
+                (Source::Memory(cursor), Start::Edge, false) => cursor.seek_first()?,
+                (Source::Memory(cursor), Start::Edge, true) => cursor.seek_last()?,
+                (Source::Run(cursor), Start::At(key, seq), false) => cursor.seek(key, seq)?,
+                (Source::Run(cursor), Start::At(key, seq), true) => cursor.seek_before(key, seq)?,
+                (Source::Run(cursor), Start::Edge, false) => cursor.seek_first()?,
+                (Source::Run(cursor), Start::Edge, true) => cursor.seek_last()?,
+            }
+        }
+        self.heap.clear();
+        self.heap.extend((0..self.sources.len() as u32).filter(|&index| self.sources[index as usize].entry().is_some()));
+        for position in (0..self.heap.len() / 2).rev() {
+            self.sift_down(position);
+        }
+        Ok(())
+    }
+
+    /// True if the entry of source `left` comes before that of source `right`.
+    #[inline]
+    fn before(&self, left: u32, right: u32) -> bool {
+        let (Some(a), Some(b)) = (self.sources[left as usize].entry(), self.sources[right as usize].entry()) else {
+            return false;
+        };
+        let order = compare((a.key, a.seq), (b.key, b.seq));
+        if self.reverse { order == Ordering::Greater } else { order == Ordering::Less }
+    }
+
+    #[inline]
+    fn sift_down(&mut self, mut position: usize) {
+        loop {
+            let mut child = 2 * position + 1;
+            if child >= self.heap.len() {
+                return;
+            }
+            if child + 1 < self.heap.len() && self.before(self.heap[child + 1], self.heap[child]) {
+                child += 1;
+            }
+            if !self.before(self.heap[child], self.heap[position]) {
+                return;
+            }
+            self.heap.swap(position, child);
+            position = child;
+        }
+    }
+
+    /// To the following entry in the cursor's direction.
+    #[inline]
+    pub fn advance(&mut self) -> Result<()> {
+        let Some(&top) = self.heap.first() else { return Ok(()) };
+        let source = &mut self.sources[top as usize];
+        if self.reverse { source.prev()? } else { source.next()? }
+        self.settle_top();
+        Ok(())
+    }
+
+    #[inline]
+    fn settle_top(&mut self) {
+        let Some(&top) = self.heap.first() else { return };
+        if self.sources[top as usize].entry().is_none() {
+            self.heap.swap_remove(0);
+        }
+        if self.heap.len() > 1 {
+            self.sift_down(0);
+        }
+    }
+
+    /// The entry under the cursor; in a typed table the value of a run's row is empty (see [`value`](Self::value)).
+    #[inline]
+    pub fn entry(&self) -> Option<EntryRef<'_>> {
+        self.heap.first().and_then(|&top| self.sources[top as usize].entry())
+    }
+
+    /// The block and row under the cursor, if it stands on a run.
+    #[inline]
+    pub fn position(&self) -> Option<(&Arc<ColumnBlock>, usize)> {
+        match self.heap.first().map(|&top| &self.sources[top as usize]) {
+            Some(Source::Run(cursor)) => cursor.position(),
+            _ => None,
+        }
+    }
+
+    /// The value under the cursor: shared with the block of a run, copied from a memtable.
+    pub fn value(&self) -> Result<Option<Slice>> {
+        match self.heap.first().map(|&top| &self.sources[top as usize]) {
+            Some(Source::Run(cursor)) => match cursor.position() {
+                Some((block, row)) => block.value(row).map(Some),
+                None => Ok(None),
+            },
+            Some(Source::Memory(cursor)) => Ok(cursor.entry().map(|entry| Slice::copy_from(entry.value))),
+            None => Ok(None),
+        }
+    }
+
+    /// With the cursor on a run going forward: the end of the stretch of rows in its block, from the current one on, that
+    /// come before the current entry of every other source. At least one past the current row.
+    pub fn stretch(&self) -> Option<(&Arc<ColumnBlock>, usize, usize)> {
+        let (block, row) = self.position()?;
+        let mut end = block.rows();
+        for &other in self.heap.iter().skip(1).take(2) {
+            if let Some(entry) = self.sources[other as usize].entry() {
+                let last = (block.key(end - 1), block.seq(end - 1));
+                if compare(last, (entry.key, entry.seq)).is_gt() {
+                    end = block.lower_bound(entry.key, entry.seq).max(row + 1);
+                }
+            }
+        }
+        Some((block, row, end))
+    }
+
+    /// Moves on to `row` of the block under the cursor (a run, going forward), or past the block.
+    pub fn advance_to(&mut self, row: usize) -> Result<()> {
+        if let Some(&top) = self.heap.first()
+            && let Source::Run(cursor) = &mut self.sources[top as usize]
+        {
+            cursor.advance_to(row)?;
+            self.settle_top();
+        }
+        Ok(())
+    }
+}

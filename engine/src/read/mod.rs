@@ -1,0 +1,12 @@
+//! Reading: point look-ups, merged cursors, scans.
+
+mod lookup;
+mod merged;
+mod scan;
+mod value;
+
+pub(crate) use lookup::{Lookup, Progress};
+pub(crate) use merged::{MergedCursor, Source, Start};
+pub use scan::Scan;
+pub(crate) use scan::{ScanBounds, ScanContext};
+pub(crate) use value::resolve_merge;

@@ -1,0 +1,316 @@
+//! Scans: the visible entries of a key range, in key order, forward or backward.
+
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+use kodiak_core::entry::prefix_end;
+use kodiak_core::{Op, Result, SeqNo, Slice};
+
+use super::merged::{MergedCursor, Start};
+use super::resolve_merge;
+use crate::merge::MergeOperator;
+use crate::range_delete::RangeTombstones;
+
+/// A key range with owned ends: from the start (inclusive) to the end (exclusive, `None` for open).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ScanBounds {
+    /// First key that may be in it.
+    pub start: Vec<u8>,
+    /// First key after it.
+    pub end: Option<Vec<u8>>,
+}
+
+impl ScanBounds {
+    /// Any range over byte strings; an exclusive start or inclusive end becomes the key's direct successor.
+    pub fn new<K: AsRef<[u8]>>(range: impl RangeBounds<K>) -> Self {
+        let after = |key: &K| [key.as_ref(), &[0]].concat();
+        let start = match range.start_bound() {
+            Bound::Included(key) => key.as_ref().to_vec(),
+            Bound::Excluded(key) => after(key),
+            Bound::Unbounded => Vec::new(),
+        };
+        let end = match range.end_bound() {
+            Bound::Included(key) => Some(after(key)),
+            Bound::Excluded(key) => Some(key.as_ref().to_vec()),
+            Bound::Unbounded => None,
+        };
+        Self { start, end }
+    }
+
+    /// Keys that begin with `prefix`.
+    pub fn prefix(prefix: &[u8]) -> Self {
+        Self { start: prefix.to_vec(), end: prefix_end(prefix) }
+    }
+
+    /// True if no key can be in it.
+    pub fn is_empty(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| *end <= self.start)
+    }
+
+    /// True if a key of `[min, max]` may be in it.
+    pub fn meets(&self, min: &[u8], max: &[u8]) -> bool {
+        max >= self.start.as_slice() && self.end.as_ref().is_none_or(|end| min < end.as_slice())
+    }
+}
+
+/// What a scan must know besides its sources.
+pub struct ScanContext {
+    /// Read at this sequence number.
+    pub seq: SeqNo,
+    /// Versions older than this have expired.
+    pub hidden_below: SeqNo,
+    /// Range deletes of all sources.
+    pub tombstones: RangeTombstones,
+    /// The table's merge operator.
+    pub operator: Option<Arc<dyn MergeOperator>>,
+    /// True if rows of runs carry their values as bytes.
+    pub key_value: bool,
+}
+
+/// Iterates over `(key, value)` in key order; made by [`Table::scan`](crate::Table::scan).
+///
+/// As an [`Iterator`] it hands out [`Slice`]s that may be kept; [`next_ref`](Self::next_ref) hands out borrowed bytes and
+/// copies nothing. It sees the table as it was when the scan was made, and keeps the files of that moment alive until it is
+/// dropped. After an error it yields nothing more.
+pub struct Scan {
+    cursor: MergedCursor,
+    context: ScanContext,
+    bounds: ScanBounds,
+    reverse: bool,
+    /// The cursor stands on the current row, which has not been passed yet (forward only).
+    on_row: bool,
+    done: bool,
+    /// The key of the current row if the cursor has moved on; else room for reuse.
+    key: Vec<u8>,
+    /// The value of the current row, unless it is borrowed from the cursor.
+    value: Option<Slice>,
+}
+
+impl Scan {
+    pub(crate) fn new(
+        cursor: MergedCursor,
+        context: ScanContext,
+        bounds: ScanBounds,
+        reverse: bool,
+    ) -> Result<Self> {
+        let done = bounds.is_empty();
+        let mut scan = Self { cursor, context, bounds, reverse, on_row: false, done, key: Vec::new(), value: None };
+        if !done {
+            scan.start()?;
+        }
+        Ok(scan)
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let newest = kodiak_core::entry::MAX_SEQ;
+        match (self.reverse, &self.bounds.end) {
+            (false, _) => self.cursor.start(Start::At(&self.bounds.start, newest)),
+            (true, Some(end)) => self.cursor.start(Start::At(end, newest)),
+            (true, None) => self.cursor.start(Start::Edge),
+        }
+    }
+
+    /// Moves to the first key at or after `key` (going forward) or at or before it (going backward), within the bounds.
+    ///
+    /// # Errors
+    /// Those of reading the files.
+    pub fn seek(&mut self, key: &[u8]) -> Result<()> {
+        self.done = self.bounds.is_empty();
+        self.on_row = false;
+        self.value = None;
+        if self.done {
+            return Ok(());
+        }
+        let newest = kodiak_core::entry::MAX_SEQ;
+        if self.reverse {
+            match &self.bounds.end {
+                Some(end) if key >= end.as_slice() => self.cursor.start(Start::At(end, newest)),
+                // Before the successor of `key` is: at `key` in any version, or before it.
+                _ => self.cursor.start(Start::At(&[key, &[0]].concat(), newest)),
+            }
+        } else {
+            self.cursor.start(Start::At(key.max(self.bounds.start.as_slice()), newest))
+        }
+    }
+
+    /// The next key and value, borrowed until the following call; `None` at the end.
+    ///
+    /// # Errors
+    /// Those of reading the files and of the merge operator.
+    #[inline]
+    pub fn next_ref(&mut self) -> Result<Option<(&[u8], &[u8])>> {
+        if !self.advance()? {
+            return Ok(None);
+        }
+        if self.on_row {
+            let Some(entry) = self.cursor.entry() else { return Ok(None) };
+            let value = match &self.value {
+                Some(value) => value,
+                None => entry.value,
+            };
+            return Ok(Some((entry.key, value)));
+        }
+        Ok(Some((&self.key, self.value.as_deref().unwrap_or_default())))
+    }
+
+    fn advance(&mut self) -> Result<bool> {
+        if self.done {
+            return Ok(false);
+        }
+        let moved = if self.reverse { self.backward() } else { self.forward() };
+        self.done = !matches!(moved, Ok(true));
+        moved
+    }
+
+    /// Passes every version of the key under the cursor.
+    #[inline]
+    fn skip_key(&mut self) -> Result<()> {
+        let Some(entry) = self.cursor.entry() else { return Ok(()) };
+        self.key.clear();
+        self.key.extend_from_slice(entry.key);
+        loop {
+            self.cursor.advance()?;
+            match self.cursor.entry() {
+                Some(entry) if entry.key == self.key.as_slice() => {}
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    #[inline]
+    fn hidden(&self, key: &[u8], seq: SeqNo) -> bool {
+        seq < self.context.hidden_below
+            || (!self.context.tombstones.is_empty() && seq < self.context.tombstones.covering(key, self.context.seq))
+    }
+
+    fn forward(&mut self) -> Result<bool> {
+        if self.on_row {
+            self.on_row = false;
+            self.skip_key()?;
+        }
+        self.value = None;
+        loop {
+            let Some(entry) = self.cursor.entry() else { return Ok(false) };
+            if self.bounds.end.as_ref().is_some_and(|end| entry.key >= end.as_slice()) {
+                return Ok(false);
+            }
+            if entry.seq > self.context.seq {
+                self.cursor.advance()?;
+                continue;
+            }
+            if entry.op == Op::Put && !self.hidden(entry.key, entry.seq) {
+                self.on_row = true;
+                if !self.context.key_value {
+                    self.value = self.cursor.value()?;
+                }
+                return Ok(true);
+            }
+            if entry.op == Op::Merge && !self.hidden(entry.key, entry.seq) {
+                return self.merge_forward().map(|()| true);
+            }
+            self.skip_key()?;
+        }
+    }
+
+    /// Collects the operands of the key under the cursor, and moves past the key.
+    fn merge_forward(&mut self) -> Result<()> {
+        let mut operands = Vec::new();
+        let mut base = None;
+        self.key.clear();
+        self.key.extend_from_slice(self.cursor.entry().map_or(&[][..], |entry| entry.key));
+        while let Some(entry) = self.cursor.entry() {
+            if entry.key != self.key.as_slice() {
+                break;
+            }
+            let (op, hidden) = (entry.op, self.hidden(entry.key, entry.seq));
+            if op != Op::Merge || hidden {
+                if op == Op::Put && !hidden {
+                    base = self.cursor.value()?;
+                }
+                let key = std::mem::take(&mut self.key);
+                self.skip_key()?;
+                self.key = key;
+                break;
+            }
+            operands.extend(self.cursor.value()?);
+            self.cursor.advance()?;
+        }
+        self.value =
+            Some(resolve_merge(self.context.operator.as_deref(), &self.key, base.as_deref(), &operands)?);
+        Ok(())
+    }
+
+    fn backward(&mut self) -> Result<bool> {
+        loop {
+            let Some(entry) = self.cursor.entry() else { return Ok(false) };
+            if entry.key < self.bounds.start.as_slice() {
+                return Ok(false);
+            }
+            self.key.clear();
+            self.key.extend_from_slice(entry.key);
+            // Going backward the versions of a key come oldest first.
+            let mut base: Option<Slice> = None;
+            let mut operands: Vec<Slice> = Vec::new();
+            while let Some(entry) = self.cursor.entry() {
+                if entry.key != self.key.as_slice() {
+                    break;
+                }
+                if entry.seq <= self.context.seq && !self.hidden(entry.key, entry.seq) {
+                    match entry.op {
+                        Op::Merge => operands.extend(self.cursor.value()?),
+                        op => {
+                            operands.clear();
+                            base = if op == Op::Put { self.cursor.value()? } else { None };
+                        }
+                    }
+                }
+                self.cursor.advance()?;
+            }
+            if !operands.is_empty() {
+                operands.reverse();
+                base = Some(resolve_merge(self.context.operator.as_deref(), &self.key, base.as_deref(), &operands)?);
+            }
+            if base.is_some() {
+                self.value = base;
+                return Ok(true);
+            }
+        }
+    }
+
+    fn owned(&self) -> Result<(Slice, Slice)> {
+        if !self.on_row {
+            let value = self.value.clone().unwrap_or_else(|| Slice::from(Vec::new()));
+            return Ok((Slice::copy_from(&self.key), value));
+        }
+        if let Some((block, row)) = self.cursor.position() {
+            let offsets = block.keys().value_offsets();
+            let start = offsets[row] as usize;
+            let key = Slice::of(block.keys().values(), start, offsets[row + 1] as usize - start);
+            return Ok((key, block.value(row)?));
+        }
+        let Some(entry) = self.cursor.entry() else {
+            return Err(kodiak_core::Error::corruption("a scan lost its row"));
+        };
+        // One allocation for both.
+        let both = Slice::from([entry.key, entry.value].concat()).into_buffer();
+        Ok((Slice::of(&both, 0, entry.key.len()), Slice::of(&both, entry.key.len(), entry.value.len())))
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Result<(Slice, Slice)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.advance() {
+            Ok(true) => Some(self.owned()),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Scan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scan").field("bounds", &self.bounds).field("reverse", &self.reverse).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,177 @@
+//! Collects sorted entries into the record batches that block writers take.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BinaryArray, Int8Array, Int64Array, RecordBatch};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::SchemaRef;
+use kodiak_core::block::{Codecs, ColumnBlock, Values};
+use kodiak_core::schema::TableSchema;
+use kodiak_core::{EntryRef, Error, Op, Result, SeqNo};
+
+/// A growing binary column.
+#[derive(Debug)]
+struct BinaryColumn {
+    offsets: Vec<i32>,
+    data: Vec<u8>,
+}
+
+impl BinaryColumn {
+    fn with_capacity(rows: usize, bytes: usize) -> Self {
+        let mut offsets = Vec::with_capacity(rows + 1);
+        offsets.push(0);
+        Self { offsets, data: Vec::with_capacity(bytes) }
+    }
+
+    #[inline]
+    fn push(&mut self, bytes: &[u8]) {
+        self.data.extend_from_slice(bytes);
+        // The caller cuts blocks long before 2 GiB.
+        self.offsets.push(self.data.len() as i32);
+    }
+
+    /// Appends rows `from..to` of `column`: one copy of bytes and one pass over offsets.
+    fn extend(&mut self, column: &BinaryArray, from: usize, to: usize) {
+        let offsets = &column.value_offsets()[from..=to];
+        let (first, last) = (offsets[0], offsets[to - from]);
+        let shift = self.data.len() as i32 - first;
+        self.data.extend_from_slice(&column.value_data()[first as usize..last as usize]);
+        self.offsets.extend(offsets[1..].iter().map(|offset| offset + shift));
+    }
+
+    fn finish(self, nulls: Option<NullBuffer>) -> Result<BinaryArray> {
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
+        BinaryArray::try_new(offsets, Buffer::from_vec(self.data), nulls)
+            .map_err(|error| Error::corruption("a block's columns cannot be built").with_source(error))
+    }
+}
+
+/// Collects entries in order; [`take`](Self::take) makes a record batch of them.
+#[derive(Debug)]
+pub struct BlockBuilder {
+    schema: Arc<TableSchema>,
+    codecs: Codecs,
+    run_columns: SchemaRef,
+    keys: BinaryColumn,
+    values: BinaryColumn,
+    seqs: Vec<i64>,
+    ops: Vec<i8>,
+    expected_rows: usize,
+    expected_bytes: usize,
+}
+
+impl BlockBuilder {
+    /// A builder for blocks of about `block_size` bytes.
+    pub fn new(schema: Arc<TableSchema>, codecs: Codecs, block_size: usize) -> Self {
+        let (rows, bytes) = (block_size / 64 + 16, block_size + block_size / 8);
+        Self {
+            run_columns: schema.run_columns(),
+            schema,
+            codecs,
+            keys: BinaryColumn::with_capacity(rows, bytes / 4),
+            values: BinaryColumn::with_capacity(rows, bytes),
+            seqs: Vec::with_capacity(rows),
+            ops: Vec::with_capacity(rows),
+            expected_rows: rows,
+            expected_bytes: bytes,
+        }
+    }
+
+    /// Adds one entry.
+    #[inline]
+    pub fn push(&mut self, entry: EntryRef<'_>) {
+        self.keys.push(entry.key);
+        self.values.push(entry.value);
+        self.seqs.push(entry.seq as i64);
+        self.ops.push(entry.op as i8);
+    }
+
+    /// Adds rows `from..to` of a key-value block, column by column.
+    pub fn push_rows(&mut self, block: &ColumnBlock, from: usize, to: usize) -> bool {
+        let Values::Binary(values) = block.values() else { return false };
+        self.keys.extend(block.keys(), from, to);
+        self.values.extend(values, from, to);
+        self.seqs.extend_from_slice(&block.seqs()[from..to]);
+        self.ops.extend_from_slice(&block.ops()[from..to]);
+        true
+    }
+
+    /// How many rows of a key-value block from `from` on reach `room` bytes: the first end in `from + 1..=to` at which they
+    /// do, or `to`.
+    pub fn rows_within(&self, block: &ColumnBlock, from: usize, to: usize, room: usize) -> usize {
+        let Values::Binary(values) = block.values() else { return from + 1 };
+        let (keys, values) = (block.keys().value_offsets(), values.value_offsets());
+        let start = (keys[from] + values[from]) as usize;
+        let (mut low, mut high) = (from + 1, to);
+        while low < high {
+            let middle = low.midpoint(high);
+            if (keys[middle] + values[middle]) as usize - start + (middle - from) * 17 >= room {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        low
+    }
+
+    /// Rows collected.
+    pub fn rows(&self) -> usize {
+        self.seqs.len()
+    }
+
+    /// Bytes collected.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.keys.data.len() + self.values.data.len() + self.seqs.len() * 17
+    }
+
+    /// The last key collected.
+    pub fn last_key(&self) -> &[u8] {
+        let offsets = &self.keys.offsets;
+        match offsets.len() {
+            0 | 1 => &[],
+            n => &self.keys.data[offsets[n - 2] as usize..],
+        }
+    }
+
+    /// The first entry's key and sequence number.
+    pub fn first(&self) -> Option<(&[u8], SeqNo)> {
+        let seq = *self.seqs.first()?;
+        Some((&self.keys.data[..self.keys.offsets[1] as usize], seq as SeqNo))
+    }
+
+    /// Every key collected, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.keys.offsets.windows(2).map(|pair| &self.keys.data[pair[0] as usize..pair[1] as usize])
+    }
+
+    /// Makes a record batch of what was collected and starts anew.
+    ///
+    /// # Errors
+    /// `Corruption` if the bytes of a typed table's rows are not what its codecs wrote.
+    pub fn take(&mut self) -> Result<RecordBatch> {
+        let fresh = || BinaryColumn::with_capacity(self.expected_rows, self.expected_bytes);
+        let keys = std::mem::replace(&mut self.keys, fresh());
+        let values = std::mem::replace(&mut self.values, fresh());
+        let seqs = std::mem::replace(&mut self.seqs, Vec::with_capacity(self.expected_rows));
+        let ops = std::mem::replace(&mut self.ops, Vec::with_capacity(self.expected_rows));
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.run_columns.fields().len());
+        if self.schema.is_key_value() {
+            columns.push(Arc::new(keys.finish(None)?));
+            columns.push(Arc::new(values.finish(None)?));
+        } else {
+            let present: NullBuffer = ops.iter().map(|&op| op != Op::Delete as i8).collect();
+            let key_columns = self.codecs.key.decode(&keys.finish(None)?)?;
+            let value_columns = self.codecs.row.decode(&values.finish(Some(present))?)?;
+            let mut by_index: Vec<(usize, ArrayRef)> =
+                self.schema.key().iter().map(|key| key.index).zip(key_columns).collect();
+            by_index.extend(self.schema.value_columns().zip(value_columns));
+            by_index.sort_by_key(|(index, _)| *index);
+            columns.extend(by_index.into_iter().map(|(_, column)| column));
+        }
+        columns.push(Arc::new(Int64Array::new(ScalarBuffer::from(seqs), None)));
+        columns.push(Arc::new(Int8Array::new(ScalarBuffer::from(ops), None)));
+        RecordBatch::try_new(Arc::clone(&self.run_columns), columns)
+            .map_err(|error| Error::corruption("rows do not fit the table's schema").with_source(error))
+    }
+}

@@ -1,0 +1,280 @@
+//! Cursors over runs, and over sorted runs made of several.
+
+use std::sync::Arc;
+
+use kodiak_core::block::ColumnBlock;
+use kodiak_core::{EntryRef, Result, SeqNo};
+
+use super::reader::{Run, RunReader};
+
+/// A cursor over one run: a block, and a row in it.
+#[derive(Debug)]
+pub struct RunCursor {
+    run: Arc<RunReader>,
+    block: Option<Arc<ColumnBlock>>,
+    index: usize,
+    row: usize,
+    fill_cache: bool,
+}
+
+impl RunCursor {
+    /// A cursor that is not positioned. Blocks read stay in the cache if `fill_cache`.
+    pub fn new(run: Arc<RunReader>, fill_cache: bool) -> Self {
+        Self { run, block: None, index: 0, row: 0, fill_cache }
+    }
+
+    fn load(&mut self, index: usize) -> Result<&Arc<ColumnBlock>> {
+        if self.block.is_none() || self.index != index {
+            self.block = None;
+            self.block = Some(self.run.columns(index, self.fill_cache)?);
+            self.index = index;
+        }
+        self.block.as_ref().ok_or_else(|| kodiak_core::Error::corruption("a cursor lost its block"))
+    }
+
+    /// To the first entry at or after `(key, seq)`.
+    pub fn seek(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
+        if self.run.blocks() == 0 {
+            return Ok(());
+        }
+        let Some(index) = self.run.locate(key, seq) else { return self.seek_first() };
+        let block = self.load(index)?;
+        let row = block.lower_bound(key, seq);
+        let rows = block.rows();
+        self.row = row;
+        if row == rows { self.enter_next() } else { Ok(()) }
+    }
+
+    /// To the last entry before `(key, seq)`.
+    pub fn seek_before(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
+        if self.run.blocks() == 0 {
+            return Ok(());
+        }
+        let Some(index) = self.run.locate(key, seq) else {
+            self.block = None;
+            return Ok(());
+        };
+        let row = self.load(index)?.lower_bound(key, seq);
+        if row == 0 {
+            self.enter_prev()
+        } else {
+            self.row = row - 1;
+            Ok(())
+        }
+    }
+
+    /// To the first entry.
+    pub fn seek_first(&mut self) -> Result<()> {
+        if self.run.blocks() > 0 {
+            self.load(0)?;
+            self.row = 0;
+        }
+        Ok(())
+    }
+
+    /// To the last entry.
+    pub fn seek_last(&mut self) -> Result<()> {
+        if let Some(last) = self.run.blocks().checked_sub(1) {
+            let rows = self.load(last)?.rows();
+            self.row = rows - 1;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn enter_next(&mut self) -> Result<()> {
+        if self.index + 1 < self.run.blocks() {
+            self.load(self.index + 1)?;
+            self.row = 0;
+        } else {
+            self.block = None;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn enter_prev(&mut self) -> Result<()> {
+        if self.index > 0 {
+            let rows = self.load(self.index - 1)?.rows();
+            self.row = rows - 1;
+        } else {
+            self.block = None;
+        }
+        Ok(())
+    }
+
+    /// To the next entry.
+    #[inline]
+    pub fn next(&mut self) -> Result<()> {
+        match &self.block {
+            Some(block) if self.row + 1 < block.rows() => {
+                self.row += 1;
+                Ok(())
+            }
+            Some(_) => self.enter_next(),
+            None => Ok(()),
+        }
+    }
+
+    /// To the previous entry.
+    #[inline]
+    pub fn prev(&mut self) -> Result<()> {
+        match &self.block {
+            Some(_) if self.row > 0 => {
+                self.row -= 1;
+                Ok(())
+            }
+            Some(_) => self.enter_prev(),
+            None => Ok(()),
+        }
+    }
+
+    /// The block under the cursor and the row in it.
+    #[inline]
+    pub fn position(&self) -> Option<(&Arc<ColumnBlock>, usize)> {
+        self.block.as_ref().map(|block| (block, self.row))
+    }
+
+    /// Moves to `row` of the block under the cursor, or to the next block if it has no such row.
+    pub fn advance_to(&mut self, row: usize) -> Result<()> {
+        match &self.block {
+            Some(block) if row < block.rows() => {
+                self.row = row;
+                Ok(())
+            }
+            Some(_) => self.enter_next(),
+            None => Ok(()),
+        }
+    }
+
+    /// The entry under the cursor; the value is empty in a typed table.
+    #[inline]
+    pub fn entry(&self) -> Option<EntryRef<'_>> {
+        self.block.as_ref().map(|block| block.entry(self.row))
+    }
+}
+
+/// A cursor over runs that do not overlap, in key order.
+#[derive(Debug)]
+pub struct SortedRunCursor {
+    runs: Vec<Arc<Run>>,
+    index: usize,
+    cursor: Option<RunCursor>,
+    fill_cache: bool,
+}
+
+impl SortedRunCursor {
+    /// A cursor that is not positioned.
+    pub fn new(runs: Vec<Arc<Run>>, fill_cache: bool) -> Self {
+        Self { runs, index: 0, cursor: None, fill_cache }
+    }
+
+    fn open(&mut self, index: usize) -> Result<Option<&mut RunCursor>> {
+        let Some(run) = self.runs.get(index) else {
+            self.cursor = None;
+            return Ok(None);
+        };
+        if self.cursor.is_none() || self.index != index {
+            self.cursor = None;
+            self.cursor = Some(RunCursor::new(run.reader()?, self.fill_cache));
+            self.index = index;
+        }
+        Ok(self.cursor.as_mut())
+    }
+
+    fn settle_forward(&mut self) -> Result<()> {
+        while self.cursor.as_ref().is_some_and(|cursor| cursor.position().is_none()) {
+            if let Some(cursor) = self.open(self.index + 1)? {
+                cursor.seek_first()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn settle_backward(&mut self) -> Result<()> {
+        while self.cursor.as_ref().is_some_and(|cursor| cursor.position().is_none()) {
+            let Some(before) = self.index.checked_sub(1) else {
+                self.cursor = None;
+                return Ok(());
+            };
+            if let Some(cursor) = self.open(before)? {
+                cursor.seek_last()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// To the first entry at or after `(key, seq)`.
+    pub fn seek(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
+        let index = self.runs.partition_point(|run| run.max_key() < key);
+        if let Some(cursor) = self.open(index)? {
+            cursor.seek(key, seq)?;
+        }
+        self.settle_forward()
+    }
+
+    /// To the last entry before `(key, seq)`.
+    pub fn seek_before(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
+        let Some(index) = self.runs.partition_point(|run| run.min_key() <= key).checked_sub(1) else {
+            self.cursor = None;
+            return Ok(());
+        };
+        if let Some(cursor) = self.open(index)? {
+            cursor.seek_before(key, seq)?;
+        }
+        self.settle_backward()
+    }
+
+    /// To the first entry.
+    pub fn seek_first(&mut self) -> Result<()> {
+        if let Some(cursor) = self.open(0)? {
+            cursor.seek_first()?;
+        }
+        self.settle_forward()
+    }
+
+    /// To the last entry.
+    pub fn seek_last(&mut self) -> Result<()> {
+        if let Some(last) = self.runs.len().checked_sub(1)
+            && let Some(cursor) = self.open(last)?
+        {
+            cursor.seek_last()?;
+        }
+        self.settle_backward()
+    }
+
+    /// To the next entry.
+    #[inline]
+    pub fn next(&mut self) -> Result<()> {
+        let Some(cursor) = &mut self.cursor else { return Ok(()) };
+        cursor.next()?;
+        if cursor.position().is_none() { self.settle_forward() } else { Ok(()) }
+    }
+
+    /// To the previous entry.
+    #[inline]
+    pub fn prev(&mut self) -> Result<()> {
+        let Some(cursor) = &mut self.cursor else { return Ok(()) };
+        cursor.prev()?;
+        if cursor.position().is_none() { self.settle_backward() } else { Ok(()) }
+    }
+
+    /// Moves to `row` of the block under the cursor, or past the block.
+    pub fn advance_to(&mut self, row: usize) -> Result<()> {
+        let Some(cursor) = &mut self.cursor else { return Ok(()) };
+        cursor.advance_to(row)?;
+        if cursor.position().is_none() { self.settle_forward() } else { Ok(()) }
+    }
+
+    /// The block under the cursor and the row in it.
+    #[inline]
+    pub fn position(&self) -> Option<(&Arc<ColumnBlock>, usize)> {
+        self.cursor.as_ref().and_then(RunCursor::position)
+    }
+
+    /// The entry under the cursor; the value is empty in a typed table.
+    #[inline]
+    pub fn entry(&self) -> Option<EntryRef<'_>> {
+        self.cursor.as_ref().and_then(RunCursor::entry)
+    }
+}

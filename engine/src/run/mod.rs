@@ -1,0 +1,15 @@
+//! Runs: sorted, immutable files of entries, with their sidecars.
+
+mod builder;
+mod cache;
+mod cursor;
+mod open_runs;
+mod reader;
+mod writer;
+
+pub use cache::CacheStats;
+pub(crate) use cache::BlockCache;
+pub(crate) use cursor::SortedRunCursor;
+pub(crate) use open_runs::OpenRuns;
+pub(crate) use reader::{KeyHash, Run, RunContext};
+pub(crate) use writer::{RunPlan, RunWriter};

@@ -1,0 +1,489 @@
+//! Opening runs and finding keys in them.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwapOption;
+use arrow::buffer::Buffer;
+use kodiak_core::block::{Block, Codecs, ColumnBlock, FoundVersion};
+use kodiak_core::compaction::{RunId, RunShape};
+use kodiak_core::filter::{Filter, FilterFactory, hash_key};
+use kodiak_core::format::{BlockDecoder, Compression, FormatFactory, Part, Projection};
+use kodiak_core::registry::Registry;
+use kodiak_core::schema::TableSchema;
+use kodiak_core::storage::{ReadableFile, Storage};
+use kodiak_core::{Error, Result, SeqNo};
+
+use super::cache::BlockCache;
+use crate::manifest::RunMeta;
+use crate::range_delete::RangeTombstones;
+use crate::run::open_runs::OpenRuns;
+use crate::sidecar::{Blocks, Fences, Sidecar};
+
+/// Memory that one decoded block may take, whatever a file claims.
+const MAX_DECODED_BLOCK: usize = 256 << 20;
+
+/// What the runs of a table share.
+#[derive(Debug)]
+pub struct RunContext {
+    /// The files.
+    pub storage: Arc<dyn Storage>,
+    /// The table's directory.
+    pub dir: PathBuf,
+    /// The table's schema.
+    pub schema: Arc<TableSchema>,
+    /// Its codecs.
+    pub codecs: Codecs,
+    /// XXH3 of the schema's stored form.
+    pub schema_fingerprint: u64,
+    /// The formats that runs may be in.
+    pub formats: Registry<FormatFactory>,
+    /// The filters that runs may have.
+    pub filters: Registry<FilterFactory>,
+    /// The cache of decoded blocks.
+    pub cache: Arc<BlockCache>,
+    /// Which runs are open.
+    pub open_runs: Arc<OpenRuns>,
+}
+
+impl RunContext {
+    /// The path of a run's data file.
+    pub fn data_path(&self, id: RunId, extension: &str) -> PathBuf {
+        self.dir.join(format!("{id:010}.{extension}"))
+    }
+
+    /// The path of a run's sidecar.
+    pub fn sidecar_path(&self, id: RunId) -> PathBuf {
+        self.dir.join(format!("{id:010}.meta"))
+    }
+}
+
+/// A run: what the manifest says of it, and a reader once it has been needed. Its files go when the last user drops a run
+/// that has been marked [`obsolete`](Self::mark_obsolete).
+pub struct Run {
+    meta: RunMeta,
+    context: Arc<RunContext>,
+    reader: ArcSwapOption<RunReader>,
+    /// Second chance: set by each use, cleared when the limit on open files looks for one to close.
+    used: AtomicBool,
+    busy: AtomicBool,
+    obsolete: AtomicBool,
+}
+
+impl Run {
+    /// The run of a manifest entry; no file is touched.
+    pub fn new(meta: RunMeta, context: Arc<RunContext>) -> Self {
+        Self {
+            meta,
+            context,
+            reader: ArcSwapOption::empty(),
+            used: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
+            obsolete: AtomicBool::new(false),
+        }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> RunId {
+        self.meta.id
+    }
+
+    /// What the manifest says of it.
+    pub fn meta(&self) -> &RunMeta {
+        &self.meta
+    }
+
+    /// Smallest user key of entries and range deletes.
+    #[inline]
+    pub fn min_key(&self) -> &[u8] {
+        &self.meta.min_key
+    }
+
+    /// Largest user key of entries, or end of a range delete.
+    #[inline]
+    pub fn max_key(&self) -> &[u8] {
+        &self.meta.max_key
+    }
+
+    /// The paths of data file and sidecar.
+    ///
+    /// # Errors
+    /// `InvalidSettings` if its format is not registered.
+    pub fn paths(&self) -> Result<[PathBuf; 2]> {
+        let format = self.context.formats.find(&self.meta.format)?;
+        let data = self.context.data_path(self.meta.id, format.capabilities.extension);
+        Ok([data, self.context.sidecar_path(self.meta.id)])
+    }
+
+    /// Bytes of both files.
+    pub fn bytes(&self) -> u64 {
+        self.meta.data_bytes + self.meta.sidecar_bytes
+    }
+
+    /// The reader, opened now if it is not open.
+    ///
+    /// # Errors
+    /// `Corruption` naming the file, `NotFound`, `Io`.
+    pub fn reader(self: &Arc<Self>) -> Result<Arc<RunReader>> {
+        if let Some(reader) = self.reader.load_full() {
+            self.mark_used();
+            return Ok(reader);
+        }
+        self.open()
+    }
+
+    #[inline]
+    fn mark_used(&self) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[cold]
+    fn open(self: &Arc<Self>) -> Result<Arc<RunReader>> {
+        let reader = Arc::new(RunReader::open(&self.meta, &self.context)?);
+        self.used.store(true, Ordering::Relaxed);
+        self.reader.store(Some(Arc::clone(&reader)));
+        self.context.open_runs.opened(self);
+        Ok(reader)
+    }
+
+    /// Closes the reader unless it was used since the last call; true if it is closed now.
+    pub fn try_close(&self) -> bool {
+        if self.used.swap(false, Ordering::Relaxed) {
+            return false;
+        }
+        self.reader.store(None);
+        true
+    }
+
+    /// The newest version of `key` not newer than `seq`.
+    #[inline]
+    pub fn get(self: &Arc<Self>, key: &[u8], hash: &mut KeyHash, seq: SeqNo) -> Result<Option<FoundVersion>> {
+        let guard = self.reader.load();
+        match guard.as_ref() {
+            Some(reader) => {
+                self.mark_used();
+                reader.get(key, hash, seq)
+            }
+            None => self.open()?.get(key, hash, seq),
+        }
+    }
+
+    /// The newest range delete not newer than `seq` that covers `key`; 0 for none. No file is touched if there are none.
+    pub fn covering(self: &Arc<Self>, key: &[u8], seq: SeqNo) -> Result<SeqNo> {
+        if self.meta.range_deletes == 0 {
+            return Ok(0);
+        }
+        Ok(self.reader()?.tombstones.covering(key, seq))
+    }
+
+    /// The range deletes.
+    pub fn tombstones(self: &Arc<Self>) -> Result<RangeTombstones> {
+        if self.meta.range_deletes == 0 {
+            return Ok(RangeTombstones::default());
+        }
+        Ok(self.reader()?.tombstones.clone())
+    }
+
+    /// Takes the run as input of a compaction; false if another one has it.
+    pub fn try_take(&self) -> bool {
+        !self.busy.swap(true, Ordering::AcqRel)
+    }
+
+    /// Gives the run back.
+    pub fn give_back(&self) {
+        self.busy.store(false, Ordering::Release);
+    }
+
+    /// The run is no longer in any version: its files go with the last user.
+    pub fn mark_obsolete(&self) {
+        self.obsolete.store(true, Ordering::Release);
+    }
+
+    /// What compaction policies see.
+    pub fn shape(&self) -> RunShape {
+        let meta = &self.meta;
+        RunShape {
+            id: meta.id,
+            min_key: Arc::clone(&meta.min_key),
+            max_key: Arc::clone(&meta.max_key),
+            bytes: self.bytes(),
+            entries: meta.entries,
+            tombstones: meta.tombstones + meta.range_deletes,
+            min_seq: meta.min_seq,
+            max_seq: meta.max_seq,
+            oldest_micros: meta.oldest_micros,
+            newest_micros: meta.newest_micros,
+            busy: self.busy.load(Ordering::Acquire),
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if !self.obsolete.load(Ordering::Acquire) {
+            return;
+        }
+        self.reader.store(None);
+        let context = &self.context;
+        context.cache.forget(self.meta.id, self.meta.blocks as u32);
+        let paths = match self.paths() {
+            Ok(paths) => paths,
+            Err(error) => {
+                tracing::warn!(%error, "the files of an obsolete run could not be removed");
+                return;
+            }
+        };
+        for path in paths {
+            // A file that stays behind is an orphan, which the next opening removes.
+            if let Err(error) = context.storage.remove(&path) {
+                tracing::warn!(%error, "an obsolete file could not be removed");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").field("meta", &self.meta).finish_non_exhaustive()
+    }
+}
+
+/// The hash of a key, computed when the first filter asks.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct KeyHash(Option<u64>);
+
+impl KeyHash {
+    #[inline]
+    fn of(&mut self, key: &[u8]) -> u64 {
+        *self.0.get_or_insert_with(|| hash_key(key))
+    }
+}
+
+/// An open run.
+#[derive(Debug)]
+pub struct RunReader {
+    id: RunId,
+    path: PathBuf,
+    sidecar: Sidecar,
+    fences: Fences,
+    blocks: Blocks,
+    filter: Option<Box<dyn Filter>>,
+    filter_prefix: Option<usize>,
+    /// The range deletes.
+    pub tombstones: RangeTombstones,
+    file: Arc<dyn ReadableFile>,
+    map: Option<Buffer>,
+    decoder: Arc<dyn BlockDecoder>,
+    cache: Arc<BlockCache>,
+    /// Blocks that are searched in the mapped file, each checked and opened once; empty if the format must decode.
+    direct: Box<[OnceLock<Arc<ColumnBlock>>]>,
+    /// One bit for each block of a mapped file whose checksum has been verified.
+    verified: Box<[AtomicU64]>,
+}
+
+impl RunReader {
+    fn open(meta: &RunMeta, context: &RunContext) -> Result<Self> {
+        let sidecar_path = context.sidecar_path(meta.id);
+        let format = context.formats.find(&meta.format).map_err(|error| error.with_file(&sidecar_path))?;
+        let path = context.data_path(meta.id, format.capabilities.extension);
+        let sidecar_file = context.storage.open(&sidecar_path)?;
+        if sidecar_file.len() != meta.sidecar_bytes {
+            return Err(wrong_length(meta.sidecar_bytes, sidecar_file.len()).with_file(sidecar_path));
+        }
+        let bytes = sidecar_file.read(0, meta.sidecar_bytes as usize)?;
+        let in_sidecar = |error: Error| error.with_file(&sidecar_path);
+        let sidecar = Sidecar::read(bytes).map_err(in_sidecar)?;
+        if sidecar.crc() != meta.sidecar_crc {
+            return Err(in_sidecar(Error::corruption("it is not the sidecar that the manifest names")));
+        }
+        let (fences, blocks) = (sidecar.fences().map_err(in_sidecar)?, sidecar.blocks().map_err(in_sidecar)?);
+        if fences.len() != blocks.len() {
+            return Err(in_sidecar(Error::corruption("the sidecar has another number of fence keys than of blocks")));
+        }
+        let deletes = sidecar.range_deletes().map_err(in_sidecar)?;
+        let file = context.storage.open(&path)?;
+        if file.len() != meta.data_bytes {
+            return Err(wrong_length(meta.data_bytes, file.len()).with_file(path));
+        }
+        let map = file.map()?;
+        let shared: Vec<Buffer> = sidecar
+            .shared()
+            .iter()
+            .map(|part| fetch(&*file, map.as_ref(), part, true))
+            .collect::<Result<_>>()
+            .map_err(|error| error.with_file(&path))?;
+        let decoder = (format.create)()
+            .open(&context.schema, &context.codecs, &shared, MAX_DECODED_BLOCK)
+            .map_err(|error| error.with_file(&path))?;
+        let (filter, filter_prefix) = match sidecar.filter().map_err(in_sidecar)? {
+            Some(stored) => {
+                let factory = context.filters.find(&stored.kind).map_err(in_sidecar)?;
+                (Some((factory.open)(stored.bytes).map_err(in_sidecar)?), stored.prefix)
+            }
+            None => (None, None),
+        };
+        let count = blocks.len();
+        let in_place = map.is_some()
+            && format.capabilities.random_access_without_decode
+            && meta.compression == Compression::None
+            && context.schema.is_key_value();
+        Ok(Self {
+            id: meta.id,
+            filter,
+            filter_prefix,
+            tombstones: deletes.into_iter().collect(),
+            direct: (0..if in_place { count } else { 0 }).map(|_| OnceLock::new()).collect(),
+            verified: (0..if map.is_some() { count.div_ceil(64) } else { 0 }).map(|_| AtomicU64::new(0)).collect(),
+            path,
+            sidecar,
+            fences,
+            blocks,
+            file,
+            map,
+            decoder,
+            cache: Arc::clone(&context.cache),
+        })
+    }
+
+    /// How many blocks it has.
+    pub fn blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// The last block whose first entry is at or before `(key, seq)`.
+    #[inline]
+    pub fn locate(&self, key: &[u8], seq: SeqNo) -> Option<usize> {
+        self.fences.locate(key, seq)
+    }
+
+    /// The first key of each block.
+    pub fn fences(&self) -> &Fences {
+        &self.fences
+    }
+
+    /// The sidecar.
+    pub fn sidecar(&self) -> &Sidecar {
+        &self.sidecar
+    }
+
+    /// False if the filter knows that no key in the run begins with `prefix`.
+    pub fn may_contain_prefix(&self, prefix: &[u8]) -> bool {
+        match (&self.filter, self.filter_prefix) {
+            (Some(filter), Some(len)) if prefix.len() >= len => filter.may_contain(hash_key(&prefix[..len])),
+            _ => true,
+        }
+    }
+
+    #[inline]
+    fn may_contain(&self, key: &[u8], hash: &mut KeyHash) -> bool {
+        match (&self.filter, self.filter_prefix) {
+            (None, _) => true,
+            (Some(filter), None) => filter.may_contain(hash.of(key)),
+            (Some(filter), Some(len)) => filter.may_contain(hash_key(&key[..len.min(key.len())])),
+        }
+    }
+
+    /// The newest version of `key` not newer than `seq`.
+    #[inline]
+    pub fn get(&self, key: &[u8], hash: &mut KeyHash, seq: SeqNo) -> Result<Option<FoundVersion>> {
+        if !self.may_contain(key, hash) {
+            return Ok(None);
+        }
+        for block in self.fences.blocks_of(key, seq) {
+            if let Some(found) = self.find_in(block, key, seq)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    #[inline]
+    fn find_in(&self, index: usize, key: &[u8], seq: SeqNo) -> Result<Option<FoundVersion>> {
+        if !self.direct.is_empty() {
+            return self.direct_block(index)?.find(key, seq);
+        }
+        self.cached(index, true)?.find(key, seq)
+    }
+
+    /// A block as columns. It stays in the cache if `fill_cache`.
+    pub fn columns(&self, index: usize, fill_cache: bool) -> Result<Arc<ColumnBlock>> {
+        if !self.direct.is_empty() {
+            if !fill_cache && self.direct[index].get().is_none() {
+                return self.decode(index, &Projection::All)?.columns();
+            }
+            return self.direct_block(index).cloned();
+        }
+        self.cached(index, fill_cache)?.columns()
+    }
+
+    #[inline]
+    fn direct_block(&self, index: usize) -> Result<&Arc<ColumnBlock>> {
+        match self.direct[index].get() {
+            Some(block) => Ok(block),
+            None => self.open_direct(index),
+        }
+    }
+
+    #[cold]
+    fn open_direct(&self, index: usize) -> Result<&Arc<ColumnBlock>> {
+        let block = self.decode(index, &Projection::All)?.columns()?;
+        Ok(self.direct[index].get_or_init(|| block))
+    }
+
+    fn cached(&self, index: usize, fill: bool) -> Result<Arc<dyn Block>> {
+        self.cache.get(self.id, index as u32, fill, || self.decode(index, &Projection::All))
+    }
+
+    /// Reads, verifies and decodes a block.
+    pub fn decode(&self, index: usize, projection: &Projection) -> Result<Arc<dyn Block>> {
+        let handle = self.blocks.handle(index);
+        let (word, bit) = (index / 64, 1 << (index % 64));
+        let verify = self.verified.get(word).is_none_or(|bits| bits.load(Ordering::Relaxed) & bit == 0);
+        let parts: Vec<Buffer> = handle
+            .parts
+            .iter()
+            .map(|part| fetch(&*self.file, self.map.as_ref(), part, verify))
+            .collect::<Result<_>>()
+            .map_err(|error| error.with_file(&self.path))?;
+        if verify && let Some(bits) = self.verified.get(word) {
+            bits.fetch_or(bit, Ordering::Relaxed);
+        }
+        let offset = handle.parts.first().map_or(0, |part| part.offset);
+        let block = self
+            .decoder
+            .decode(&handle, &parts, projection)
+            .map_err(|error| error.with_file(&self.path).with_offset(offset))?;
+        if block.rows() != handle.rows as usize {
+            return Err(Error::corruption(format!("a block has {} rows, not {}", block.rows(), handle.rows))
+                .with_file(&self.path)
+                .with_offset(offset));
+        }
+        Ok(block)
+    }
+}
+
+fn wrong_length(expected: u64, found: u64) -> Error {
+    Error::corruption(format!("the file has {found} bytes, but the manifest says {expected}"))
+}
+
+/// The bytes of a part, from the mapping or by a read; their checksum is compared if `verify`.
+fn fetch(file: &dyn ReadableFile, map: Option<&Buffer>, part: &Part, verify: bool) -> Result<Buffer> {
+    let past_end = || Error::corruption(format!("a block of {} bytes reaches past the end of the file", part.len));
+    let end = part.offset.checked_add(part.len).filter(|&end| end <= file.len());
+    if end.is_none() {
+        return Err(past_end().with_offset(part.offset));
+    }
+    let len = usize::try_from(part.len).map_err(|_| past_end().with_offset(part.offset))?;
+    let bytes = match map {
+        Some(map) => map.slice_with_length(part.offset as usize, len),
+        None => file.read(part.offset, len)?,
+    };
+    if verify && crc32fast::hash(&bytes) != part.crc {
+        return Err(Error::corruption(format!("the checksum of a block of {len} bytes differs")).with_offset(part.offset));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,131 @@
+//! Versions: which runs a table consists of.
+
+use std::sync::Arc;
+
+use kodiak_core::compaction::{LevelShape, RunId, RunShape, SortedRunShape, VersionShape};
+
+use crate::run::Run;
+
+/// Runs that do not overlap, in key order; searched as one.
+#[derive(Debug, Clone)]
+pub struct SortedRun {
+    /// Its number: larger is newer within its level.
+    pub id: u64,
+    /// In key order.
+    pub runs: Vec<Arc<Run>>,
+}
+
+impl SortedRun {
+    /// The first run whose largest key is not below `key`, if its range includes `key`.
+    #[inline]
+    pub fn find(&self, key: &[u8]) -> Option<&Arc<Run>> {
+        let index = self.first_candidate(key);
+        self.runs.get(index).filter(|run| run.min_key() <= key)
+    }
+
+    /// Index of the first run whose largest key is not below `key`.
+    #[inline]
+    fn first_candidate(&self, key: &[u8]) -> usize {
+        match self.runs.as_slice() {
+            [only] => usize::from(only.max_key() < key),
+            runs => runs.partition_point(|run| run.max_key() < key),
+        }
+    }
+
+    /// The runs whose range includes `key`: one, or two where a range delete ends at the next run's first key.
+    #[inline]
+    pub fn candidates(&self, key: &[u8]) -> impl Iterator<Item = &Arc<Run>> {
+        self.runs[self.first_candidate(key)..].iter().take_while(move |run| run.min_key() <= key)
+    }
+}
+
+/// One level: sorted runs, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct Level {
+    /// Newest first.
+    pub sorted_runs: Vec<SortedRun>,
+}
+
+/// The runs of a table at one moment. Immutable; a change makes a new one.
+#[derive(Debug, Clone, Default)]
+pub struct Version {
+    /// From level 0 down.
+    pub levels: Vec<Level>,
+}
+
+impl Version {
+    /// A version with no runs.
+    pub fn empty(levels: usize) -> Self {
+        Self { levels: vec![Level::default(); levels] }
+    }
+
+    /// The sorted runs, newest first.
+    #[inline]
+    pub fn sorted_runs(&self) -> impl Iterator<Item = &SortedRun> {
+        self.levels.iter().flat_map(|level| &level.sorted_runs)
+    }
+
+    /// Every run with its level.
+    pub fn runs(&self) -> impl Iterator<Item = (usize, &Arc<Run>)> {
+        let levels = self.levels.iter().enumerate();
+        levels.flat_map(|(level, runs)| runs.sorted_runs.iter().flat_map(move |run| run.runs.iter().map(move |run| (level, run))))
+    }
+
+    /// Adds a run to sorted run `sorted_run` of `level`, which is made if it does not exist.
+    pub fn add(&mut self, level: usize, sorted_run: u64, run: Arc<Run>) {
+        if self.levels.len() <= level {
+            self.levels.resize(level + 1, Level::default());
+        }
+        let sorted_runs = &mut self.levels[level].sorted_runs;
+        let place = sorted_runs.partition_point(|other| other.id > sorted_run);
+        if sorted_runs.get(place).is_none_or(|other| other.id != sorted_run) {
+            sorted_runs.insert(place, SortedRun { id: sorted_run, runs: Vec::new() });
+        }
+        let runs = &mut sorted_runs[place].runs;
+        let at = runs.partition_point(|other| other.min_key() < run.min_key());
+        runs.insert(at, run);
+    }
+
+    /// Removes a run; returns where it was.
+    pub fn remove(&mut self, id: RunId) -> Option<(usize, u64, Arc<Run>)> {
+        for (level, runs) in self.levels.iter_mut().enumerate() {
+            for index in 0..runs.sorted_runs.len() {
+                let sorted_run = &mut runs.sorted_runs[index];
+                if let Some(at) = sorted_run.runs.iter().position(|run| run.id() == id) {
+                    let run = sorted_run.runs.remove(at);
+                    let number = sorted_run.id;
+                    if sorted_run.runs.is_empty() {
+                        runs.sorted_runs.remove(index);
+                    }
+                    return Some((level, number, run));
+                }
+            }
+        }
+        None
+    }
+
+    /// Where a run is: its level and sorted run.
+    pub fn place(&self, id: RunId) -> Option<(usize, u64)> {
+        self.levels.iter().enumerate().find_map(|(level, runs)| {
+            let holder = runs.sorted_runs.iter().find(|sorted| sorted.runs.iter().any(|run| run.id() == id))?;
+            Some((level, holder.id))
+        })
+    }
+
+    /// What compaction policies see.
+    pub fn shape(&self, now_micros: u64) -> VersionShape {
+        let run_shape = |run: &Arc<Run>| -> RunShape { run.shape() };
+        let levels = self
+            .levels
+            .iter()
+            .map(|level| LevelShape {
+                sorted_runs: level
+                    .sorted_runs
+                    .iter()
+                    .map(|sorted| SortedRunShape { runs: sorted.runs.iter().map(run_shape).collect() })
+                    .collect(),
+            })
+            .collect();
+        VersionShape { levels, now_micros }
+    }
+}

@@ -1,0 +1,162 @@
+//! The engine end to end, over a model.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kodiak::{Builder, Db, MemoryStorage, ScanOptions, Settings, Table, TableOptions, TableSchema};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn small() -> Settings {
+    let mut settings = Settings::default();
+    settings.memtable.size = 64 << 10;
+    settings.format.block_size = 4 << 10;
+    settings.compaction.target_run_size = 128 << 10;
+    settings.wal.segment_size = 256 << 10;
+    settings.cache.capacity = 1 << 20;
+    settings
+}
+
+fn check(table: &Table, model: &Model) {
+    let all: Vec<(Vec<u8>, Vec<u8>)> = table
+        .scan(..)
+        .expect("scan")
+        .map(|item| item.map(|(key, value)| (key.to_vec(), value.to_vec())).expect("entry"))
+        .collect();
+    let expected: Vec<(Vec<u8>, Vec<u8>)> = model.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    assert_eq!(all.len(), expected.len());
+    assert!(all == expected, "a scan differs from the model");
+    let reverse: Vec<Vec<u8>> = table
+        .scan_with(ScanOptions::new(..).rev())
+        .expect("scan")
+        .map(|item| item.expect("entry").0.to_vec())
+        .collect();
+    assert!(reverse.iter().eq(model.keys().rev()), "a reverse scan differs from the model");
+    for (key, value) in model.iter().step_by(7) {
+        assert_eq!(table.get(key).expect("get").as_deref(), Some(value.as_slice()));
+        assert_eq!(table.get([key.as_slice(), b"x"].concat()).expect("get"), None);
+    }
+}
+
+#[test]
+fn random_writes_come_back_through_flush_compaction_and_reopening() {
+    let storage = Arc::new(MemoryStorage::new());
+    let open = || Builder::new(small()).storage(storage.clone()).open("/db").expect("open");
+    let mut db = open();
+    let mut table = db.create_table("t", TableSchema::key_value()).expect("create");
+    let mut model = Model::new();
+    let mut rng = StdRng::seed_from_u64(7);
+    for round in 0..12 {
+        for _ in 0..2000 {
+            let key = format!("user{:05}", rng.random_range(0..4000)).into_bytes();
+            match rng.random_range(0..100) {
+                0..75 => {
+                    let value = vec![rng.random::<u8>(); rng.random_range(0..60)];
+                    table.put(&key, &value).expect("put");
+                    model.insert(key, value);
+                }
+                75..97 => {
+                    table.delete(&key).expect("delete");
+                    model.remove(&key);
+                }
+                _ => {
+                    let end = [key.as_slice(), b"5"].concat();
+                    table.delete_range(key.as_slice()..end.as_slice()).expect("delete_range");
+                    let gone: Vec<_> = model.range(key..end).map(|(key, _)| key.clone()).collect();
+                    gone.iter().for_each(|key| {
+                        model.remove(key);
+                    });
+                }
+            }
+        }
+        match round % 4 {
+            0 => db.flush().expect("flush"),
+            1 => db.compact().expect("compact"),
+            2 => {
+                drop(table);
+                db.close().expect("close");
+                db = open();
+                table = db.table("t").expect("table");
+            }
+            _ => {}
+        }
+        check(&table, &model);
+    }
+    db.wait_idle().expect("idle");
+    check(&table, &model);
+    assert!(db.stats().compactions.jobs > 0, "{}", db.stats());
+}
+
+#[test]
+fn a_snapshot_keeps_seeing_its_moment() {
+    let storage = Arc::new(MemoryStorage::new());
+    let db = Builder::new(small()).storage(storage).open("/db").expect("open");
+    let table = db.create_table("t", TableSchema::key_value()).expect("create");
+    let mut snapshots = Vec::new();
+    for round in 0..5u8 {
+        for key in 0..500u32 {
+            table.put(key.to_be_bytes(), [round; 10]).expect("put");
+        }
+        snapshots.push((round, db.snapshot()));
+        if round % 2 == 0 {
+            db.compact().expect("compact");
+        }
+    }
+    table.delete_range([0u8; 4]..=[255u8; 4]).expect("delete everything");
+    db.compact().expect("compact");
+    for (round, snapshot) in &snapshots {
+        for key in 0..500u32 {
+            let value = table.get_at(snapshot, key.to_be_bytes()).expect("get");
+            assert_eq!(value.as_deref(), Some(&[*round; 10][..]), "key {key} in round {round}");
+        }
+        assert_eq!(table.scan_with(ScanOptions::new(..).at(snapshot)).expect("scan").count(), 500);
+    }
+    drop(snapshots);
+    assert_eq!(table.scan(..).expect("scan").count(), 0);
+    db.compact().expect("compact");
+    assert_eq!(db.stats().disk_bytes(), 0, "{}", db.stats());
+}
+
+#[test]
+fn merge_operands_add_up_wherever_they_are() {
+    let storage = Arc::new(MemoryStorage::new());
+    let db = Builder::new(small()).storage(storage).open("/db").expect("open");
+    let options = TableOptions::new().merge_operator("counter");
+    let table = db.create_table_with("t", TableSchema::key_value(), options).expect("create");
+    for round in 1..=30i64 {
+        for key in 0..50u8 {
+            table.merge([key], round.to_le_bytes()).expect("merge");
+        }
+        if round % 7 == 0 {
+            db.flush().expect("flush");
+        }
+        if round == 16 {
+            db.compact().expect("compact");
+        }
+    }
+    let expected = (1..=30i64).sum::<i64>().to_le_bytes();
+    for key in 0..50u8 {
+        assert_eq!(table.get([key]).expect("get").as_deref(), Some(&expected[..]));
+    }
+    for options in [ScanOptions::new(..), ScanOptions::new(..).rev()] {
+        let values: Vec<_> = table.scan_with(options).expect("scan").map(|item| item.expect("entry").1).collect();
+        assert_eq!(values.len(), 50);
+        assert!(values.iter().all(|value| **value == expected));
+    }
+}
+
+#[test]
+fn local_files_survive_reopening() {
+    let dir = tempfile::tempdir().expect("a directory");
+    {
+        let db = Db::open(dir.path(), Settings::default()).expect("open");
+        let table = db.create_table("t", TableSchema::key_value()).expect("create");
+        (0..10_000u32).for_each(|key| table.put(key.to_be_bytes(), b"value").expect("put"));
+    }
+    let db = Db::open(dir.path(), Settings::default()).expect("open again");
+    assert_eq!(db.table("t").expect("table").scan(..).expect("scan").count(), 10_000);
+    let second = Db::open(dir.path(), Settings::default()).expect_err("two at once");
+    assert_eq!(second.kind(), kodiak::ErrorKind::Locked);
+}
