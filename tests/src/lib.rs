@@ -1,1 +1,15 @@
 //! Tests over the whole house: configurations, crashes, architecture, interoperability.
+//!
+//! The harness of the metamorphic tests lives here: [`generate`] makes histories of operations, [`runner`] carries one out
+//! on a database and compares every answer with [`model`], [`minimise`] shortens a history that fails, [`history`] keeps it
+//! in a file for a replay. [`factors`] and [`pairwise`] span the configurations. [`outside`] holds components that are not
+//! Kodiak's own, some of them wrong on purpose. `docs/testing.md` says how to use all that.
+
+pub mod factors;
+pub mod generate;
+pub mod history;
+pub mod minimise;
+pub mod model;
+pub mod outside;
+pub mod pairwise;
+pub mod runner;
