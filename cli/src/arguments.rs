@@ -1,0 +1,117 @@
+//! What the command line takes.
+
+use std::path::{Path, PathBuf};
+
+use clap::builder::styling::Styles;
+use clap::{ArgAction, Args, Parser};
+use kodiak::core::storage::Storage;
+use kodiak::{Builder, Db, LocalStorage, Result, Settings};
+use kodiak_bench_harness::configuration;
+
+use crate::commands::Command;
+
+/// An LSM storage engine in which every part can be exchanged
+#[derive(Debug, Parser)]
+#[command(name = "kodiak", version, max_term_width = 120, styles = Styles::plain())]
+pub struct Arguments {
+    /// Tell what happens, on standard error; more with -vv
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub verbose: u8,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The settings to open a database with. Without any, those that it was last opened with, or the defaults.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SettingsArguments {
+    /// Take the settings from this TOML file
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+    /// Change one setting: --set format.kind=parquet (repeat for more)
+    #[arg(long, value_name = "SECTION.KEY=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (path, value) = text
+        .split_once('=')
+        .ok_or("write section.key=value, such as format.kind=parquet")?;
+    Ok((path.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// Where the engine keeps the settings that a database was last opened with.
+const SETTINGS_FILE: &str = "SETTINGS.toml";
+
+impl SettingsArguments {
+    /// The settings for a database, which need not exist.
+    ///
+    /// # Errors
+    /// Those of the settings; `Io`.
+    pub fn resolve(&self, db: Option<&Path>) -> Result<Settings> {
+        let stored = db.map(|db| db.join(SETTINGS_FILE));
+        let file = match (&self.settings, &stored) {
+            (Some(file), _) => Some(file),
+            (None, Some(stored)) if LocalStorage::new().len(stored)?.is_some() => Some(stored),
+            _ => None,
+        };
+        let mut settings = file.map_or_else(|| Ok(Settings::default()), Settings::from_file)?;
+        self.set
+            .iter()
+            .try_for_each(|(path, value)| configuration::set(&mut settings, path, value))?;
+        Ok(settings)
+    }
+
+    /// A builder with these settings.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    pub fn builder(&self, db: &Path) -> Result<Builder> {
+        Ok(Builder::new(self.resolve(Some(db))?))
+    }
+}
+
+/// A database that must exist.
+#[derive(Debug, Clone, Args)]
+pub struct Existing {
+    /// The directory of the database
+    pub db: PathBuf,
+    #[command(flatten)]
+    pub settings: SettingsArguments,
+}
+
+impl Existing {
+    /// Opens it for writing.
+    ///
+    /// # Errors
+    /// Those of [`Db::open`]; `NotFound` if there is none.
+    pub fn open(&self) -> Result<Db> {
+        self.settings
+            .builder(&self.db)?
+            .existing()
+            .open(&self.db)
+            .map_err(advise)
+    }
+
+    /// Opens it for reading: another process may have it open.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_read_only(&self) -> Result<Db> {
+        self.settings
+            .builder(&self.db)?
+            .read_only()
+            .open(&self.db)
+            .map_err(advise)
+    }
+}
+
+/// Says what to do where the engine, which does not know of this program, cannot.
+fn advise(error: kodiak::Error) -> kodiak::Error {
+    match error.file() {
+        Some(file) if error.kind() == kodiak::ErrorKind::NotFound => {
+            let message = format!("{}; make one with: kodiak create {}", error.message(), file.display());
+            kodiak::Error::new(error.kind(), message)
+        }
+        _ => error,
+    }
+}

@@ -1,0 +1,39 @@
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use kodiak::{Error, Settings};
+use kodiak_bench_harness::{Configuration, Plan, run_configuration};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Result;
+use crate::output::Output;
+use crate::progress::WorkloadBar;
+
+/// `kodiak compare-one`: takes a [`Request`] from standard input and prints the outcome, both as JSON.
+#[derive(Debug, Args)]
+pub struct CompareOne {}
+
+/// What to run.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Request {
+    pub plan: Plan,
+    pub configuration: String,
+    /// TOML text.
+    pub settings: String,
+    pub dir: Option<PathBuf>,
+}
+
+impl CompareOne {
+    pub fn run(self, out: &mut Output) -> Result {
+        let request: Request = serde_json::from_reader(std::io::stdin().lock())
+            .map_err(|error| Error::invalid_input("standard input holds no request").with_source(error))?;
+        let settings = Settings::from_toml(&request.settings)?;
+        let configuration = Configuration::new(request.configuration, settings);
+        let mut bar = WorkloadBar::new(&configuration.name);
+        let outcome = run_configuration(&request.plan, &configuration, request.dir.as_deref(), &mut bar)?;
+        drop(bar);
+        serde_json::to_writer(&mut *out, &outcome).map_err(std::io::Error::from)?;
+        Ok(out.flush()?)
+    }
+}

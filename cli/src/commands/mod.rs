@@ -1,0 +1,83 @@
+//! The subcommands, one file each.
+
+mod compact;
+mod compare;
+mod compare_one;
+mod create;
+mod delete;
+mod drop_table;
+mod get;
+mod import;
+mod put;
+mod scan;
+mod settings;
+mod stats;
+mod tables;
+mod wal;
+
+use clap::Subcommand;
+
+use crate::failure::Result;
+use crate::output::Output;
+
+/// What there is to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a database, and tables in it
+    Create(create::Create),
+    /// List the tables of a database
+    Tables(tables::Tables),
+    /// Give a key a value
+    Put(put::Put),
+    /// Print the value of a key
+    Get(get::Get),
+    /// Take the value of a key, or of a range of keys, away
+    Delete(delete::Delete),
+    /// Print the entries of a key range in key order
+    Scan(scan::Scan),
+    /// Read a CSV or JSON lines file into a table
+    Import(import::Import),
+    /// Drop a table and everything in it
+    DropTable(drop_table::DropTable),
+    /// Merge each table into one sorted run
+    Compact(compact::Compact),
+    /// Print what a database consists of
+    Stats(stats::Stats),
+    /// Explain settings, and list the components that they can name
+    #[command(subcommand)]
+    Settings(settings::Settings),
+    /// Look into write-ahead logs
+    #[command(subcommand)]
+    Wal(wal::Wal),
+    /// Run the same work with several configurations and print them side by side
+    #[command(after_help = compare::workloads_help())]
+    Compare(compare::Compare),
+    /// Run one configuration: what `compare` starts for each, so that none inherits memory from another
+    #[command(hide = true)]
+    CompareOne(compare_one::CompareOne),
+}
+
+impl Command {
+    /// Does it.
+    ///
+    /// # Errors
+    /// Those of the command.
+    pub fn run(self, out: &mut Output) -> Result {
+        match self {
+            Self::Create(command) => command.run(out),
+            Self::Tables(command) => command.run(out),
+            Self::Put(command) => command.run(),
+            Self::Get(command) => command.run(out),
+            Self::Delete(command) => command.run(),
+            Self::Scan(command) => command.run(out),
+            Self::Import(command) => command.run(out),
+            Self::DropTable(command) => command.run(),
+            Self::Compact(command) => command.run(out),
+            Self::Stats(command) => command.run(out),
+            Self::Settings(command) => command.run(out),
+            Self::Wal(command) => command.run(out),
+            Self::Compare(command) => command.run(out),
+            Self::CompareOne(command) => command.run(out),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Databases, tables and entries from the command line.
+
+mod support;
+
+use std::io::Read;
+use std::process::Stdio;
+
+use support::Kodiak;
+
+#[test]
+fn entries_come_and_go() {
+    let kodiak = Kodiak::new();
+    assert_eq!(
+        kodiak.prints(&["create", "db", "users", "pets"]),
+        "made users, pets in db\n"
+    );
+    assert_eq!(kodiak.prints(&["tables", "db"]), "pets\nusers\n");
+    for (key, value) in [("ada", "countess"), ("bob", "builder"), ("cem", "poet"), ("dan", "")] {
+        assert_eq!(kodiak.prints(&["put", "db", "users", key, value]), "");
+    }
+    assert_eq!(kodiak.prints(&["get", "db", "users", "ada"]), "countess\n");
+    assert_eq!(kodiak.prints(&["get", "db", "users", "dan", "--raw"]), "");
+    assert!(
+        kodiak
+            .refuses(&["get", "db", "users", "eve"])
+            .contains("no key \"eve\"")
+    );
+    kodiak.prints(&["delete", "db", "users", "bob"]);
+    kodiak.prints(&["delete", "db", "users", "never there"]);
+    assert_eq!(
+        kodiak.prints(&["scan", "db", "users"]),
+        "ada\tcountess\ncem\tpoet\ndan\t\n"
+    );
+    kodiak.prints(&["delete", "db", "users", "b", "--to", "d"]);
+    assert_eq!(kodiak.prints(&["scan", "db", "users", "--keys"]), "ada\ndan\n");
+    kodiak.prints(&["drop-table", "db", "users"]);
+    assert_eq!(kodiak.prints(&["tables", "db"]), "pets\n");
+}
+
+#[test]
+fn a_scan_has_bounds_prefix_limit_and_direction() {
+    let kodiak = Kodiak::new();
+    kodiak.prints(&["create", "db", "t"]);
+    for key in ["a", "b1", "b2", "b3", "c"] {
+        kodiak.prints(&["put", "db", "t", key, "v"]);
+    }
+    let keys = |arguments: &[&str]| {
+        let printed = kodiak.prints(&[&["scan", "db", "t", "--keys"], arguments].concat());
+        printed.lines().map(str::to_owned).collect::<Vec<_>>().join(" ")
+    };
+    for _ in 0..2 {
+        assert_eq!(keys(&[]), "a b1 b2 b3 c");
+        assert_eq!(keys(&["--from", "b1", "--to", "b3"]), "b1 b2");
+        assert_eq!(keys(&["--prefix", "b", "--reverse"]), "b3 b2 b1");
+        assert_eq!(keys(&["--reverse", "--limit", "2"]), "c b3");
+        assert_eq!(keys(&["--from", "b2", "--limit", "0"]), "");
+        assert_eq!(kodiak.prints(&["scan", "db", "t", "--count", "--prefix", "b"]), "3\n");
+        // The second time from a run.
+        assert!(kodiak.prints(&["compact", "db"]).contains("bytes of runs"));
+    }
+    assert!(kodiak.prints(&["stats", "db"]).contains("table t"));
+    kodiak.misunderstands(&["scan", "db", "t", "--prefix", "b", "--from", "a"]);
+}
+
+#[test]
+fn any_bytes_can_be_typed_and_are_shown_as_they_are_typed() {
+    let kodiak = Kodiak::new();
+    kodiak.prints(&["create", "db", "t"]);
+    kodiak.prints(&["put", "db", "t", "tab\\t\\x00\\xff", "caf\u{e9} \\\\"]);
+    kodiak.prints(&["put", "db", "t", "FF00", "6869", "--hex"]);
+    assert_eq!(
+        kodiak.prints(&["scan", "db", "t"]),
+        "tab\\t\\x00\\xff\tcaf\u{e9} \\\\\n\\xff\\x00\thi\n"
+    );
+    assert_eq!(
+        kodiak.prints(&["scan", "db", "t", "--hex", "--from", "ff"]),
+        "ff00\t6869\n"
+    );
+    assert_eq!(kodiak.prints(&["get", "db", "t", "\\xff\\x00", "--json"]), "\"hi\"\n");
+    let json = kodiak.prints(&["scan", "db", "t", "--json", "--reverse", "--limit", "1"]);
+    assert_eq!(json, "{\"key\":{\"hex\":\"ff00\"},\"value\":\"hi\"}\n");
+    assert!(kodiak.refuses(&["put", "db", "t", "\\q", "v"]).contains("backslash"));
+    assert!(
+        kodiak
+            .refuses(&["put", "db", "t", "abc", "v", "--hex"])
+            .contains("hexadecimal")
+    );
+}
+
+#[test]
+fn mistakes_are_answered_with_what_to_do() {
+    let kodiak = Kodiak::new();
+    assert!(
+        kodiak
+            .refuses(&["get", "nowhere", "t", "k"])
+            .contains("kodiak create nowhere")
+    );
+    assert!(!kodiak.path("nowhere").exists(), "nothing is made by a read");
+    kodiak.refuses(&["put", "nowhere", "t", "k", "v"]);
+    assert!(!kodiak.path("nowhere").exists(), "nor by a write");
+    kodiak.prints(&["create", "db", "t"]);
+    assert!(kodiak.refuses(&["get", "db", "u", "k"]).contains("the tables are: t"));
+    assert!(kodiak.refuses(&["create", "db", "t"]).contains("already"));
+    assert!(kodiak.refuses(&["create", "db"]).contains("already"));
+    assert!(
+        kodiak
+            .refuses(&["create", "db", "u", "--merge", "multiply"])
+            .contains("counter")
+    );
+    assert!(kodiak.refuses(&["create", "db", "u", "--ttl", "soon"]).contains("soon"));
+    assert!(
+        kodiak
+            .refuses(&["put", "db", "t", "k", "v", "--set", "memtable.kind=hat"])
+            .contains("sorted")
+    );
+    assert!(kodiak.misunderstands(&["put", "db", "t", "k"]).contains("VALUE"));
+    kodiak.misunderstands(&["put", "db", "t", "k", "v", "--set", "memtable.kind"]);
+    kodiak.misunderstands(&["juggle"]);
+}
+
+#[test]
+fn settings_of_the_first_opening_stay_until_others_are_given() {
+    let kodiak = Kodiak::new();
+    kodiak.prints(&["create", "db", "t", "--set", "format.kind=row"]);
+    kodiak.prints(&["put", "db", "t", "k", "v"]);
+    let explained = kodiak.prints(&["settings", "explain", "db"]);
+    let kind = |explained: &str| {
+        let line = explained
+            .lines()
+            .find(|line| line.trim().starts_with("format.kind"))
+            .expect("listed")
+            .to_owned();
+        line.split_whitespace().nth(1).expect("a value").to_owned()
+    };
+    assert_eq!(kind(&explained), "row");
+    kodiak.prints(&["put", "db", "t", "k", "w", "--set", "format.kind=parquet"]);
+    assert_eq!(kind(&kodiak.prints(&["settings", "explain", "db"])), "parquet");
+    assert_eq!(kodiak.prints(&["get", "db", "t", "k"]), "w\n");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_not_an_error() {
+    let kodiak = Kodiak::new();
+    let rows: String = (0..20_000)
+        .map(|row| format!("{row},some text to fill the pipe with\n"))
+        .collect();
+    let file = kodiak.file("rows.csv", &format!("n,text\n{rows}"));
+    kodiak.prints(&["import", "db", "t", &file]);
+    let mut child = kodiak
+        .command(&["scan", "db", "t"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut some = [0; 100];
+    child
+        .stdout
+        .take()
+        .expect("piped")
+        .read_exact(&mut some)
+        .expect("there is more than that");
+    let mut errors = String::new();
+    child
+        .stderr
+        .take()
+        .expect("piped")
+        .read_to_string(&mut errors)
+        .expect("text");
+    assert_eq!(errors, "");
+    assert_eq!(child.wait().expect("ended").code(), Some(0));
+}
+
+#[test]
+fn the_log_tells_its_history() {
+    let kodiak = Kodiak::new();
+    kodiak.prints(&["create", "db", "t"]);
+    kodiak.prints(&["put", "db", "t", "ada", "countess"]);
+    kodiak.prints(&["delete", "db", "t", "b", "--to", "c"]);
+    let history = kodiak.prints(&["wal", "dump", "db"]);
+    assert!(history.contains("put ada\tcountess"), "{history}");
+    assert!(history.contains("delete-range b\tc"), "{history}");
+    assert!(
+        history.contains("sequence 1 to 1") && history.contains("segment "),
+        "{history}"
+    );
+    assert!(
+        history
+            .lines()
+            .any(|line| line.starts_with("20") && line.contains("Z batch at ")),
+        "{history}"
+    );
+    assert_eq!(
+        history,
+        kodiak.prints(&["wal", "dump", "db/wal"]),
+        "the directory of segments is the same"
+    );
+    kodiak.refuses(&["wal", "dump", "nowhere"]);
+}
+
+#[test]
+fn told_to_be_verbose_it_tells_what_happens() {
+    let kodiak = Kodiak::new();
+    let output = kodiak.command(&["create", "db", "-v"]).output().expect("started");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("opened"), "{output:?}");
+}
