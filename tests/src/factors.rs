@@ -1,0 +1,281 @@
+//! The configurations: every setting that picks or tunes a component, with the values worth trying.
+//!
+//! Everything that is registered is found by itself: a new component, and each of its options, is a new choice.
+
+use std::fmt;
+use std::sync::Arc;
+
+use kodiak::core::format::Compression;
+use kodiak::core::options::{OptionKind, OptionSpec, OptionValue};
+use kodiak::core::registry::{Component, Factory, Registry};
+use kodiak::settings::{Allocation, FormatLevel, GivenOptions};
+use kodiak::{Components, RecoveryMode, Settings, SyncMode};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+type Apply = Arc<dyn Fn(&mut Settings) + Send + Sync>;
+
+/// One value of a factor.
+#[derive(Clone)]
+pub struct Choice {
+    /// Its name in messages.
+    pub label: String,
+    apply: Apply,
+}
+
+impl Choice {
+    fn new(label: impl Into<String>, apply: impl Fn(&mut Settings) + Send + Sync + 'static) -> Self {
+        Self { label: label.into(), apply: Arc::new(apply) }
+    }
+}
+
+impl fmt::Debug for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.label)
+    }
+}
+
+/// Something that can be set, and to what. The first choices of all factors together are valid settings, and so is each other
+/// choice with the first ones of all other factors, unless the builder refuses it with everything.
+#[derive(Debug, Clone)]
+pub struct Factor {
+    /// Its name in messages.
+    pub name: &'static str,
+    /// What it may be.
+    pub choices: Vec<Choice>,
+}
+
+impl Factor {
+    fn new(name: &'static str, choices: Vec<Choice>) -> Self {
+        Self { name, choices }
+    }
+}
+
+/// Small memtables, blocks, runs and segments, so that a short history meets flushes and compactions.
+pub fn small() -> Settings {
+    let mut settings = Settings::default();
+    settings.memtable.size = 64 * KIB;
+    settings.format.block_size = 4 * KIB;
+    settings.filter.allocation = Allocation::Uniform;
+    settings.compaction.target_run_size = 128 * KIB;
+    settings.wal.segment_size = 256 * KIB;
+    settings.cache.capacity = MIB;
+    settings
+}
+
+/// The settings of one choice for each factor.
+pub fn settings(factors: &[Factor], row: &[usize]) -> Settings {
+    let mut settings = small();
+    factors.iter().zip(row).for_each(|(factor, &choice)| (factor.choices[choice].apply)(&mut settings));
+    settings
+}
+
+/// The choices of a row that are not the first, in words.
+pub fn label(factors: &[Factor], row: &[usize]) -> String {
+    let chosen = factors.iter().zip(row).filter(|(_, choice)| **choice > 0);
+    let words: Vec<_> =
+        chosen.map(|(factor, &choice)| format!("{}={}", factor.name, factor.choices[choice].label)).collect();
+    words.join(" ")
+}
+
+/// Every factor of these components. The order of each factor's choices is that of the registry.
+pub fn all(components: &Components) -> Vec<Factor> {
+    let mut factors = vec![
+        kinds("memtable", components.memtables(), |s, kind, options| {
+            kind.clone_into(&mut s.memtable.kind);
+            s.memtable.options.clone_from(options);
+        }),
+        kinds("format", components.formats(), |s, kind, options| {
+            kind.clone_into(&mut s.format.kind);
+            s.format.options.clone_from(options);
+        }),
+        kinds("wal", components.wals(), |s, kind, options| {
+            kind.clone_into(&mut s.wal.kind);
+            s.wal.options.clone_from(options);
+        }),
+        kinds("filter", components.filters(), |s, kind, options| {
+            kind.clone_into(&mut s.filter.kind);
+            s.filter.options.clone_from(options);
+        }),
+        kinds("policy", components.policies(), |s, kind, options| {
+            kind.clone_into(&mut s.compaction.preset);
+            s.compaction.options.clone_from(options);
+        }),
+        below(components),
+    ];
+    factors.extend(sizes());
+    factors.extend(modes());
+    factors
+}
+
+/// Every component of a family with its defaults, and then with each option changed by itself.
+fn kinds<F: Factory>(
+    name: &'static str,
+    registry: &Registry<F>,
+    set: fn(&mut Settings, &str, &GivenOptions),
+) -> Factor {
+    let mut choices = Vec::new();
+    for factory in registry.iter() {
+        let Component { name: kind, options, .. } = *factory.component();
+        choices.push(Choice::new(kind, move |settings| set(settings, kind, &GivenOptions::new())));
+        for spec in options {
+            for value in variations(spec) {
+                let label = format!("{kind}({}={value})", spec.name);
+                let given = GivenOptions::from([(spec.name.to_owned(), value)]);
+                choices.push(Choice::new(label, move |settings| set(settings, kind, &given)));
+            }
+        }
+    }
+    Factor::new(name, choices)
+}
+
+/// What an option may be besides its default: every name, both truths, and of numbers the smallest and a larger one.
+fn variations(spec: &OptionSpec) -> Vec<OptionValue> {
+    let all = match spec.kind {
+        OptionKind::Int { default, range } | OptionKind::Bytes { default, range } => {
+            let larger = default.saturating_mul(4).max(default + 1).min(range.1);
+            vec![OptionValue::Int(range.0), OptionValue::Int(larger)]
+        }
+        OptionKind::Float { default, range } => {
+            vec![OptionValue::Float(range.0), OptionValue::Float((default * 2.0).min(range.1))]
+        }
+        OptionKind::Bool { default } => vec![OptionValue::Bool(!default)],
+        OptionKind::Name { names } => names.iter().map(|name| OptionValue::Name((*name).to_owned())).collect(),
+    };
+    let mut kept = Vec::new();
+    for value in all {
+        if value != spec.default_value() && !kept.contains(&value) {
+            kept.push(value);
+        }
+    }
+    kept
+}
+
+/// The format from some level down.
+fn below(components: &Components) -> Factor {
+    let mut choices = vec![Choice::new("as above", |_| {})];
+    for factory in components.formats().iter() {
+        for (index, &compression) in factory.capabilities.compressions.iter().enumerate() {
+            let kind = factory.component.name;
+            let from = 1 + index % 2;
+            let label = format!("{kind}/{} from level {from}", compression.name());
+            choices.push(Choice::new(label, move |settings| {
+                settings.format.levels = vec![FormatLevel {
+                    from,
+                    kind: Some(kind.to_owned()),
+                    block_size: (index % 2 == 1).then_some(16 * KIB),
+                    compression: Some(compression),
+                    options: GivenOptions::new(),
+                }];
+            }));
+        }
+    }
+    Factor::new("below", choices)
+}
+
+fn sizes() -> Vec<Factor> {
+    let cache = [64 * KIB, 0, 64 * MIB];
+    let blocks = [4 * KIB, 256, 64 * KIB];
+    let memtables = [64 * KIB, MIB];
+    let runs = [64 * KIB, 16 * MIB];
+    let segments = [64 * KIB, MIB];
+    let levels = [7, 2, 3];
+    let work = [(2, 2), (1, 1), (3, 8)];
+    let files = [(1000, 2), (8, 1)];
+    vec![
+        Factor::new(
+            "cache",
+            cache.map(|bytes| Choice::new(bytes.to_string(), move |s| s.cache.capacity = bytes)).into(),
+        ),
+        Factor::new(
+            "block_size",
+            blocks.map(|bytes| Choice::new(bytes.to_string(), move |s| s.format.block_size = bytes)).into(),
+        ),
+        Factor::new(
+            "memtable_size",
+            memtables.map(|bytes| Choice::new(bytes.to_string(), move |s| s.memtable.size = bytes)).into(),
+        ),
+        Factor::new(
+            "run_size",
+            runs.map(|bytes| Choice::new(bytes.to_string(), move |s| s.compaction.target_run_size = bytes)).into(),
+        ),
+        Factor::new(
+            "segment_size",
+            segments.map(|bytes| Choice::new(bytes.to_string(), move |s| s.wal.segment_size = bytes)).into(),
+        ),
+        Factor::new(
+            "levels",
+            levels.map(|count| Choice::new(count.to_string(), move |s| s.compaction.levels = count)).into(),
+        ),
+        Factor::new(
+            "threads",
+            work.map(|(threads, parts)| {
+                Choice::new(format!("{threads}x{parts}"), move |s| {
+                    s.compaction.threads = threads;
+                    s.compaction.max_subcompactions = parts;
+                })
+            })
+            .into(),
+        ),
+        Factor::new(
+            "limits",
+            files
+                .map(|(files, memtables)| {
+                    Choice::new(format!("{files} files, {memtables} memtables"), move |s| {
+                        s.limits.max_open_files = files;
+                        s.limits.max_immutable_memtables = memtables;
+                    })
+                })
+                .into(),
+        ),
+    ]
+}
+
+fn modes() -> Vec<Factor> {
+    let syncs = [SyncMode::Normal, SyncMode::None, SyncMode::Full];
+    let recoveries =
+        [RecoveryMode::PointInTime, RecoveryMode::Absolute, RecoveryMode::TolerateTail, RecoveryMode::SkipCorrupt];
+    vec![
+        Factor::new(
+            "compression",
+            Compression::ALL.map(|codec| Choice::new(codec.name(), move |s| s.format.compression = codec)).into(),
+        ),
+        Factor::new("sync", syncs.map(|mode| Choice::new(mode.name(), move |s| s.wal.sync = mode)).into()),
+        Factor::new(
+            "recovery",
+            recoveries.map(|mode| Choice::new(format!("{mode:?}"), move |s| s.wal.recovery = mode)).into(),
+        ),
+        Factor::new(
+            "wal_compression",
+            vec![
+                Choice::new("none", |_| {}),
+                Choice::new("lz4", |s| {
+                    s.wal.compression = Compression::Lz4;
+                    s.wal.compress_above = 64;
+                }),
+            ],
+        ),
+        Factor::new(
+            "bits",
+            [10.0, 2.0, 0.0].map(|bits| Choice::new(bits.to_string(), move |s| s.filter.bits_per_key = bits)).into(),
+        ),
+        Factor::new(
+            "allocation",
+            vec![
+                Choice::new("uniform", |s| s.filter.allocation = Allocation::Uniform),
+                Choice::new("monkey", |s| s.filter.allocation = Allocation::Monkey),
+            ],
+        ),
+        Factor::new(
+            "prefix",
+            [None, Some(1), Some(4)]
+                .map(|prefix| Choice::new(format!("{prefix:?}"), move |s| s.filter.prefix = prefix))
+                .into(),
+        ),
+        Factor::new(
+            "metrics",
+            [true, false].map(|on| Choice::new(on.to_string(), move |s| s.metrics.enabled = on)).into(),
+        ),
+    ]
+}

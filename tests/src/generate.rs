@@ -1,0 +1,177 @@
+//! Random histories. The same seed gives the same history for ever, whatever the configuration.
+
+use std::ops::Bound;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::history::{Change, Key, Op, ScanOp, Value, Write};
+use crate::model::{SNAPSHOTS, TABLES};
+
+/// Bytes that keys of the smallest space are made of.
+const NASTY: [u8; 5] = [0x00, 0x01, b'a', 0xFE, 0xFF];
+
+/// An endless history.
+#[derive(Debug)]
+pub struct Generator {
+    rng: StdRng,
+    started: usize,
+}
+
+impl Generator {
+    /// The history of a seed.
+    pub fn new(seed: u64) -> Self {
+        Self { rng: StdRng::seed_from_u64(seed), started: 0 }
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        self.rng.random_range(0..limit)
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    /// The first table gets half of the operations, so that it becomes large.
+    fn table(&mut self) -> usize {
+        if self.chance(50) { 0 } else { self.below(TABLES.len()) }
+    }
+
+    fn key(&mut self) -> Key {
+        Key(match self.below(100) {
+            // Few and short, one often a prefix of another, the empty key among them.
+            0..35 => (0..self.below(5)).map(|_| NASTY[self.below(NASTY.len())]).collect(),
+            // A long shared prefix.
+            35..55 => format!("a/rather/long/prefix/that/all/keys/share/{:03}", self.below(200)).into_bytes(),
+            // Numbers.
+            55..90 => (self.below(3000) as u32).to_be_bytes().to_vec(),
+            90..98 => {
+                let (byte, len) = (self.below(4) as u8, self.below(60));
+                vec![byte; len]
+            }
+            _ => {
+                let (byte, len) = (self.below(256) as u8, 1000 + self.below(2000));
+                vec![byte; len]
+            }
+        })
+    }
+
+    fn value(&mut self) -> Value {
+        let len = match self.below(100) {
+            0..5 => 0,
+            5..60 => self.below(40),
+            60..85 => 100 + self.below(300),
+            85..98 => 1000 + self.below(3000),
+            // Larger than a small memtable, and than a small log segment.
+            _ => 10_000 + self.below(60_000),
+        };
+        Value { len: len as u32, seed: self.rng.random() }
+    }
+
+    fn write(&mut self) -> Write {
+        let table = self.table();
+        let change = match self.below(100) {
+            0..60 => Change::Put(self.key(), self.value()),
+            60..78 => Change::Delete(self.key()),
+            78..82 => {
+                let start = self.key();
+                let end = if self.chance(70) { near(&start, self.below(20) as u8) } else { self.key() };
+                Change::DeleteRange(start, end)
+            }
+            _ => {
+                let len = self.below(12) as u32;
+                Change::Merge(self.key(), Value { len, seed: self.rng.random() })
+            }
+        };
+        Write { table, change }
+    }
+
+    fn at(&mut self) -> Option<usize> {
+        self.chance(30).then(|| self.below(SNAPSHOTS))
+    }
+
+    fn bound(&mut self) -> Bound<Key> {
+        match self.below(3) {
+            0 => Bound::Unbounded,
+            1 => Bound::Included(self.key()),
+            _ => Bound::Excluded(self.key()),
+        }
+    }
+
+    fn scan(&mut self) -> Op {
+        let prefix = self.chance(25).then(|| {
+            let Key(mut key) = self.key();
+            key.truncate(self.below(6));
+            Key(key)
+        });
+        Op::Scan(ScanOp {
+            table: self.table(),
+            at: self.at(),
+            start: self.bound(),
+            end: self.bound(),
+            prefix,
+            reverse: self.chance(50),
+            limit: if self.chance(60) { self.below(20) } else { usize::MAX },
+            seek: self.chance(30).then(|| (self.below(10), self.key())),
+            fill_cache: self.chance(80),
+            borrowed: self.chance(50),
+        })
+    }
+
+    fn read(&mut self) -> Op {
+        match self.below(10) {
+            0..5 => Op::Get { table: self.table(), at: self.at(), key: self.key() },
+            5 => {
+                let count = self.below(8);
+                Op::MultiGet { table: self.table(), keys: (0..count).map(|_| self.key()).collect() }
+            }
+            _ => self.scan(),
+        }
+    }
+
+    fn upheaval(&mut self) -> Op {
+        match self.below(100) {
+            0..30 => Op::Snapshot(self.below(SNAPSHOTS)),
+            30..48 => Op::DropSnapshot(self.below(SNAPSHOTS)),
+            48..56 => Op::Flush,
+            56..60 => Op::Compact,
+            60..68 => Op::WaitIdle,
+            68..74 => Op::Sync,
+            74..80 => Op::Reopen { explicit: self.chance(50) },
+            80..86 => Op::Kill,
+            86..91 => Op::PowerLoss { survival: [0, 10, 50, 100][self.below(4)], seed: self.rng.random() },
+            91..94 => Op::DropTable(self.below(TABLES.len())),
+            _ => Op::CreateTable(self.below(TABLES.len())),
+        }
+    }
+}
+
+/// A key a little above.
+fn near(Key(key): &Key, by: u8) -> Key {
+    let mut key = key.clone();
+    match key.last_mut() {
+        Some(last) => *last = last.saturating_add(by),
+        None => key.push(by),
+    }
+    Key(key)
+}
+
+impl Iterator for Generator {
+    type Item = Op;
+
+    fn next(&mut self) -> Option<Op> {
+        self.started += 1;
+        if self.started <= TABLES.len() {
+            return Some(Op::CreateTable(self.started - 1));
+        }
+        Some(match self.below(100) {
+            0..55 => Op::Write(self.write()),
+            55..63 => {
+                let count = self.below(12);
+                Op::Batch((0..count).map(|_| self.write()).collect())
+            }
+            63..94 => self.read(),
+            _ => self.upheaval(),
+        })
+    }
+}
