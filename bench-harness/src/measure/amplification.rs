@@ -14,9 +14,9 @@ pub struct Counted {
     pub flushed_bytes: u64,
     /// Bytes that compactions wrote.
     pub compacted_bytes: u64,
-    /// Blocks searched.
+    /// Blocks asked of the cache; those that are searched in a mapped file are not.
     pub blocks: u64,
-    /// Blocks that had to be opened or decoded first.
+    /// Blocks that the cache did not have.
     pub opened: u64,
     /// Time that writers waited, nanoseconds.
     pub stalled_nanos: u64,
@@ -48,9 +48,9 @@ pub struct Amplification {
     pub flush: Option<f64>,
     /// The part of it that compactions wrote.
     pub compaction: Option<f64>,
-    /// Blocks searched for each operation.
+    /// Blocks asked of the cache for each operation; those that are searched in a mapped file are not counted.
     pub blocks: f64,
-    /// Blocks opened or decoded for each operation, because the cache did not have them.
+    /// Blocks read and decoded for each operation, because the cache did not have them.
     pub opened: f64,
 }
 

@@ -76,6 +76,13 @@ impl Compare {
             (data.describe(), estimated_bytes(&*data))
         };
         let configurations = self.configurations(bytes)?;
+        let mib = bytes as f64 / f64::from(1 << 20);
+        let scaled = if self.unscaled {
+            ""
+        } else {
+            "; memtables, runs and log segments are scaled to it"
+        };
+        let described = format!("{described} ({mib:.1} MiB{scaled})");
         let outcomes = configurations
             .into_iter()
             .map(|configuration| self.measure(&plan, configuration))
