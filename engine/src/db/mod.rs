@@ -25,14 +25,17 @@ use kodiak_core::wal::SyncMode;
 use kodiak_core::{Error, ErrorKind, Result};
 
 pub use builder::Builder;
+pub(crate) use builder::OpenMode;
+pub(crate) use open::{LOCK_FILE, SETTINGS_FILE, TABLES_DIR, WAL_DIR, wal_context};
 pub use options::TableOptions;
 pub(crate) use shared::{Open, Shared};
 pub use snapshot::Snapshot;
 pub use stall::StallCause;
 pub use stats::{LevelStats, Stats, TableStats, WorkStats};
 pub use table::{ScanOptions, Table};
-pub(crate) use table::{TableInner, View};
+pub(crate) use table::{ScanRange, TableInner, View};
 pub use write::WriteBatch;
+pub(crate) use write::check_limits;
 
 use crate::manifest::{Change, VersionEdit};
 use crate::settings::Settings;
@@ -92,6 +95,7 @@ impl Db {
         let id = manifest.state().next_table.max(1);
         let inner = Arc::new(shared.new_table(id, name, schema, options.clone(), segment)?);
         shared.storage.create_dir_all(&inner.runs.dir)?;
+        shared.write_table_file(&inner)?;
         let edit = VersionEdit::new().with(Change::CreateTable {
             id,
             name: name.to_owned(),
@@ -154,16 +158,17 @@ impl Db {
         shared.check_writable()?;
         let inner = self.table(name)?.inner;
         {
-            let mut manifest = shared.manifest.lock();
-            let Some(manifest) = manifest.as_mut() else { return Err(stall::closing()) };
             // Writers that have checked the flag are waited for, so that nothing is acknowledged after the drop.
             let _alone = shared.gate.write().map_err(|_| write::poisoned_gate())?;
+            let mut manifest = shared.manifest.lock();
+            let Some(manifest) = manifest.as_mut() else { return Err(stall::closing()) };
             manifest.append(&VersionEdit::new().with(Change::DropTable(inner.id)))?;
             inner.dropped.store(true, Ordering::Release);
             let mut tables = shared.tables.write();
             tables.by_name.remove(name);
             tables.by_id.remove(&inner.id);
         }
+        inner.runs.mark_dropped();
         inner.view.load().version.runs().for_each(|(_, run)| run.mark_obsolete());
         shared.stalls.refresh(shared);
         shared.signals.progress.raise();
@@ -242,7 +247,7 @@ impl Db {
         loop {
             shared.check_open()?;
             let seen = shared.signals.progress.count();
-            if let Some(trouble) = &*shared.trouble.lock() {
+            if let Some(trouble) = shared.trouble.lock().any() {
                 return Err(trouble.replicate());
             }
             if shared.is_idle() {

@@ -17,6 +17,7 @@ use super::shared::Shared;
 use super::table::{TableInner, View};
 use crate::run::{RunContext, RunPlan};
 use crate::settings::Allocation;
+use crate::typed::table_operator;
 use crate::version::Version;
 
 impl Shared {
@@ -29,21 +30,23 @@ impl Shared {
         options: TableOptions,
         segment: u64,
     ) -> Result<TableInner> {
+        let schema = Arc::new(schema);
+        let codecs = Codecs::new(&schema);
         let operator = match &options.merge_operator {
-            Some(name) => Some(self.operators.find(name)?),
+            Some(name) => Some(table_operator(&schema, &codecs, self.operators.find(name)?)?),
             None => None,
         };
-        let schema = Arc::new(schema);
         let runs = RunContext {
             storage: Arc::clone(&self.storage),
             dir: self.dir.join("tables").join(format!("{id:06}")),
-            codecs: Codecs::new(&schema),
+            codecs,
             schema_fingerprint: hash_key(&schema.to_bytes()),
             schema: Arc::clone(&schema),
             formats: self.resolved.components().formats().clone(),
             filters: self.resolved.components().filters().clone(),
             cache: Arc::clone(&self.cache),
             open_runs: Arc::clone(&self.open_runs),
+            dropped: AtomicBool::new(false),
         };
         let view = View {
             active: Arc::new(self.new_slot(segment)?),
@@ -117,6 +120,6 @@ impl Shared {
             let shape = view.version.shape(now);
             let busy = shape.levels.iter().flat_map(|level| level.runs()).any(|run| run.busy);
             view.frozen.is_empty() && !busy && table.policy.plan(&shape).is_none()
-        }) && self.trouble.lock().is_none()
+        }) && self.trouble.lock().any().is_none()
     }
 }

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use kodiak_core::batch::TableId;
 use kodiak_core::compaction::CompactionPolicy;
 use kodiak_core::entry::MAX_SEQ;
+use kodiak_core::format::Projection;
 use kodiak_core::schema::TableSchema;
 use kodiak_core::{Op, Result, SeqNo, Slice};
 use parking_lot::Mutex;
@@ -100,8 +101,14 @@ impl TableInner {
         finish(lookup, operator)
     }
 
-    /// A scan over `bounds` of `view`.
-    pub fn scan(&self, view: &View, bounds: ScanBounds, range: ScanRange<'_>) -> Result<Scan> {
+    /// What a scan over `bounds` of `view` reads: newest source first, and the range deletes of all of them.
+    pub fn sources(
+        &self,
+        view: &View,
+        bounds: &ScanBounds,
+        range: ScanRange<'_>,
+        projection: &Projection,
+    ) -> Result<(Vec<Source>, RangeTombstones)> {
         let mut sources: Vec<Source> = Vec::with_capacity(4);
         let mut tombstones = RangeTombstones::default();
         for slot in view.slots().filter(|slot| !slot.is_empty()) {
@@ -120,9 +127,15 @@ impl TableInner {
                 runs.push(Arc::clone(run));
             }
             if !runs.is_empty() {
-                sources.push(Source::Run(SortedRunCursor::new(runs, range.fill_cache)));
+                sources.push(Source::Run(SortedRunCursor::new(runs, range.fill_cache).with_projection(projection)));
             }
         }
+        Ok((sources, tombstones))
+    }
+
+    /// A scan over `bounds` of `view`.
+    pub fn scan(&self, view: &View, bounds: ScanBounds, range: ScanRange<'_>) -> Result<Scan> {
+        let (sources, tombstones) = self.sources(view, &bounds, range, &Projection::All)?;
         let context = ScanContext {
             seq: range.seq,
             hidden_below: range.hidden_below,

@@ -10,6 +10,7 @@ use kodiak_core::{Error, ErrorKind, Op, Result};
 
 use super::shared::Shared;
 use super::table::{Table, TableInner};
+use crate::typed::check_bytes;
 
 /// Operations on one or more tables that take effect together: all of them or, after a crash, none.
 ///
@@ -52,8 +53,22 @@ impl WriteBatch {
     }
 
     fn push(&mut self, table: &Table, op: Op, key: &[u8], value: &[u8]) -> &mut Self {
+        match check_bytes(&table.inner, op, key, value) {
+            Ok(()) => self.push_checked(table, op, key, value),
+            Err(error) => self.fail(error),
+        }
+        self
+    }
+
+    /// Remembers the first mistake.
+    pub(crate) fn fail(&mut self, mistake: Error) {
+        self.mistake.get_or_insert(mistake);
+    }
+
+    /// Adds an operation whose bytes are known to fit the table's schema.
+    pub(crate) fn push_checked(&mut self, table: &Table, op: Op, key: &[u8], value: &[u8]) {
         if self.mistake.is_none() {
-            match check(&table.inner, op, key, value, self.limits) {
+            match check_limits(&table.inner, op, key, value, self.limits) {
                 Ok(()) => {
                     self.batch.push(table.inner.id, op, key, value);
                     if !self.tables.iter().any(|known| Arc::ptr_eq(known, &table.inner)) {
@@ -63,7 +78,6 @@ impl WriteBatch {
                 Err(error) => self.mistake = Some(error),
             }
         }
-        self
     }
 
     /// How many operations it holds.
@@ -79,7 +93,7 @@ impl WriteBatch {
 
 /// Refuses what is above the limits or makes no sense for the table.
 #[inline]
-fn check(table: &TableInner, op: Op, key: &[u8], value: &[u8], limits: (u64, u64)) -> Result<()> {
+pub(crate) fn check_limits(table: &TableInner, op: Op, key: &[u8], value: &[u8], limits: (u64, u64)) -> Result<()> {
     let (max_key, max_value) = limits;
     let second_is_key = op == Op::RangeDelete;
     let value_limit = if second_is_key { max_key } else { max_value };
@@ -119,7 +133,8 @@ impl Shared {
     /// Writes one operation.
     #[inline]
     pub(crate) fn write_one(&self, table: &Arc<TableInner>, op: Op, key: &[u8], value: &[u8]) -> Result<()> {
-        check(table, op, key, value, self.limits())?;
+        check_limits(table, op, key, value, self.limits())?;
+        check_bytes(table, op, key, value)?;
         SINGLE.with(|single| {
             let mut batch = single.borrow_mut();
             batch.clear();
@@ -139,7 +154,8 @@ impl Shared {
         self.commit(&batch.batch, &batch.tables, mode)
     }
 
-    fn commit(&self, batch: &Batch, tables: &[Arc<TableInner>], mode: SyncMode) -> Result<()> {
+    /// Logs a batch, puts it into the memtables of `tables`, which are all that it names, and makes it visible.
+    pub(crate) fn commit(&self, batch: &Batch, tables: &[Arc<TableInner>], mode: SyncMode) -> Result<()> {
         let wal = self.check_writable()?;
         self.stalls.admit(self, batch.payload().len())?;
         {
@@ -158,13 +174,13 @@ impl Shared {
                 table.times.note(last, now);
             }
             // Also after a failure: later writes wait for these sequence numbers.
-            self.publish(appended.first_seq, last);
-            inserted?;
+            let published = self.publish(appended.first_seq, last);
+            inserted.and(published)?;
             self.counters.written(batch.payload().len() as u64, batch.len() as u64);
         }
         for table in tables {
             if table.view.load().active.memory() >= self.settings.memtable.size as usize {
-                self.make_room(table)?;
+                self.make_room(table);
             }
         }
         Ok(())

@@ -11,22 +11,28 @@ use kodiak_core::{EntryRef, Error, Op, Result, SeqNo};
 
 /// A growing binary column.
 #[derive(Debug)]
-struct BinaryColumn {
+pub struct BinaryColumn {
     offsets: Vec<i32>,
     data: Vec<u8>,
 }
 
 impl BinaryColumn {
-    fn with_capacity(rows: usize, bytes: usize) -> Self {
+    /// An empty column with room.
+    pub fn with_capacity(rows: usize, bytes: usize) -> Self {
         let mut offsets = Vec::with_capacity(rows + 1);
         offsets.push(0);
         Self { offsets, data: Vec::with_capacity(bytes) }
     }
 
+    /// How many values it has.
+    pub fn len(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Appends a value; the caller keeps the bytes of all below 2 GiB.
     #[inline]
-    fn push(&mut self, bytes: &[u8]) {
+    pub fn push(&mut self, bytes: &[u8]) {
         self.data.extend_from_slice(bytes);
-        // The caller cuts blocks long before 2 GiB.
         self.offsets.push(self.data.len() as i32);
     }
 
@@ -39,7 +45,8 @@ impl BinaryColumn {
         self.offsets.extend(offsets[1..].iter().map(|offset| offset + shift));
     }
 
-    fn finish(self, nulls: Option<NullBuffer>) -> Result<BinaryArray> {
+    /// The finished column.
+    pub fn finish(self, nulls: Option<NullBuffer>) -> Result<BinaryArray> {
         let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
         BinaryArray::try_new(offsets, Buffer::from_vec(self.data), nulls)
             .map_err(|error| Error::corruption("a block's columns cannot be built").with_source(error))

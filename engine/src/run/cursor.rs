@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kodiak_core::block::ColumnBlock;
+use kodiak_core::format::Projection;
 use kodiak_core::{EntryRef, Result, SeqNo};
 
 use super::reader::{Run, RunReader};
@@ -15,18 +16,22 @@ pub struct RunCursor {
     index: usize,
     row: usize,
     fill_cache: bool,
+    projection: Projection,
 }
 
 impl RunCursor {
     /// A cursor that is not positioned. Blocks read stay in the cache if `fill_cache`.
-    pub fn new(run: Arc<RunReader>, fill_cache: bool) -> Self {
-        Self { run, block: None, index: 0, row: 0, fill_cache }
+    pub fn new(run: Arc<RunReader>, fill_cache: bool, projection: Projection) -> Self {
+        Self { run, block: None, index: 0, row: 0, fill_cache, projection }
     }
 
     fn load(&mut self, index: usize) -> Result<&Arc<ColumnBlock>> {
         if self.block.is_none() || self.index != index {
             self.block = None;
-            self.block = Some(self.run.columns(index, self.fill_cache)?);
+            self.block = Some(match &self.projection {
+                Projection::All => self.run.columns(index, self.fill_cache)?,
+                some => self.run.decode(index, some)?.columns()?,
+            });
             self.index = index;
         }
         self.block.as_ref().ok_or_else(|| kodiak_core::Error::corruption("a cursor lost its block"))
@@ -161,12 +166,19 @@ pub struct SortedRunCursor {
     index: usize,
     cursor: Option<RunCursor>,
     fill_cache: bool,
+    projection: Projection,
 }
 
 impl SortedRunCursor {
     /// A cursor that is not positioned.
     pub fn new(runs: Vec<Arc<Run>>, fill_cache: bool) -> Self {
-        Self { runs, index: 0, cursor: None, fill_cache }
+        Self { runs, index: 0, cursor: None, fill_cache, projection: Projection::All }
+    }
+
+    /// Blocks have only what `projection` says; unless that is everything, they are neither looked for nor kept in the cache.
+    pub fn with_projection(mut self, projection: &Projection) -> Self {
+        self.projection = projection.clone();
+        self
     }
 
     fn open(&mut self, index: usize) -> Result<Option<&mut RunCursor>> {
@@ -176,7 +188,7 @@ impl SortedRunCursor {
         };
         if self.cursor.is_none() || self.index != index {
             self.cursor = None;
-            self.cursor = Some(RunCursor::new(run.reader()?, self.fill_cache));
+            self.cursor = Some(RunCursor::new(run.reader()?, self.fill_cache, self.projection.clone()));
             self.index = index;
         }
         Ok(self.cursor.as_mut())

@@ -3,11 +3,13 @@
 mod builder;
 mod cache;
 mod cursor;
+mod direct;
 mod open_runs;
 mod reader;
 mod writer;
 
 pub use cache::CacheStats;
+pub(crate) use builder::BinaryColumn;
 pub(crate) use cache::BlockCache;
 pub(crate) use cursor::SortedRunCursor;
 pub(crate) use open_runs::OpenRuns;

@@ -1,0 +1,22 @@
+//! From encoded rows to columns.
+
+use arrow::array::{ArrayRef, BinaryArray};
+use kodiak_core::Result;
+use kodiak_core::block::Codecs;
+use kodiak_core::schema::TableSchema;
+
+/// The table's own columns, in order, of rows given as user keys and values; a null value (a delete) becomes nulls.
+///
+/// # Errors
+/// `Corruption` for bytes that the table's codecs do not write.
+pub fn own_columns(schema: &TableSchema, codecs: &Codecs, keys: BinaryArray, values: BinaryArray) -> Result<Vec<ArrayRef>> {
+    if schema.is_key_value() {
+        return Ok(vec![std::sync::Arc::new(keys), std::sync::Arc::new(values)]);
+    }
+    let key_columns = codecs.key.decode(&keys)?;
+    let value_columns = codecs.row.decode(&values)?;
+    let mut by_index: Vec<(usize, ArrayRef)> = schema.key().iter().map(|key| key.index).zip(key_columns).collect();
+    by_index.extend(schema.value_columns().zip(value_columns));
+    by_index.sort_by_key(|(index, _)| *index);
+    Ok(by_index.into_iter().map(|(_, column)| column).collect())
+}

@@ -1,0 +1,138 @@
+//! What is to be read of a table, and how.
+
+use std::ops::RangeBounds;
+
+use arrow::array::RecordBatch;
+use kodiak_core::Result;
+use kodiak_core::entry::MAX_SEQ;
+
+use super::batches::{Batches, Plan};
+use super::gather::Columns;
+use super::keys;
+use crate::db::{ScanRange, Snapshot, Table};
+use crate::key_range::KeyRange;
+use crate::read::{ScanBounds, ScanContext};
+
+/// Rows that a batch has at most, unless asked otherwise.
+const BATCH_ROWS: usize = 8192;
+
+/// A read of rows as record batches, made by [`Table::read`]; nothing happens before [`batches`](Self::batches).
+#[derive(Debug, Clone)]
+#[must_use = "nothing is read before `batches` is called"]
+pub struct Read<'a> {
+    table: &'a Table,
+    names: Option<Vec<String>>,
+    bounds: Result<ScanBounds, std::sync::Arc<kodiak_core::Error>>,
+    limit: usize,
+    batch_size: usize,
+    reverse: bool,
+    snapshot: Option<&'a Snapshot>,
+    fill_cache: bool,
+}
+
+impl<'a> Read<'a> {
+    pub(crate) fn new(table: &'a Table) -> Self {
+        Self {
+            table,
+            names: None,
+            bounds: Ok(ScanBounds::default()),
+            limit: usize::MAX,
+            batch_size: BATCH_ROWS,
+            reverse: false,
+            snapshot: None,
+            fill_cache: true,
+        }
+    }
+
+    /// Only these columns, in this order; only what they need is decoded. No columns at all count rows.
+    pub fn project<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.names = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Only rows whose user keys are in a range of bytes. The last of `range`, [`key_range`](Self::key_range) and
+    /// [`prefix`](Self::prefix) counts.
+    pub fn range(mut self, range: impl KeyRange) -> Self {
+        self.bounds = Ok(range.bounds());
+        self
+    }
+
+    /// Only rows whose keys are in a range, in the order of the key: `key_range(&from..&to)`, `key_range(..=&to)`. The ends
+    /// are record batches of one row with the key columns, or only the first of them, by name: an end then stands for all
+    /// keys that begin so. In a descending column larger values come first, so `from` has the larger one.
+    pub fn key_range(mut self, range: impl RangeBounds<RecordBatch>) -> Self {
+        let inner = &self.table.inner;
+        self.bounds = keys::bounds(&inner.schema, &inner.runs.codecs, &range).map_err(std::sync::Arc::new);
+        self
+    }
+
+    /// Only rows whose first key columns have these values: one row of the first key columns, by name.
+    pub fn prefix(self, key: &RecordBatch) -> Self {
+        self.key_range((std::ops::Bound::Included(key), std::ops::Bound::Included(key)))
+    }
+
+    /// At most so many rows.
+    pub fn limit(mut self, rows: usize) -> Self {
+        self.limit = rows;
+        self
+    }
+
+    /// From the last row to the first.
+    pub fn rev(mut self) -> Self {
+        self.reverse = true;
+        self
+    }
+
+    /// As the table was when the snapshot was taken.
+    pub fn at(mut self, snapshot: &'a Snapshot) -> Self {
+        self.snapshot = Some(snapshot);
+        self
+    }
+
+    /// At most so many rows in a batch (at least 1; 8192 if not said). Batches are smaller where rows can be handed out as
+    /// they lie in a file.
+    pub fn batch_size(mut self, rows: usize) -> Self {
+        self.batch_size = rows.max(1);
+        self
+    }
+
+    /// Blocks read are not kept in the cache: for large reads that should not push out what is hot.
+    pub fn without_cache(mut self) -> Self {
+        self.fill_cache = false;
+        self
+    }
+
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a column that the table does not have, or range ends that are no keys; otherwise as
+    /// [`Table::scan`].
+    pub fn batches(self) -> Result<Batches> {
+        let (shared, inner) = (&self.table.open.shared, &self.table.inner);
+        shared.check_open()?;
+        if let Some(snapshot) = self.snapshot {
+            snapshot.check(shared)?;
+        }
+        let bounds = self.bounds.map_err(|error| error.replicate())?;
+        let whole = inner.operator.is_some();
+        let columns = Columns::new(&inner.schema, &inner.runs.codecs, self.names.as_deref(), whole)?;
+        let view = inner.view.load_full();
+        let range = ScanRange {
+            seq: self.snapshot.map_or_else(|| shared.visible(), Snapshot::seq).min(MAX_SEQ),
+            hidden_below: inner.hidden_below(|| shared.now_micros()),
+            reverse: self.reverse,
+            prefix: None,
+            fill_cache: self.fill_cache,
+        };
+        let (sources, tombstones) = inner.sources(&view, &bounds, range, columns.projection())?;
+        let context = ScanContext {
+            seq: range.seq,
+            hidden_below: range.hidden_below,
+            tombstones,
+            operator: inner.operator.clone(),
+            key_value: inner.schema.is_key_value(),
+        };
+        let plan = Plan { context, bounds, reverse: self.reverse, limit: self.limit, batch_size: self.batch_size };
+        Batches::new(sources, plan, columns)
+    }
+}
