@@ -110,6 +110,13 @@ impl Stored {
         Self(unsafe { NonNull::new_unchecked(pointer) })
     }
 
+    /// Starts loading the entry: its header, its key and the start of its value.
+    #[inline(always)]
+    pub fn prefetch(self) {
+        prefetch(self.0.as_ptr());
+        prefetch(self.0.as_ptr().wrapping_add(64));
+    }
+
     /// The entry.
     ///
     /// # Safety

@@ -8,8 +8,10 @@
 
 #![allow(unsafe_code)]
 
+mod change;
 mod cursor;
 mod node;
+mod search;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicPtr;
@@ -77,9 +79,6 @@ impl SortedMemtable {
         let (mut node, mut version) = self.root()?;
         while node.level() > 0 {
             let child = node.child(choose(node));
-            if !node.validate(version) {
-                return None;
-            }
             child.prefetch();
             let child_version = child.read_lock();
             // The child may have been split before its version was noted: then the parent was changed too.
@@ -91,28 +90,21 @@ impl SortedMemtable {
         Some((node, version))
     }
 
-    /// The first entry at or after `probe`, and where it is.
+    /// The first entry at or after `probe`, unless it is of another key; `None` if a writer came in between.
     #[inline]
-    fn find(&self, probe: &Probe<'_>) -> Option<(Step, usize, Stored)> {
-        let mut spins = 0;
-        loop {
-            if let Some(found) = self.try_find(probe) {
-                return found;
-            }
-            pause(&mut spins);
-        }
-    }
-
-    #[inline]
-    fn try_find(&self, probe: &Probe<'_>) -> Option<Option<(Step, usize, Stored)>> {
+    fn try_get(&self, probe: &Probe<'_>) -> Option<Option<Stored>> {
         let (leaf, version) = self.descend(|node| node.bound::<true>(node.count(), probe))?;
         let count = leaf.count();
-        let slot = leaf.bound::<false>(count, probe);
+        let (slot, may_be_there) = leaf.bound_or_absent(count, probe);
         if slot < count {
-            let stored = leaf.entry(slot);
-            return leaf.validate(version).then_some(Some(((leaf, version), slot, stored)));
+            let found = may_be_there.then(|| leaf.entry(slot));
+            found.inspect(|found| found.prefetch());
+            return leaf.validate(version).then_some(found);
         }
-        first_of_next((leaf, version))
+        // Versions of one key may be spread over leaves. Only the root can be an empty leaf, and the first entry of a leaf
+        // that has a left neighbour never changes: it is the separator.
+        let next = leaf.next();
+        leaf.validate(version).then(|| next.map(|next| next.entry(0)))
     }
 
     /// One attempt to insert; false if another writer came in between.
@@ -130,9 +122,6 @@ impl SortedMemtable {
             }
             let index = node.bound::<true>(count, probe);
             let child = node.child(index);
-            if !node.validate(version) {
-                return false;
-            }
             child.prefetch();
             let child_version = child.read_lock();
             if !node.validate(version) {
@@ -238,22 +227,6 @@ fn unlock_both(parent: Option<Step>, node: Node) {
     }
 }
 
-/// The first entry of the leaf after `step`, or nothing if that is the last; `None` if a writer came in between.
-///
-/// Only the root can be an empty leaf, and the first entry of a leaf that has a left neighbour never changes: it is the
-/// separator.
-fn first_of_next((leaf, version): Step) -> Option<Option<(Step, usize, Stored)>> {
-    let next = leaf.next();
-    if !leaf.validate(version) {
-        return None;
-    }
-    let Some(next) = next else { return Some(None) };
-    next.prefetch();
-    let version = next.read_lock();
-    let first = next.entry(0);
-    next.validate(version).then_some(Some(((next, version), 0, first)))
-}
-
 impl Memtable for SortedMemtable {
     fn insert(&self, entry: EntryRef<'_>) -> Result<()> {
         let stored = Stored::new_in(&self.arena, &entry)?;
@@ -267,7 +240,14 @@ impl Memtable for SortedMemtable {
     }
 
     fn get(&self, key: &[u8], seq: SeqNo) -> Option<Version<'_>> {
-        let (_, _, stored) = self.find(&Probe::new(key, seq))?;
+        let probe = Probe::new(key, seq);
+        let mut spins = 0;
+        let stored = loop {
+            match self.try_get(&probe) {
+                Some(found) => break found?,
+                None => pause(&mut spins),
+            }
+        };
         // SAFETY: the arena lives as long as `self`.
         let entry = unsafe { stored.entry() };
         (entry.key == key).then_some(Version {
