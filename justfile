@@ -21,7 +21,7 @@ bench *arguments:
 
 # The parts of docs/ that are generated from the registries and the list of settings.
 docs:
-    KODIAK_UPDATE_DOCS=1 cargo test -p kodiak --lib documented
+    KODIAK_UPDATE_DOCS=1 cargo test -p kodiak --lib documentation
 
 fmt:
     cargo fmt --all
