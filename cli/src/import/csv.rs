@@ -186,7 +186,7 @@ mod tests {
             "2013-01-01",
             "0x10",
         ] {
-            assert_eq!(inferred(&format!("a\n{code}\n")), [text.clone()], "{code}");
+            assert_eq!(inferred(&format!("a\n{code}\n")), std::slice::from_ref(&text), "{code}");
         }
         assert_eq!(inferred("a\nNA\n"), [text], "a column without values");
     }
