@@ -171,6 +171,23 @@ pub trait Wal: Send + Sync + Debug {
     /// The segments below `before` are no longer needed: removes or recycles them.
     fn release(&self, before: SegmentId) -> Result<()>;
 
+    /// Whether the log takes work; asks nothing of the disk.
+    ///
+    /// # Errors
+    /// `Unavailable` if it is poisoned or closed.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Marks the end of the log and leaves its files alone from now on: another log may be opened in the same directory while
+    /// this object is still alive. Every later call fails with `Unavailable`. A poisoned log just stops.
+    ///
+    /// # Errors
+    /// `Io` if the end could not be marked, which costs nothing but the mark.
+    fn close(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Counters.
     fn stats(&self) -> WalStats;
 }

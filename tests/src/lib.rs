@@ -2,9 +2,10 @@
 //!
 //! The harness of the metamorphic tests lives here: [`generate`] makes histories of operations, [`runner`] carries one out
 //! on a database and compares every answer with [`model`], [`minimise`] shortens a history that fails, [`history`] keeps it
-//! in a file for a replay. [`factors`] and [`pairwise`] span the configurations. [`outside`] holds components that are not
-//! Kodiak's own, some of them wrong on purpose. `docs/testing.md` says how to use all that.
+//! in a file for a replay. [`factors`] and [`pairwise`] span the configurations, [`outside`] holds components that
+//! are not Kodiak's own, some of them wrong on purpose. `docs/testing.md` says how to use all that.
 
+pub mod crash;
 pub mod factors;
 pub mod generate;
 pub mod history;
@@ -13,3 +14,14 @@ pub mod model;
 pub mod outside;
 pub mod pairwise;
 pub mod runner;
+
+/// The programs in the README and in `docs/` compile and run.
+#[cfg(doctest)]
+mod documentation {
+    #[doc = include_str!("../../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../docs/embedding.md")]
+    mod embedding {}
+    #[doc = include_str!("../../docs/adding-a-component.md")]
+    mod adding_a_component {}
+}

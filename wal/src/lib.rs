@@ -3,6 +3,9 @@
 //! All kinds but `none` write the same segments (`docs/formats/wal.md`), so that each can replay what another has written.
 //! Besides the factories this crate offers the reader of a single segment, and the dump of a log's history.
 
+// Files, clock and randomness come from `Storage`: see `clippy.toml`.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod dump;
 mod files;
 pub mod format;

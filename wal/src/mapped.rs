@@ -337,23 +337,20 @@ impl Wal for MappedLog {
         self.files.release(before)
     }
 
-    fn stats(&self) -> WalStats {
-        let place = self.place.lock();
-        self.metrics.complete(self.snapshot(&place))
+    fn check(&self) -> Result<()> {
+        self.health.check()
     }
-}
 
-impl Drop for MappedLog {
     /// Marks the end of the log, and gives back the segment that was prepared in vain.
-    fn drop(&mut self) {
+    fn close(&self) -> Result<()> {
         if let Some(ready) = self.preparer.stop() {
             self.files.give_back(ready.blank);
         }
+        let place = self.place.lock();
         if self.health.check().is_err() {
-            return;
+            return Ok(());
         }
-        self.publish();
-        let place = self.place.get_mut();
+        self.metrics.publish(|| self.snapshot(&place));
         let segment = &place.active.segment;
         let now = self.files.storage.now_micros();
         let synced = segment.synced.load(Ordering::Acquire);
@@ -361,5 +358,19 @@ impl Drop for MappedLog {
         if place.end + close.len() as u64 <= segment.file.len() {
             place.active.mapping.write(place.end as usize, &close);
         }
+        self.health.close();
+        Ok(())
+    }
+
+    fn stats(&self) -> WalStats {
+        let place = self.place.lock();
+        self.metrics.complete(self.snapshot(&place))
+    }
+}
+
+impl Drop for MappedLog {
+    fn drop(&mut self) {
+        // It cannot fail.
+        drop(self.close());
     }
 }

@@ -145,6 +145,14 @@ impl Health {
         }
     }
 
+    /// Ends the log: every later check fails.
+    #[cold]
+    pub fn close(&self) {
+        let closed = || Error::new(ErrorKind::Unavailable, "the log was closed");
+        self.cause.lock().get_or_insert_with(closed);
+        self.poisoned.store(true, Ordering::Release);
+    }
+
     /// Poisons the log because of `error`, which is returned for the one who met it.
     #[cold]
     pub fn poison(&self, metrics: &Metrics, error: Error) -> Error {

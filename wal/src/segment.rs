@@ -296,6 +296,32 @@ impl Wal for SegmentLog {
         self.files.release(before)
     }
 
+    fn check(&self) -> Result<()> {
+        self.health.check()
+    }
+
+    /// Writes what has gathered and marks the end of the log.
+    fn close(&self) -> Result<()> {
+        let Ok(mut state) = self.calm(self.state.lock()) else {
+            return Ok(());
+        };
+        let now = self.files.storage.now_micros();
+        let active = state.active.clone();
+        let start = state.end - state.buffer.len() as u64;
+        let synced = active.synced.load(Ordering::Acquire);
+        let close = close_record(&active.identity, state.next_seq, now, synced);
+        if state.end + close.len() as u64 <= active.file.len() {
+            state.buffer.extend_from_slice(&close);
+        }
+        // Under the lock, as this is the last write.
+        let written = active.file.write_at(start, &state.buffer);
+        state.buffer.clear();
+        self.metrics.publish(|| self.snapshot(&state));
+        self.health.close();
+        self.changed.notify_all();
+        written
+    }
+
     fn stats(&self) -> WalStats {
         let state = self.state.lock();
         self.metrics.complete(self.snapshot(&state))
@@ -303,28 +329,9 @@ impl Wal for SegmentLog {
 }
 
 impl Drop for SegmentLog {
-    /// Writes what has gathered and marks the end of the log.
     fn drop(&mut self) {
-        if self.health.check().is_err() {
-            return;
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "the end of the log was not written");
         }
-        let now = self.files.storage.now_micros();
-        let state = self.state.get_mut();
-        let active = &state.active;
-        let start = state.end - state.buffer.len() as u64;
-        let close = close_record(
-            &active.identity,
-            state.next_seq,
-            now,
-            active.synced.load(Ordering::Acquire),
-        );
-        if state.end + close.len() as u64 <= active.file.len() {
-            state.buffer.extend_from_slice(&close);
-        }
-        if let Err(error) = active.file.write_at(start, &state.buffer) {
-            tracing::error!(%error, file = %active.path.display(), "the end of the log was not written");
-        }
-        let state = self.state.lock();
-        self.metrics.publish(|| self.snapshot(&state));
     }
 }

@@ -1,6 +1,7 @@
 //! Carrying out compaction plans.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use kodiak_core::compaction::{CompactionPlan, PlanKind};
 use kodiak_core::entry::MAX_SEQ;
@@ -83,10 +84,15 @@ impl Shared {
     /// Carries out a plan whose inputs are taken.
     fn compact(&self, table: &Arc<TableInner>, plan: &CompactionPlan, version: &Version, inputs: Inputs) -> Result<()> {
         tracing::debug!(table = table.name, ?plan.kind, inputs = ?plan.inputs, reason = plan.reason, "compaction begins");
-        match plan.kind {
+        let done = match plan.kind {
             PlanKind::Move => self.move_runs(table, plan, &inputs),
             PlanKind::Drop => self.replace(table, &inputs, Vec::new(), Place { level: 0, sorted_run: 0 }),
             PlanKind::Merge => self.merge_runs(table, plan, version, &inputs),
+        };
+        match done {
+            // Dropped meanwhile: there is nothing left to be done for it, and nobody to be told.
+            Err(_) if table.dropped.load(Ordering::Acquire) => Ok(()),
+            done => done,
         }
     }
 
@@ -153,6 +159,7 @@ impl Shared {
 
     fn merge_runs(&self, table: &Arc<TableInner>, plan: &CompactionPlan, version: &Version, inputs: &Inputs) -> Result<()> {
         let begun = self.storage.monotonic_nanos();
+        self.recover_manifest()?;
         let mut tombstones = RangeTombstones::default();
         for run in &inputs.0 {
             tombstones.extend(&run.tombstones()?);
@@ -168,7 +175,7 @@ impl Shared {
         };
         let read: u64 = inputs.0.iter().map(|run| run.bytes()).sum();
         let outputs = self.rewrite(table, plan, version, inputs, &retention, read)?;
-        self.storage.sync_dir(&table.runs.dir)?;
+        self.storage.sync_dir(&table.runs.dir).inspect_err(|_| remove_runs(self, table, &outputs))?;
         let written: u64 = outputs.iter().map(RunMeta::bytes).sum();
         let count = outputs.len();
         self.replace(table, inputs, outputs, place)?;

@@ -6,5 +6,5 @@ mod retention;
 mod sink;
 
 pub(crate) use job::change_version;
-pub(crate) use outputs::{OutputPlan, Outputs};
+pub(crate) use outputs::{OutputPlan, Outputs, remove_runs};
 pub(crate) use retention::{Retention, Rewriter};

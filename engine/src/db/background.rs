@@ -51,48 +51,81 @@ fn spawn(name: &str, shared: Arc<Shared>, work: fn(&Shared)) -> Result<JoinHandl
     })
 }
 
+/// What background work has failed with; each kind until it succeeds, or finds nothing left to do.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble {
+    pub flush: Option<Error>,
+    pub compaction: Option<Error>,
+}
+
+impl Trouble {
+    /// One of them.
+    pub fn any(&self) -> Option<&Error> {
+        self.flush.as_ref().or(self.compaction.as_ref())
+    }
+}
+
+/// Which part of the trouble a thread accounts for.
+type Place = fn(&mut Trouble) -> &mut Option<Error>;
+
 fn flush_loop(shared: &Shared) {
+    let place: Place = |trouble| &mut trouble.flush;
     let mut seen = 0;
     while !shared.is_closed() {
         let before = shared.signals.flush.count();
         match shared.flush_next() {
-            Ok(true) => settle(shared, None),
+            Ok(true) => settle(shared, place, None),
             Ok(false) => {
+                forget(shared, place);
                 seen = if before == seen { shared.signals.flush.wait(seen, IDLE) } else { before };
             }
             Err(error) => {
-                settle(shared, Some(error));
-                std::thread::sleep(RETRY);
+                settle(shared, place, Some(error));
+                // Whoever asks for a flush gets a new attempt at once.
+                shared.signals.flush.wait(shared.signals.flush.count(), RETRY);
             }
         }
     }
 }
 
 fn compaction_loop(shared: &Shared) {
+    let place: Place = |trouble| &mut trouble.compaction;
     let mut seen = 0;
     while !shared.is_closed() {
         let before = shared.signals.compaction.count();
         match shared.compact_next() {
-            Ok(true) => settle(shared, None),
+            Ok(true) => settle(shared, place, None),
             Ok(false) => {
+                forget(shared, place);
                 seen = if before == seen { shared.signals.compaction.wait(seen, IDLE) } else { before };
             }
             Err(error) => {
-                settle(shared, Some(error));
-                std::thread::sleep(RETRY);
+                settle(shared, place, Some(error));
+                let until = shared.storage.monotonic_nanos() + RETRY.as_nanos() as u64;
+                while !shared.is_closed() && shared.storage.monotonic_nanos() < until {
+                    shared.signals.compaction.wait(shared.signals.compaction.count(), RETRY / 10);
+                }
             }
         }
     }
 }
 
+/// Nothing is left to do: what has failed before is no longer due, or somebody else has done it.
+fn forget(shared: &Shared, place: Place) {
+    let failure = place(&mut shared.trouble.lock()).take();
+    if failure.is_some() {
+        shared.signals.progress.raise();
+    }
+}
+
 /// After a job: the outcome is noted, writers and other threads look anew.
-fn settle(shared: &Shared, failure: Option<Error>) {
+fn settle(shared: &Shared, place: Place, failure: Option<Error>) {
     if let Some(error) = &failure
         && !shared.is_closed()
     {
         tracing::error!(%error, "background work failed; it will be tried again");
     }
-    *shared.trouble.lock() = failure;
+    *place(&mut shared.trouble.lock()) = failure;
     shared.stalls.refresh(shared);
     shared.signals.progress.raise();
     shared.signals.compaction.raise();

@@ -11,16 +11,23 @@ use super::slot::Slot;
 use super::stall::closing;
 use super::table::{TableInner, View};
 use super::write::poisoned_gate;
-use crate::compact::{OutputPlan, Outputs, Retention, Rewriter};
+use crate::compact::{OutputPlan, Outputs, Retention, Rewriter, remove_runs};
 use crate::manifest::{Change, Place, VersionEdit};
 use crate::range_delete::RangeTombstones;
 use crate::read::{MergedCursor, Source, Start};
 use crate::run::Run;
 
 impl Shared {
-    /// Called when a table's active memtable is full: freezes it, or stops writers if too many wait already.
+    /// Called when a table's active memtable is full: freezes it, or stops writers if too many wait already. The write that
+    /// has filled it is done, so a failure is left to the next one, which tries again: the log bounds what gathers.
     #[cold]
-    pub(crate) fn make_room(&self, table: &Arc<TableInner>) -> Result<()> {
+    pub(crate) fn make_room(&self, table: &Arc<TableInner>) {
+        if let Err(error) = self.try_make_room(table) {
+            tracing::warn!(%error, table = table.name, "a full memtable could not be frozen");
+        }
+    }
+
+    fn try_make_room(&self, table: &Arc<TableInner>) -> Result<()> {
         let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
         if table.view.load().active.memory() < self.settings.memtable.size as usize {
             return Ok(());
@@ -36,7 +43,7 @@ impl Shared {
     }
 
     /// Replaces the active memtable by an empty one; the caller keeps writers out.
-    fn freeze(&self, table: &Arc<TableInner>) -> Result<()> {
+    pub(crate) fn freeze(&self, table: &Arc<TableInner>) -> Result<()> {
         let _edit = table.edit.lock();
         let view = table.view.load_full();
         if view.active.is_empty() {
@@ -64,10 +71,15 @@ impl Shared {
             let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
             tables.iter().try_for_each(|table| self.freeze(table))?;
         }
+        // An earlier failure says nothing about this attempt.
+        self.trouble.lock().flush = None;
+        self.signals.flush.raise();
         let mut seen = self.signals.progress.count();
-        while tables.iter().any(|table| !table.view.load().frozen.is_empty()) {
+        // Nobody flushes a table that is dropped meanwhile.
+        let waits = |table: &Arc<TableInner>| !table.dropped.load(Ordering::Acquire) && !table.view.load().frozen.is_empty();
+        while tables.iter().any(waits) {
             self.check_open()?;
-            if let Some(trouble) = &*self.trouble.lock() {
+            if let Some(trouble) = &self.trouble.lock().flush {
                 return Err(trouble.replicate());
             }
             seen = self.signals.progress.wait(seen, Duration::from_millis(50));
@@ -77,21 +89,36 @@ impl Shared {
 
     /// Flushes the frozen memtables of one table; false if no table has any.
     pub(crate) fn flush_next(&self) -> Result<bool> {
+        let _flushing = self.flushing.lock();
         let oldest = |table: &Arc<TableInner>| table.view.load().frozen.last().map(|slot| slot.first_segment());
         let table = self.all_tables().into_iter().filter_map(|table| Some((oldest(&table)?, table))).min_by_key(|(segment, _)| *segment);
         let Some((_, table)) = table else { return Ok(false) };
-        match self.flush_table(&table) {
+        let slots = table.view.load().frozen.clone();
+        match self.flush_slots(&table, &slots).and_then(|()| self.release_log()) {
             Err(_) if table.dropped.load(Ordering::Acquire) => Ok(true),
             flushed => flushed.map(|()| true),
         }
     }
 
-    /// Flushes the frozen memtables of a table, all into one run.
-    pub(crate) fn flush_table(&self, table: &Arc<TableInner>) -> Result<()> {
+    /// Freezes the memtables of all tables and returns what waits for its flush then: everything that was acknowledged before
+    /// this call, and no half of a batch. The caller holds `flushing`.
+    pub(crate) fn freeze_all(&self) -> Result<Vec<(Arc<TableInner>, Vec<Arc<Slot>>)>> {
+        let tables = self.all_tables();
+        let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
+        tables.iter().try_for_each(|table| self.freeze(table))?;
+        Ok(tables.into_iter().map(|table| (Arc::clone(&table), table.view.load().frozen.clone())).collect())
+    }
+
+    /// Flushes the oldest frozen memtables of a table, all into one run. The caller holds `flushing`.
+    pub(crate) fn flush_slots(&self, table: &Arc<TableInner>, slots: &[Arc<Slot>]) -> Result<()> {
+        if slots.is_empty() {
+            return Ok(());
+        }
         let begun = self.storage.monotonic_nanos();
-        let slots = table.view.load().frozen.clone();
+        self.recover_manifest()?;
+        self.secure_log(table)?;
         slots.iter().for_each(|slot| slot.entries.freeze());
-        let written = self.write_level0(table, &slots)?;
+        let written = self.write_level0(table, slots)?;
         let runs: Vec<Arc<Run>> =
             written.into_iter().map(|meta| Arc::new(Run::new(meta, Arc::clone(&table.runs)))).collect();
         let place = Place { level: 0, sorted_run: self.new_sorted_run_id() };
@@ -99,9 +126,10 @@ impl Shared {
         for run in &runs {
             edit.push(Change::AddRun { table: table.id, place, run: Arc::new(run.meta().clone()) });
         }
-        edit.push(Change::Flushed { table: table.id, segment: next_segment(&table.view.load(), &slots) });
+        edit.push(Change::Flushed { table: table.id, segment: next_segment(&table.view.load(), slots) });
         edit.push(Change::LastSeq(self.visible()));
         let bytes: u64 = runs.iter().map(|run| run.bytes()).sum();
+        self.sync_log_for_others(table)?;
         self.commit_edit(table, &edit, &runs)?;
         {
             let _edit = table.edit.lock();
@@ -118,7 +146,34 @@ impl Shared {
         let nanos = self.storage.monotonic_nanos().saturating_sub(begun);
         self.counters.flushed(bytes, nanos);
         tracing::info!(table = table.name, memtables = slots.len(), bytes, micros = nanos / 1000, "flushed");
-        self.release_log()
+        Ok(())
+    }
+
+    /// Before a flush of `table` survives a power loss, what was written to other tables before it must survive too: the
+    /// tables share one order, and batches go to several of them.
+    fn sync_log_for_others(&self, table: &TableInner) -> Result<()> {
+        let in_log = |other: &Arc<TableInner>| other.view.load().slots().any(|slot| !slot.is_empty());
+        if self.all_tables().iter().any(|other| other.id != table.id && in_log(other)) {
+            self.check_writable()?.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Brings the manifest back to work after a failed write, before anything is written for an edit of it.
+    pub(crate) fn recover_manifest(&self) -> Result<()> {
+        match &mut *self.manifest.lock() {
+            Some(manifest) => manifest.recover(),
+            None => Err(closing()),
+        }
+    }
+
+    /// Called before frozen entries of `table` get into a run. What other tables were written before them, or in the same
+    /// batch, may be in the log only: then the log is synced, or a power loss would leave a hole, or half of a batch.
+    fn secure_log(&self, table: &TableInner) -> Result<()> {
+        let wal = self.check_writable()?;
+        let tables = self.all_tables();
+        let mut others = tables.iter().filter(|other| other.id != table.id);
+        if others.all(|other| other.view.load().slots().all(|slot| slot.is_empty())) { wal.check() } else { wal.sync() }
     }
 
     /// Appends an edit to the manifest; if that fails, the new runs are of no use.
@@ -170,7 +225,7 @@ impl Shared {
         let mut outputs = Outputs::new(self, table, plan);
         Rewriter::new(cursor, &retention, None).run(&mut outputs, &|| false)?;
         let metas = outputs.finish()?;
-        self.storage.sync_dir(&table.runs.dir)?;
+        self.storage.sync_dir(&table.runs.dir).inspect_err(|_| remove_runs(self, table, &metas))?;
         Ok(metas)
     }
 

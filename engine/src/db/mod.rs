@@ -35,7 +35,7 @@ pub use stats::{LevelStats, Stats, TableStats, WorkStats};
 pub use table::{ScanOptions, Table};
 pub(crate) use table::{ScanRange, TableInner, View};
 pub use write::WriteBatch;
-pub(crate) use write::check_limits;
+pub(crate) use write::{check_limits, poisoned_gate};
 
 use crate::manifest::{Change, VersionEdit};
 use crate::settings::Settings;

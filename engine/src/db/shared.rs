@@ -13,7 +13,7 @@ use kodiak_core::wal::Wal;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 use parking_lot::{Condvar, Mutex, RwLock};
 
-use super::background::Background;
+use super::background::{Background, Trouble};
 use super::counters::Counters;
 use super::snapshot::Snapshots;
 use super::stall::Stalls;
@@ -62,12 +62,17 @@ pub(crate) struct Shared {
     pub stalls: Stalls,
     pub counters: Counters,
     pub signals: Signals,
-    /// The last failure of a flush or compaction that has not been followed by a success.
-    pub trouble: Mutex<Option<Error>>,
+    /// What background work has failed with, and not succeeded since.
+    pub trouble: Mutex<Trouble>,
     state: AtomicU8,
     pub read_only: bool,
     /// Held while a compaction is planned and its inputs are taken.
     pub planning: Mutex<()>,
+    /// Held while memtables are flushed, so that nothing newer than a checkpoint gets into its runs. Taken before `gate`,
+    /// which is taken before `manifest`.
+    pub flushing: Mutex<()>,
+    /// Held by the one ingestion that may run.
+    pub ingesting: Mutex<()>,
     pub identity: u64,
 }
 
@@ -151,10 +156,12 @@ impl Shared {
             open_runs: parts.open_runs,
             counters: parts.counters,
             signals: Signals::default(),
-            trouble: Mutex::new(None),
+            trouble: Mutex::default(),
             state: AtomicU8::new(OPEN),
             read_only,
             planning: Mutex::new(()),
+            flushing: Mutex::new(()),
+            ingesting: Mutex::new(()),
             identity: parts.identity,
         }
     }
@@ -176,18 +183,27 @@ impl Shared {
     }
 
     /// Makes `first..=last` visible once everything before is.
+    ///
+    /// # Errors
+    /// `Unavailable` if the log failed meanwhile: a write before this one may have been given up then, and never become visible.
     #[inline]
-    pub fn publish(&self, first: SeqNo, last: SeqNo) {
+    pub fn publish(&self, first: SeqNo, last: SeqNo) -> Result<()> {
         let mut spins = 0u32;
         while self.visible.load(Ordering::Acquire) != first - 1 {
-            spins += 1;
+            spins = spins.wrapping_add(1);
             if spins < 64 {
                 std::hint::spin_loop();
             } else {
                 std::thread::yield_now();
+                if spins.is_multiple_of(1024)
+                    && let Some(wal) = &self.wal
+                {
+                    wal.check()?;
+                }
             }
         }
         self.visible.store(last, Ordering::Release);
+        Ok(())
     }
 
     pub fn now_micros(&self) -> u64 {
@@ -265,9 +281,11 @@ impl Open {
         if let Some(background) = self.background.lock().take() {
             background.stop(&self.shared);
         }
+        // Handles of programs may keep the log alive; whoever opens the database next must have its files to himself.
+        let ended = self.shared.wal.as_ref().map_or(Ok(()), |wal| wal.close());
         self.shared.manifest.lock().take();
         self.shared.lock.lock().take();
-        saved
+        saved.and(ended)
     }
 
     fn save(&self) -> Result<()> {

@@ -98,7 +98,7 @@ impl Stalls {
             let mut seen = shared.signals.progress.count();
             while self.level.load(Ordering::Acquire) == STOP {
                 shared.check_open()?;
-                if let Some(trouble) = &*shared.trouble.lock() {
+                if let Some(trouble) = shared.trouble.lock().any() {
                     return Err(trouble.replicate());
                 }
                 seen = shared.signals.progress.wait(seen, Duration::from_millis(100));

@@ -306,6 +306,22 @@ impl Tail {
         Ok(())
     }
 
+    /// Writes the newest mark once more, where it is.
+    pub fn renew(&self) -> Result<()> {
+        let at = ((1 - self.next_slot) * TAIL_SLOT) as u64;
+        let mut bytes = [0; TAIL_MARK_BYTES];
+        self.file.read_at(at, &mut bytes)?;
+        self.file.write_at(at, &bytes)?;
+        self.file.sync_data()
+    }
+
+    /// Takes a new handle after a failure. The next mark goes where the failed one went: the other slot holds one that is
+    /// known to be on disk.
+    pub fn reopen(&mut self, storage: &dyn Storage, path: &Path) -> Result<()> {
+        self.file = storage.open_log(path)?;
+        Ok(())
+    }
+
     fn slots(storage: &dyn Storage, path: &Path) -> Result<[Option<TailMark>; 2]> {
         let bytes = read_all(storage, path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => {

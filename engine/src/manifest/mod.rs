@@ -44,7 +44,10 @@ pub struct Manifest {
     length: u64,
     /// The number of the last record.
     records: u64,
+    /// A write failed: what the files hold is not known, and they are given up before the next edit.
     poisoned: bool,
+    /// The file that was to be put in force when that failed.
+    interrupted: Option<Written>,
 }
 
 impl Manifest {
@@ -95,8 +98,8 @@ impl Manifest {
         let tail = Tail::create(&*storage, &dir.join(TAIL))?;
         storage.sync_dir(dir)?;
         let written = write_snapshot(&*storage, dir, &state, 1)?;
-        let mut manifest = Self::assemble(storage, dir, state, tail, written);
-        manifest.switch(None)?;
+        let mut manifest = Self::assemble(storage, dir, state, tail, &written);
+        manifest.put_in_force(written)?;
         Ok(manifest)
     }
 
@@ -128,20 +131,30 @@ impl Manifest {
     pub fn open(storage: Arc<dyn Storage>, dir: &Path) -> Result<Self> {
         let replayed = Self::replay(&*storage, dir, &mut |_, _| Ok(()))?;
         let number = replayed.current.number;
+        // Older files go only when a switch made here is safe: a power loss may still take back the one that was read.
+        let mut older = Vec::new();
         for name in storage.list(dir)? {
-            let left_over = parse_file_name(&name).is_some_and(|other| other != number);
-            if left_over || name == files::CURRENT_NEW {
-                storage.remove(&dir.join(name))?;
+            match parse_file_name(&name) {
+                Some(other) if other < number => older.push(name),
+                Some(other) if other > number => storage.remove(&dir.join(name))?,
+                _ if name == files::CURRENT_NEW => storage.remove(&dir.join(name))?,
+                _ => {}
             }
         }
         let written = write_snapshot(&*storage, dir, &replayed.state, number + 1)?;
         let mut tail = Tail::open(&*storage, &dir.join(TAIL))?;
-        if replayed.marked != Some(number) {
+        if replayed.marked == Some(number) {
+            // What was read may be there for readers only, if its sync failed before the process ended.
+            tail.renew()?;
+        } else {
             // The tail may lag by one file only: first it catches up.
             tail.write(&replayed.mark)?;
         }
-        let mut manifest = Self::assemble(storage, dir, replayed.state, tail, written);
-        manifest.switch(Some(number))?;
+        let mut manifest = Self::assemble(storage, dir, replayed.state, tail, &written);
+        manifest.put_in_force(written)?;
+        for name in older {
+            manifest.storage.remove(&dir.join(name))?;
+        }
         Ok(manifest)
     }
 
@@ -158,16 +171,11 @@ impl Manifest {
     /// Applies an edit and makes it survive a power loss; when this returns, files that the edit made superfluous may go.
     ///
     /// # Errors
-    /// `Corruption` for an edit that does not fit the state: nothing is written then, and the manifest stays usable. `Io` if
-    /// it could not be written or synced: the manifest is poisoned. `Unavailable` if it is poisoned.
+    /// `Corruption` for an edit that does not fit the state: nothing is written then. `Io` if it could not be written or
+    /// synced: the state is as before. Until the next edit succeeds, nobody knows whether the disk has this one, so files
+    /// that it names must stay.
     pub fn append(&mut self, edit: &VersionEdit) -> Result<()> {
-        if self.poisoned {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                "an earlier write to the manifest failed: reopen the database",
-            )
-            .with_file(self.dir.join(file_name(self.number))));
-        }
+        self.recover()?;
         let mut next = self.state.clone();
         next.apply_in_place(edit)?;
         let record = files::record(self.state.identity, self.number, self.records + 1, edit)?;
@@ -178,48 +186,88 @@ impl Manifest {
             self.file.sync_data()?;
             self.length += record.len() as u64;
             self.records += 1;
-            self.state = next;
             self.mark()?;
+            self.poisoned = false;
         } else {
-            // Until CURRENT names the new file a failure (no space left, say) costs nothing but that file.
-            let path = self.dir.join(file_name(self.number + 1));
-            let written = write_snapshot(&*self.storage, &self.dir, &next, self.number + 1)
-                .inspect_err(|_| drop(self.storage.remove(&path)))?;
-            self.poisoned = true;
-            let old = self.number;
-            self.state = next;
-            (self.number, self.file, self.length, self.records) = (written.number, written.file, written.length, 1);
-            self.switch(Some(old))?;
+            self.replace(&next)?;
         }
-        self.poisoned = false;
+        self.state = next;
         Ok(())
     }
 
-    fn assemble(storage: Arc<dyn Storage>, dir: &Path, state: State, tail: Tail, written: Written) -> Self {
-        let Written { number, file, length } = written;
+    /// After a failed write: gives up the files that it concerned and writes the state as it is in memory to new ones, so that
+    /// an edit of which nobody knows whether it is on disk is not. Does nothing if there was no failure; may be tried again.
+    ///
+    /// # Errors
+    /// `Io`, as long as the cause (no space left, say) lasts.
+    pub fn recover(&mut self) -> Result<()> {
+        if !self.poisoned {
+            return Ok(());
+        }
+        // Not through the old handle: what a failed sync has dropped, no later sync through it would save.
+        self.tail.reopen(&*self.storage, &self.dir.join(TAIL))?;
+        let current = Current::read(&*self.storage, &self.dir.join(CURRENT))?;
+        let new = self.dir.join(files::CURRENT_NEW);
+        if self.storage.len(&new)?.is_some() {
+            self.storage.remove(&new)?;
+        }
+        if let Some(written) = self.interrupted.take_if(|written| written.number == current.number) {
+            // Whether a power loss would take the switch back is not known: it is brought to its end.
+            self.put_in_force(written)?;
+        }
+        let state = self.state.clone();
+        self.replace(&state)?;
+        tracing::info!(file = file_name(self.number), "the manifest was written anew after a failure");
+        Ok(())
+    }
+
+    /// Writes `state` to a new manifest file and puts that in force.
+    fn replace(&mut self, state: &State) -> Result<()> {
+        // Until CURRENT names the new file a failure (no space left, say) costs nothing but that file.
+        let number = self.number + 1;
+        let path = self.dir.join(file_name(number));
+        if self.poisoned && self.storage.len(&path)?.is_some() {
+            self.storage.remove(&path)?;
+        }
+        let written = write_snapshot(&*self.storage, &self.dir, state, number)
+            .inspect_err(|_| drop(self.storage.remove(&path)))?;
+        self.put_in_force(written)
+    }
+
+    fn assemble(storage: Arc<dyn Storage>, dir: &Path, state: State, tail: Tail, written: &Written) -> Self {
         Self {
             storage,
             dir: dir.to_owned(),
             state,
-            number,
-            file,
+            // The file in force is the one before, if there is one.
+            number: written.number - 1,
+            file: Arc::clone(&written.file),
             tail,
-            length,
-            records: 1,
+            length: 0,
+            records: 0,
             poisoned: false,
+            interrupted: None,
         }
     }
 
     /// Puts a freshly written manifest file in force and removes the one before.
-    fn switch(&mut self, old: Option<u64>) -> Result<()> {
-        let current = Current {
-            number: self.number,
-            identity: self.state.identity,
-        };
-        files::switch_current(&*self.storage, &self.dir, &current)?;
-        self.mark()?;
-        if let Some(old) = old {
-            self.storage.remove(&self.dir.join(file_name(old)))?;
+    fn put_in_force(&mut self, written: Written) -> Result<()> {
+        let identity = self.state.identity;
+        let mark = TailMark { identity, number: written.number, length: written.length, records: 1 };
+        self.poisoned = true;
+        let written = self.interrupted.insert(written);
+        files::switch_current(&*self.storage, &self.dir, &Current { number: written.number, identity })?;
+        self.tail.write(&mark)?;
+        let old = self.dir.join(file_name(self.number));
+        if let Some(Written { number, file, length }) = self.interrupted.take() {
+            (self.number, self.file, self.length, self.records) = (number, file, length, 1);
+        }
+        self.poisoned = false;
+        // A file that stays behind is removed by the next opening.
+        if let Err(error) = self.storage.remove(&old)
+            && error.kind() != ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "a manifest that is no longer needed could not be removed");
         }
         Ok(())
     }
@@ -271,6 +319,7 @@ struct Replayed {
 }
 
 /// A manifest file that holds a snapshot, synced.
+#[derive(Debug)]
 struct Written {
     number: u64,
     file: Arc<dyn LogFile>,

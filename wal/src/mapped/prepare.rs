@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Ready;
 use crate::files::Files;
+use crate::format::SEGMENT_HEADER;
 
 /// Every page of this many bytes is touched.
 const PAGE: usize = 4096;
@@ -17,7 +18,7 @@ const PAGE: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Preparer {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Preparer {
             })?;
         Ok(Self {
             shared,
-            thread: Some(thread),
+            thread: Mutex::new(Some(thread)),
         })
     }
 
@@ -83,13 +84,13 @@ impl Preparer {
     }
 
     /// Ends the thread; returns what it had prepared.
-    pub fn stop(&mut self) -> Option<Ready> {
+    pub fn stop(&self) -> Option<Ready> {
         let mut tasks = self.shared.tasks.lock();
         tasks.stop = true;
         tasks.wanted = None;
         drop(tasks);
         self.shared.changed.notify_all();
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = self.thread.lock().take() {
             // It cannot have panicked but for a defect of the storage, which has been reported by then.
             drop(thread.join());
         }
@@ -123,9 +124,10 @@ impl Shared {
             }
             let ready = Ready::new(blank)?;
             // Nobody writes to the segment before it is taken, so that a page is not faulted in by an append. The zeros fall
-            // where the next header or nothing valid is.
-            for page in (0..ready.blank.file.len() as usize).step_by(PAGE) {
-                ready.mapping.write(page, &[0]);
+            // into nothing, or into stale records; a recycled file's stale header stays whole, by which a reader that
+            // comes before the segment is used knows what it is.
+            for touched in (SEGMENT_HEADER..ready.blank.file.len() as usize).step_by(PAGE) {
+                ready.mapping.write(touched, &[0]);
             }
             Ok(ready)
         };

@@ -1,0 +1,59 @@
+//! Power losses and killed processes at many points of a script, for both durable logs and every sync mode.
+
+use std::sync::Arc;
+
+use kodiak::SyncMode;
+use kodiak_storage::FaultStorage;
+use kodiak_tests::crash::points::collect;
+use kodiak_tests::crash::script::Setup;
+use kodiak_tests::crash::verify::{Depth, verify_all};
+
+/// Crash points of all tests here together; a release asks for 100,000.
+fn wanted() -> usize {
+    std::env::var("KODIAK_CRASH_POINTS").ok().and_then(|points| points.parse().ok()).unwrap_or(2400)
+}
+
+fn seed() -> u64 {
+    std::env::var("KODIAK_CRASH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
+}
+
+/// Crashes scripts of one kind at about `wanted` points; every failure is told.
+fn crash(wal: &'static str, sync: SyncMode, background: bool, wanted: usize) {
+    let mut taken = 0;
+    let mut failures = Vec::new();
+    for seed in seed().. {
+        let setup = Setup { wal, sync, seed, writes: 220, background };
+        let calm = collect(&setup, u64::MAX, &FaultStorage::with_seed(seed), &|storage| storage).expect("no faults");
+        let every = (calm.mutations / wanted as u64).max(1);
+        let storage = FaultStorage::with_seed(seed);
+        let run = collect(&setup, every, &storage, &|storage: Arc<FaultStorage>| storage).expect("no faults");
+        let depth = |number| Depth { reopen: number % 6 == 0, crashes: if number % 9 == 4 { 4 } else { 0 } };
+        failures.extend(verify_all(&setup, &run.model, &run.points, &depth));
+        taken += run.points.len();
+        if taken >= wanted || failures.len() > 10 {
+            break;
+        }
+    }
+    let shown = failures.iter().take(5).cloned().collect::<Vec<_>>().join("\n\n");
+    assert!(failures.is_empty(), "{} of {taken} crash points are wrong:\n{shown}", failures.len());
+}
+
+macro_rules! crash_tests {
+    ($($name:ident: $wal:literal, $sync:ident, $background:literal, $share:literal;)*) => {
+        $(#[test]
+        fn $name() {
+            crash($wal, SyncMode::$sync, $background, wanted() / $share);
+        })*
+    };
+}
+
+crash_tests! {
+    mapped_full_loses_nothing_acknowledged: "mapped", Full, true, 7;
+    mapped_normal_keeps_a_prefix: "mapped", Normal, true, 7;
+    mapped_none_keeps_a_prefix: "mapped", None, true, 7;
+    segment_full_loses_nothing_acknowledged: "segment", Full, true, 7;
+    segment_normal_keeps_a_prefix: "segment", Normal, true, 7;
+    segment_none_keeps_a_prefix: "segment", None, true, 7;
+    one_table_without_background_mapped: "mapped", Normal, false, 14;
+    one_table_without_background_segment: "segment", Full, false, 14;
+}
