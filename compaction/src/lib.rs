@@ -5,6 +5,9 @@
 //! them: `trigger` says when something is due, `layout` how large each level should be, `movement` which run goes first,
 //! and `pick` turns a choice into a plan that keeps newer versions above older ones. [`model`] predicts what a layout costs.
 
+// Files, clock and randomness come from `Storage`: see `clippy.toml`.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod layout;
 mod leveled;
 pub mod model;

@@ -15,6 +15,9 @@
 //!
 //! With the feature `conformance` it also holds the suites that every implementation must pass.
 
+// Files, clock and randomness come from `Storage`: see `clippy.toml`.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 pub mod batch;
 pub mod block;
 pub mod compaction;

@@ -3,6 +3,9 @@
 //! Each filter is built from 64-bit hashes of keys ([`hash_key`](kodiak_core::filter::hash_key)) and keeps a stable
 //! serialised form, which `open` uses without decoding it (see `docs/formats/filters.md`).
 
+// Files, clock and randomness come from `Storage`: see `clippy.toml`.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod binary_fuse;
 mod blocked_bloom;
 mod bloom;

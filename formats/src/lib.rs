@@ -7,6 +7,9 @@
 //! nothing is known, `columns` makes a block of decoded columns under a projection, `compress` and `raw`
 //! (with frames of their own, and without) compress and bound what is decoded, `budget` bounds it for a whole block.
 
+// Files, clock and randomness come from `Storage`: see `clippy.toml`.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod budget;
 mod columns;
 mod compress;

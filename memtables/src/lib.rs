@@ -2,6 +2,9 @@
 //!
 //! One file each, with a `FACTORY`; all keep their entries in an arena and are found through [`ALL`].
 
+// Files, clock and randomness come from `Storage`: see `clippy.toml`.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod arena;
 mod hash;
 mod hash_linklist;
