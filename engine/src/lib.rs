@@ -26,6 +26,9 @@
 //! One [`Settings`] value, read from a TOML file or made in code, picks memtable, log, block format, filter and compaction
 //! policy; [`Components`] holds what there is to pick from and takes components from outside.
 
+// Files, clock and randomness come from `Storage`: see `clippy.toml`.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod compact;
 pub mod components;
 mod db;
