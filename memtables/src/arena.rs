@@ -1,8 +1,9 @@
 //! A concurrent bump arena: memory that only grows, and dies with the memtable.
 //!
 //! Each thread takes from one of a few *stripes*, so that writers do not share a cache line. A stripe owns a current
-//! chunk; chunks grow with the arena (a quarter of it, from 4 KiB to 2 MiB), and what would not fit four times into a
-//! chunk gets one of its own. What was handed out never moves.
+//! chunk; chunks grow with the arena (a quarter of it, from 4 KiB to 2 MiB) but stay below a part of what it is expected to
+//! hold, so that a small memtable does not overshoot its size by a chunk. What would not fit four times into a chunk, or
+//! would leave much of one unused, gets one of its own. What was handed out never moves.
 
 #![allow(unsafe_code)]
 
@@ -17,6 +18,8 @@ use parking_lot::Mutex;
 
 const STRIPES: usize = 4;
 const FIRST_CHUNK: usize = 4 << 10;
+/// The largest chunk is this part of what the arena is expected to hold.
+const CHUNKS_IN_CAPACITY: usize = 32;
 /// A huge page of the usual processors. Chunks of this size are aligned to it, and the system is asked for huge pages.
 const LARGEST_CHUNK: usize = 2 << 20;
 /// Chunks start at, and allocations are at most aligned to, a cache line.
@@ -29,6 +32,13 @@ struct Chunk {
     capacity: usize,
 }
 
+impl Chunk {
+    /// How many bytes it has, and how many of them are left.
+    fn room(&self) -> (usize, usize) {
+        (self.capacity, self.capacity - self.used.load(Ordering::Relaxed))
+    }
+}
+
 struct Stripe {
     chunk: AtomicPtr<Chunk>,
     items: AtomicUsize,
@@ -39,6 +49,7 @@ pub struct Arena<const ALIGN: usize> {
     stripes: [CachePadded<Stripe>; STRIPES],
     chunks: Mutex<Vec<(NonNull<Chunk>, Layout)>>,
     memory: AtomicUsize,
+    largest_chunk: usize,
     zeroed: bool,
 }
 
@@ -48,8 +59,9 @@ unsafe impl<const ALIGN: usize> Send for Arena<ALIGN> {}
 unsafe impl<const ALIGN: usize> Sync for Arena<ALIGN> {}
 
 impl<const ALIGN: usize> Arena<ALIGN> {
-    /// An empty arena that holds no memory yet; `zeroed` says whether its memory starts as zeroes.
-    pub fn new(zeroed: bool) -> Self {
+    /// An empty arena that holds no memory yet and expects to hold `capacity` bytes; `zeroed` says whether its memory starts
+    /// as zeroes.
+    pub fn new(zeroed: bool, capacity: usize) -> Self {
         const { assert!(ALIGN.is_power_of_two() && ALIGN <= CHUNK_ALIGN) };
         let stripe = || {
             CachePadded::new(Stripe {
@@ -61,6 +73,8 @@ impl<const ALIGN: usize> Arena<ALIGN> {
             stripes: [stripe(), stripe(), stripe(), stripe()],
             chunks: Mutex::new(Vec::new()),
             memory: AtomicUsize::new(0),
+            largest_chunk: (capacity / CHUNKS_IN_CAPACITY).clamp(FIRST_CHUNK, LARGEST_CHUNK) / FIRST_CHUNK
+                * FIRST_CHUNK,
             zeroed,
         }
     }
@@ -100,14 +114,15 @@ impl<const ALIGN: usize> Arena<ALIGN> {
     #[cold]
     fn alloc_in_new_chunk(&self, stripe: &Stripe, size: usize) -> NonNull<u8> {
         let mut chunks = self.chunks.lock();
+        let current = stripe.chunk.load(Ordering::Acquire);
         // SAFETY: as in `alloc`. Another thread of this stripe may have brought a new chunk in the meantime.
-        if let Some(place) = unsafe { take(stripe.chunk.load(Ordering::Acquire), size) } {
+        if let Some(place) = unsafe { take(current, size) } {
             return place;
         }
-        let usual = (self.memory() / 16)
-            .clamp(FIRST_CHUNK, LARGEST_CHUNK)
-            .next_multiple_of(FIRST_CHUNK);
-        let alone = size > usual / 4;
+        // SAFETY: as in `alloc`.
+        let (room, left) = unsafe { current.as_ref() }.map_or((0, 0), Chunk::room);
+        let usual = (self.memory() / 4).clamp(FIRST_CHUNK, self.largest_chunk) / FIRST_CHUNK * FIRST_CHUNK;
+        let alone = size > usual / 4 || left > room / 8;
         let room = if alone { size } else { usual - HEADER };
         let align = if HEADER + room == LARGEST_CHUNK {
             LARGEST_CHUNK
@@ -221,7 +236,7 @@ mod tests {
 
     #[test]
     fn allocations_are_aligned_and_do_not_overlap() {
-        let arena = Arena::<8>::new(false);
+        let arena = Arena::<8>::new(false, 8 << 20);
         let mut places: Vec<_> = (1..3000)
             .map(|size| size * 7 % 5000 + 1)
             .map(|size| (arena.alloc(size).as_ptr() as usize, size))
@@ -232,15 +247,33 @@ mod tests {
         }
         let sum: usize = places.iter().map(|place| place.1).sum();
         assert!(
-            arena.memory() >= sum && arena.memory() < sum * 3 / 2,
+            arena.memory() >= sum && arena.memory() < sum * 9 / 8,
             "{} for {sum}",
             arena.memory()
         );
     }
 
     #[test]
+    fn chunks_are_a_part_of_the_expected_size() {
+        for capacity in [0, 64 << 10, 1 << 20, 64 << 20] {
+            let arena = Arena::<8>::new(false, capacity);
+            let (mut asked, mut memory, mut most) = (0, 0, 0);
+            while asked < capacity {
+                arena.alloc(128);
+                asked += 128;
+                most = most.max(arena.memory() - memory);
+                memory = arena.memory();
+            }
+            // The list of chunks grows as well.
+            let limit = (capacity / CHUNKS_IN_CAPACITY).max(FIRST_CHUNK) + (1 << 10);
+            assert!(most <= limit, "{most} bytes at once for {capacity}");
+            assert!(memory <= asked * 17 / 16 + limit, "{memory} bytes for {asked}");
+        }
+    }
+
+    #[test]
     fn large_allocations_leave_the_current_chunk_in_use() {
-        let arena = Arena::<8>::new(true);
+        let arena = Arena::<8>::new(true, 8 << 20);
         let first = arena.alloc(8).as_ptr() as usize;
         let large = arena.alloc(10 << 20);
         // SAFETY: just allocated with that size, zeroed.
@@ -250,7 +283,7 @@ mod tests {
 
     #[test]
     fn threads_get_places_of_their_own() {
-        let arena = Arena::<8>::new(true);
+        let arena = Arena::<8>::new(true, 8 << 20);
         std::thread::scope(|scope| {
             for thread in 1..=6_u64 {
                 let arena = &arena;

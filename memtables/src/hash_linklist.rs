@@ -31,7 +31,7 @@ pub const FACTORY: MemtableFactory = MemtableFactory {
         fast_cursor: false,
         overhead_per_entry: 44,
     },
-    create: |options, _| Ok(Arc::new(HashLinkListMemtable::new(options))),
+    create: |options, capacity| Ok(Arc::new(HashLinkListMemtable::new(options, capacity))),
 };
 
 /// A node of a list. The entry follows it in the same allocation.
@@ -48,7 +48,7 @@ struct HashLinkListMemtable {
 }
 
 impl HashLinkListMemtable {
-    fn new(options: &Options) -> Self {
+    fn new(options: &Options, capacity: usize) -> Self {
         let hasher = Hasher::new(options);
         let buckets = (0..hasher.bucket_count())
             .map(|_| AtomicPtr::new(ptr::null_mut()))
@@ -57,7 +57,7 @@ impl HashLinkListMemtable {
             hasher,
             buckets,
             snapshot: SnapshotCache::default(),
-            arena: Arena::new(false),
+            arena: Arena::new(false, capacity),
         }
     }
 

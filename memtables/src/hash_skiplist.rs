@@ -32,7 +32,7 @@ pub const FACTORY: MemtableFactory = MemtableFactory {
         fast_cursor: false,
         overhead_per_entry: 18 + NODE_BYTES,
     },
-    create: |options, _| Ok(Arc::new(HashSkipListMemtable::new(options))),
+    create: |options, capacity| Ok(Arc::new(HashSkipListMemtable::new(options, capacity))),
 };
 
 type List = SkipSet<ListKey>;
@@ -47,13 +47,13 @@ struct HashSkipListMemtable {
 }
 
 impl HashSkipListMemtable {
-    fn new(options: &Options) -> Self {
+    fn new(options: &Options, capacity: usize) -> Self {
         let hasher = Hasher::new(options);
         Self {
             buckets: (0..hasher.bucket_count()).map(|_| OnceLock::new()).collect(),
             lists: AtomicUsize::new(0),
             snapshot: SnapshotCache::default(),
-            arena: EntryArena::new(false),
+            arena: EntryArena::new(false, capacity),
             hasher,
         }
     }

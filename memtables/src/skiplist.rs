@@ -31,7 +31,7 @@ pub const FACTORY: MemtableFactory = MemtableFactory {
         fast_cursor: true,
         overhead_per_entry: 14 + NODE_BYTES,
     },
-    create: |_, _| Ok(Arc::new(SkipListMemtable::default())),
+    create: |_, capacity| Ok(Arc::new(SkipListMemtable::new(capacity))),
 };
 
 /// The mean size of a node of the list: key, reference count, and a tower of two pointers (heights halve in number).
@@ -114,11 +114,11 @@ struct SkipListMemtable {
     arena: EntryArena,
 }
 
-impl Default for SkipListMemtable {
-    fn default() -> Self {
+impl SkipListMemtable {
+    fn new(capacity: usize) -> Self {
         Self {
             list: SkipSet::new(),
-            arena: EntryArena::new(false),
+            arena: EntryArena::new(false, capacity),
         }
     }
 }

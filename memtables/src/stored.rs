@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn entries_read_back_as_they_were_written() {
-        let arena = EntryArena::new(false);
+        let arena = EntryArena::new(false, 1 << 20);
         for (key, value) in [(0, 0), (1, 0), (255, 65535), (256, 0), (3, 65536), (1 << 20, 10 << 20)] {
             let (key, value) = (vec![7; key], vec![9; value]);
             for (op, seq) in Op::ALL.into_iter().zip([0, 1, u64::MAX, i64::MAX as u64]) {

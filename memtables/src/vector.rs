@@ -27,7 +27,7 @@ pub const FACTORY: MemtableFactory = MemtableFactory {
         fast_cursor: false,
         overhead_per_entry: 33,
     },
-    create: |_, _| Ok(Arc::new(VectorMemtable::default())),
+    create: |_, capacity| Ok(Arc::new(VectorMemtable::new(capacity))),
 };
 
 #[derive(Default)]
@@ -43,16 +43,14 @@ struct VectorMemtable {
     arena: EntryArena,
 }
 
-impl Default for VectorMemtable {
-    fn default() -> Self {
+impl VectorMemtable {
+    fn new(capacity: usize) -> Self {
         Self {
             slots: RwLock::default(),
-            arena: EntryArena::new(false),
+            arena: EntryArena::new(false, capacity),
         }
     }
-}
 
-impl VectorMemtable {
     /// Calls `read` on the sorted entries, sorting them first if need be.
     fn with_sorted<R>(&self, read: impl FnOnce(&Arc<Vec<Slot>>) -> R) -> R {
         let slots = self.slots.read();

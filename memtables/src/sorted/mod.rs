@@ -13,10 +13,12 @@ mod cursor;
 mod node;
 mod search;
 
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
+use crossbeam_utils::CachePadded;
 use kodiak_core::Result;
 use kodiak_core::entry::{EntryCursor, EntryRef, SeqNo};
 use kodiak_core::memtable::{Memtable, MemtableCapabilities, MemtableFactory, Version};
@@ -40,11 +42,13 @@ pub const FACTORY: MemtableFactory = MemtableFactory {
         fast_cursor: true,
         overhead_per_entry: 37,
     },
-    create: |_, _| Ok(Arc::new(SortedMemtable::new())),
+    create: |_, capacity| Ok(Arc::new(SortedMemtable::new(capacity))),
 };
 
 struct SortedMemtable {
     root: AtomicPtr<u8>,
+    /// The last leaf while keys come in ascending order, else null: they go straight there. Any leaf is safe.
+    edge: CachePadded<AtomicPtr<u8>>,
     nodes: NodeArena,
     arena: EntryArena,
 }
@@ -53,13 +57,15 @@ struct SortedMemtable {
 type Step = (Node, NodeVersion);
 
 impl SortedMemtable {
-    fn new() -> Self {
-        let nodes = NodeArena::new(true);
+    fn new(capacity: usize) -> Self {
+        // Nodes take less than a quarter of the memory as long as entries are not tiny.
+        let nodes = NodeArena::new(true, capacity / 4);
         let root = AtomicPtr::new(Node::new_in(&nodes, 0).as_ptr());
         Self {
             root,
+            edge: CachePadded::new(AtomicPtr::new(ptr::null_mut())),
             nodes,
-            arena: EntryArena::new(false),
+            arena: EntryArena::new(false, capacity),
         }
     }
 
@@ -105,6 +111,29 @@ impl SortedMemtable {
         // that has a left neighbour never changes: it is the separator.
         let next = leaf.next();
         leaf.validate(version).then(|| next.map(|next| next.entry(0)))
+    }
+
+    /// Appends to the last leaf if `probe` is after everything; false if it is not, or if this takes the usual way.
+    #[inline]
+    fn try_append(&self, probe: &Probe<'_>, stored: Stored) -> bool {
+        // SAFETY: the edge is null or a node of this tree.
+        let Some(leaf) = (unsafe { Node::from_ptr(self.edge.load(Acquire)) }) else {
+            return false;
+        };
+        let version = leaf.read_lock();
+        let count = leaf.count();
+        // No right neighbour: the leaf has all keys from its first one on. A version in which that holds is locked below.
+        let after_all = count > 0 && leaf.next().is_none() && leaf.bound::<false>(count, probe) == count;
+        if !after_all {
+            self.edge.store(ptr::null_mut(), Release);
+            return false;
+        }
+        if count == SLOTS || !leaf.try_lock(version) {
+            return false;
+        }
+        leaf.insert(count, probe.key, stored);
+        leaf.unlock();
+        true
     }
 
     /// One attempt to insert; false if another writer came in between.
@@ -174,6 +203,10 @@ impl SortedMemtable {
         }
         self.add_child(parent, leaf, right.entry(0), right);
         unlock_both(parent, leaf);
+        if at == SLOTS {
+            // Only now: until here nobody else may know the new leaf.
+            self.edge.store(right.as_ptr(), Release);
+        }
         true
     }
 
@@ -232,7 +265,8 @@ impl Memtable for SortedMemtable {
         let stored = Stored::new_in(&self.arena, &entry)?;
         let probe = Probe::new(entry.key, entry.seq);
         let mut spins = 0;
-        while !self.try_insert(&probe, stored) {
+        let appended = self.try_append(&probe, stored);
+        while !appended && !self.try_insert(&probe, stored) {
             pause(&mut spins);
         }
         self.arena.add_item();

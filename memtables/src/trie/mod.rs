@@ -39,7 +39,7 @@ pub const FACTORY: MemtableFactory = MemtableFactory {
         fast_cursor: true,
         overhead_per_entry: 85,
     },
-    create: |_, _| Ok(Arc::new(TrieMemtable::new())),
+    create: |_, capacity| Ok(Arc::new(TrieMemtable::new(capacity))),
 };
 
 struct TrieMemtable {
@@ -51,13 +51,13 @@ struct TrieMemtable {
 }
 
 impl TrieMemtable {
-    fn new() -> Self {
+    fn new(capacity: usize) -> Self {
         let root = AtomicPtr::new(ptr::null_mut());
         Self {
             root,
             writer: Mutex::new(()),
-            nodes: Arena::new(true),
-            leaves: Arena::new(false),
+            nodes: Arena::new(true, capacity / 2),
+            leaves: Arena::new(false, capacity),
         }
     }
 
