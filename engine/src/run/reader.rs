@@ -17,6 +17,7 @@ use kodiak_core::storage::{ReadableFile, Storage};
 use kodiak_core::{Error, Result, SeqNo};
 
 use super::cache::BlockCache;
+use super::direct::DirectBlock;
 use crate::manifest::RunMeta;
 use crate::range_delete::RangeTombstones;
 use crate::run::open_runs::OpenRuns;
@@ -46,9 +47,27 @@ pub struct RunContext {
     pub cache: Arc<BlockCache>,
     /// Which runs are open.
     pub open_runs: Arc<OpenRuns>,
+    /// The table was dropped: its directory goes with the last run or handle.
+    pub dropped: AtomicBool,
+}
+
+impl Drop for RunContext {
+    fn drop(&mut self) {
+        if self.dropped.load(Ordering::Acquire)
+            && let Err(error) = self.storage.remove_dir_all(&self.dir)
+        {
+            // The next opening removes it.
+            tracing::warn!(%error, "the directory of a dropped table could not be removed");
+        }
+    }
 }
 
 impl RunContext {
+    /// The table was dropped.
+    pub fn mark_dropped(&self) {
+        self.dropped.store(true, Ordering::Release);
+    }
+
     /// The path of a run's data file.
     pub fn data_path(&self, id: RunId, extension: &str) -> PathBuf {
         self.dir.join(format!("{id:010}.{extension}"))
@@ -280,7 +299,7 @@ pub struct RunReader {
     decoder: Arc<dyn BlockDecoder>,
     cache: Arc<BlockCache>,
     /// Blocks that are searched in the mapped file, each checked and opened once; empty if the format must decode.
-    direct: Box<[OnceLock<Arc<ColumnBlock>>]>,
+    direct: Box<[OnceLock<Option<DirectBlock>>]>,
     /// One bit for each block of a mapped file whose checksum has been verified.
     verified: Box<[AtomicU64]>,
 }
@@ -403,35 +422,40 @@ impl RunReader {
 
     #[inline]
     fn find_in(&self, index: usize, key: &[u8], seq: SeqNo) -> Result<Option<FoundVersion>> {
-        if !self.direct.is_empty() {
-            return self.direct_block(index)?.find(key, seq);
+        if let Some((block, map)) = self.direct_block(index)? {
+            return block.find(map, key, seq);
         }
         self.cached(index, true)?.find(key, seq)
     }
 
     /// A block as columns. It stays in the cache if `fill_cache`.
     pub fn columns(&self, index: usize, fill_cache: bool) -> Result<Arc<ColumnBlock>> {
-        if !self.direct.is_empty() {
-            if !fill_cache && self.direct[index].get().is_none() {
-                return self.decode(index, &Projection::All)?.columns();
-            }
-            return self.direct_block(index).cloned();
+        if let Some((block, map)) = self.direct_block(index)? {
+            return block.columns(map).map(Arc::new);
         }
         self.cached(index, fill_cache)?.columns()
     }
 
+    /// Where a block is in the mapped file, if it is searched there.
     #[inline]
-    fn direct_block(&self, index: usize) -> Result<&Arc<ColumnBlock>> {
-        match self.direct[index].get() {
-            Some(block) => Ok(block),
-            None => self.open_direct(index),
-        }
+    fn direct_block(&self, index: usize) -> Result<Option<(&DirectBlock, &Buffer)>> {
+        let (Some(slot), Some(map)) = (self.direct.get(index), &self.map) else { return Ok(None) };
+        let block = match slot.get() {
+            Some(block) => block,
+            None => self.open_direct(slot, map, index)?,
+        };
+        Ok(block.as_ref().map(|block| (block, map)))
     }
 
     #[cold]
-    fn open_direct(&self, index: usize) -> Result<&Arc<ColumnBlock>> {
+    fn open_direct<'s>(
+        &self,
+        slot: &'s OnceLock<Option<DirectBlock>>,
+        map: &Buffer,
+        index: usize,
+    ) -> Result<&'s Option<DirectBlock>> {
         let block = self.decode(index, &Projection::All)?.columns()?;
-        Ok(self.direct[index].get_or_init(|| block))
+        Ok(slot.get_or_init(|| DirectBlock::new(&block, map)))
     }
 
     fn cached(&self, index: usize, fill: bool) -> Result<Arc<dyn Block>> {
