@@ -96,7 +96,7 @@ impl Sink for Outputs<'_> {
         self.writer(entry.key)?.push(entry)
     }
 
-    fn rows(&mut self, block: &ColumnBlock, from: usize, to: usize) -> Result<()> {
+    fn rows(&mut self, block: &Arc<ColumnBlock>, from: usize, to: usize) -> Result<()> {
         self.writer(block.key(from))?.push_rows(block, from, to)
     }
 }

@@ -101,9 +101,7 @@ impl<'a> Rewriter<'a> {
     /// Those of reading and writing; `Unavailable` if told to stop.
     pub fn run(mut self, sink: &mut dyn Sink, stop: &dyn Fn() -> bool) -> Result<()> {
         let plain = self.retention.tombstones.is_empty()
-            && self.retention.hidden_below == 0
-            && self.retention.key_value
-            && self.end.is_none();
+            && self.retention.hidden_below == 0;
         let mut steps = 0u32;
         loop {
             steps = steps.wrapping_add(1);
@@ -144,7 +142,12 @@ impl<'a> Rewriter<'a> {
     /// Copies a stretch of rows of one run that nothing else touches: puts of distinct keys. False if the row under the
     /// cursor needs a closer look.
     fn copy_stretch(&mut self, sink: &mut dyn Sink) -> Result<bool> {
-        let Some((block, row, end)) = self.cursor.stretch() else { return Ok(false) };
+        let Some((block, row, mut end)) = self.cursor.stretch() else { return Ok(false) };
+        if let Some(bound) = self.end
+            && block.key(end - 1) >= bound
+        {
+            end = block.lower_bound(bound, kodiak_core::entry::MAX_SEQ).max(row);
+        }
         if end - row < 4 || (self.started && block.key(row) == self.key.as_slice()) {
             return Ok(false);
         }
@@ -152,7 +155,9 @@ impl<'a> Rewriter<'a> {
         let ops = &block.ops()[row..end];
         let puts = ops.iter().position(|&op| op != put).unwrap_or(ops.len());
         let mut stop = row + puts.min(1);
-        while stop < row + puts && block.key(stop) != block.key(stop - 1) {
+        // Versions of one key have falling sequence numbers: where they rise the keys differ.
+        let seqs = block.seqs();
+        while stop < row + puts && (seqs[stop] > seqs[stop - 1] || block.key(stop) != block.key(stop - 1)) {
             stop += 1;
         }
         if stop == row {
@@ -196,10 +201,11 @@ impl<'a> Rewriter<'a> {
                 if op == Op::Delete && self.retention.bottom && self.stripe == 0 {
                     return Ok(());
                 }
-                if op == Op::Put && !self.retention.key_value {
-                    let (key, seq) = (&self.key, entry.seq);
-                    let value = self.cursor.value()?.unwrap_or_else(|| Slice::from(Vec::new()));
-                    return sink.entry(EntryRef { key, seq, op, value: &value });
+                if op == Op::Put
+                    && !self.retention.key_value
+                    && let Some((block, row)) = self.cursor.position()
+                {
+                    return sink.rows(block, row, row + 1);
                 }
                 sink.entry(entry)
             }

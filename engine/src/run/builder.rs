@@ -9,6 +9,8 @@ use kodiak_core::block::{Codecs, ColumnBlock, Values};
 use kodiak_core::schema::TableSchema;
 use kodiak_core::{EntryRef, Error, Op, Result, SeqNo};
 
+use crate::typed::{Pieces, row_bytes};
+
 /// A growing binary column.
 #[derive(Debug)]
 pub struct BinaryColumn {
@@ -61,6 +63,10 @@ pub struct BlockBuilder {
     run_columns: SchemaRef,
     keys: BinaryColumn,
     values: BinaryColumn,
+    /// Of a typed table: its rows, instead of `values`.
+    typed: Pieces,
+    typed_bytes: usize,
+    measured: Option<(Arc<ColumnBlock>, usize)>,
     seqs: Vec<i64>,
     ops: Vec<i8>,
     expected_rows: usize,
@@ -77,6 +83,9 @@ impl BlockBuilder {
             codecs,
             keys: BinaryColumn::with_capacity(rows, bytes / 4),
             values: BinaryColumn::with_capacity(rows, bytes),
+            typed: Pieces::default(),
+            typed_bytes: 0,
+            measured: None,
             seqs: Vec::with_capacity(rows),
             ops: Vec::with_capacity(rows),
             expected_rows: rows,
@@ -88,25 +97,50 @@ impl BlockBuilder {
     #[inline]
     pub fn push(&mut self, entry: EntryRef<'_>) {
         self.keys.push(entry.key);
-        self.values.push(entry.value);
+        if self.schema.is_key_value() {
+            self.values.push(entry.value);
+        } else {
+            self.typed.push_bytes(entry.key, (entry.op != Op::Delete).then_some(entry.value));
+            self.typed_bytes += entry.value.len();
+        }
         self.seqs.push(entry.seq as i64);
         self.ops.push(entry.op as i8);
     }
 
-    /// Adds rows `from..to` of a key-value block, column by column.
-    pub fn push_rows(&mut self, block: &ColumnBlock, from: usize, to: usize) -> bool {
-        let Values::Binary(values) = block.values() else { return false };
+    /// Adds rows `from..to` of a block, column by column; those of a typed table are copied when all are known.
+    pub fn push_rows(&mut self, block: &Arc<ColumnBlock>, from: usize, to: usize) {
         self.keys.extend(block.keys(), from, to);
-        self.values.extend(values, from, to);
+        match block.values() {
+            Values::Binary(values) => self.values.extend(values, from, to),
+            _ => {
+                self.typed.push_rows(block, from, to);
+                self.typed_bytes += self.row_bytes(block) * (to - from);
+            }
+        }
         self.seqs.extend_from_slice(&block.seqs()[from..to]);
         self.ops.extend_from_slice(&block.ops()[from..to]);
-        true
     }
 
-    /// How many rows of a key-value block from `from` on reach `room` bytes: the first end in `from + 1..=to` at which they
-    /// do, or `to`.
-    pub fn rows_within(&self, block: &ColumnBlock, from: usize, to: usize, room: usize) -> usize {
-        let Values::Binary(values) = block.values() else { return from + 1 };
+    /// Bytes of a typed block's row beside its key, about; the same for all rows of a block.
+    fn row_bytes(&mut self, block: &Arc<ColumnBlock>) -> usize {
+        match &self.measured {
+            Some((known, bytes)) if Arc::ptr_eq(known, block) => *bytes,
+            _ => {
+                let bytes = row_bytes(block);
+                self.measured = Some((Arc::clone(block), bytes));
+                bytes
+            }
+        }
+    }
+
+    /// How many rows of a block from `from` on reach `room` bytes: the first end in `from + 1..=to` at which they do, or `to`.
+    pub fn rows_within(&mut self, block: &Arc<ColumnBlock>, from: usize, to: usize, room: usize) -> usize {
+        let Values::Binary(values) = block.values() else {
+            let keys = block.keys().value_offsets();
+            let key_bytes = (keys[to] - keys[from]) as usize / (to - from);
+            let rows = room.div_ceil(self.row_bytes(block) + key_bytes + 17);
+            return (from + rows.max(1)).min(to);
+        };
         let (keys, values) = (block.keys().value_offsets(), values.value_offsets());
         let start = (keys[from] + values[from]) as usize;
         let (mut low, mut high) = (from + 1, to);
@@ -129,7 +163,7 @@ impl BlockBuilder {
     /// Bytes collected.
     #[inline]
     pub fn bytes(&self) -> usize {
-        self.keys.data.len() + self.values.data.len() + self.seqs.len() * 17
+        self.keys.data.len() + self.values.data.len() + self.typed_bytes + self.seqs.len() * 17
     }
 
     /// The last key collected.
@@ -167,14 +201,15 @@ impl BlockBuilder {
             columns.push(Arc::new(keys.finish(None)?));
             columns.push(Arc::new(values.finish(None)?));
         } else {
-            let present: NullBuffer = ops.iter().map(|&op| op != Op::Delete as i8).collect();
-            let key_columns = self.codecs.key.decode(&keys.finish(None)?)?;
-            let value_columns = self.codecs.row.decode(&values.finish(Some(present))?)?;
-            let mut by_index: Vec<(usize, ArrayRef)> =
-                self.schema.key().iter().map(|key| key.index).zip(key_columns).collect();
-            by_index.extend(self.schema.value_columns().zip(value_columns));
-            by_index.sort_by_key(|(index, _)| *index);
-            columns.extend(by_index.into_iter().map(|(_, column)| column));
+            self.typed_bytes = 0;
+            self.measured = None;
+            let rows = std::mem::take(&mut self.typed).finish(&self.schema, &self.codecs)?;
+            for (index, field) in self.schema.columns().fields().iter().enumerate() {
+                columns.push(rows.column(index, field.name(), |block| match block.values() {
+                    Values::Columns(batch, _) => Ok(Arc::clone(batch.column(index))),
+                    _ => Err(Error::invalid_input("the values of this block were not read")),
+                })?);
+            }
         }
         columns.push(Arc::new(Int64Array::new(ScalarBuffer::from(seqs), None)));
         columns.push(Arc::new(Int8Array::new(ScalarBuffer::from(ops), None)));

@@ -121,8 +121,8 @@ impl RunWriter {
         if self.builder.bytes() >= self.plan.block_size { self.close_block() } else { Ok(()) }
     }
 
-    /// Takes rows `from..to` of a key-value block: puts of distinct keys, none of which is the last key taken.
-    pub fn push_rows(&mut self, block: &ColumnBlock, mut from: usize, to: usize) -> Result<()> {
+    /// Takes rows `from..to` of a block: puts of distinct keys, none of which is the last key taken unless it is one row.
+    pub fn push_rows(&mut self, block: &Arc<ColumnBlock>, mut from: usize, to: usize) -> Result<()> {
         while from < to {
             let room = self.plan.block_size.saturating_sub(self.builder.bytes());
             let until = self.builder.rows_within(block, from, to, room);
@@ -133,7 +133,7 @@ impl RunWriter {
                 meta.min_seq = meta.min_seq.min(seq as SeqNo);
                 meta.max_seq = meta.max_seq.max(seq as SeqNo);
             }
-            if self.plan.filter_prefix.is_none() && self.filters() {
+            if self.plan.filter_prefix.is_none() && self.filters() && until - from > 1 {
                 self.hashes.extend((from..until).map(|row| hash_key(block.key(row))));
                 self.hashed.clear();
                 self.hashed.extend_from_slice(block.key(until - 1));

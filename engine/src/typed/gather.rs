@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::compute::{concat, interleave};
-use arrow::datatypes::{Schema, SchemaRef};
-use kodiak_core::block::{Block, Codecs, ColumnBlock, Values};
+use arrow::array::{Array, ArrayRef, AsArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use kodiak_core::block::{Codecs, ColumnBlock, Values};
 use kodiak_core::format::Projection;
 use kodiak_core::schema::TableSchema;
-use kodiak_core::{Error, ErrorKind, Result};
+use kodiak_core::{Error, Result};
 
-use super::own_columns;
-use crate::run::BinaryColumn;
+use super::pieces::Pieces;
 
 /// Which columns a read hands out.
 #[derive(Debug, Clone)]
@@ -104,43 +102,18 @@ fn index_of(schema: &Schema, name: &str) -> Result<usize> {
     })
 }
 
-/// Rows `from..to` of a source.
-#[derive(Debug, Clone, Copy)]
-struct Piece {
-    source: u32,
-    from: u32,
-    to: u32,
-}
-
-/// The source of rows that came as bytes.
-const ENCODED: u32 = u32::MAX;
-/// Blocks among which a row's block is looked for: as many runs as are usually merged.
-const RECENT_BLOCKS: usize = 16;
-
 /// Collects rows in order.
 pub struct Gather {
     columns: Columns,
-    blocks: Vec<Arc<ColumnBlock>>,
-    pieces: Vec<Piece>,
-    rows: usize,
+    pieces: Pieces,
     /// Bytes that the rows take, about.
     bytes: usize,
-    keys: BinaryColumn,
-    values: BinaryColumn,
 }
 
 impl Gather {
     /// Nothing collected.
     pub fn new(columns: Columns) -> Self {
-        Self {
-            columns,
-            blocks: Vec::new(),
-            pieces: Vec::new(),
-            rows: 0,
-            bytes: 0,
-            keys: BinaryColumn::with_capacity(0, 0),
-            values: BinaryColumn::with_capacity(0, 0),
-        }
+        Self { columns, pieces: Pieces::default(), bytes: 0 }
     }
 
     /// The columns that it makes.
@@ -150,7 +123,7 @@ impl Gather {
 
     /// Rows collected.
     pub fn rows(&self) -> usize {
-        self.rows
+        self.pieces.rows()
     }
 
     /// Bytes collected, about.
@@ -160,31 +133,14 @@ impl Gather {
 
     /// Adds rows `from..to` of a block.
     pub fn push_rows(&mut self, block: &Arc<ColumnBlock>, from: usize, to: usize) {
-        let recent = self.blocks.len().saturating_sub(RECENT_BLOCKS);
-        let known = self.blocks[recent..].iter().rposition(|known| Arc::ptr_eq(known, block));
-        let source = known.map_or(self.blocks.len(), |place| recent + place);
-        if known.is_none() {
-            self.blocks.push(Arc::clone(block));
-        }
-        self.bytes += Block::memory(&**block) / block.rows() * (to - from);
-        self.push_piece(source as u32, from, to);
+        self.bytes += value_bytes(block) / block.rows() * (to - from);
+        self.pieces.push_rows(block, from, to);
     }
 
     /// Adds a row given as bytes.
     pub fn push_bytes(&mut self, key: &[u8], value: &[u8]) {
-        let row = self.keys.len();
-        self.keys.push(key);
-        self.values.push(value);
         self.bytes += key.len() + value.len();
-        self.push_piece(ENCODED, row, row + 1);
-    }
-
-    fn push_piece(&mut self, source: u32, from: usize, to: usize) {
-        self.rows += to - from;
-        match self.pieces.last_mut() {
-            Some(last) if last.source == source && last.to as usize == from => last.to = to as u32,
-            _ => self.pieces.push(Piece { source, from: from as u32, to: to as u32 }),
-        }
+        self.pieces.push_bytes(key, Some(value));
     }
 
     /// Makes a record batch of what was collected, and starts anew.
@@ -193,49 +149,45 @@ impl Gather {
     /// `Corruption` for encoded rows that are none; `Unsupported` if a dictionary column has more values in these rows than
     /// its indexes can count.
     pub fn take(&mut self) -> Result<RecordBatch> {
-        let fresh = Self::new(self.columns.clone());
-        let Self { columns, mut blocks, mut pieces, rows, keys, values, .. } = std::mem::replace(self, fresh);
-        if let ([piece], Some(block)) = (pieces.as_slice(), blocks.first()) {
-            return columns.slice(block, piece.from as usize, piece.to as usize);
-        }
-        let encoded = if keys.len() > 0 {
-            Some(own_columns(&columns.schema, &columns.codecs, keys.finish(None)?, values.finish(None)?)?)
-        } else {
-            None
+        self.bytes = 0;
+        let columns = &self.columns;
+        let rows = std::mem::take(&mut self.pieces).finish(&columns.schema, &columns.codecs)?;
+        let column = |(position, &index): (usize, &usize)| {
+            let name = columns.output.field(position).name();
+            rows.column(index, name, |block| columns.of_block(block, position))
         };
-        // What was encoded is one more source, behind the blocks.
-        let last = blocks.len() as u32;
-        pieces.iter_mut().filter(|piece| piece.source == ENCODED).for_each(|piece| piece.source = last);
-        let blocks = std::mem::take(&mut blocks);
-        let column = |position: usize| {
-            let mut sources: Vec<ArrayRef> =
-                blocks.iter().map(|block| columns.of_block(block, position)).collect::<Result<_>>()?;
-            if let Some(encoded) = &encoded {
-                sources.push(Arc::clone(&encoded[columns.indexes[position]]));
-            }
-            put_together(&sources, &pieces, rows).map_err(|error| {
-                let name = columns.output.field(position).name();
-                let message = format!("column \"{name}\": rows of several blocks cannot be put together: {error}");
-                Error::new(ErrorKind::Unsupported, message).with_source(error)
-            })
-        };
-        columns.batch((0..columns.indexes.len()).map(column).collect::<Result<_>>()?, rows)
+        columns.batch(columns.indexes.iter().enumerate().map(column).collect::<Result<_>>()?, rows.rows())
     }
 }
 
-/// The pieces of `sources`, in order.
-fn put_together(sources: &[ArrayRef], pieces: &[Piece], rows: usize) -> Result<ArrayRef, arrow::error::ArrowError> {
-    // Slices cost something for each, indexes something for each row.
-    if pieces.len() * 16 <= rows {
-        let slices: Vec<ArrayRef> = pieces
-            .iter()
-            .map(|piece| sources[piece.source as usize].slice(piece.from as usize, (piece.to - piece.from) as usize))
-            .collect();
-        return concat(&slices.iter().map(|slice| slice.as_ref()).collect::<Vec<_>>());
+/// Bytes of a block's columns of variable width that are cheap to tell: enough to see that rows are large.
+fn value_bytes(block: &ColumnBlock) -> usize {
+    match block.values() {
+        Values::Binary(values) => span(values.value_offsets()),
+        Values::Columns(batch, _) => batch.columns().iter().map(data_bytes).sum(),
+        Values::Absent => 0,
     }
-    let mut indexes = Vec::with_capacity(rows);
-    for piece in pieces {
-        indexes.extend((piece.from..piece.to).map(|row| (piece.source as usize, row as usize)));
+}
+
+/// Bytes that the rows of a column take, about; of nested columns only what is at the top.
+fn data_bytes(column: &ArrayRef) -> usize {
+    match column.data_type() {
+        DataType::Utf8 => span(column.as_string::<i32>().value_offsets()),
+        DataType::LargeUtf8 => span(column.as_string::<i64>().value_offsets()),
+        DataType::Binary => span(column.as_binary::<i32>().value_offsets()),
+        DataType::LargeBinary => span(column.as_binary::<i64>().value_offsets()),
+        other => column.len() * other.primitive_width().unwrap_or(8),
     }
-    interleave(&sources.iter().map(|source| source.as_ref()).collect::<Vec<&dyn Array>>(), &indexes)
+}
+
+fn span<O: OffsetSizeTrait>(offsets: &[O]) -> usize {
+    match offsets {
+        [first, .., last] => last.as_usize() - first.as_usize(),
+        _ => 0,
+    }
+}
+
+/// Bytes that a row of a typed block takes beside its key, about.
+pub fn row_bytes(block: &ColumnBlock) -> usize {
+    value_bytes(block).saturating_sub(span(block.keys().value_offsets())) / block.rows()
 }

@@ -10,13 +10,17 @@ mod conform;
 mod gather;
 mod keys;
 mod last_non_null;
+mod pieces;
 mod read;
 mod rows;
 mod write;
 
 pub use batches::Batches;
 pub(crate) use columns::own_columns;
+pub(crate) use conform::check as check_batch;
+pub(crate) use gather::row_bytes;
 pub(crate) use last_non_null::table_operator;
+pub(crate) use pieces::Pieces;
 pub use read::Read;
 pub(crate) use write::check_bytes;
 
