@@ -1,6 +1,6 @@
 //! Opening: lock, manifest, log, left-overs; then background work.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,10 +17,15 @@ use super::options::TableOptions;
 use super::shared::{Open, Shared, SharedParts, Tables};
 use super::table::{TableInner, View};
 use crate::components::Resolved;
-use crate::manifest::{Manifest, State};
+use crate::manifest::{Manifest, State, TableState};
+use crate::maintenance::TABLE_FILE;
 use crate::run::{BlockCache, OpenRuns, Run};
 use crate::settings::Settings;
 
+/// The directory of the tables' directories.
+pub(crate) const TABLES_DIR: &str = "tables";
+/// The directory of the log.
+pub(crate) const WAL_DIR: &str = "wal";
 /// The settings that a database was last opened with, beside its data.
 pub(crate) const SETTINGS_FILE: &str = "SETTINGS.toml";
 /// The lock of the process that has a database open.
@@ -33,6 +38,9 @@ pub(super) fn open(builder: Builder, path: &Path) -> Result<Db> {
     let begun = storage.monotonic_nanos();
     let read_only = builder.mode == OpenMode::ReadOnly;
     let exists = Manifest::exists(&*storage, path)?;
+    if !exists {
+        check_no_remains(&*storage, path)?;
+    }
     match builder.mode {
         OpenMode::CreateNew if exists => {
             return Err(Error::new(ErrorKind::AlreadyExists, "there is a database already").with_file(path));
@@ -98,11 +106,39 @@ pub(super) fn open(builder: Builder, path: &Path) -> Result<Db> {
     Ok(Db { open: Arc::new(Open::new(shared, background)) })
 }
 
+/// Where there is no manifest there must be no data either: a new database would hide it, and remove it as left over.
+fn check_no_remains(storage: &dyn Storage, path: &Path) -> Result<()> {
+    let list = |dir: &Path| match storage.list(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        names => names,
+    };
+    let mut remains = None;
+    for name in list(path)? {
+        let dir = path.join(&name);
+        if name == WAL_DIR {
+            let segment = list(&dir)?.into_iter().find(|name| name.ends_with(".wal"));
+            remains = remains.or(segment.map(|name| dir.join(name)));
+        } else if name == TABLES_DIR {
+            for table in list(&dir)? {
+                let first = list(&dir.join(&table))?.into_iter().next();
+                remains = remains.or(first.map(|name| dir.join(&table).join(name)));
+            }
+        }
+    }
+    let Some(file) = remains else { return Ok(()) };
+    let message = format!(
+        "the directory holds data ({}) but no manifest: either the manifest was lost (run `kodiak repair`), or a checkpoint \
+         or restore to it was interrupted (remove the directory and make it again)",
+        file.strip_prefix(path).unwrap_or(&file).display()
+    );
+    Err(Error::corruption(message).with_file(path))
+}
+
 pub(crate) fn wal_context(resolved: &Resolved, storage: &Arc<dyn Storage>, path: &Path) -> WalContext {
     let settings = &resolved.settings;
     WalContext {
         storage: Arc::clone(storage),
-        dir: path.join("wal"),
+        dir: path.join(WAL_DIR),
         segment_bytes: settings.wal.segment_size,
         // A batch may hold many entries of the largest size; what is above is refused before it is allocated.
         max_record_bytes: MAX_BATCH_BYTES.max(4 * (settings.limits.max_key + settings.limits.max_value)),
@@ -192,13 +228,16 @@ fn replay(shared: &Shared, context: &WalContext, state: &State) -> Result<Replay
     let picked = &shared.resolved.wal;
     let mode: RecoveryMode = shared.settings.wal.recovery;
     let mut last_seq = state.last_seq;
+    // Memtables are flushed in the order in which they were filled: what is not newer than a table's newest run is in a run.
+    let newest = |table: &TableState| table.runs.values().map(|placed| placed.run.max_seq).max().unwrap_or(0);
+    let in_runs: HashMap<_, _> = state.tables.iter().map(|(id, table)| (*id, (table.flushed, newest(table)))).collect();
     let mut sink = |record: WalRecord<'_>| -> Result<()> {
         let damaged = |error: Error| error.with_offset(record.offset);
         for (seq, op) in (record.first_seq..).zip(record.ops()) {
             let op = op.map_err(damaged)?;
             // A dropped table's entries are of no use.
             let Some(table) = shared.table(op.table) else { continue };
-            if state.tables.get(&op.table).is_some_and(|table| record.segment < table.flushed) {
+            if in_runs.get(&op.table).is_some_and(|(segment, newest)| record.segment < *segment || seq <= *newest) {
                 continue;
             }
             let view = table.view.load();
@@ -228,7 +267,9 @@ fn start_slot(shared: &Shared, table: &Arc<TableInner>, segment: u64) -> Result<
 
 /// After replay: opens the log for appending; what was replayed is made safe before anything new is accepted.
 fn finish_recovery(shared: &mut Shared, context: WalContext, report: &ReplayReport, state: &State) -> Result<()> {
-    let first = report.next_segment.max(state.wal_from);
+    // Without a log there are no segments to count on from; a number below a table's mark would mean that it is flushed.
+    let flushed = state.tables.values().map(|table| table.flushed).max().unwrap_or(0);
+    let first = report.next_segment.max(state.wal_from).max(flushed);
     let replayed: Vec<Arc<TableInner>> = shared.all_tables();
     for name in shared.storage.list(&context.dir).unwrap_or_default() {
         let path = context.dir.join(name);
@@ -244,8 +285,11 @@ fn finish_recovery(shared: &mut Shared, context: WalContext, report: &ReplayRepo
         }
         table.view.load().active.advance_segment(first);
     }
-    // A log that ends in damage must not be read again: its end would cut off what follows. So it is flushed at once.
-    if report.torn_bytes > 0 || report.skipped > 0 {
+    // A log that ends in damage must not be read again: its end would cut off what follows. Nor may one be relied on that was
+    // not closed: if a sync has failed, it may be readable and yet lost with the power, in spite of the sync above. So its
+    // records are written to runs before anything that comes after them is accepted.
+    let closed = report.closed || report.records == 0;
+    if report.torn_bytes > 0 || report.skipped > 0 || !closed {
         while shared.flush_next()? {}
         shared.release_log()?;
     }
@@ -255,7 +299,7 @@ fn finish_recovery(shared: &mut Shared, context: WalContext, report: &ReplayRepo
 /// Removes files of runs that no version names: outputs of jobs that were interrupted, inputs whose removal was.
 fn remove_left_overs(shared: &Shared, state: &State) -> Result<()> {
     let storage = &shared.storage;
-    let root = shared.dir.join("tables");
+    let root = shared.dir.join(TABLES_DIR);
     storage.create_dir_all(&root)?;
     for name in storage.list(&root)? {
         let dir = root.join(&name);
@@ -266,6 +310,9 @@ fn remove_left_overs(shared: &Shared, state: &State) -> Result<()> {
         };
         let known = &state.tables[&table.id].runs;
         for file in storage.list(&dir)? {
+            if file == TABLE_FILE {
+                continue;
+            }
             let id = file.split('.').next().and_then(|id| id.parse::<u64>().ok());
             if id.is_none_or(|id| !known.contains_key(&id)) {
                 tracing::info!(file, table = table.name, "a left-over file is removed");
@@ -275,6 +322,9 @@ fn remove_left_overs(shared: &Shared, state: &State) -> Result<()> {
     }
     for table in shared.all_tables() {
         storage.create_dir_all(&table.runs.dir)?;
+        if storage.len(&table.runs.dir.join(TABLE_FILE))?.is_none() {
+            shared.write_table_file(&table)?;
+        }
     }
     Ok(())
 }

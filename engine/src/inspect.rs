@@ -1,0 +1,201 @@
+//! Looking into the files of a database: what `kodiak dump` prints. Nothing is changed, and the database may be open.
+
+use std::fmt;
+use std::path::Path;
+
+use kodiak_core::format::Compression;
+use kodiak_core::storage::Storage;
+use kodiak_core::{Result, SeqNo};
+
+use crate::manifest::{Change, Manifest, RunMeta, State, VersionEdit};
+use crate::sidecar::{RangeTombstone, Sidecar, SidecarMeta};
+
+/// A manifest: its edits, and what they add up to.
+#[derive(Debug, Clone)]
+pub struct ManifestDump {
+    /// The offset of each record in the manifest file, and its edit.
+    pub edits: Vec<(u64, VersionEdit)>,
+    /// The state after all of them.
+    pub state: State,
+}
+
+/// Reads the manifest of the database in the directory `db`.
+///
+/// # Errors
+/// `NotFound`; `Corruption` naming file and offset; `Unsupported`, `Io`.
+pub fn manifest(storage: &dyn Storage, db: &Path) -> Result<ManifestDump> {
+    let mut edits = Vec::new();
+    let state = Manifest::dump(storage, db, &mut |offset, edit| {
+        edits.push((offset, edit.clone()));
+        Ok(())
+    })?;
+    Ok(ManifestDump { edits, state })
+}
+
+impl fmt::Display for ManifestDump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (offset, edit) in &self.edits {
+            writeln!(f, "edit at {offset}")?;
+            edit.changes.iter().try_for_each(|change| writeln!(f, "  {}", Line(change)))?;
+        }
+        let state = &self.state;
+        writeln!(f, "database {:016x}", state.identity)?;
+        writeln!(f, "last sequence number {}, log from segment {}", state.last_seq, state.wal_from)?;
+        writeln!(f, "next run {}, table {}, sorted run {}", state.next_run, state.next_table, state.next_sorted_run)?;
+        for (id, table) in &state.tables {
+            writeln!(f, "table {id} \"{}\": {} runs, flushed below segment {}", table.name, table.runs.len(), table.flushed)?;
+            for placed in table.runs.values() {
+                let place = placed.place;
+                writeln!(f, "  level {} sorted run {}: {}", place.level, place.sorted_run, RunLine(&placed.run))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Line<'c>(&'c Change);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Change::Identity(identity) => write!(f, "database {identity:016x}"),
+            Change::CreateTable { id, name, schema, options } => write!(
+                f,
+                "create table {id} \"{}\" ({} bytes of schema, {} of options)",
+                name.escape_debug(),
+                schema.len(),
+                options.len()
+            ),
+            Change::DropTable(table) => write!(f, "drop table {table}"),
+            Change::TableOptions { table, options } => write!(f, "options of table {table}: {} bytes", options.len()),
+            Change::AddRun { table, place, run } => {
+                write!(f, "add to table {table}, level {}, sorted run {}: {}", place.level, place.sorted_run, RunLine(run))
+            }
+            Change::RemoveRun { table, run } => write!(f, "remove run {run} from table {table}"),
+            Change::MoveRun { table, run, place } => {
+                write!(f, "move run {run} of table {table} to level {}, sorted run {}", place.level, place.sorted_run)
+            }
+            Change::LastSeq(seq) => write!(f, "last sequence number {seq}"),
+            Change::WalFrom(segment) => write!(f, "log needed from segment {segment}"),
+            Change::Flushed { table, segment } => write!(f, "table {table} flushed below segment {segment}"),
+            Change::NextIds { run, table, sorted_run } => {
+                write!(f, "next run {run}, table {table}, sorted run {sorted_run}")
+            }
+        }
+    }
+}
+
+struct RunLine<'r>(&'r RunMeta);
+
+impl fmt::Display for RunLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let run = self.0;
+        write!(f, "run {} ({} {}), ", run.id, run.format, run.compression.name())?;
+        write!(f, "{} + {} bytes, {} entries in {} blocks", run.data_bytes, run.sidecar_bytes, run.entries, run.blocks)?;
+        write!(f, ", {} tombstones, {} range deletes", run.tombstones, run.range_deletes)?;
+        write!(f, ", keys \"{}\" to \"{}\"", run.min_key.escape_ascii(), run.max_key.escape_ascii())?;
+        write!(f, ", sequence {} to {}, sidecar {:08x}", run.min_seq, run.max_seq, run.sidecar_crc)
+    }
+}
+
+/// One block, as a sidecar tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockDump {
+    /// Where its first part begins in the data file.
+    pub offset: u64,
+    /// Bytes of all its parts.
+    pub bytes: u64,
+    /// How many parts it has.
+    pub parts: usize,
+    /// Its rows.
+    pub rows: u32,
+    /// The key of its first entry.
+    pub first_key: Vec<u8>,
+    /// The sequence number of its first entry.
+    pub first_seq: SeqNo,
+}
+
+/// A sidecar.
+#[derive(Debug, Clone)]
+pub struct SidecarDump {
+    /// Facts about its run.
+    pub meta: SidecarMeta,
+    /// The checksum by which the manifest knows it.
+    pub crc: u32,
+    /// The blocks of the data file.
+    pub blocks: Vec<BlockDump>,
+    /// The filter's kind, prefix length and bytes.
+    pub filter: Option<(String, Option<usize>, usize)>,
+    /// Range deletes.
+    pub range_deletes: Vec<RangeTombstone>,
+    /// Sequence numbers and when they were written, microseconds since 1970.
+    pub times: Vec<(SeqNo, u64)>,
+}
+
+/// Reads a sidecar (`.meta`), or that of a data file.
+///
+/// # Errors
+/// `NotFound`; `Corruption` naming file and offset; `Unsupported`, `Io`.
+pub fn sidecar(storage: &dyn Storage, path: &Path) -> Result<SidecarDump> {
+    let path = path.with_extension(crate::sidecar::EXTENSION);
+    let read = || {
+        let sidecar = Sidecar::read(crate::maintenance::read_small(storage, &path)?)?;
+        sidecar.verify()?;
+        let (layout, fences) = (sidecar.blocks()?, sidecar.fences()?);
+        let blocks = (0..layout.len()).map(|index| {
+            let (handle, mut first_key) = (layout.handle(index), Vec::new());
+            fences.key(index, &mut first_key);
+            BlockDump {
+                offset: handle.parts.first().map_or(0, |part| part.offset),
+                bytes: handle.bytes(),
+                parts: handle.parts.len(),
+                rows: handle.rows,
+                first_key,
+                first_seq: fences.seq(index),
+            }
+        });
+        Ok(SidecarDump {
+            blocks: blocks.collect(),
+            crc: sidecar.crc(),
+            filter: sidecar.filter()?.map(|filter| (filter.kind, filter.prefix, filter.bytes.len())),
+            range_deletes: sidecar.range_deletes()?,
+            times: sidecar.times()?,
+            meta: sidecar.meta().clone(),
+        })
+    };
+    read().map_err(|error: kodiak_core::Error| error.with_file(&path))
+}
+
+impl fmt::Display for SidecarDump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let meta = &self.meta;
+        let compression: Compression = meta.compression;
+        writeln!(f, "run {} of table {} of database {:016x}, sidecar {:08x}", meta.run, meta.table, meta.database, self.crc)?;
+        writeln!(f, "format {} {}, {} bytes, schema {:016x}", meta.format, compression.name(), meta.data_bytes, meta.schema)?;
+        let (entries, deletes) = (meta.entries, meta.tombstones);
+        writeln!(f, "{entries} entries, {deletes} tombstones, {} merges, {} range deletes", meta.merges, meta.range_deletes)?;
+        writeln!(f, "keys \"{}\" to \"{}\"", meta.min_key.escape_ascii(), meta.max_key.escape_ascii())?;
+        writeln!(f, "sequence {} to {}", meta.min_seq, meta.max_seq)?;
+        writeln!(f, "written from {} to {} microseconds since 1970", meta.oldest_micros, meta.newest_micros)?;
+        match &self.filter {
+            Some((kind, None, bytes)) => writeln!(f, "filter {kind}, {bytes} bytes")?,
+            Some((kind, Some(prefix), bytes)) => writeln!(f, "filter {kind} over {prefix} bytes of keys, {bytes} bytes")?,
+            None => writeln!(f, "no filter")?,
+        }
+        for (name, value) in &meta.properties {
+            writeln!(f, "property {name} = \"{}\"", value.escape_ascii())?;
+        }
+        for deleted in &self.range_deletes {
+            let (start, end) = (deleted.start.escape_ascii(), deleted.end.escape_ascii());
+            writeln!(f, "range delete at {}: \"{start}\" to \"{end}\"", deleted.seq)?;
+        }
+        for (seq, micros) in &self.times {
+            writeln!(f, "up to sequence {seq}: {micros}")?;
+        }
+        for (index, block) in self.blocks.iter().enumerate() {
+            let BlockDump { offset, bytes, parts, rows, first_key, first_seq } = block;
+            writeln!(f, "block {index} at {offset}: {rows} rows, {bytes} bytes in {parts} parts, from \"{}\" at {first_seq}", first_key.escape_ascii())?;
+        }
+        Ok(())
+    }
+}

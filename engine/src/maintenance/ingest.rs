@@ -1,0 +1,262 @@
+//! Ingestion: sorted data written straight into runs, past log and memtables.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow::array::RecordBatch;
+use kodiak_core::entry::MAX_SEQ;
+use kodiak_core::{EntryRef, Error, ErrorKind, Op, Result, SeqNo};
+
+use crate::compact::{change_version, remove_runs};
+use crate::db::{Shared, Table, TableInner, check_limits, poisoned_gate};
+use crate::manifest::{Change, Place, RunMeta, VersionEdit};
+use crate::range_delete::RangeTombstones;
+use crate::run::{Run, RunPlan, RunWriter};
+use crate::typed::{check_batch, check_bytes};
+use crate::version::Version;
+
+/// How far ahead the sequence number of an ingestion is taken: it must be larger than those of all writes that go on until
+/// it is done. There is room for two thousand million ingestions.
+const AHEAD: SeqNo = 1 << 32;
+
+/// What an ingestion did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ingested {
+    /// Entries ingested.
+    pub entries: u64,
+    /// Runs that were written.
+    pub runs: u64,
+    /// Bytes of their files.
+    pub bytes: u64,
+    /// The level on which they are.
+    pub level: usize,
+}
+
+impl Table {
+    /// Gives keys values, as [`put`](Self::put) does, but past log and memtable: entries are written once, into runs, which
+    /// then become visible all together, or not at all. Keys must ascend. This is the cheapest way to load much data.
+    ///
+    /// The entries are newer than everything written before the call returns, whatever was written meanwhile. Writers wait at
+    /// the end for as long as it takes to flush what they wrote to this table in the last moment. One ingestion runs at a
+    /// time in a database; others wait.
+    ///
+    /// # Errors
+    /// `InvalidInput` if keys do not ascend or entries are above the limits, naming the position; whatever the iterator
+    /// returns; otherwise as [`put`](Self::put). Nothing is visible then, and what was written is removed.
+    pub fn ingest<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        entries: impl IntoIterator<Item = Result<(K, V)>>,
+    ) -> Result<Ingested> {
+        let mut ingestion = Ingestion::begin(&self.open.shared, &self.inner)?;
+        for entry in entries {
+            let (key, value) = entry?;
+            ingestion.push(key.as_ref(), value.as_ref())?;
+        }
+        ingestion.commit()
+    }
+
+    /// As [`ingest`](Self::ingest), for rows: batches have the table's columns, and primary keys ascend.
+    ///
+    /// # Errors
+    /// As [`ingest`](Self::ingest); `InvalidInput` naming a column that does not fit the schema.
+    pub fn ingest_batches(&self, batches: impl IntoIterator<Item = Result<RecordBatch>>) -> Result<Ingested> {
+        let mut ingestion = Ingestion::begin(&self.open.shared, &self.inner)?;
+        let codecs = &self.inner.runs.codecs;
+        let mut value = Vec::new();
+        for batch in batches {
+            let batch = batch?;
+            check_batch(&self.inner.schema, &batch)?;
+            let keys = codecs.key.encode(batch.columns())?;
+            for row in 0..batch.num_rows() {
+                value.clear();
+                codecs.row.encode(batch.columns(), row, &mut value)?;
+                ingestion.push(keys.value(row), &value)?;
+            }
+        }
+        ingestion.commit()
+    }
+}
+
+/// An ingestion under way. Dropped without [`commit`](Self::commit), it removes what it wrote.
+struct Ingestion<'s> {
+    shared: &'s Shared,
+    table: &'s Arc<TableInner>,
+    plan: Arc<RunPlan>,
+    writer: Option<RunWriter>,
+    finished: Vec<RunMeta>,
+    last: Option<Vec<u8>>,
+    entries: u64,
+    seq: SeqNo,
+    micros: u64,
+    limits: (u64, u64),
+    _alone: parking_lot::MutexGuard<'s, ()>,
+}
+
+impl<'s> Ingestion<'s> {
+    fn begin(shared: &'s Arc<Shared>, table: &'s Arc<TableInner>) -> Result<Self> {
+        shared.check_writable()?;
+        let alone = shared.ingesting.lock();
+        let seq = shared.next_seq.load(Ordering::Acquire).saturating_add(AHEAD);
+        if seq >= MAX_SEQ {
+            return Err(Error::new(ErrorKind::Unsupported, "sequence numbers are used up"));
+        }
+        let level = deepest(&table.view.load().version);
+        Ok(Self {
+            plan: Arc::new(shared.run_plan(table, level)),
+            writer: None,
+            finished: Vec::new(),
+            last: None,
+            entries: 0,
+            seq,
+            micros: shared.now_micros(),
+            limits: shared.limits(),
+            shared,
+            table,
+            _alone: alone,
+        })
+    }
+
+    fn push(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        let checked = check_limits(self.table, Op::Put, key, value, self.limits)
+            .and_then(|()| check_bytes(self.table, Op::Put, key, value));
+        checked.map_err(|error| {
+            Error::new(error.kind(), format!("entry {} of the ingestion", self.entries)).with_source(error)
+        })?;
+        match &mut self.last {
+            Some(last) if last.as_slice() >= key => {
+                let what = if last == key { "the same as" } else { "before" };
+                let message = format!("the key of entry {} is {what} the one before it: keys must ascend", self.entries);
+                return Err(Error::invalid_input(message));
+            }
+            Some(last) => {
+                last.clear();
+                last.extend_from_slice(key);
+            }
+            None => self.last = Some(key.to_vec()),
+        }
+        if self.writer.as_ref().is_some_and(|writer| writer.bytes() >= self.shared.settings.compaction.target_run_size) {
+            self.close_run()?;
+            self.shared.check_open()?;
+        }
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            none => {
+                let (context, id) = (Arc::clone(&self.table.runs), self.shared.new_run_id());
+                none.insert(RunWriter::new(context, Arc::clone(&self.plan), id)?)
+            }
+        };
+        self.entries += 1;
+        writer.push(EntryRef { key, seq: self.seq, op: Op::Put, value })
+    }
+
+    fn close_run(&mut self) -> Result<()> {
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        let times = (self.micros, self.micros);
+        let sample = if self.table.options.ttl_micros > 0 { vec![(self.seq, self.micros)] } else { Vec::new() };
+        self.finished.push(writer.finish(&RangeTombstones::default(), times, |_, _| sample)?);
+        Ok(())
+    }
+
+    /// Makes the entries visible.
+    fn commit(mut self) -> Result<Ingested> {
+        self.close_run()?;
+        if self.finished.is_empty() {
+            return Ok(Ingested::default());
+        }
+        let (shared, table) = (self.shared, self.table);
+        shared.storage.sync_dir(&table.runs.dir)?;
+        let (level, runs) = {
+            let _flushing = shared.flushing.lock();
+            // Most of what is in memory is flushed while others write; then, for a moment, they wait.
+            self.flush_table(true)?;
+            let _alone = shared.gate.write().map_err(|_| poisoned_gate())?;
+            self.flush_table(false)?;
+            self.install()?
+        };
+        shared.stalls.refresh(shared);
+        shared.signals.progress.raise();
+        shared.signals.compaction.raise();
+        shared.release_log()?;
+        let bytes = runs.iter().map(RunMeta::bytes).sum();
+        shared.counters.flushed(bytes, 0);
+        Ok(Ingested { entries: self.entries, runs: runs.len() as u64, bytes, level })
+    }
+
+    /// Moves what the table has in memory into runs: it is older than the ingestion, so it must be below it.
+    fn flush_table(&self, take_gate: bool) -> Result<()> {
+        let gate = take_gate.then(|| self.shared.gate.write().map_err(|_| poisoned_gate())).transpose()?;
+        if self.table.dropped.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::NotFound, format!("table \"{}\" was dropped", self.table.name)));
+        }
+        self.shared.freeze(self.table)?;
+        let slots = self.table.view.load().frozen.clone();
+        drop(gate);
+        self.shared.flush_slots(self.table, &slots)
+    }
+
+    /// Puts the runs into the version and says where and which they are. Writers are kept out, and the table has nothing in
+    /// memory.
+    fn install(&mut self) -> Result<(usize, Vec<RunMeta>)> {
+        let (shared, table) = (self.shared, self.table);
+        if shared.next_seq.load(Ordering::Acquire) > self.seq {
+            let message = format!("more than {AHEAD} writes were made during the ingestion: do it again");
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        // No compaction begins until the runs have their place.
+        let _planning = shared.planning.lock();
+        let place = self.place(&table.view.load().version);
+        let runs: Vec<Arc<Run>> =
+            self.finished.iter().map(|meta| Arc::new(Run::new(meta.clone(), Arc::clone(&table.runs)))).collect();
+        let mut edit = VersionEdit::new();
+        for run in &runs {
+            edit.push(Change::AddRun { table: table.id, place, run: Arc::new(run.meta().clone()) });
+        }
+        edit.push(Change::LastSeq(self.seq));
+        // From here on the manifest may name the files, whatever is returned; and what is written from now on must be newer
+        // than they are, whether or not they come into force.
+        let metas = std::mem::take(&mut self.finished);
+        let committed = shared.commit_edit(table, &edit, &runs);
+        if committed.is_ok() {
+            change_version(table, |version| {
+                runs.into_iter().for_each(|run| version.add(place.level as usize, place.sorted_run, run));
+            });
+            table.times.note(self.seq, self.micros);
+        }
+        shared.recovered(self.seq);
+        committed.map(|()| (place.level as usize, metas))
+    }
+
+    /// The lowest level such that neither it nor one above has a run that overlaps; level 0 while a compaction is under way,
+    /// whose outputs might.
+    fn place(&self, version: &Version) -> Place {
+        let (first, last) = (self.finished.first(), self.finished.last());
+        let min = first.map_or(&[][..], |run| &run.min_key);
+        let max = last.map_or(&[][..], |run| &run.max_key);
+        let overlaps = |level: usize| {
+            let sorted_runs = version.levels.get(level).map_or(&[][..], |level| &level.sorted_runs);
+            sorted_runs.iter().flat_map(|sorted| &sorted.runs).any(|run| run.min_key() <= max && run.max_key() >= min)
+        };
+        let busy = version.runs().any(|(_, run)| run.shape().busy);
+        let free = (0..=deepest(version)).take_while(|&level| !busy && !overlaps(level));
+        let level = free.last().unwrap_or(0);
+        let present = version.levels.get(level).map_or(&[][..], |level| &level.sorted_runs);
+        let sorted_run = match present {
+            [only] if level > 0 && self.table.policy.runs_allowed(level) == 1 => only.id,
+            _ => self.shared.new_sorted_run_id(),
+        };
+        Place { level: level as u32, sorted_run }
+    }
+}
+
+impl Drop for Ingestion<'_> {
+    fn drop(&mut self) {
+        self.writer.take();
+        remove_runs(self.shared, self.table, &self.finished);
+    }
+}
+
+/// The deepest level that an ingestion may go to: the deepest in use, at least level 1.
+fn deepest(version: &Version) -> usize {
+    let used = version.levels.iter().rposition(|level| !level.sorted_runs.is_empty()).unwrap_or(0);
+    used.max(1).min(version.levels.len() - 1)
+}

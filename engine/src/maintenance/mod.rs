@@ -1,0 +1,22 @@
+//! Looking after databases: checkpoints, backups, verification, repair, and ingestion of sorted data.
+//!
+//! What works on an open database is a method of [`Db`](crate::Db) or [`Table`](crate::Table); what works on a directory, a
+//! method of [`Builder`](crate::Builder), which knows the storage and the components.
+
+mod backup;
+mod capture;
+mod check;
+mod checkpoint;
+mod files;
+mod ingest;
+mod repair;
+mod table_file;
+mod verify;
+
+pub use backup::{BackupDir, BackupId, BackupInfo, backups};
+pub use ingest::Ingested;
+pub use repair::{LOST_DIR, RepairReport, repair};
+pub use verify::{VerifyReport, verify};
+pub(crate) use table_file::{TABLE_FILE, TableFile};
+
+pub(crate) use files::read_small;

@@ -1,0 +1,356 @@
+//! Repair: a database made of what is left of one. Nothing is ever deleted: what cannot be used is moved to `lost/`.
+
+mod order;
+mod rebuild;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kodiak_core::batch::TableId;
+use kodiak_core::compaction::RunId;
+use kodiak_core::schema::TableSchema;
+use kodiak_core::storage::Storage;
+use kodiak_core::wal::RecoveryMode;
+use kodiak_core::{Error, ErrorKind, Result};
+
+use super::capture::table_dir;
+use super::check::TableFiles;
+use super::verify::runs_in;
+use super::{TABLE_FILE, TableFile, files};
+use crate::components::Resolved;
+use crate::db::{Builder, LOCK_FILE, TABLES_DIR, WAL_DIR, wal_context};
+use crate::manifest::{CURRENT, Change, Manifest, Place, PlacedRun, RunMeta, State, TAIL, TableState, VersionEdit, parse_file_name};
+
+/// The directory, within the database, of what repair could not use.
+pub const LOST_DIR: &str = "lost";
+
+/// What a repair did.
+#[derive(Debug, Default)]
+pub struct RepairReport {
+    /// Everything that was wrong, with the file.
+    pub problems: Vec<Error>,
+    /// Files moved to [`LOST_DIR`], by their new paths.
+    pub lost: Vec<PathBuf>,
+    /// Sidecars that were written anew.
+    pub rebuilt: Vec<PathBuf>,
+    /// The manifest was lost, and made anew.
+    pub manifest_rebuilt: bool,
+    /// Tables in the repaired database.
+    pub tables: u64,
+    /// Runs in it.
+    pub runs: u64,
+    /// Whole batches in the log, which the next opening replays.
+    pub log_batches: u64,
+}
+
+impl fmt::Display for RepairReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for problem in &self.problems {
+            writeln!(f, "{problem}")?;
+        }
+        for path in &self.rebuilt {
+            writeln!(f, "written anew: {}", path.display())?;
+        }
+        for path in &self.lost {
+            writeln!(f, "moved to {}", path.display())?;
+        }
+        let manifest = if self.manifest_rebuilt { "made anew" } else { "kept" };
+        write!(f, "manifest {manifest}: {} tables, {} runs; {} batches in the log", self.tables, self.runs, self.log_batches)
+    }
+}
+
+impl Builder {
+    /// Repairs the database in the directory `path`, which must not be open, so that it can be opened with every table that
+    /// is left and every run that is whole.
+    ///
+    /// - A manifest that can be read is kept; runs that it names and that are gone or damaged are taken out of it. One that
+    ///   cannot is made anew of the tables' directories, and the order of runs found by comparing their keys.
+    /// - A sidecar that is gone or damaged is rebuilt from its data file. What only it knew is lost: range deletes (what they
+    ///   deleted comes back, if it is still in older runs) and, in tables with a TTL, ages (entries then count from now on).
+    /// - A damaged data file is moved to [`LOST_DIR`], and so is everything else that is of no use. Nothing is deleted.
+    /// - The log stays, and is replayed by the next opening. If it is damaged, what can be read of it is put into runs now.
+    ///
+    /// Run files that the manifest, before it was lost, no longer named may come back with it: what was deleted, and removed
+    /// by a compaction just before, can reappear. A backup is better than any repair.
+    ///
+    /// # Errors
+    /// `NotFound` if the directory holds nothing of a database; `Locked`; `InvalidSettings`; `Io`. A repair that is cut short
+    /// can be run again.
+    pub fn repair(self, path: impl AsRef<Path>) -> Result<RepairReport> {
+        let path = path.as_ref();
+        let resolved = self.components.resolve(&self.settings)?;
+        let names = self.storage.list(path)?;
+        if !names.iter().any(|name| name == TABLES_DIR || name == WAL_DIR || name == CURRENT) {
+            return Err(Error::new(ErrorKind::NotFound, "there is no database").with_file(path));
+        }
+        let lock = self.storage.lock(&path.join(LOCK_FILE))?;
+        let mut repair = Repair { storage: Arc::clone(&self.storage), path, resolved, report: RepairReport::default() };
+        let log_damaged = repair.run()?;
+        drop(lock);
+        let mut report = repair.report;
+        if log_damaged {
+            let mut settings = self.settings.clone();
+            settings.wal.recovery = RecoveryMode::SkipCorrupt;
+            let builder = Self { settings, mode: crate::db::OpenMode::OpenExisting, ..self };
+            // What can be read goes into runs, so that the log is not needed again.
+            let db = builder.open(path)?;
+            db.flush()?;
+            report.runs = db.open.shared.all_tables().iter().map(|table| table.view.load().version.runs().count() as u64).sum();
+            db.close()?;
+        }
+        Ok(report)
+    }
+}
+
+/// Repairs the database in the directory `path`, made of local files and built-in components. See [`Builder::repair`].
+///
+/// # Errors
+/// As [`Builder::repair`].
+pub fn repair(path: impl AsRef<Path>) -> Result<RepairReport> {
+    Builder::new(crate::Settings::default()).repair(path)
+}
+
+struct Repair<'p> {
+    storage: Arc<dyn Storage>,
+    path: &'p Path,
+    resolved: Resolved,
+    report: RepairReport,
+}
+
+impl Repair<'_> {
+    /// True if the log is damaged.
+    fn run(&mut self) -> Result<bool> {
+        let old = match Manifest::read(&*self.storage, self.path) {
+            Ok(state) => Some(state),
+            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Unsupported) => return Err(error),
+            Err(error) => {
+                if error.kind() != ErrorKind::NotFound {
+                    self.report.problems.push(error);
+                }
+                None
+            }
+        };
+        let (log_damaged, log_tables) = self.read_log(old.as_ref().map_or(0, |state| state.wal_from))?;
+        let state = match old {
+            Some(state) => self.mend(state)?,
+            None => self.rebuild(log_tables)?,
+        };
+        self.report.tables = state.tables.len() as u64;
+        self.report.runs = state.runs().count() as u64;
+        Ok(log_damaged)
+    }
+
+    /// Reads the log as opening will; if it is damaged, keeps a copy of its segments. Returns whether it is, and a number
+    /// above those of all tables in it.
+    fn read_log(&mut self, from: u64) -> Result<(bool, TableId)> {
+        let context = wal_context(&self.resolved, &self.storage, self.path);
+        let picked = self.resolved.wal.clone();
+        let mut next_table = 0;
+        let mut read = |mode| {
+            let mut sink = |record: kodiak_core::wal::WalRecord<'_>| {
+                record.ops().try_for_each(|op| {
+                    next_table = next_table.max(op.map_err(|error| error.with_offset(record.offset))?.table.saturating_add(1));
+                    Ok(())
+                })
+            };
+            (picked.factory.replay)(&context, &picked.options, from, mode, &mut sink)
+        };
+        match read(self.resolved.settings.wal.recovery) {
+            Ok(found) => {
+                self.report.log_batches = found.records;
+                Ok((false, next_table))
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Unsupported | ErrorKind::InvalidSettings) => Err(error),
+            Err(error) => {
+                self.report.problems.push(error);
+                self.report.log_batches = read(RecoveryMode::SkipCorrupt)?.records;
+                for name in files::list(&*self.storage, &context.dir)? {
+                    if name.ends_with(".wal") {
+                        let from = self.storage.open(&context.dir.join(&name))?;
+                        let to = self.lost_path(&context.dir.join(&name))?;
+                        files::copy(&*self.storage, &*from, &to)?;
+                        self.report.lost.push(to);
+                    }
+                }
+                self.sync_lost()?;
+                Ok((true, next_table))
+            }
+        }
+    }
+
+    /// Takes what is damaged out of a manifest that can be read.
+    fn mend(&mut self, state: State) -> Result<State> {
+        let mut edit = VersionEdit::new();
+        for (&id, table) in &state.tables {
+            let dir = table_dir(self.path, id);
+            self.storage.create_dir_all(&dir)?;
+            let file = TableFile {
+                database: state.identity,
+                table: id,
+                name: table.name.clone(),
+                schema: table.schema.clone(),
+                options: table.options.clone(),
+            };
+            if TableFile::read(&*self.storage, &dir).ok().as_ref() != Some(&file) {
+                self.lose_if_there(&dir.join(TABLE_FILE))?;
+                file.write(&*self.storage, &dir)?;
+            }
+            let schema = TableSchema::from_bytes(&table.schema)?;
+            for (&run, placed) in &table.runs {
+                let files = self.table_files((state.identity, id), dir.clone(), schema.clone());
+                let kept = self.keep(&files, run, Some(&placed.run))?;
+                if kept.as_ref() == Some(&*placed.run) {
+                    continue;
+                }
+                edit.push(Change::RemoveRun { table: id, run });
+                if let Some(meta) = kept {
+                    edit.push(Change::AddRun { table: id, place: placed.place, run: Arc::new(meta) });
+                }
+            }
+        }
+        if edit.changes.is_empty() {
+            return Ok(state);
+        }
+        let mut manifest = Manifest::open(Arc::clone(&self.storage), self.path)?;
+        manifest.append(&edit)?;
+        Ok(manifest.state().clone())
+    }
+
+    /// Makes a manifest of what is in the tables' directories.
+    fn rebuild(&mut self, log_tables: TableId) -> Result<State> {
+        self.report.manifest_rebuilt = true;
+        let root = self.path.join(TABLES_DIR);
+        let (mut tables, mut next_table) = (BTreeMap::new(), log_tables.max(1));
+        for name in files::list(&*self.storage, &root)? {
+            let dir = root.join(&name);
+            let Some(id) = name.parse::<TableId>().ok().filter(|&id| id < TableId::MAX && table_dir(self.path, id) == dir) else {
+                continue;
+            };
+            next_table = next_table.max(id + 1);
+            let read = TableFile::read(&*self.storage, &dir).and_then(|file| {
+                let schema = TableSchema::from_bytes(&file.schema)?;
+                if file.table == id { Ok((file, schema)) } else { Err(Error::corruption("it belongs to another table")) }
+            });
+            match read {
+                Ok(found) => {
+                    tables.insert(id, (dir, found));
+                }
+                Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+                Err(error) => {
+                    let message = "without the table's name and schema its runs cannot be used: restore the file, and repair again";
+                    let error = Error::corruption(message).with_file(dir.join(TABLE_FILE)).with_source(error);
+                    self.report.problems.push(error);
+                    // Opening removes directories of unknown tables.
+                    for file in self.storage.list(&dir)? {
+                        self.lose(&dir.join(file))?;
+                    }
+                }
+            }
+        }
+        let identity = self.identity(tables.values().map(|(_, (file, _))| file.database));
+        let mut state = State { next_table, ..State::new(identity) };
+        let mut names = BTreeSet::new();
+        for (id, (dir, (file, schema))) in tables {
+            let files = self.table_files((identity, id), dir, schema);
+            let mut name = file.name;
+            while !names.insert(name.clone()) {
+                name.push_str(" (another)");
+            }
+            self.rebuild_table(&files, &mut state, id, TableState {
+                name,
+                schema: file.schema,
+                options: file.options,
+                runs: BTreeMap::new(),
+                flushed: 0,
+            })?;
+        }
+        for name in self.storage.list(self.path)? {
+            if name == CURRENT || name == TAIL || parse_file_name(&name).is_some() {
+                self.lose(&self.path.join(name))?;
+            }
+        }
+        self.storage.sync_dir(self.path)?;
+        let manifest = Manifest::create(Arc::clone(&self.storage), self.path, state)?;
+        Ok(manifest.state().clone())
+    }
+
+    fn rebuild_table(&mut self, files: &TableFiles, state: &mut State, id: TableId, mut table: TableState) -> Result<()> {
+        let mut metas = Vec::new();
+        for run in runs_in(&*self.storage, &files.dir) {
+            state.next_run = state.next_run.max(run.saturating_add(1));
+            metas.extend(self.keep(files, run, None)?);
+        }
+        // On level 0 in as many sorted runs as are needed, the newest with the largest number.
+        let layers = order::layers(files, &metas)?;
+        let count = layers.iter().max().map_or(0, |most| most + 1);
+        for (meta, layer) in metas.into_iter().zip(layers) {
+            state.last_seq = state.last_seq.max(meta.max_seq);
+            let place = Place { level: 0, sorted_run: state.next_sorted_run + (count - layer) as u64 };
+            table.runs.insert(meta.id, PlacedRun { place, run: Arc::new(meta) });
+        }
+        state.next_sorted_run += count as u64 + 1;
+        state.tables.insert(id, Arc::new(table));
+        Ok(())
+    }
+
+    /// The identity that most tables tell of; a new one if there are none.
+    fn identity(&self, found: impl Iterator<Item = u64>) -> u64 {
+        let mut votes = BTreeMap::<u64, usize>::new();
+        found.for_each(|identity| *votes.entry(identity).or_default() += 1);
+        votes.into_iter().max_by_key(|(_, votes)| *votes).map_or_else(|| self.storage.random().max(1), |(identity, _)| identity)
+    }
+
+    fn table_files(&self, (database, id): (u64, TableId), dir: PathBuf, schema: TableSchema) -> TableFiles {
+        TableFiles::new(Arc::clone(&self.storage), self.resolved.components().clone(), (database, id), dir, schema)
+    }
+
+    /// Makes a run usable and says what the manifest is to know of it; or moves its files away.
+    fn keep(&mut self, files: &TableFiles, run: RunId, meta: Option<&RunMeta>) -> Result<Option<RunMeta>> {
+        let kept = rebuild::keep(self, files, run, meta)?;
+        if kept.is_none() {
+            let prefix = format!("{run:010}.");
+            for name in files::list(&*self.storage, &files.dir)? {
+                if name.starts_with(&prefix) {
+                    self.lose(&files.dir.join(name))?;
+                }
+            }
+        }
+        Ok(kept)
+    }
+
+    /// A name for a file in the directory of lost files.
+    fn lost_path(&self, path: &Path) -> Result<PathBuf> {
+        let dir = self.path.join(LOST_DIR);
+        self.storage.create_dir_all(&dir)?;
+        let inside = path.strip_prefix(self.path).unwrap_or(path).to_string_lossy().replace('/', "-");
+        for attempt in 0u64.. {
+            let name = if attempt == 0 { inside.clone() } else { format!("{inside}.{attempt}") };
+            let lost = dir.join(name);
+            if self.storage.len(&lost)?.is_none() {
+                return Ok(lost);
+            }
+        }
+        Err(Error::new(ErrorKind::Io, "no name is left for a lost file").with_file(dir))
+    }
+
+    /// Moves a file to the directory of lost files.
+    fn lose(&mut self, path: &Path) -> Result<()> {
+        let lost = self.lost_path(path)?;
+        self.storage.rename(path, &lost)?;
+        self.report.lost.push(lost);
+        self.sync_lost()
+    }
+
+    fn lose_if_there(&mut self, path: &Path) -> Result<()> {
+        match self.lose(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            lost => lost,
+        }
+    }
+
+    fn sync_lost(&self) -> Result<()> {
+        self.storage.sync_dir(&self.path.join(LOST_DIR))
+    }
+}

@@ -1,0 +1,147 @@
+//! The `TABLE` file in each table's directory: name, schema and options, so that repair does not depend on the manifest.
+
+use std::path::Path;
+
+use kodiak_core::batch::TableId;
+use kodiak_core::storage::Storage;
+use kodiak_core::varint::{Reader, put_bytes, put_u64};
+use kodiak_core::{Error, ErrorKind, Result};
+
+use super::files;
+use crate::db::{Shared, TableInner};
+
+/// The name of the file.
+pub(crate) const TABLE_FILE: &str = "TABLE";
+
+const MAGIC: &[u8; 8] = b"KODIAKTB";
+const VERSION: u32 = 1;
+
+/// What the file says. Its bytes are in `docs/formats/table.md`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TableFile {
+    /// The identity of the database.
+    pub database: u64,
+    /// The table's number.
+    pub table: TableId,
+    /// Its name.
+    pub name: String,
+    /// Its schema, as `TableSchema::to_bytes` writes it.
+    pub schema: Vec<u8>,
+    /// Its options, as the engine writes them.
+    pub options: Vec<u8>,
+}
+
+impl TableFile {
+    /// The bytes of the file.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&self.database.to_le_bytes());
+        put_u64(&mut out, u64::from(self.table));
+        put_bytes(&mut out, self.name.as_bytes());
+        put_bytes(&mut out, &self.schema);
+        put_bytes(&mut out, &self.options);
+        let crc = crc32fast::hash(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// Reads the bytes of the file.
+    ///
+    /// # Errors
+    /// `Corruption`; `Unsupported` for a newer version.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let damaged = || Error::corruption("it is not what was written: its checksum or form differs").with_offset(0);
+        let (body, crc) = bytes.split_last_chunk().ok_or_else(damaged)?;
+        if !body.starts_with(MAGIC) || crc32fast::hash(body) != u32::from_le_bytes(*crc) {
+            return Err(damaged());
+        }
+        let mut reader = Reader::new(&body[MAGIC.len()..]);
+        let version = reader.u32_le()?;
+        if version > VERSION {
+            let message =
+                format!("it has version {version}, this Kodiak reads up to {VERSION}: use the version that wrote it");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        let read = Self {
+            database: reader.u64_le()?,
+            table: reader.len(TableId::MAX as usize)? as TableId,
+            name: reader.str()?.to_owned(),
+            schema: reader.bytes()?.to_vec(),
+            options: reader.bytes()?.to_vec(),
+        };
+        if reader.is_empty() { Ok(read) } else { Err(damaged()) }
+    }
+
+    /// Reads the file of a table's directory.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode); `NotFound`, `Io`.
+    pub fn read(storage: &dyn Storage, dir: &Path) -> Result<Self> {
+        let path = dir.join(TABLE_FILE);
+        Self::decode(&files::read_small(storage, &path)?).map_err(|error| error.with_file(path))
+    }
+
+    /// Writes or replaces the file of a table's directory; it survives a power loss when this returns.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn write(&self, storage: &dyn Storage, dir: &Path) -> Result<()> {
+        files::replace(storage, &dir.join(TABLE_FILE), &self.encode())
+    }
+}
+
+impl Shared {
+    /// Writes the `TABLE` file of a table.
+    pub(crate) fn write_table_file(&self, table: &TableInner) -> Result<()> {
+        let file = TableFile {
+            database: self.identity,
+            table: table.id,
+            name: table.name.clone(),
+            schema: table.schema.to_bytes(),
+            options: table.options.to_bytes(),
+        };
+        file.write(&*self.storage, &table.runs.dir)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> TableFile {
+        TableFile { database: 7, table: 300, name: "t".to_owned(), schema: vec![1, 2, 3], options: vec![9] }
+    }
+
+    #[test]
+    fn what_is_written_comes_back_and_every_damage_is_seen() {
+        let bytes = file().encode();
+        assert_eq!(TableFile::decode(&bytes).expect("whole"), file());
+        for cut in 0..bytes.len() {
+            assert!(TableFile::decode(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(TableFile::decode(&damaged).expect_err("damaged").kind(), ErrorKind::Corruption, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_refused() {
+        let mut bytes = file().encode();
+        bytes[8] = 2;
+        let end = bytes.len() - 4;
+        let crc = crc32fast::hash(&bytes[..end]).to_le_bytes();
+        bytes[end..].copy_from_slice(&crc);
+        assert_eq!(TableFile::decode(&bytes).expect_err("newer").kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn the_bytes_are_as_documented() {
+        let hex: String = file().encode().iter().map(|byte| format!("{byte:02x}")).collect();
+        let body = "4b4f4449414b5442010000000700000000000000ac0201740301020301";
+        assert_eq!(hex[..hex.len() - 8], format!("{body}09"));
+        assert_eq!(hex.len(), 68);
+    }
+}

@@ -1,0 +1,358 @@
+//! Verification: every byte that the engine relies on is read and compared with whatever else tells of it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kodiak_core::batch::TableId;
+use kodiak_core::compaction::RunId;
+use kodiak_core::schema::TableSchema;
+use kodiak_core::storage::Storage;
+use kodiak_core::wal::WalContext;
+use kodiak_core::{Error, ErrorKind, Result, SeqNo};
+
+use super::capture::table_dir;
+use super::check::{DataFile, Expected, TableFiles, Totals, layout_of};
+use super::{TableFile, files};
+use crate::components::{Components, Resolved};
+use crate::db::{Builder, Db, LOCK_FILE, TABLES_DIR, TableOptions, wal_context};
+use crate::manifest::{Manifest, PlacedRun, RunMeta, State};
+
+/// What a verification found.
+#[derive(Debug, Default)]
+pub struct VerifyReport {
+    /// Everything that is wrong, in the order of reading; each names its file and, where there is one, the offset.
+    pub problems: Vec<Error>,
+    /// Tables looked at.
+    pub tables: u64,
+    /// Runs read from end to end.
+    pub runs: u64,
+    /// Blocks in them.
+    pub blocks: u64,
+    /// Entries in them.
+    pub entries: u64,
+    /// Bytes of their files.
+    pub bytes: u64,
+    /// Whole batches in the log.
+    pub log_batches: u64,
+    /// Bytes of an incomplete batch at the end of the log: what a crash leaves, not damage.
+    pub log_torn_bytes: u64,
+}
+
+impl VerifyReport {
+    /// True if nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    fn note(&mut self, result: Result<()>) {
+        self.problems.extend(result.err());
+    }
+}
+
+impl fmt::Display for VerifyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for problem in &self.problems {
+            writeln!(f, "{problem}")?;
+        }
+        writeln!(
+            f,
+            "{} tables, {} runs, {} blocks, {} entries, {} bytes; {} batches in the log",
+            self.tables, self.runs, self.blocks, self.entries, self.bytes, self.log_batches
+        )?;
+        if self.log_torn_bytes > 0 {
+            writeln!(f, "the log ends with {} bytes of an incomplete batch", self.log_torn_bytes)?;
+        }
+        match self.problems.len() {
+            0 => write!(f, "no problems"),
+            count => write!(f, "{count} problems"),
+        }
+    }
+}
+
+impl Builder {
+    /// Verifies the database in the directory `path`, which must not be open: manifest, sidecars, every block (checksum,
+    /// decoding, order), bounds and counts, the footers that other programs read files by, filters (none may deny a key that
+    /// is there), and the log. Nothing is changed. Damage does not end it: the report lists all that was found.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no database; `Locked` if it is open (see [`Db::verify`]); `InvalidSettings`. Everything else,
+    /// files that cannot be read included, is in the report.
+    pub fn verify(self, path: impl AsRef<Path>) -> Result<VerifyReport> {
+        let path = path.as_ref();
+        let storage = &*self.storage;
+        let resolved = self.components.resolve(&self.settings)?;
+        if storage.list(path)?.is_empty() {
+            return Err(Error::new(ErrorKind::NotFound, "there is no database").with_file(path));
+        }
+        let _lock = match storage.lock(&path.join(LOCK_FILE)) {
+            Err(error) if error.kind() == ErrorKind::Locked => return Err(error),
+            // A disk that cannot be written to can still be verified.
+            lock => lock.ok(),
+        };
+        let mut report = VerifyReport::default();
+        let state = match Manifest::read(storage, path) {
+            Ok(state) => Some(state),
+            Err(error) if error.kind() == ErrorKind::NotFound && files::list(storage, &path.join(TABLES_DIR))?.is_empty() => {
+                return Err(error);
+            }
+            Err(error) => {
+                report.problems.push(error);
+                None
+            }
+        };
+        match &state {
+            Some(state) => {
+                check_structure(state, path, &mut report);
+                verify_state(&self.storage, &self.components, path, state, &mut report);
+            }
+            None => verify_found(&self.storage, &self.components, path, &mut report),
+        }
+        let from = state.as_ref().map_or(0, |state| state.wal_from);
+        verify_log(&resolved, &wal_context(&resolved, &self.storage, path), from, &mut report);
+        Ok(report)
+    }
+}
+
+/// Verifies the database in the directory `path`, made of local files and built-in components. See [`Builder::verify`].
+///
+/// # Errors
+/// As [`Builder::verify`].
+pub fn verify(path: impl AsRef<Path>) -> Result<VerifyReport> {
+    Builder::new(crate::Settings::default()).verify(path)
+}
+
+impl Db {
+    /// Verifies the database while it is in use: every run as of now, the manifest, and the log up to what it holds. See
+    /// [`Builder::verify`].
+    ///
+    /// # Errors
+    /// `Unavailable` if the database is closed or open for reading only; `Io` if the log cannot be synced. Everything else is
+    /// in the report.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        let shared = &self.open.shared;
+        let mut report = VerifyReport::default();
+        shared.check_writable()?.sync()?;
+        // While nothing is flushed, no segment of the log is released.
+        let flushing = shared.flushing.lock();
+        let capture = super::capture::Capture::pin(shared)?;
+        let read = {
+            let manifest = shared.manifest.lock();
+            let from = manifest.as_ref().map_or(0, |manifest| manifest.state().wal_from);
+            Manifest::read(&*shared.storage, &shared.dir).map(|state| (state, from))
+        };
+        match read {
+            Ok((state, from)) => {
+                check_structure(&state, &shared.dir, &mut report);
+                let context = wal_context(&shared.resolved, &shared.storage, &shared.dir);
+                verify_log(&shared.resolved, &context, from, &mut report);
+            }
+            Err(error) => report.problems.push(error),
+        }
+        drop(flushing);
+        let components = shared.resolved.components();
+        verify_state(&shared.storage, components, &shared.dir, &capture.state, &mut report);
+        Ok(report)
+    }
+}
+
+fn verify_log(resolved: &Resolved, context: &WalContext, from: u64, report: &mut VerifyReport) {
+    let picked = &resolved.wal;
+    let mode = resolved.settings.wal.recovery;
+    let mut sink = |record: kodiak_core::wal::WalRecord<'_>| {
+        record.ops().try_for_each(|op| op.map(|_| ())).map_err(|error| error.with_offset(record.offset))
+    };
+    match (picked.factory.replay)(context, &picked.options, from, mode, &mut sink) {
+        Ok(replayed) => (report.log_batches, report.log_torn_bytes) = (replayed.records, replayed.torn_bytes),
+        Err(error) => report.problems.push(error),
+    }
+}
+
+/// What the manifest says must make sense: no overlap within a sorted run, no number that was not given out.
+fn check_structure(state: &State, path: &Path, report: &mut VerifyReport) {
+    let wrong = |message: String| Error::corruption(format!("the manifest is wrong: {message}")).with_file(path.join(crate::manifest::CURRENT));
+    for (id, table) in &state.tables {
+        if *id >= state.next_table {
+            report.problems.push(wrong(format!("table {id} has a number that was not given out")));
+        }
+        let mut placed: Vec<&PlacedRun> = table.runs.values().collect();
+        placed.sort_by(|a, b| {
+            (a.place.level, a.place.sorted_run, &a.run.min_key).cmp(&(b.place.level, b.place.sorted_run, &b.run.min_key))
+        });
+        for pair in placed.windows(2) {
+            let [one, two] = pair else { continue };
+            // A range delete may end, exclusively, at the first key of the next run.
+            let touch = one.run.range_deletes > 0 && one.run.max_key == two.run.min_key;
+            if one.place == two.place && one.run.max_key >= two.run.min_key && !touch {
+                let message = format!("runs {} and {} of table {id} overlap within a sorted run", one.run.id, two.run.id);
+                report.problems.push(wrong(message));
+            }
+        }
+        for placed in placed {
+            let run = &placed.run;
+            if run.id >= state.next_run || run.max_seq > state.last_seq {
+                let message = format!("run {} of table {id} has a number that was not given out", run.id);
+                report.problems.push(wrong(message));
+            }
+        }
+    }
+}
+
+/// Verifies the runs that a manifest names.
+fn verify_state(storage: &Arc<dyn Storage>, components: &Components, path: &Path, state: &State, report: &mut VerifyReport) {
+    for (&id, table) in &state.tables {
+        report.tables += 1;
+        let dir = table_dir(path, id);
+        let in_manifest = |error: Error| error.with_file(path.join(crate::manifest::CURRENT));
+        report.note(TableOptions::from_bytes(&table.options).map(|_| ()).map_err(in_manifest));
+        match TableFile::read(&**storage, &dir) {
+            Ok(file) => {
+                let same = file.database == state.identity && file.table == id && file.name == table.name;
+                if !same || file.schema != table.schema || file.options != table.options {
+                    let message = format!("it tells of another table than the manifest does of table \"{}\"", table.name);
+                    report.problems.push(Error::corruption(message).with_file(dir.join(super::TABLE_FILE)));
+                }
+            }
+            // Older databases have none before they are opened for writing.
+            Err(error) if error.kind() == ErrorKind::NotFound && storage.list(&dir).is_ok() => {}
+            Err(error) => report.problems.push(error),
+        }
+        match TableSchema::from_bytes(&table.schema) {
+            Ok(schema) => {
+                let files = TableFiles::new(Arc::clone(storage), components.clone(), (state.identity, id), dir, schema);
+                for (&run, placed) in &table.runs {
+                    verify_run(&files, run, Some(&placed.run), report);
+                }
+            }
+            Err(error) => report.problems.push(in_manifest(error)),
+        }
+    }
+}
+
+/// Without a manifest: verifies whatever is in the directories of tables.
+fn verify_found(storage: &Arc<dyn Storage>, components: &Components, path: &Path, report: &mut VerifyReport) {
+    let root = path.join(TABLES_DIR);
+    for name in files::list(&**storage, &root).unwrap_or_default() {
+        let dir = root.join(&name);
+        let Ok(id) = name.parse::<TableId>() else { continue };
+        report.tables += 1;
+        let file = TableFile::read(&**storage, &dir);
+        let schema = file.and_then(|file| Ok((file.database, TableSchema::from_bytes(&file.schema)?)));
+        match schema {
+            Ok((database, schema)) => {
+                let files = TableFiles::new(Arc::clone(storage), components.clone(), (database, id), dir, schema);
+                for run in runs_in(&**storage, &files.dir) {
+                    verify_run(&files, run, None, report);
+                }
+            }
+            Err(error) => report.problems.push(error.with_file(dir.join(super::TABLE_FILE))),
+        }
+    }
+}
+
+/// The numbers of the runs of which there is any file.
+pub(crate) fn runs_in(storage: &dyn Storage, dir: &Path) -> Vec<RunId> {
+    let names = files::list(storage, dir).unwrap_or_default();
+    let mut runs: Vec<RunId> = names.iter().filter_map(|name| name.split_once('.')?.0.parse().ok()).collect();
+    runs.sort_unstable();
+    runs.dedup();
+    runs
+}
+
+/// Verifies one run: sidecar, data file, and each against the other.
+pub(crate) fn verify_run(files: &TableFiles, run: RunId, meta: Option<&RunMeta>, report: &mut VerifyReport) {
+    report.runs += 1;
+    let (sidecar, sidecar_path) = (files.sidecar(run), files.sidecar_path(run));
+    let sidecar = match sidecar {
+        Ok(sidecar) => sidecar,
+        Err(error) => {
+            report.problems.push(error);
+            // The data file can still be looked at by itself.
+            if let Some(meta) = meta {
+                let read = files.components.formats().find(&meta.format).map_err(|error| error.with_file(&sidecar_path));
+                let opened = read.and_then(|format| DataFile::open(files, &files.data_path(run, format), format, None));
+                match opened {
+                    Ok(data) => report.problems.extend(data.read_all(&mut |_, _| Ok(())).1),
+                    Err(error) => report.problems.push(error),
+                }
+            }
+            return;
+        }
+    };
+    report.problems.extend(files.check_sidecar(&sidecar, run, meta));
+    match verify_data(files, run, &sidecar) {
+        Ok(found) => {
+            report.blocks += found.blocks;
+            report.entries += found.totals.entries;
+            report.bytes += found.bytes;
+            report.problems.extend(found.problems);
+        }
+        Err(error) => report.problems.push(error.with_file(sidecar_path)),
+    }
+}
+
+struct Found {
+    blocks: u64,
+    bytes: u64,
+    totals: Totals,
+    problems: Vec<Error>,
+}
+
+fn verify_data(files: &TableFiles, run: RunId, sidecar: &crate::sidecar::Sidecar) -> Result<Found> {
+    let meta = sidecar.meta();
+    let format = files.components.formats().find(&meta.format)?;
+    let path: PathBuf = files.data_path(run, format);
+    // A sidecar that is damaged is reported already; the data file is then read by its own footer, or without comparison.
+    let data = DataFile::open(files, &path, format, layout_of(sidecar).ok())?;
+    let (expected, mut problems) = match Expected::new(sidecar, &files.components) {
+        Ok(expected) => (Some(expected), Vec::new()),
+        Err(error) if error.kind() == ErrorKind::Corruption => (None, Vec::new()),
+        Err(error) => (None, vec![error.with_file(files.sidecar_path(run))]),
+    };
+    let (totals, damage) = data.read_all(&mut |index, block| match &expected {
+        Some(expected) => expected.check(index, block),
+        None => Ok(()),
+    });
+    problems.extend(damage);
+    let blocks = data.layout().blocks.len() as u64;
+    if problems.is_empty() && expected.is_some() {
+        problems.extend(data.check_footer(files, format).err());
+        let expected = with_range_deletes(totals.clone(), &sidecar.range_deletes()?);
+        let said = (meta.entries, meta.tombstones, meta.merges, meta.min_seq, meta.max_seq, &meta.min_key, &meta.max_key);
+        let is = (
+            expected.entries,
+            expected.tombstones,
+            expected.merges,
+            expected.min_seq,
+            expected.max_seq,
+            &expected.min_key,
+            &expected.max_key,
+        );
+        if said != is {
+            let message = format!("the sidecar says {said:?} of its entries, where the data file has {is:?}");
+            problems.push(Error::corruption(message).with_file(files.sidecar_path(run)));
+        }
+    }
+    let bytes = data.layout().file_bytes + files.storage.len(&files.sidecar_path(run))?.unwrap_or(0);
+    Ok(Found { blocks, bytes, totals, problems })
+}
+
+/// The bounds of a run with its range deletes.
+pub(crate) fn with_range_deletes(mut totals: Totals, deletes: &[crate::sidecar::RangeTombstone]) -> Totals {
+    let mut empty = totals.entries == 0;
+    if empty {
+        totals.min_seq = if deletes.is_empty() { 0 } else { SeqNo::MAX };
+    }
+    for tombstone in deletes {
+        if empty || tombstone.start < totals.min_key {
+            totals.min_key.clone_from(&tombstone.start);
+        }
+        if empty || tombstone.end > totals.max_key {
+            totals.max_key.clone_from(&tombstone.end);
+        }
+        totals.min_seq = totals.min_seq.min(tombstone.seq);
+        totals.max_seq = totals.max_seq.max(tombstone.seq);
+        empty = false;
+    }
+    totals
+}

@@ -1,0 +1,10 @@
+//! Checkpoints, verification, repair, ingestion, backups, and what opening does about left-overs.
+
+mod backup;
+mod checkpoint;
+mod common;
+mod ingest;
+mod inspect;
+mod opening;
+mod repair;
+mod verify;

@@ -1,0 +1,140 @@
+//! What opening does about lost manifests, left-overs and dropped tables, and what a read-only database may not do.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kodiak::core::storage::Storage;
+use kodiak::{ErrorKind, MemoryStorage, TableSchema};
+
+use super::common::*;
+
+fn remove_manifest(storage: &dyn Storage, dir: &str) {
+    for name in storage.list(Path::new(dir)).expect("list") {
+        if name == "CURRENT" || name.starts_with("MANIFEST") {
+            storage.remove(&Path::new(dir).join(name)).expect("remove");
+        }
+    }
+}
+
+#[test]
+fn no_database_is_created_over_one_that_lost_its_manifest() {
+    for flushed in [false, true] {
+        let storage = Arc::new(MemoryStorage::new());
+        let db = open(&storage, "/db");
+        let table = db.create_table("t", TableSchema::key_value()).expect("create");
+        table.put(b"key", b"value").expect("put");
+        if flushed {
+            db.flush().expect("flush");
+        }
+        db.close().expect("close");
+        remove_manifest(&*storage, "/db");
+        if flushed {
+            storage.remove_dir_all(Path::new("/db/wal")).expect("remove");
+        }
+        for builder in [builder(&storage), builder(&storage).existing(), builder(&storage).create_new(), builder(&storage).read_only()] {
+            let error = builder.open("/db").expect_err("there is data");
+            assert_eq!(error.kind(), ErrorKind::Corruption, "{error}");
+            assert!(error.to_string().contains("kodiak repair") && error.file() == Some(Path::new("/db")), "{error}");
+        }
+    }
+}
+
+#[test]
+fn foreign_files_beside_an_empty_directory_do_not_stop_creation() {
+    let storage = Arc::new(MemoryStorage::new());
+    storage.create_dir_all(Path::new("/db/tables")).expect("create");
+    storage.create_dir_all(Path::new("/db/wal")).expect("create");
+    storage.create(Path::new("/db/README")).expect("create").finish(true).expect("finish");
+    assert!(open(&storage, "/db").tables().is_empty());
+}
+
+#[test]
+fn a_database_open_for_reading_shows_everything_and_changes_nothing() {
+    let storage = Arc::new(MemoryStorage::new());
+    let db = open(&storage, "/db");
+    fill(&db);
+    let whole = contents(&db);
+    // Beside a writer, and after it has gone.
+    for closed in [false, true] {
+        if closed {
+            db.clone().close().expect("close");
+        }
+        let listing = || {
+            let dirs = ["/db", "/db/wal", "/db/tables/000001", "/db/tables/000002"];
+            let files = dirs.iter().flat_map(|dir| {
+                let names = storage.list(Path::new(dir)).expect("list");
+                names.into_iter().map(move |name| Path::new(dir).join(name))
+            });
+            files.map(|file| (storage.len(&file).expect("len"), file)).collect::<Vec<_>>()
+        };
+        let before = listing();
+        let reader = builder(&storage).read_only().open("/db").expect("open");
+        assert_eq!(contents(&reader), whole);
+        let table = reader.table("users").expect("table");
+        let refused = [
+            table.put(b"k", b"v").expect_err("put"),
+            reader.create_table("x", TableSchema::key_value()).expect_err("create"),
+            reader.drop_table("users").expect_err("drop"),
+            reader.flush().expect_err("flush"),
+            reader.compact().expect_err("compact"),
+            reader.checkpoint("/copy").expect_err("checkpoint"),
+        ];
+        assert!(refused.iter().all(|error| error.kind() == ErrorKind::Unavailable), "{refused:?}");
+        reader.close().expect("close");
+        assert_eq!(listing(), before);
+    }
+    let missing = builder(&storage).read_only().open("/nowhere").expect_err("nothing there");
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    assert!(storage.list(Path::new("/nowhere")).is_err(), "nothing is created");
+}
+
+#[test]
+fn the_directory_of_a_dropped_table_goes_with_its_last_user() {
+    let storage = Arc::new(MemoryStorage::new());
+    let db = open(&storage, "/db");
+    fill(&db);
+    db.flush().expect("flush");
+    let table = db.table("users").expect("table");
+    let dir = Path::new("/db/tables/000001");
+    let scan = table.scan(..).expect("scan");
+    db.drop_table("users").expect("drop");
+    drop(table);
+    db.wait_idle().expect("idle");
+    assert!(storage.list(dir).is_ok(), "the scan reads on");
+    assert!(scan.count() > 200);
+    assert_eq!(storage.list(dir).expect_err("gone").kind(), ErrorKind::NotFound);
+    db.close().expect("close");
+    let db = open(&storage, "/db");
+    assert_eq!(db.tables(), ["counts"]);
+}
+
+#[test]
+fn left_over_files_are_removed_and_nothing_else() {
+    let storage = Arc::new(MemoryStorage::new());
+    let db = open(&storage, "/db");
+    fill(&db);
+    db.flush().expect("flush");
+    let whole = contents(&db);
+    db.close().expect("close");
+    let left_overs = [
+        "/db/tables/000001/0000009999.feather",
+        "/db/tables/000001/0000009999.meta",
+        "/db/tables/000001/TABLE.new",
+        "/db/tables/000001/garbage",
+        "/db/tables/000077/0000000001.feather",
+        "/db/SETTINGS.new",
+    ];
+    storage.create_dir_all(Path::new("/db/tables/000077")).expect("create");
+    let kept = ["/db/notes", "/db/tables/000001/TABLE"];
+    for path in left_overs.iter().chain(&kept[..1]) {
+        storage.create(Path::new(path)).expect("create").finish(true).expect("finish");
+    }
+    assert_eq!(contents(&open(&storage, "/db")), whole);
+    for path in left_overs {
+        assert_eq!(storage.len(Path::new(path)).expect("len"), None, "{path}");
+    }
+    for path in kept {
+        assert!(storage.len(Path::new(path)).expect("len").is_some(), "{path}");
+    }
+    assert!(storage.list(Path::new("/db/tables/000077")).is_err());
+}

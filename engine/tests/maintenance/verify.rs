@@ -1,0 +1,142 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use kodiak::core::storage::Storage;
+use kodiak::{ErrorKind, MemoryStorage};
+
+use super::common::*;
+
+fn filled(storage: &Arc<MemoryStorage>) {
+    let db = open(storage, "/db");
+    fill(&db);
+    let report = db.verify().expect("verify while open");
+    assert!(report.is_clean(), "{report}");
+    assert!(report.tables == 2 && report.runs >= 4 && report.entries > 100 && report.log_batches > 0, "{report}");
+    db.close().expect("close");
+}
+
+#[test]
+fn a_sound_database_has_no_problems() {
+    for format in ["feather", "parquet", "orc", "row"] {
+        let storage = Arc::new(MemoryStorage::new());
+        let mut settings = small();
+        settings.format.kind = format.to_owned();
+        let builder = || kodiak::Builder::new(settings.clone()).storage(storage.clone());
+        let db = builder().open("/db").expect("open");
+        fill(&db);
+        let report = db.verify().expect("verify while open");
+        assert!(report.is_clean(), "{format}: {report}");
+        db.close().expect("close");
+        let report = builder().verify("/db").expect("verify");
+        assert!(report.is_clean() && report.runs >= 4 && report.blocks > 4, "{format}: {report}");
+        assert!(report.to_string().ends_with("no problems"), "{report}");
+    }
+}
+
+#[test]
+fn an_open_or_missing_database_is_not_verified_from_outside() {
+    let storage = Arc::new(MemoryStorage::new());
+    let db = open(&storage, "/db");
+    assert_eq!(builder(&storage).verify("/db").expect_err("open").kind(), ErrorKind::Locked);
+    assert_eq!(builder(&storage).verify("/nowhere").expect_err("missing").kind(), ErrorKind::NotFound);
+    drop(db);
+}
+
+#[test]
+fn every_damaged_file_is_named_and_damage_does_not_end_the_reading() {
+    let storage = Arc::new(MemoryStorage::new());
+    filled(&storage);
+    let mut damaged = Vec::new();
+    for table in ["/db/tables/000001", "/db/tables/000002"] {
+        damaged.extend(table_files(&*storage, table, ".feather"));
+    }
+    damaged.push(table_files(&*storage, "/db/tables/000001", ".meta").remove(0));
+    damaged.push(Path::new("/db/tables/000002/TABLE").to_owned());
+    assert!(damaged.len() >= 5);
+    for path in &damaged {
+        flip(&*storage, path, storage.len(path).expect("len").expect("there") / 2);
+    }
+    let report = builder(&storage).verify("/db").expect("verify");
+    for path in &damaged {
+        let named = report.problems.iter().find(|problem| problem.file() == Some(path));
+        let problem = named.unwrap_or_else(|| panic!("{} is not named: {report}", path.display()));
+        assert_eq!(problem.kind(), ErrorKind::Corruption, "{problem}");
+        assert!(problem.offset().is_some() || path.extension().is_none_or(|ending| ending == "meta"), "{problem}");
+    }
+}
+
+#[test]
+fn every_flipped_byte_of_a_run_is_seen() {
+    let storage = Arc::new(MemoryStorage::new());
+    let db = open(&storage, "/db");
+    let table = db.create_table("t", kodiak::TableSchema::key_value()).expect("create");
+    (0..40u32).for_each(|key| table.put(key.to_be_bytes(), [key as u8; 20]).expect("put"));
+    table.delete_range([0u8, 0, 0, 5]..[0u8, 0, 0, 9]).expect("delete_range");
+    db.close().expect("close");
+    open(&storage, "/db").flush().expect("flush");
+    let sidecar = table_files(&*storage, "/db/tables/000001", ".meta").remove(0);
+    let data = table_files(&*storage, "/db/tables/000001", ".feather").remove(0);
+    let blocks = kodiak::inspect::sidecar(&*storage, &sidecar).expect("sidecar").blocks;
+    assert!(blocks.len() > 1);
+    for path in [&sidecar, &data] {
+        // What is outside the blocks of a data file is for other programs, and has bytes that mean nothing.
+        let in_block = |offset: u64| blocks.iter().any(|block| (block.offset..block.offset + block.bytes).contains(&offset));
+        let len = storage.len(path).expect("len").expect("there");
+        for offset in (0..len).step_by(7).filter(|&offset| *path == sidecar || in_block(offset)) {
+            flip(&*storage, path, offset);
+            let report = builder(&storage).verify("/db").expect("verify");
+            assert!(!report.is_clean(), "{} at {offset}: {report}", path.display());
+            flip(&*storage, path, offset);
+        }
+    }
+    // A footer that other programs could not read the file by.
+    let len = storage.len(&data).expect("len").expect("there");
+    flip(&*storage, &data, len - 3);
+    assert!(!builder(&storage).verify("/db").expect("verify").is_clean());
+    flip(&*storage, &data, len - 3);
+    assert!(builder(&storage).verify("/db").expect("verify").is_clean());
+}
+
+#[test]
+fn missing_files_and_manifests_are_problems_and_the_rest_is_still_read() {
+    let storage = Arc::new(MemoryStorage::new());
+    filled(&storage);
+    let run = table_files(&*storage, "/db/tables/000001", ".feather").remove(0);
+    storage.remove(&run).expect("remove");
+    let report = builder(&storage).verify("/db").expect("verify");
+    assert!(report.problems.iter().any(|problem| problem.file() == Some(&run)), "{report}");
+    storage.remove(Path::new("/db/CURRENT")).expect("remove");
+    let report = builder(&storage).verify("/db").expect("verify");
+    assert!(report.problems.iter().any(|problem| problem.file() == Some(Path::new("/db/CURRENT"))), "{report}");
+    assert!(report.problems.iter().any(|problem| problem.file() == Some(&run)), "{report}");
+    assert!(report.entries > 50, "{report}");
+}
+
+#[test]
+fn a_run_of_another_table_is_noticed() {
+    let storage = Arc::new(MemoryStorage::new());
+    filled(&storage);
+    let one = table_files(&*storage, "/db/tables/000001", ".meta").remove(0);
+    let two = table_files(&*storage, "/db/tables/000002", ".meta").remove(0);
+    storage.remove(&one).expect("remove");
+    storage.hard_link(&two, &one).expect("link");
+    let report = builder(&storage).verify("/db").expect("verify");
+    let about_table = |problem: &&kodiak::Error| problem.file() == Some(&one) && problem.message().contains("table");
+    assert!(report.problems.iter().any(|problem| about_table(&problem)), "{report}");
+}
+
+#[test]
+fn damage_in_the_log_is_a_problem_and_a_torn_end_is_none() {
+    let storage = Arc::new(MemoryStorage::new());
+    let db = open(&storage, "/db");
+    let table = db.create_table("t", kodiak::TableSchema::key_value()).expect("create");
+    for key in 0..200u32 {
+        table.put(key.to_be_bytes(), [1; 100]).expect("put");
+        db.sync().expect("sync");
+    }
+    db.close().expect("close");
+    let log = table_files(&*storage, "/db/wal", ".wal").remove(0);
+    flip(&*storage, &log, 5000);
+    let report = builder(&storage).verify("/db").expect("verify");
+    assert!(report.problems.iter().any(|problem| problem.file() == Some(&log) && problem.offset().is_some()), "{report}");
+}
