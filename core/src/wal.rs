@@ -233,6 +233,9 @@ pub struct ReplayReport {
     pub skipped: u64,
     /// The number for the next segment: above every one seen.
     pub next_segment: SegmentId,
+    /// The last segment ends with the mark of a log that was closed in good order, so that its syncs had not failed. If it was
+    /// not, records may have been read that no sync will save any more.
+    pub closed: bool,
 }
 
 /// What a log can do.

@@ -253,21 +253,22 @@ fn settle(context: &WalContext, segments: &[SegmentId]) -> Result<Option<Link>> 
         let path = segment_path(&context.dir, segment);
         let file = SegmentFile::open(context.storage.as_ref(), &path, segment)?;
         if let Some((header, seed)) = file.header() {
-            let end = end_of(&file, header, seed, context.max_record_bytes, &path)?;
+            let (end, closed) = end_of(&file, header, seed, context.max_record_bytes, &path)?;
             return Ok(Some(Link {
                 segment,
                 id: header.id(),
                 end,
-                synced: end,
+                // If a sync has failed before, the one above saves nothing of what was dropped then, and must not be believed.
+                synced: if closed { end } else { 0 },
             }));
         }
     }
     Ok(None)
 }
 
-fn end_of(file: &SegmentFile, header: &SegmentHeader, seed: u32, limit: u64, path: &Path) -> Result<u64> {
+fn end_of(file: &SegmentFile, header: &SegmentHeader, seed: u32, limit: u64, path: &Path) -> Result<(u64, bool)> {
     let bytes = file.load(u64::MAX)?;
     let mut reader = SegmentReader::new(&bytes, header, seed, limit);
     while reader.advance().map_err(|error| error.with_file(path))?.is_some() {}
-    Ok(reader.offset())
+    Ok((reader.offset(), reader.tail().closed))
 }

@@ -128,6 +128,7 @@ impl Replay<'_, '_> {
             }
         }
         .map_err(|error| error.with_file(&file.path))?;
+        self.report.closed = tail.closed;
         self.judge(files, index, &tail, end)
     }
 

@@ -185,8 +185,7 @@ impl WritableFile for Unsynced {
     }
 
     fn sync(&mut self) -> Result<()> {
-        let path = "a file";
-        self.inner.flush().map_err(|source| kodiak::Error::io("write", path, source))
+        self.inner.flush().map_err(|source| kodiak::Error::io("write", Path::new("a file"), source))
     }
 
     fn finish(self: Box<Self>, _sync: bool) -> Result<()> {

@@ -239,6 +239,10 @@ impl Running {
             return self.open(builder());
         }
         let Some(db) = &self.db else {
+            if let Step::Create(name) = step {
+                self.names.push(name);
+                self.tables.push(None);
+            }
             return Err(kodiak::Error::new(kodiak::ErrorKind::Unavailable, "no database is open"));
         };
         match step {
