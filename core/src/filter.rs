@@ -56,7 +56,10 @@ pub struct FilterFactory {
     /// Builds a filter over `hashes` (any order, duplicates allowed) with about `bits_per_key` bits for each, in a stable
     /// serialised form with a version byte (see `docs/formats/filters.md`). `None` if a filter would not help (no bits, no
     /// keys).
-    #[allow(clippy::type_complexity, reason = "spelled out, the signature says more than a name would")]
+    #[allow(
+        clippy::type_complexity,
+        reason = "spelled out, the signature says more than a name would"
+    )]
     pub build: fn(options: &Options, hashes: &[u64], bits_per_key: f64) -> Result<Option<Vec<u8>>>,
     /// Opens the serialised form, without copying where it can; the caller has verified its checksum.
     ///

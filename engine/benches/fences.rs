@@ -19,7 +19,9 @@ const SHAPES: [Shape; 3] = [
         [hash.to_be_bytes(), (hash ^ n).to_be_bytes()].concat()
     }),
     ("decimal", |n| format!("user{:012}", n * 7).into_bytes()),
-    ("paths", |n| format!("/srv/{:03}/aaaaaaaa/{:08}", n % 100, n).into_bytes()),
+    ("paths", |n| {
+        format!("/srv/{:03}/aaaaaaaa/{:08}", n % 100, n).into_bytes()
+    }),
 ];
 
 fn fences(shape: fn(u64) -> Vec<u8>, count: usize) -> (Fences, Vec<Vec<u8>>) {
@@ -28,7 +30,10 @@ fn fences(shape: fn(u64) -> Vec<u8>, count: usize) -> (Fences, Vec<Vec<u8>>) {
     let mut builder = SidecarBuilder::default();
     for block in keys.chunks(16) {
         builder.fences.push(&block[0], 1, &block[block.len() - 1]);
-        builder.layout.blocks.push(BlockHandle { rows: 16, parts: Vec::new() });
+        builder.layout.blocks.push(BlockHandle {
+            rows: 16,
+            parts: Vec::new(),
+        });
     }
     let bytes = builder.write().expect("as many fences as blocks");
     let sidecar = Sidecar::read(Buffer::from_vec(bytes)).expect("just written");
@@ -36,7 +41,10 @@ fn fences(shape: fn(u64) -> Vec<u8>, count: usize) -> (Fences, Vec<Vec<u8>>) {
 }
 
 fn locate(criterion: &mut Criterion) {
-    let largest = std::env::var("KODIAK_BENCH_N").ok().and_then(|n| n.parse().ok()).unwrap_or(40_000);
+    let largest = std::env::var("KODIAK_BENCH_N")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(40_000);
     let mut group = criterion.benchmark_group("fences");
     for (name, shape) in SHAPES {
         for count in [4_000, largest] {
@@ -67,11 +75,16 @@ fn open(criterion: &mut Criterion) {
     for block in 0..2048u64 {
         let key = format!("user{:012}", block * 300).into_bytes();
         builder.fences.push(&key, block, &key);
-        builder.layout.blocks.push(BlockHandle { rows: 300, parts: Vec::new() });
+        builder.layout.blocks.push(BlockHandle {
+            rows: 300,
+            parts: Vec::new(),
+        });
     }
     builder.filter = Some(("bloom".to_owned(), None, vec![0x5A; 700 << 10]));
     let bytes = Buffer::from_vec(builder.write().expect("as many fences as blocks"));
-    criterion.bench_function("sidecar/read", |bencher| bencher.iter(|| Sidecar::read(black_box(bytes.clone()))));
+    criterion.bench_function("sidecar/read", |bencher| {
+        bencher.iter(|| Sidecar::read(black_box(bytes.clone())))
+    });
     criterion.bench_function("sidecar/read_and_load", |bencher| {
         bencher.iter(|| {
             let sidecar = Sidecar::read(black_box(bytes.clone())).expect("whole");

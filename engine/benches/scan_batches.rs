@@ -12,7 +12,10 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use kodiak::{Db, Settings, Table, TableSchema};
 
 fn rows() -> usize {
-    std::env::var("KODIAK_BENCH_N").ok().and_then(|n| n.parse().ok()).unwrap_or(100_000)
+    std::env::var("KODIAK_BENCH_N")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(100_000)
 }
 
 /// Rows like those of a log of trips: seven key columns would be the flights'; here three, of which one is text.
@@ -30,12 +33,22 @@ fn trips(rows: usize) -> RecordBatch {
     let numbers = |f: &dyn Fn(usize) -> i64| Arc::new(Int64Array::from_iter_values((0..rows).map(f))) as ArrayRef;
     let arrays = vec![
         Arc::new(Int32Array::from_iter_values((0..rows).map(|row| (row / 900) as i32))) as ArrayRef,
-        text((0..rows).map(|row| ["AA", "B6", "UA", "WN"][row * 7 % 4].to_owned()).collect()),
+        text(
+            (0..rows)
+                .map(|row| ["AA", "B6", "UA", "WN"][row * 7 % 4].to_owned())
+                .collect(),
+        ),
         numbers(&|row| (row * 31 % 100_003) as i64),
         text((0..rows).map(|row| format!("N{:05}", row * 17 % 4000)).collect()),
-        Arc::new(Float64Array::from_iter((0..rows).map(|row| (row % 40 != 0).then_some(row as f64 / 7.0)))),
+        Arc::new(Float64Array::from_iter(
+            (0..rows).map(|row| (row % 40 != 0).then_some(row as f64 / 7.0)),
+        )),
         numbers(&|row| (row * 13 % 5000) as i64),
-        text((0..rows).map(|row| format!("gate {} and a few more words", row % 90)).collect()),
+        text(
+            (0..rows)
+                .map(|row| format!("gate {} and a few more words", row % 90))
+                .collect(),
+        ),
     ];
     RecordBatch::try_new(Arc::new(columns), arrays).expect("columns of one length")
 }
@@ -49,8 +62,14 @@ fn touch(batch: &RecordBatch) -> u64 {
             // Text: only the bytes of these rows.
             let strings = column.as_any().downcast_ref::<StringArray>().expect("text");
             let offsets = strings.value_offsets();
-            sum = sum.wrapping_add(offsets.iter().fold(0u64, |sum, offset| sum.wrapping_add(*offset as u64)));
-            sum = sum.wrapping_add(add(&strings.value_data()[offsets[0] as usize..offsets[offsets.len() - 1] as usize]));
+            sum = sum.wrapping_add(
+                offsets
+                    .iter()
+                    .fold(0u64, |sum, offset| sum.wrapping_add(*offset as u64)),
+            );
+            sum = sum.wrapping_add(add(
+                &strings.value_data()[offsets[0] as usize..offsets[offsets.len() - 1] as usize]
+            ));
         } else {
             let width = data.data_type().primitive_width().expect("a number");
             let bytes = &data.buffers()[0].as_slice()[data.offset() * width..(data.offset() + data.len()) * width];
@@ -62,7 +81,9 @@ fn touch(batch: &RecordBatch) -> u64 {
 
 fn add(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
-    let sum = words.iter().fold(0u64, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));
+    let sum = words
+        .iter()
+        .fold(0u64, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));
     rest.iter().fold(sum, |sum, &byte| sum.wrapping_add(u64::from(byte)))
 }
 
@@ -71,7 +92,9 @@ fn scan(table: &Table, names: Option<&[&str]>) -> u64 {
         Some(names) => table.read().project(names.iter().copied()),
         None => table.read(),
     };
-    read.batches().expect("read").fold(0, |sum, batch| sum.wrapping_add(touch(&batch.expect("batch"))))
+    read.batches()
+        .expect("read")
+        .fold(0, |sum, batch| sum.wrapping_add(touch(&batch.expect("batch"))))
 }
 
 /// Reads files with Arrow alone: mapped, so that nothing is copied, as the engine does it.
@@ -110,7 +133,8 @@ struct Decoder {
 impl Decoder {
     fn new(bytes: arrow::buffer::Buffer, projection: Option<&[usize]>) -> Self {
         let trailer = bytes.len() - 10;
-        let footer_len = arrow::ipc::reader::read_footer_length(bytes[trailer..].try_into().expect("ten bytes")).expect("a footer");
+        let footer_len =
+            arrow::ipc::reader::read_footer_length(bytes[trailer..].try_into().expect("ten bytes")).expect("a footer");
         let footer = arrow::ipc::root_as_footer(&bytes[trailer - footer_len..trailer]).expect("a footer");
         let schema = Arc::new(arrow::ipc::convert::fb_to_schema(footer.schema().expect("a schema")));
         let mut decoder = arrow::ipc::reader::FileDecoder::new(schema, footer.version());
@@ -125,7 +149,11 @@ impl Decoder {
         for block in &self.blocks {
             let len = block.bodyLength() as usize + block.metaDataLength() as usize;
             let data = self.bytes.slice_with_length(block.offset() as usize, len);
-            row(self.decoder.read_record_batch(block, &data).expect("a batch").expect("rows"));
+            row(self
+                .decoder
+                .read_record_batch(block, &data)
+                .expect("a batch")
+                .expect("rows"));
         }
     }
 }
@@ -138,7 +166,10 @@ fn data_files(dir: &Path) -> Vec<PathBuf> {
             let path = entry.expect("entry").path();
             if path.is_dir() {
                 dirs.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "arrow" || extension == "feather") {
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "arrow" || extension == "feather")
+            {
                 files.push(path);
             }
         }
@@ -162,11 +193,21 @@ fn benches(criterion: &mut Criterion) {
     assert_eq!(scan(&table, None), arrow_read(&files, Some(&own)), "the same bytes");
     let mut group = criterion.benchmark_group("scan_batches");
     group.bench_function("kodiak/all", |b| b.iter(|| black_box(scan(&table, None))));
-    group.bench_function("arrow_mapped/all", |b| b.iter(|| black_box(arrow_mapped(&files, Some(&own)))));
-    group.bench_function("arrow_read/all", |b| b.iter(|| black_box(arrow_read(&files, Some(&own)))));
-    group.bench_function("kodiak/two", |b| b.iter(|| black_box(scan(&table, Some(&["delay", "distance"])))));
-    group.bench_function("arrow_mapped/two", |b| b.iter(|| black_box(arrow_mapped(&files, Some(&[4, 5])))));
-    group.bench_function("arrow_read/two", |b| b.iter(|| black_box(arrow_read(&files, Some(&[4, 5])))));
+    group.bench_function("arrow_mapped/all", |b| {
+        b.iter(|| black_box(arrow_mapped(&files, Some(&own))))
+    });
+    group.bench_function("arrow_read/all", |b| {
+        b.iter(|| black_box(arrow_read(&files, Some(&own))))
+    });
+    group.bench_function("kodiak/two", |b| {
+        b.iter(|| black_box(scan(&table, Some(&["delay", "distance"]))))
+    });
+    group.bench_function("arrow_mapped/two", |b| {
+        b.iter(|| black_box(arrow_mapped(&files, Some(&[4, 5]))))
+    });
+    group.bench_function("arrow_read/two", |b| {
+        b.iter(|| black_box(arrow_read(&files, Some(&[4, 5]))))
+    });
     group.finish();
 }
 

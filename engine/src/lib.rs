@@ -51,10 +51,10 @@ pub use db::{
     WriteBatch,
 };
 pub use key_range::KeyRange;
+pub use kodiak_core as core;
 pub use kodiak_core::schema::TableSchema;
 pub use kodiak_core::wal::{RecoveryMode, SyncMode, WalStats};
 pub use kodiak_core::{Error, ErrorKind, Result, Slice};
-pub use kodiak_core as core;
 pub use kodiak_storage::{LocalStorage, MemoryStorage};
 pub use merge::{Append, Counter, LastNonNull, MergeOperator, MergeOperators};
 pub use read::Scan;

@@ -32,7 +32,10 @@ pub struct Counter;
 impl Counter {
     fn read(bytes: &[u8]) -> Result<i64> {
         bytes.try_into().map(i64::from_le_bytes).map_err(|_| {
-            Error::invalid_input(format!("a counter has 8 bytes (a little-endian 64-bit integer), not {}", bytes.len()))
+            Error::invalid_input(format!(
+                "a counter has 8 bytes (a little-endian 64-bit integer), not {}",
+                bytes.len()
+            ))
         })
     }
 }
@@ -44,7 +47,9 @@ impl MergeOperator for Counter {
 
     fn merge(&self, _key: &[u8], base: Option<&[u8]>, operands: &[&[u8]]) -> Result<Vec<u8>> {
         let start = base.map_or(Ok(0), Self::read)?;
-        let sum = operands.iter().try_fold(start, |sum, operand| Ok::<_, Error>(sum.wrapping_add(Self::read(operand)?)))?;
+        let sum = operands.iter().try_fold(start, |sum, operand| {
+            Ok::<_, Error>(sum.wrapping_add(Self::read(operand)?))
+        })?;
         Ok(sum.to_le_bytes().to_vec())
     }
 
@@ -89,7 +94,11 @@ impl MergeOperator for LastNonNull {
     }
 
     fn combine(&self, _key: &[u8], older: &[u8], newer: &[u8]) -> Option<Vec<u8>> {
-        Some(if newer.is_empty() { older.to_vec() } else { newer.to_vec() })
+        Some(if newer.is_empty() {
+            older.to_vec()
+        } else {
+            newer.to_vec()
+        })
     }
 }
 
@@ -110,7 +119,10 @@ impl MergeOperators {
     /// `InvalidInput` if the name is taken.
     pub fn register(&mut self, operator: Arc<dyn MergeOperator>) -> Result<()> {
         if self.0.iter().any(|known| known.name() == operator.name()) {
-            return Err(Error::invalid_input(format!("a merge operator named \"{}\" exists already", operator.name())));
+            return Err(Error::invalid_input(format!(
+                "a merge operator named \"{}\" exists already",
+                operator.name()
+            )));
         }
         self.0.push(operator);
         Ok(())

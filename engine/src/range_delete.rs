@@ -40,7 +40,10 @@ impl RangeTombstones {
         self.split_at(end);
         let mut gaps = Vec::new();
         let mut reached = start.to_vec();
-        for (from, fragment) in self.fragments.range_mut::<[u8], _>((Bound::Included(start), Bound::Excluded(end))) {
+        for (from, fragment) in self
+            .fragments
+            .range_mut::<[u8], _>((Bound::Included(start), Bound::Excluded(end)))
+        {
             if *from > reached {
                 gaps.push((std::mem::take(&mut reached), from.clone()));
             }
@@ -54,23 +57,38 @@ impl RangeTombstones {
             gaps.push((reached, end.to_vec()));
         }
         for (from, to) in gaps {
-            self.fragments.insert(from, Fragment { end: to, seqs: vec![seq] });
+            self.fragments.insert(
+                from,
+                Fragment {
+                    end: to,
+                    seqs: vec![seq],
+                },
+            );
         }
     }
 
     fn split_at(&mut self, key: &[u8]) {
-        let before = self.fragments.range_mut::<[u8], _>((Bound::Unbounded, Bound::Excluded(key))).next_back();
+        let before = self
+            .fragments
+            .range_mut::<[u8], _>((Bound::Unbounded, Bound::Excluded(key)))
+            .next_back();
         if let Some((_, fragment)) = before
             && fragment.end.as_slice() > key
         {
-            let rest = Fragment { end: std::mem::replace(&mut fragment.end, key.to_vec()), seqs: fragment.seqs.clone() };
+            let rest = Fragment {
+                end: std::mem::replace(&mut fragment.end, key.to_vec()),
+                seqs: fragment.seqs.clone(),
+            };
             self.fragments.insert(key.to_vec(), rest);
         }
     }
 
     /// The sequence number of the newest range delete not newer than `at` that covers `key`; 0 if there is none.
     pub fn covering(&self, key: &[u8], at: SeqNo) -> SeqNo {
-        let before = self.fragments.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back();
+        let before = self
+            .fragments
+            .range::<[u8], _>((Bound::Unbounded, Bound::Included(key)))
+            .next_back();
         match before {
             Some((_, fragment)) if fragment.end.as_slice() > key => {
                 let newest = fragment.seqs.partition_point(|&seq| seq > at);
@@ -83,7 +101,11 @@ impl RangeTombstones {
     /// Every fragment and covering sequence number, by key, newest first.
     pub fn iter(&self) -> impl Iterator<Item = RangeTombstone> + '_ {
         self.fragments.iter().flat_map(|(start, fragment)| {
-            fragment.seqs.iter().map(|&seq| RangeTombstone { start: start.clone(), end: fragment.end.clone(), seq })
+            fragment.seqs.iter().map(|&seq| RangeTombstone {
+                start: start.clone(),
+                end: fragment.end.clone(),
+                seq,
+            })
         })
     }
 
@@ -141,7 +163,8 @@ impl LiveRangeTombstones {
     /// Adds a range delete.
     pub fn insert(&self, start: &[u8], end: &[u8], seq: SeqNo) {
         self.set.write().insert(start, end, seq);
-        self.bytes.fetch_add(2 * (start.len() + end.len()) + 96, Ordering::Relaxed);
+        self.bytes
+            .fetch_add(2 * (start.len() + end.len()) + 96, Ordering::Relaxed);
         self.count.fetch_add(1, Ordering::Release);
     }
 
@@ -158,12 +181,20 @@ impl LiveRangeTombstones {
     /// As [`RangeTombstones::covering`].
     #[inline]
     pub fn covering(&self, key: &[u8], at: SeqNo) -> SeqNo {
-        if self.len() == 0 { 0 } else { self.set.read().covering(key, at) }
+        if self.len() == 0 {
+            0
+        } else {
+            self.set.read().covering(key, at)
+        }
     }
 
     /// A copy of the set.
     pub fn snapshot(&self) -> RangeTombstones {
-        if self.len() == 0 { RangeTombstones::default() } else { self.set.read().clone() }
+        if self.len() == 0 {
+            RangeTombstones::default()
+        } else {
+            self.set.read().clone()
+        }
     }
 }
 

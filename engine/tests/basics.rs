@@ -33,7 +33,10 @@ fn check(table: &Table, model: &Model) {
         .expect("scan")
         .map(|item| item.expect("entry").0.to_vec())
         .collect();
-    assert!(reverse.iter().eq(model.keys().rev()), "a reverse scan differs from the model");
+    assert!(
+        reverse.iter().eq(model.keys().rev()),
+        "a reverse scan differs from the model"
+    );
     for (key, value) in model.iter().step_by(7) {
         assert_eq!(table.get(key).expect("get").as_deref(), Some(value.as_slice()));
         assert_eq!(table.get([key.as_slice(), b"x"].concat()).expect("get"), None);
@@ -43,7 +46,12 @@ fn check(table: &Table, model: &Model) {
 #[test]
 fn random_writes_come_back_through_flush_compaction_and_reopening() {
     let storage = Arc::new(MemoryStorage::new());
-    let open = || Builder::new(small()).storage(storage.clone()).open("/db").expect("open");
+    let open = || {
+        Builder::new(small())
+            .storage(storage.clone())
+            .open("/db")
+            .expect("open")
+    };
     let mut db = open();
     let mut table = db.create_table("t", TableSchema::key_value()).expect("create");
     let mut model = Model::new();
@@ -63,7 +71,9 @@ fn random_writes_come_back_through_flush_compaction_and_reopening() {
                 }
                 _ => {
                     let end = [key.as_slice(), b"5"].concat();
-                    table.delete_range(key.as_slice()..end.as_slice()).expect("delete_range");
+                    table
+                        .delete_range(key.as_slice()..end.as_slice())
+                        .expect("delete_range");
                     let gone: Vec<_> = model.range(key..end).map(|(key, _)| key.clone()).collect();
                     gone.iter().for_each(|key| {
                         model.remove(key);
@@ -111,7 +121,13 @@ fn a_snapshot_keeps_seeing_its_moment() {
             let value = table.get_at(snapshot, key.to_be_bytes()).expect("get");
             assert_eq!(value.as_deref(), Some(&[*round; 10][..]), "key {key} in round {round}");
         }
-        assert_eq!(table.scan_with(ScanOptions::new(..).at(snapshot)).expect("scan").count(), 500);
+        assert_eq!(
+            table
+                .scan_with(ScanOptions::new(..).at(snapshot))
+                .expect("scan")
+                .count(),
+            500
+        );
     }
     drop(snapshots);
     assert_eq!(table.scan(..).expect("scan").count(), 0);
@@ -124,7 +140,9 @@ fn merge_operands_add_up_wherever_they_are() {
     let storage = Arc::new(MemoryStorage::new());
     let db = Builder::new(small()).storage(storage).open("/db").expect("open");
     let options = TableOptions::new().merge_operator("counter");
-    let table = db.create_table_with("t", TableSchema::key_value(), options).expect("create");
+    let table = db
+        .create_table_with("t", TableSchema::key_value(), options)
+        .expect("create");
     for round in 1..=30i64 {
         for key in 0..50u8 {
             table.merge([key], round.to_le_bytes()).expect("merge");
@@ -141,7 +159,11 @@ fn merge_operands_add_up_wherever_they_are() {
         assert_eq!(table.get([key]).expect("get").as_deref(), Some(&expected[..]));
     }
     for options in [ScanOptions::new(..), ScanOptions::new(..).rev()] {
-        let values: Vec<_> = table.scan_with(options).expect("scan").map(|item| item.expect("entry").1).collect();
+        let values: Vec<_> = table
+            .scan_with(options)
+            .expect("scan")
+            .map(|item| item.expect("entry").1)
+            .collect();
         assert_eq!(values.len(), 50);
         assert!(values.iter().all(|value| **value == expected));
     }

@@ -26,7 +26,10 @@ pub struct Choice {
 
 impl Choice {
     fn new(label: impl Into<String>, apply: impl Fn(&mut Settings) + Send + Sync + 'static) -> Self {
-        Self { label: label.into(), apply: Arc::new(apply) }
+        Self {
+            label: label.into(),
+            apply: Arc::new(apply),
+        }
     }
 }
 
@@ -67,15 +70,19 @@ pub fn small() -> Settings {
 /// The settings of one choice for each factor.
 pub fn settings(factors: &[Factor], row: &[usize]) -> Settings {
     let mut settings = small();
-    factors.iter().zip(row).for_each(|(factor, &choice)| (factor.choices[choice].apply)(&mut settings));
+    factors
+        .iter()
+        .zip(row)
+        .for_each(|(factor, &choice)| (factor.choices[choice].apply)(&mut settings));
     settings
 }
 
 /// The choices of a row that are not the first, in words.
 pub fn label(factors: &[Factor], row: &[usize]) -> String {
     let chosen = factors.iter().zip(row).filter(|(_, choice)| **choice > 0);
-    let words: Vec<_> =
-        chosen.map(|(factor, &choice)| format!("{}={}", factor.name, factor.choices[choice].label)).collect();
+    let words: Vec<_> = chosen
+        .map(|(factor, &choice)| format!("{}={}", factor.name, factor.choices[choice].label))
+        .collect();
     words.join(" ")
 }
 
@@ -117,8 +124,12 @@ fn kinds<F: Factory>(
 ) -> Factor {
     let mut choices = Vec::new();
     for factory in registry.iter() {
-        let Component { name: kind, options, .. } = *factory.component();
-        choices.push(Choice::new(kind, move |settings| set(settings, kind, &GivenOptions::new())));
+        let Component {
+            name: kind, options, ..
+        } = *factory.component();
+        choices.push(Choice::new(kind, move |settings| {
+            set(settings, kind, &GivenOptions::new())
+        }));
         for spec in options {
             for value in variations(spec) {
                 let label = format!("{kind}({}={value})", spec.name);
@@ -138,7 +149,10 @@ fn variations(spec: &OptionSpec) -> Vec<OptionValue> {
             vec![OptionValue::Int(range.0), OptionValue::Int(larger)]
         }
         OptionKind::Float { default, range } => {
-            vec![OptionValue::Float(range.0), OptionValue::Float((default * 2.0).min(range.1))]
+            vec![
+                OptionValue::Float(range.0),
+                OptionValue::Float((default * 2.0).min(range.1)),
+            ]
         }
         OptionKind::Bool { default } => vec![OptionValue::Bool(!default)],
         OptionKind::Name { names } => names.iter().map(|name| OptionValue::Name((*name).to_owned())).collect(),
@@ -186,27 +200,38 @@ fn sizes() -> Vec<Factor> {
     vec![
         Factor::new(
             "cache",
-            cache.map(|bytes| Choice::new(bytes.to_string(), move |s| s.cache.capacity = bytes)).into(),
+            cache
+                .map(|bytes| Choice::new(bytes.to_string(), move |s| s.cache.capacity = bytes))
+                .into(),
         ),
         Factor::new(
             "block_size",
-            blocks.map(|bytes| Choice::new(bytes.to_string(), move |s| s.format.block_size = bytes)).into(),
+            blocks
+                .map(|bytes| Choice::new(bytes.to_string(), move |s| s.format.block_size = bytes))
+                .into(),
         ),
         Factor::new(
             "memtable_size",
-            memtables.map(|bytes| Choice::new(bytes.to_string(), move |s| s.memtable.size = bytes)).into(),
+            memtables
+                .map(|bytes| Choice::new(bytes.to_string(), move |s| s.memtable.size = bytes))
+                .into(),
         ),
         Factor::new(
             "run_size",
-            runs.map(|bytes| Choice::new(bytes.to_string(), move |s| s.compaction.target_run_size = bytes)).into(),
+            runs.map(|bytes| Choice::new(bytes.to_string(), move |s| s.compaction.target_run_size = bytes))
+                .into(),
         ),
         Factor::new(
             "segment_size",
-            segments.map(|bytes| Choice::new(bytes.to_string(), move |s| s.wal.segment_size = bytes)).into(),
+            segments
+                .map(|bytes| Choice::new(bytes.to_string(), move |s| s.wal.segment_size = bytes))
+                .into(),
         ),
         Factor::new(
             "levels",
-            levels.map(|count| Choice::new(count.to_string(), move |s| s.compaction.levels = count)).into(),
+            levels
+                .map(|count| Choice::new(count.to_string(), move |s| s.compaction.levels = count))
+                .into(),
         ),
         Factor::new(
             "threads",
@@ -234,17 +259,30 @@ fn sizes() -> Vec<Factor> {
 
 fn modes() -> Vec<Factor> {
     let syncs = [SyncMode::Normal, SyncMode::None, SyncMode::Full];
-    let recoveries =
-        [RecoveryMode::PointInTime, RecoveryMode::Absolute, RecoveryMode::TolerateTail, RecoveryMode::SkipCorrupt];
+    let recoveries = [
+        RecoveryMode::PointInTime,
+        RecoveryMode::Absolute,
+        RecoveryMode::TolerateTail,
+        RecoveryMode::SkipCorrupt,
+    ];
     vec![
         Factor::new(
             "compression",
-            Compression::ALL.map(|codec| Choice::new(codec.name(), move |s| s.format.compression = codec)).into(),
+            Compression::ALL
+                .map(|codec| Choice::new(codec.name(), move |s| s.format.compression = codec))
+                .into(),
         ),
-        Factor::new("sync", syncs.map(|mode| Choice::new(mode.name(), move |s| s.wal.sync = mode)).into()),
+        Factor::new(
+            "sync",
+            syncs
+                .map(|mode| Choice::new(mode.name(), move |s| s.wal.sync = mode))
+                .into(),
+        ),
         Factor::new(
             "recovery",
-            recoveries.map(|mode| Choice::new(format!("{mode:?}"), move |s| s.wal.recovery = mode)).into(),
+            recoveries
+                .map(|mode| Choice::new(format!("{mode:?}"), move |s| s.wal.recovery = mode))
+                .into(),
         ),
         Factor::new(
             "wal_compression",
@@ -258,7 +296,9 @@ fn modes() -> Vec<Factor> {
         ),
         Factor::new(
             "bits",
-            [10.0, 2.0, 0.0].map(|bits| Choice::new(bits.to_string(), move |s| s.filter.bits_per_key = bits)).into(),
+            [10.0, 2.0, 0.0]
+                .map(|bits| Choice::new(bits.to_string(), move |s| s.filter.bits_per_key = bits))
+                .into(),
         ),
         Factor::new(
             "allocation",
@@ -275,7 +315,9 @@ fn modes() -> Vec<Factor> {
         ),
         Factor::new(
             "metrics",
-            [true, false].map(|on| Choice::new(on.to_string(), move |s| s.metrics.enabled = on)).into(),
+            [true, false]
+                .map(|on| Choice::new(on.to_string(), move |s| s.metrics.enabled = on))
+                .into(),
         ),
     ]
 }

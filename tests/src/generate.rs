@@ -21,7 +21,10 @@ pub struct Generator {
 impl Generator {
     /// The history of a seed.
     pub fn new(seed: u64) -> Self {
-        Self { rng: StdRng::seed_from_u64(seed), started: 0 }
+        Self {
+            rng: StdRng::seed_from_u64(seed),
+            started: 0,
+        }
     }
 
     fn below(&mut self, limit: usize) -> usize {
@@ -65,7 +68,10 @@ impl Generator {
             // Larger than a small memtable, and than a small log segment.
             _ => 10_000 + self.below(60_000),
         };
-        Value { len: len as u32, seed: self.rng.random() }
+        Value {
+            len: len as u32,
+            seed: self.rng.random(),
+        }
     }
 
     fn write(&mut self) -> Write {
@@ -75,12 +81,22 @@ impl Generator {
             60..78 => Change::Delete(self.key()),
             78..82 => {
                 let start = self.key();
-                let end = if self.chance(70) { near(&start, self.below(20) as u8) } else { self.key() };
+                let end = if self.chance(70) {
+                    near(&start, self.below(20) as u8)
+                } else {
+                    self.key()
+                };
                 Change::DeleteRange(start, end)
             }
             _ => {
                 let len = self.below(12) as u32;
-                Change::Merge(self.key(), Value { len, seed: self.rng.random() })
+                Change::Merge(
+                    self.key(),
+                    Value {
+                        len,
+                        seed: self.rng.random(),
+                    },
+                )
             }
         };
         Write { table, change }
@@ -120,10 +136,17 @@ impl Generator {
 
     fn read(&mut self) -> Op {
         match self.below(10) {
-            0..5 => Op::Get { table: self.table(), at: self.at(), key: self.key() },
+            0..5 => Op::Get {
+                table: self.table(),
+                at: self.at(),
+                key: self.key(),
+            },
             5 => {
                 let count = self.below(8);
-                Op::MultiGet { table: self.table(), keys: (0..count).map(|_| self.key()).collect() }
+                Op::MultiGet {
+                    table: self.table(),
+                    keys: (0..count).map(|_| self.key()).collect(),
+                }
             }
             _ => self.scan(),
         }
@@ -137,9 +160,14 @@ impl Generator {
             56..60 => Op::Compact,
             60..68 => Op::WaitIdle,
             68..74 => Op::Sync,
-            74..80 => Op::Reopen { explicit: self.chance(50) },
+            74..80 => Op::Reopen {
+                explicit: self.chance(50),
+            },
             80..86 => Op::Kill,
-            86..91 => Op::PowerLoss { survival: [0, 10, 50, 100][self.below(4)], seed: self.rng.random() },
+            86..91 => Op::PowerLoss {
+                survival: [0, 10, 50, 100][self.below(4)],
+                seed: self.rng.random(),
+            },
             91..94 => Op::DropTable(self.below(TABLES.len())),
             _ => Op::CreateTable(self.below(TABLES.len())),
         }

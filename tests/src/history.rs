@@ -20,9 +20,15 @@ impl Serialize for Key {
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let digits = String::deserialize(deserializer)?;
-        let byte = |at: usize| digits.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        let byte = |at: usize| {
+            digits
+                .get(at..at + 2)
+                .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+        };
         let bytes: Option<Vec<u8>> = (0..digits.len()).step_by(2).map(byte).collect();
-        bytes.map(Key).ok_or_else(|| serde::de::Error::custom(format!("\"{digits}\" is not hexadecimal")))
+        bytes
+            .map(Key)
+            .ok_or_else(|| serde::de::Error::custom(format!("\"{digits}\" is not hexadecimal")))
     }
 }
 
@@ -178,7 +184,10 @@ impl Replay {
         let dir = std::env::var_os("KODIAK_REPLAY_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
         std::fs::create_dir_all(&dir)?;
         let path = dir.join(format!("kodiak-replay-{name}.json"));
-        std::fs::write(&path, serde_json::to_string_pretty(self).map_err(std::io::Error::other)?)?;
+        std::fs::write(
+            &path,
+            serde_json::to_string_pretty(self).map_err(std::io::Error::other)?,
+        )?;
         Ok(path)
     }
 
@@ -206,7 +215,11 @@ mod tests {
     #[test]
     fn a_replay_file_gives_back_what_was_saved() {
         let ops: Vec<Op> = crate::generate::Generator::new(1).take(500).collect();
-        let replay = Replay { failure: "none".to_owned(), settings: Settings::default().to_toml(), ops };
+        let replay = Replay {
+            failure: "none".to_owned(),
+            settings: Settings::default().to_toml(),
+            ops,
+        };
         let text = serde_json::to_string(&replay).expect("serialises");
         let again: Replay = serde_json::from_str(&text).expect("parses");
         assert_eq!(again.ops, replay.ops);

@@ -16,7 +16,10 @@ pub struct Effort {
 
 impl Default for Effort {
     fn default() -> Self {
-        Self { time: Duration::from_secs(20), tries: 2 }
+        Self {
+            time: Duration::from_secs(20),
+            tries: 2,
+        }
     }
 }
 
@@ -37,8 +40,13 @@ pub fn minimise(ops: &[Op], failure: Failure, setup: &Setup, effort: Effort) -> 
             if Instant::now() >= deadline {
                 return None;
             }
-            let without: Vec<Op> =
-                best.0.iter().enumerate().filter(|(at, _)| at / size != part).map(|(_, op)| op.clone()).collect();
+            let without: Vec<Op> = best
+                .0
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| at / size != part)
+                .map(|(_, op)| op.clone())
+                .collect();
             fails(&without).map(|failure| (without, failure))
         });
         match shorter {
@@ -56,13 +64,20 @@ pub fn minimise(ops: &[Op], failure: Failure, setup: &Setup, effort: Effort) -> 
 /// Shortens a failing history, writes the replay file, and says all that in a message.
 pub fn explain(ops: &[Op], failure: Failure, setup: &Setup, name: &str) -> String {
     let (ops, failure) = minimise(ops, failure, setup, Effort::default());
-    let replay = Replay { failure: failure.to_string(), settings: setup.settings.to_toml(), ops };
+    let replay = Replay {
+        failure: failure.to_string(),
+        settings: setup.settings.to_toml(),
+        ops,
+    };
     match replay.save(name) {
         Ok(path) => format!(
             "{failure}\n  {} operations are left; run it again with KODIAK_REPLAY={}",
             replay.ops.len(),
             path.display()
         ),
-        Err(error) => format!("{failure}\n  the replay file could not be written: {error}\n{:#?}", replay.ops),
+        Err(error) => format!(
+            "{failure}\n  the replay file could not be written: {error}\n{:#?}",
+            replay.ops
+        ),
     }
 }

@@ -31,7 +31,10 @@ fn accepted(factors: &[Factor], row: &[usize], components: &Components) -> bool 
 }
 
 fn name(factors: &[Factor], &(f, a, g, b): &Pair) -> String {
-    format!("{}={} {}={}", factors[f].name, factors[f].choices[a].label, factors[g].name, factors[g].choices[b].label)
+    format!(
+        "{}={} {}={}",
+        factors[f].name, factors[f].choices[a].label, factors[g].name, factors[g].choices[b].label
+    )
 }
 
 fn pair(f: usize, a: usize, g: usize, b: usize) -> Pair {
@@ -102,7 +105,11 @@ fn fill(
     for f in order {
         let mut best: Option<(usize, u32, usize)> = None;
         for choice in 0..factors[f].choices.len() {
-            let pairs = || row.iter().enumerate().filter_map(|(g, b)| b.map(|b| pair(f, choice, g, b)));
+            let pairs = || {
+                row.iter()
+                    .enumerate()
+                    .filter_map(|(g, b)| b.map(|b| pair(f, choice, g, b)))
+            };
             if pairs().any(|pair| forbidden.contains(&pair)) {
                 continue;
             }

@@ -10,11 +10,17 @@ use kodiak_tests::crash::verify::{Depth, verify_all};
 
 /// Crash points of all tests here together; a release asks for 100,000.
 fn wanted() -> usize {
-    std::env::var("KODIAK_CRASH_POINTS").ok().and_then(|points| points.parse().ok()).unwrap_or(2400)
+    std::env::var("KODIAK_CRASH_POINTS")
+        .ok()
+        .and_then(|points| points.parse().ok())
+        .unwrap_or(2400)
 }
 
 fn seed() -> u64 {
-    std::env::var("KODIAK_CRASH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
+    std::env::var("KODIAK_CRASH_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(1)
 }
 
 /// Crashes scripts of one kind at about `wanted` points; every failure is told.
@@ -22,12 +28,21 @@ fn crash(wal: &'static str, sync: SyncMode, background: bool, wanted: usize) {
     let mut taken = 0;
     let mut failures = Vec::new();
     for seed in seed().. {
-        let setup = Setup { wal, sync, seed, writes: 220, background };
+        let setup = Setup {
+            wal,
+            sync,
+            seed,
+            writes: 220,
+            background,
+        };
         let calm = collect(&setup, u64::MAX, &FaultStorage::with_seed(seed), &|storage| storage).expect("no faults");
         let every = (calm.mutations / wanted as u64).max(1);
         let storage = FaultStorage::with_seed(seed);
         let run = collect(&setup, every, &storage, &|storage: Arc<FaultStorage>| storage).expect("no faults");
-        let depth = |number| Depth { reopen: number % 6 == 0, crashes: if number % 9 == 4 { 4 } else { 0 } };
+        let depth = |number| Depth {
+            reopen: number % 6 == 0,
+            crashes: if number % 9 == 4 { 4 } else { 0 },
+        };
         failures.extend(verify_all(&setup, &run.model, &run.points, &depth));
         taken += run.points.len();
         if taken >= wanted || failures.len() > 10 {
@@ -35,7 +50,11 @@ fn crash(wal: &'static str, sync: SyncMode, background: bool, wanted: usize) {
         }
     }
     let shown = failures.iter().take(5).cloned().collect::<Vec<_>>().join("\n\n");
-    assert!(failures.is_empty(), "{} of {taken} crash points are wrong:\n{shown}", failures.len());
+    assert!(
+        failures.is_empty(),
+        "{} of {taken} crash points are wrong:\n{shown}",
+        failures.len()
+    );
 }
 
 macro_rules! crash_tests {

@@ -13,7 +13,13 @@ use kodiak_tests::crash::verify::{Depth, verify_all};
 /// Runs scripts over a storage with the bug; tells the first thing that is noticed.
 fn notice(bug: Bug, wal: &'static str, sync: SyncMode) -> Option<String> {
     for seed in 1..9 {
-        let setup = Setup { wal, sync, seed, writes: 120, background: true };
+        let setup = Setup {
+            wal,
+            sync,
+            seed,
+            writes: 120,
+            background: true,
+        };
         let storage = FaultStorage::with_seed(seed);
         let violations = Violations::default();
         let watch = watch(&storage, &violations);
@@ -25,7 +31,10 @@ fn notice(bug: Bug, wal: &'static str, sync: SyncMode) -> Option<String> {
         if let Some(violation) = violations.lock().first() {
             return Some(format!("order: {violation}"));
         }
-        let depth = |_| Depth { reopen: false, crashes: 0 };
+        let depth = |_| Depth {
+            reopen: false,
+            crashes: 0,
+        };
         let failures = verify_all(&setup, &run.model, &run.points, &depth);
         if let Some(failure) = failures.into_iter().next() {
             return Some(format!("crash: {failure}"));
@@ -58,7 +67,15 @@ fn every_planted_bug_is_noticed() {
         (Bug::ManifestRemovedEarly, "mapped", SyncMode::Normal),
         (Bug::RenamedBeforeWritten, "mapped", SyncMode::Normal),
     ];
-    let notices: Vec<_> = bugs.iter().map(|&(bug, wal, sync)| (bug, wal, notice(bug, wal, sync))).collect();
+    let notices: Vec<_> = bugs
+        .iter()
+        .map(|&(bug, wal, sync)| (bug, wal, notice(bug, wal, sync)))
+        .collect();
     let missed: Vec<_> = notices.iter().filter(|(.., notice)| notice.is_none()).collect();
-    assert!(missed.is_empty(), "{} of {} planted bugs are missed: {missed:?}", missed.len(), bugs.len());
+    assert!(
+        missed.is_empty(),
+        "{} of {} planted bugs are missed: {missed:?}",
+        missed.len(),
+        bugs.len()
+    );
 }

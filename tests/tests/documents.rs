@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use kodiak::{Components, Settings};
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace")
+        .to_owned()
 }
 
 fn read(path: impl AsRef<Path>) -> String {
@@ -17,7 +20,9 @@ fn read(path: impl AsRef<Path>) -> String {
 
 /// Every Markdown page of the repository that is documentation.
 fn pages() -> Vec<PathBuf> {
-    let mut pages: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(PathBuf::from).into();
+    let mut pages: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"]
+        .map(PathBuf::from)
+        .into();
     for folder in ["docs", "docs/formats"] {
         for entry in read_dir(root().join(folder)).expect(folder) {
             let name = entry.expect(folder).file_name();
@@ -37,7 +42,9 @@ fn between<'a>(text: &'a str, open: &str, close: &str) -> Vec<&'a str> {
         let mut rest = line;
         let mut found = Vec::new();
         while let Some((_, after)) = rest.split_once(open) {
-            let Some((inside, after)) = after.split_once(close) else { break };
+            let Some((inside, after)) = after.split_once(close) else {
+                break;
+            };
             found.push(inside);
             rest = after;
         }
@@ -65,7 +72,10 @@ fn split_blocks(text: &str) -> (String, Vec<(String, String)>) {
 fn links_between_pages_lead_somewhere() {
     for page in pages() {
         let (prose, _) = split_blocks(&read(&page));
-        for link in between(&prose, "](", ")").into_iter().filter(|link| !link.contains("://") && !link.starts_with('#')) {
+        for link in between(&prose, "](", ")")
+            .into_iter()
+            .filter(|link| !link.contains("://") && !link.starts_with('#'))
+        {
             let file = link.split('#').next().expect("split yields one at least");
             let target = root().join(page.parent().expect("a folder")).join(file);
             assert!(target.exists(), "{}: {link} leads nowhere", page.display());
@@ -107,13 +117,22 @@ fn every_crate_and_folder_is_on_the_architecture_page() {
     for key in ["members", "exclude"] {
         for member in manifest["workspace"][key].as_array().expect("a list") {
             let member = member.as_str().expect("a name");
-            assert!(page.contains(&format!("| `{member}` |")), "ARCHITECTURE.md does not name {member}");
+            assert!(
+                page.contains(&format!("| `{member}` |")),
+                "ARCHITECTURE.md does not name {member}"
+            );
         }
     }
-    for entry in read_dir(root().join("engine/src")).expect("the engine").map(|entry| entry.expect("an entry")) {
+    for entry in read_dir(root().join("engine/src"))
+        .expect("the engine")
+        .map(|entry| entry.expect("an entry"))
+    {
         let name = entry.file_name().to_string_lossy().into_owned();
         let named = page.contains(&format!("`engine/src/{name}`"));
-        assert!(named || !entry.path().is_dir(), "ARCHITECTURE.md does not name engine/src/{name}");
+        assert!(
+            named || !entry.path().is_dir(),
+            "ARCHITECTURE.md does not name engine/src/{name}"
+        );
     }
 }
 
@@ -122,9 +141,14 @@ fn settings_in_the_documentation_resolve() {
     let mut seen = 0;
     for page in pages() {
         let (_, blocks) = split_blocks(&read(&page));
-        for (_, text) in blocks.iter().filter(|(language, text)| language == "toml" && !text.contains("[dependencies]")) {
+        for (_, text) in blocks
+            .iter()
+            .filter(|(language, text)| language == "toml" && !text.contains("[dependencies]"))
+        {
             let settings = Settings::from_toml(text).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
-            Components::new().resolve(&settings).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
+            Components::new()
+                .resolve(&settings)
+                .unwrap_or_else(|error| panic!("{}: {error}", page.display()));
             seen += 1;
         }
     }
@@ -134,7 +158,10 @@ fn settings_in_the_documentation_resolve() {
 #[test]
 fn the_gate_runs_the_tests_as_the_readme_says() {
     let (_, blocks) = split_blocks(&read("README.md"));
-    let test = blocks.iter().find(|(_, text)| text.contains("test")).expect("a command");
+    let test = blocks
+        .iter()
+        .find(|(_, text)| text.contains("test"))
+        .expect("a command");
     assert_eq!(test.1.trim(), "bash ./test.sh");
     assert!(read(".ci/run").lines().any(|line| line.trim() == "step bash ./test.sh"));
 }
@@ -142,7 +169,10 @@ fn the_gate_runs_the_tests_as_the_readme_says() {
 #[test]
 fn metrics_are_those_of_the_code() {
     fn collect(folder: &Path, names: &mut BTreeSet<String>) {
-        for entry in read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        for entry in read_dir(folder)
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").path())
+        {
             if entry.is_dir() {
                 collect(&entry, names);
             } else if entry.extension().is_some_and(|extension| extension == "rs") {
@@ -158,7 +188,10 @@ fn metrics_are_those_of_the_code() {
         collect(&root().join(folder), &mut used);
     }
     let page = read("docs/metrics.md");
-    let documented: BTreeSet<String> = between(&page, "| `kodiak_", "`").into_iter().map(|name| format!("kodiak_{name}")).collect();
+    let documented: BTreeSet<String> = between(&page, "| `kodiak_", "`")
+        .into_iter()
+        .map(|name| format!("kodiak_{name}"))
+        .collect();
     assert!(used.len() > 10, "{used:?}");
     assert_eq!(documented, used);
 }
@@ -166,8 +199,15 @@ fn metrics_are_those_of_the_code() {
 #[test]
 fn the_index_of_formats_is_complete() {
     let index = read("docs/README.md");
-    for page in pages().iter().filter(|page| page.starts_with("docs") && !page.ends_with("README.md")) {
+    for page in pages()
+        .iter()
+        .filter(|page| page.starts_with("docs") && !page.ends_with("README.md"))
+    {
         let link = page.strip_prefix("docs").expect("just checked");
-        assert!(index.contains(&format!("({})", link.display())), "docs/README.md does not link {}", link.display());
+        assert!(
+            index.contains(&format!("({})", link.display())),
+            "docs/README.md does not link {}",
+            link.display()
+        );
     }
 }

@@ -9,8 +9,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int8Array, Int16Array,
-    Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int8Array,
+    Int16Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::ipc::writer::FileWriter;
@@ -24,29 +24,58 @@ const ROWS: i64 = 6000;
 fn other_tools_read_what_the_engine_reads() {
     let Some(python) = python() else {
         // Not through `eprintln!`, whose output a passing test does not show.
-        writeln!(std::io::stderr(), "interoperability: skipped: no target/interop-venv (tests/interop/setup.sh makes it)")
-            .expect("standard error is there");
+        writeln!(
+            std::io::stderr(),
+            "interoperability: skipped: no target/interop-venv (tests/interop/setup.sh makes it)"
+        )
+        .expect("standard error is there");
         return;
     };
     let dir = tempfile::tempdir().expect("a directory");
-    let formats: Vec<_> = Components::new().formats().iter().filter(|factory| factory.capabilities.open).collect();
+    let formats: Vec<_> = Components::new()
+        .formats()
+        .iter()
+        .filter(|factory| factory.capabilities.open)
+        .collect();
     let made = &|factory: &FormatFactory| -> Vec<_> {
         let compressions = factory.capabilities.compressions.iter();
-        compressions.flat_map(|&compression| write_tables(dir.path(), factory, compression)).collect()
+        compressions
+            .flat_map(|&compression| write_tables(dir.path(), factory, compression))
+            .collect()
     };
     // Side by side, since they mostly wait for the disk.
     let cases: Vec<serde_json::Value> = std::thread::scope(|scope| {
-        let threads: Vec<_> = formats.iter().map(|factory| scope.spawn(move || made(factory))).collect();
-        threads.into_iter().flat_map(|thread| thread.join().expect("all is written")).collect()
+        let threads: Vec<_> = formats
+            .iter()
+            .map(|factory| scope.spawn(move || made(factory)))
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("all is written"))
+            .collect()
     });
     // Each format and compression has two tables.
-    let comparisons: usize =
-        formats.iter().map(|factory| 2 * factory.capabilities.compressions.len() * readers(factory.component.name)).sum();
-    std::fs::write(dir.path().join("cases.json"), serde_json::Value::from(cases).to_string()).expect("a small file");
+    let comparisons: usize = formats
+        .iter()
+        .map(|factory| 2 * factory.capabilities.compressions.len() * readers(factory.component.name))
+        .sum();
+    std::fs::write(
+        dir.path().join("cases.json"),
+        serde_json::Value::from(cases).to_string(),
+    )
+    .expect("a small file");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/read_files.py");
-    let output = Command::new(&python).arg(script).arg(dir.path()).output().expect("Python starts");
+    let output = Command::new(&python)
+        .arg(script)
+        .arg(dir.path())
+        .output()
+        .expect("Python starts");
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{said}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let last = said.lines().last().expect("it prints a summary");
     let summary: serde_json::Value = serde_json::from_str(last).expect("the summary is JSON");
     assert_eq!(summary["compared"], comparisons, "{said}");
@@ -96,13 +125,18 @@ fn write_tables(dir: &Path, factory: &FormatFactory, compression: Compression) -
 /// Puts, overwrites, deletes and a range delete, spread over several runs.
 fn fill_bytes(db: &Db, table: &Table) {
     let key = |number: i64| format!("user{number:06}");
-    let value = |number: i64, round: u8| -> Vec<u8> { (0..number % 60).map(|at| (number + at) as u8 ^ round).collect() };
+    let value =
+        |number: i64, round: u8| -> Vec<u8> { (0..number % 60).map(|at| (number + at) as u8 ^ round).collect() };
     (0..ROWS).for_each(|number| table.put(key(number), value(number, 0)).expect("put"));
     table.put("", "the empty key").expect("put");
     table.put([0, 255, 254], "no text").expect("put");
     db.flush().expect("flush");
-    (0..ROWS).step_by(3).for_each(|number| table.put(key(number), value(number, 85)).expect("put"));
-    (0..ROWS).step_by(7).for_each(|number| table.delete(key(number)).expect("delete"));
+    (0..ROWS)
+        .step_by(3)
+        .for_each(|number| table.put(key(number), value(number, 85)).expect("put"));
+    (0..ROWS)
+        .step_by(7)
+        .for_each(|number| table.delete(key(number)).expect("delete"));
     table.delete_range(key(100)..key(200)).expect("delete_range");
     db.flush().expect("flush");
 }
@@ -111,8 +145,12 @@ fn fill_bytes(db: &Db, table: &Table) {
 fn fill_typed(db: &Db, table: &Table, columns: &SchemaRef) {
     table.insert(&batch(columns, 0..ROWS, 0)).expect("insert");
     db.flush().expect("flush");
-    table.insert(&batch(columns, ROWS / 3..ROWS / 2, 1)).expect("insert again");
-    table.delete_keys(&batch(columns, ROWS / 4..ROWS / 4 + 500, 0)).expect("delete");
+    table
+        .insert(&batch(columns, ROWS / 3..ROWS / 2, 1))
+        .expect("insert again");
+    table
+        .delete_keys(&batch(columns, ROWS / 4..ROWS / 4 + 500, 0))
+        .expect("delete");
     db.flush().expect("flush");
 }
 
@@ -131,7 +169,11 @@ fn columns() -> SchemaRef {
         field("raw", DataType::Binary, true),
         field("day", DataType::Date32, true),
         field("local_time", DataType::Timestamp(TimeUnit::Microsecond, None), true),
-        field("instant", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
+        field(
+            "instant",
+            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            true,
+        ),
         field("fare", DataType::Decimal128(12, 2), true),
     ]))
 }
@@ -149,20 +191,61 @@ fn batch(columns: &SchemaRef, numbers: std::ops::Range<i64>, round: i64) -> Reco
     let extremes = [i64::MIN, -1, 0, i64::MAX];
     let floats = [0.0, -1.5, f64::MAX, f64::MIN_POSITIVE, f64::INFINITY, f64::NAN];
     let arrays: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values(each().map(|(n, _)| ["BOS", "JFK", "SFO"][(n % 3) as usize]))),
+        Arc::new(StringArray::from_iter_values(
+            each().map(|(n, _)| ["BOS", "JFK", "SFO"][(n % 3) as usize]),
+        )),
         Arc::new(Int32Array::from_iter_values(each().map(|(n, _)| n as i32 - 2000))),
-        Arc::new(each().map(|(n, mixed)| some(n, 0, mixed % 2 == 0)).collect::<BooleanArray>()),
-        Arc::new(each().map(|(n, mixed)| some(n, 1, mixed as i8)).collect::<Int8Array>()),
-        Arc::new(each().map(|(n, mixed)| some(n, 2, mixed as i16)).collect::<Int16Array>()),
-        Arc::new(each().map(|(n, mixed)| some(n, 3, extremes[(mixed % 4) as usize])).collect::<Int64Array>()),
-        Arc::new(each().map(|(n, mixed)| some(n, 4, mixed as f32 / 3.0)).collect::<Float32Array>()),
-        Arc::new(each().map(|(n, mixed)| some(n, 0, floats[(mixed % 6) as usize])).collect::<Float64Array>()),
-        Arc::new(each().map(|(n, mixed)| some(n, 1, notes[(mixed % 4) as usize])).collect::<StringArray>()),
-        Arc::new(each().map(|(n, mixed)| some(n, 2, mixed.to_le_bytes())).collect::<BinaryArray>()),
-        Arc::new(each().map(|(n, mixed)| some(n, 3, (mixed % 40_000) as i32 - 10_000)).collect::<Date32Array>()),
-        Arc::new(each().map(|(n, mixed)| some(n, 4, micros(mixed))).collect::<TimestampMicrosecondArray>()),
         Arc::new(
-            each().map(|(n, mixed)| some(n, 0, micros(mixed))).collect::<TimestampMicrosecondArray>().with_timezone("UTC"),
+            each()
+                .map(|(n, mixed)| some(n, 0, mixed % 2 == 0))
+                .collect::<BooleanArray>(),
+        ),
+        Arc::new(each().map(|(n, mixed)| some(n, 1, mixed as i8)).collect::<Int8Array>()),
+        Arc::new(
+            each()
+                .map(|(n, mixed)| some(n, 2, mixed as i16))
+                .collect::<Int16Array>(),
+        ),
+        Arc::new(
+            each()
+                .map(|(n, mixed)| some(n, 3, extremes[(mixed % 4) as usize]))
+                .collect::<Int64Array>(),
+        ),
+        Arc::new(
+            each()
+                .map(|(n, mixed)| some(n, 4, mixed as f32 / 3.0))
+                .collect::<Float32Array>(),
+        ),
+        Arc::new(
+            each()
+                .map(|(n, mixed)| some(n, 0, floats[(mixed % 6) as usize]))
+                .collect::<Float64Array>(),
+        ),
+        Arc::new(
+            each()
+                .map(|(n, mixed)| some(n, 1, notes[(mixed % 4) as usize]))
+                .collect::<StringArray>(),
+        ),
+        Arc::new(
+            each()
+                .map(|(n, mixed)| some(n, 2, mixed.to_le_bytes()))
+                .collect::<BinaryArray>(),
+        ),
+        Arc::new(
+            each()
+                .map(|(n, mixed)| some(n, 3, (mixed % 40_000) as i32 - 10_000))
+                .collect::<Date32Array>(),
+        ),
+        Arc::new(
+            each()
+                .map(|(n, mixed)| some(n, 4, micros(mixed)))
+                .collect::<TimestampMicrosecondArray>(),
+        ),
+        Arc::new(
+            each()
+                .map(|(n, mixed)| some(n, 0, micros(mixed)))
+                .collect::<TimestampMicrosecondArray>()
+                .with_timezone("UTC"),
         ),
         Arc::new(
             each()

@@ -48,7 +48,9 @@ fn files_of(storage: &MemoryStorage) -> Files {
 fn storage_with(files: &Files) -> Arc<MemoryStorage> {
     let storage = MemoryStorage::new();
     for (path, bytes) in files {
-        storage.create_dir_all(path.parent().expect("below the root")).expect("mkdir");
+        storage
+            .create_dir_all(path.parent().expect("below the root"))
+            .expect("mkdir");
         let mut file = storage.create(path).expect("create");
         file.write_all(bytes).expect("write");
         file.finish(true).expect("finish");
@@ -72,7 +74,10 @@ fn example(salt: u8) -> (Files, Files, Found) {
     let before = files_of(&storage);
     let db = builder(&storage).open(DIR).expect("open");
     for number in 30..60u8 {
-        db.table("a").expect("there").put([b'k', number], vec![number ^ salt; 50]).expect("put");
+        db.table("a")
+            .expect("there")
+            .put([b'k', number], vec![number ^ salt; 50])
+            .expect("put");
         if number % 10 == 9 {
             db.flush().expect("flush");
         }
@@ -105,7 +110,10 @@ fn check(files: &Files, expected: &Found, path: &Path, may_pass: bool, what: &st
     let name = path.file_name().expect("a file").to_string_lossy();
     let stem = name.split('.').next().unwrap_or(&name);
     let text = format!("{error:?}");
-    assert!(text.contains(stem) || text.contains("MANIFEST") || text.contains("CURRENT"), "{what} of {name}: {text}");
+    assert!(
+        text.contains(stem) || text.contains("MANIFEST") || text.contains("CURRENT"),
+        "{what} of {name}: {text}"
+    );
 }
 
 fn manifest_files(files: &Files) -> Vec<PathBuf> {

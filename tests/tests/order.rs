@@ -11,15 +11,29 @@ use parking_lot::Mutex;
 
 #[test]
 fn nothing_is_named_before_it_is_durable_or_removed_before_it_is_superseded() {
-    for (wal, sync) in [("mapped", SyncMode::Normal), ("mapped", SyncMode::Full), ("segment", SyncMode::None)] {
+    for (wal, sync) in [
+        ("mapped", SyncMode::Normal),
+        ("mapped", SyncMode::Full),
+        ("segment", SyncMode::None),
+    ] {
         for seed in 1..4 {
-            let setup = Setup { wal, sync, seed, writes: 150, background: true };
+            let setup = Setup {
+                wal,
+                sync,
+                seed,
+                writes: 150,
+                background: true,
+            };
             let storage = FaultStorage::with_seed(seed);
             let violations = Violations::default();
             let watch = watch(&storage, &violations);
             collect_watched(&setup, u64::MAX, &storage, &|storage| storage, Some(watch)).expect("no faults");
             let violations = violations.lock();
-            assert!(violations.is_empty(), "wal {wal} sync {} seed {seed}: {violations:#?}", sync.name());
+            assert!(
+                violations.is_empty(),
+                "wal {wal} sync {} seed {seed}: {violations:#?}",
+                sync.name()
+            );
         }
     }
 }
@@ -30,9 +44,18 @@ type Pending = Arc<Mutex<Option<(Table, Vec<u8>)>>>;
 #[test]
 fn nothing_is_visible_before_its_log_record_is_synced() {
     for wal in ["mapped", "segment"] {
-        let setup = Setup { wal, sync: SyncMode::Full, seed: 1, writes: 0, background: true };
+        let setup = Setup {
+            wal,
+            sync: SyncMode::Full,
+            seed: 1,
+            writes: 0,
+            background: true,
+        };
         let storage = FaultStorage::with_seed(1);
-        let db = Builder::new(setup.settings()).storage(Arc::new(storage.clone())).open(DIR).expect("open");
+        let db = Builder::new(setup.settings())
+            .storage(Arc::new(storage.clone()))
+            .open(DIR)
+            .expect("open");
         let table = db.create_table("t", TableSchema::key_value()).expect("create");
         let pending = Pending::default();
         let seen = Arc::new(Mutex::new((0, Vec::new())));
@@ -48,7 +71,12 @@ fn nothing_is_visible_before_its_log_record_is_synced() {
                 let mut seen = seen_in.lock();
                 seen.0 += 1;
                 if table.get(&key).expect("get").is_some() {
-                    seen.1.push(format!("{} is visible at {:?} {}", key.escape_ascii(), event.kind, event.path.display()));
+                    seen.1.push(format!(
+                        "{} is visible at {:?} {}",
+                        key.escape_ascii(),
+                        event.kind,
+                        event.path.display()
+                    ));
                 }
             }
         })));

@@ -124,7 +124,10 @@ impl Written {
         batches: &[RecordBatch],
         max_decoded: usize,
     ) -> Result<Self> {
-        let options = WriteOptions { compression, options: Options::defaults(factory.component.options) };
+        let options = WriteOptions {
+            compression,
+            options: Options::defaults(factory.component.options),
+        };
         Self::with_options(factory, &options, schema, batches, max_decoded)
     }
 

@@ -56,8 +56,12 @@ impl Shared {
                 best = Some((plan, table, version));
             }
         }
-        let Some((plan, table, version)) = best else { return Ok(false) };
-        let Some(inputs) = Inputs::take(&version, &plan) else { return Ok(false) };
+        let Some((plan, table, version)) = best else {
+            return Ok(false);
+        };
+        let Some(inputs) = Inputs::take(&version, &plan) else {
+            return Ok(false);
+        };
         drop(planning);
         self.compact(&table, &plan, &version, inputs)?;
         Ok(true)
@@ -86,7 +90,15 @@ impl Shared {
         tracing::debug!(table = table.name, ?plan.kind, inputs = ?plan.inputs, reason = plan.reason, "compaction begins");
         let done = match plan.kind {
             PlanKind::Move => self.move_runs(table, plan, &inputs),
-            PlanKind::Drop => self.replace(table, &inputs, Vec::new(), Place { level: 0, sorted_run: 0 }),
+            PlanKind::Drop => self.replace(
+                table,
+                &inputs,
+                Vec::new(),
+                Place {
+                    level: 0,
+                    sorted_run: 0,
+                },
+            ),
             PlanKind::Merge => self.merge_runs(table, plan, version, &inputs),
         };
         match done {
@@ -105,24 +117,37 @@ impl Shared {
         } else {
             // A result that stays on its level keeps the age of its newest input.
             let places = plan.inputs.iter().filter_map(|id| version.place(*id));
-            let here = places.clone().filter(|(from, _)| *from == level).map(|(_, id)| id).max();
+            let here = places
+                .clone()
+                .filter(|(from, _)| *from == level)
+                .map(|(_, id)| id)
+                .max();
             let all_here = places.clone().all(|(from, _)| from == level);
             match here {
                 Some(id) if all_here => id,
                 _ => self.new_sorted_run_id(),
             }
         };
-        Place { level: level as u32, sorted_run }
+        Place {
+            level: level as u32,
+            sorted_run,
+        }
     }
 
     fn move_runs(&self, table: &Arc<TableInner>, plan: &CompactionPlan, inputs: &Inputs) -> Result<()> {
         let place = self.output_place(&table.view.load().version, plan);
         let mut edit = VersionEdit::new();
         for run in &inputs.0 {
-            edit.push(Change::MoveRun { table: table.id, run: run.id(), place });
+            edit.push(Change::MoveRun {
+                table: table.id,
+                run: run.id(),
+                place,
+            });
         }
         self.commit_edit(table, &edit, &[])?;
-        self.counters.moves.fetch_add(inputs.0.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        self.counters
+            .moves
+            .fetch_add(inputs.0.len() as u64, std::sync::atomic::Ordering::Relaxed);
         change_version(table, |version| {
             for run in &inputs.0 {
                 if let Some((_, _, run)) = version.remove(run.id()) {
@@ -135,14 +160,23 @@ impl Shared {
 
     /// Puts `outputs` in the place of the inputs, on disk and in memory.
     fn replace(&self, table: &Arc<TableInner>, inputs: &Inputs, outputs: Vec<RunMeta>, place: Place) -> Result<()> {
-        let outputs: Vec<Arc<Run>> =
-            outputs.into_iter().map(|meta| Arc::new(Run::new(meta, Arc::clone(&table.runs)))).collect();
+        let outputs: Vec<Arc<Run>> = outputs
+            .into_iter()
+            .map(|meta| Arc::new(Run::new(meta, Arc::clone(&table.runs))))
+            .collect();
         let mut edit = VersionEdit::new();
         for run in &inputs.0 {
-            edit.push(Change::RemoveRun { table: table.id, run: run.id() });
+            edit.push(Change::RemoveRun {
+                table: table.id,
+                run: run.id(),
+            });
         }
         for run in &outputs {
-            edit.push(Change::AddRun { table: table.id, place, run: Arc::new(run.meta().clone()) });
+            edit.push(Change::AddRun {
+                table: table.id,
+                place,
+                run: Arc::new(run.meta().clone()),
+            });
         }
         self.commit_edit(table, &edit, &outputs)?;
         change_version(table, |version| {
@@ -157,7 +191,13 @@ impl Shared {
         Ok(())
     }
 
-    fn merge_runs(&self, table: &Arc<TableInner>, plan: &CompactionPlan, version: &Version, inputs: &Inputs) -> Result<()> {
+    fn merge_runs(
+        &self,
+        table: &Arc<TableInner>,
+        plan: &CompactionPlan,
+        version: &Version,
+        inputs: &Inputs,
+    ) -> Result<()> {
         let begun = self.storage.monotonic_nanos();
         self.recover_manifest()?;
         let mut tombstones = RangeTombstones::default();
@@ -175,7 +215,9 @@ impl Shared {
         };
         let read: u64 = inputs.0.iter().map(|run| run.bytes()).sum();
         let outputs = self.rewrite(table, plan, version, inputs, &retention, read)?;
-        self.storage.sync_dir(&table.runs.dir).inspect_err(|_| remove_runs(self, table, &outputs))?;
+        self.storage
+            .sync_dir(&table.runs.dir)
+            .inspect_err(|_| remove_runs(self, table, &outputs))?;
         let written: u64 = outputs.iter().map(RunMeta::bytes).sum();
         let count = outputs.len();
         self.replace(table, inputs, outputs, place)?;
@@ -206,7 +248,8 @@ impl Shared {
         bytes: u64,
     ) -> Result<Vec<RunMeta>> {
         let target = self.settings.compaction.target_run_size;
-        let wanted = (bytes / target.max(1)).clamp(1, self.settings.compaction.max_subcompactions.max(1) as u64) as usize;
+        let wanted =
+            (bytes / target.max(1)).clamp(1, self.settings.compaction.max_subcompactions.max(1) as u64) as usize;
         let cuts = split_points(inputs, wanted)?;
         let starts = std::iter::once(None).chain(cuts.iter().cloned().map(Some));
         let ends = cuts.iter().cloned().map(Some).chain(std::iter::once(None));
@@ -220,7 +263,9 @@ impl Shared {
         let results: Vec<Result<Vec<RunMeta>>> = std::thread::scope(|scope| {
             let threads: Vec<_> = ranges.iter().map(|range| scope.spawn(|| work(range))).collect();
             let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
-                thread.join().unwrap_or_else(|_| Err(Error::corruption("a compaction thread panicked")))
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Err(Error::corruption("a compaction thread panicked")))
             };
             threads.into_iter().map(join).collect()
         });
@@ -251,8 +296,12 @@ impl Shared {
     ) -> Result<Vec<RunMeta>> {
         let mut sources = Vec::new();
         for sorted_run in version.sorted_runs() {
-            let runs: Vec<_> =
-                sorted_run.runs.iter().filter(|run| plan.inputs.contains(&run.id())).cloned().collect();
+            let runs: Vec<_> = sorted_run
+                .runs
+                .iter()
+                .filter(|run| plan.inputs.contains(&run.id()))
+                .cloned()
+                .collect();
             if !runs.is_empty() {
                 sources.push(Source::Run(SortedRunCursor::new(runs, false)));
             }
@@ -297,7 +346,9 @@ fn full_plan(version: &Version) -> Option<CompactionPlan> {
     let sorted_runs: usize = version.levels.iter().map(|level| level.sorted_runs.len()).sum();
     let settled = sorted_runs == 1
         && deepest > 0
-        && version.runs().all(|(_, run)| run.meta().tombstones + run.meta().range_deletes == 0);
+        && version
+            .runs()
+            .all(|(_, run)| run.meta().tombstones + run.meta().range_deletes == 0);
     (!settled).then(|| CompactionPlan {
         kind: PlanKind::Merge,
         inputs: version.runs().map(|(_, run)| run.id()).collect(),
@@ -311,17 +362,25 @@ fn full_plan(version: &Version) -> Option<CompactionPlan> {
 /// True if no run outside the inputs can hold older versions of their keys: none below the output level overlaps them, nor
 /// one on it unless it is newer than all of them.
 fn is_bottom(version: &Version, plan: &CompactionPlan, place: Place) -> bool {
-    let inputs: Vec<&Arc<Run>> =
-        version.runs().filter(|(_, run)| plan.inputs.contains(&run.id())).map(|(_, run)| run).collect();
+    let inputs: Vec<&Arc<Run>> = version
+        .runs()
+        .filter(|(_, run)| plan.inputs.contains(&run.id()))
+        .map(|(_, run)| run)
+        .collect();
     let newest = inputs.iter().map(|run| run.meta().max_seq).max().unwrap_or(0);
     let min = inputs.iter().map(|run| run.min_key()).min().unwrap_or_default();
     let max = inputs.iter().map(|run| run.max_key()).max().unwrap_or_default();
-    !version.levels.iter().enumerate().skip(place.level as usize).any(|(level, runs)| {
-        runs.sorted_runs.iter().flat_map(|sorted| &sorted.runs).any(|run| {
-            let newer = level == place.level as usize && run.meta().min_seq > newest;
-            !newer && !plan.inputs.contains(&run.id()) && run.min_key() <= max && run.max_key() >= min
+    !version
+        .levels
+        .iter()
+        .enumerate()
+        .skip(place.level as usize)
+        .any(|(level, runs)| {
+            runs.sorted_runs.iter().flat_map(|sorted| &sorted.runs).any(|run| {
+                let newer = level == place.level as usize && run.meta().min_seq > newest;
+                !newer && !plan.inputs.contains(&run.id()) && run.min_key() <= max && run.max_key() >= min
+            })
         })
-    })
 }
 
 /// Keys at which to cut the inputs into about `wanted` parts of equal size.
@@ -341,7 +400,9 @@ fn split_points(inputs: &Inputs, wanted: usize) -> Result<Vec<Vec<u8>>> {
         }
     }
     keys.sort_unstable();
-    let mut cuts: Vec<Vec<u8>> = (1..wanted).filter_map(|part| keys.get(part * keys.len() / wanted).cloned()).collect();
+    let mut cuts: Vec<Vec<u8>> = (1..wanted)
+        .filter_map(|part| keys.get(part * keys.len() / wanted).cloned())
+        .collect();
     cuts.dedup();
     cuts.retain(|cut| !cut.is_empty());
     Ok(cuts)

@@ -46,7 +46,16 @@ impl<'a> Outputs<'a> {
     pub fn new(shared: &'a Shared, table: &'a TableInner, plan: OutputPlan) -> Self {
         let run_plan = Arc::new(shared.run_plan(table, plan.level));
         let from = plan.from.clone();
-        Self { shared, table, plan, run_plan, writer: None, from, finished: Vec::new(), committed: false }
+        Self {
+            shared,
+            table,
+            plan,
+            run_plan,
+            writer: None,
+            from,
+            finished: Vec::new(),
+            committed: false,
+        }
     }
 
     fn writer(&mut self, next_key: &[u8]) -> Result<&mut RunWriter> {
@@ -59,9 +68,15 @@ impl<'a> Outputs<'a> {
         }
         if self.writer.is_none() {
             let id = self.shared.new_run_id();
-            self.writer = Some(RunWriter::new(Arc::clone(&self.table.runs), Arc::clone(&self.run_plan), id)?);
+            self.writer = Some(RunWriter::new(
+                Arc::clone(&self.table.runs),
+                Arc::clone(&self.run_plan),
+                id,
+            )?);
         }
-        self.writer.as_mut().ok_or_else(|| kodiak_core::Error::corruption("an output lost its writer"))
+        self.writer
+            .as_mut()
+            .ok_or_else(|| kodiak_core::Error::corruption("an output lost its writer"))
     }
 
     /// Finishes the present run, whose range ends before `to`.
@@ -69,11 +84,16 @@ impl<'a> Outputs<'a> {
         let tombstones = self.plan.tombstones.clipped(self.from.as_deref(), to.as_deref());
         if self.writer.is_none() && !tombstones.is_empty() {
             let id = self.shared.new_run_id();
-            self.writer = Some(RunWriter::new(Arc::clone(&self.table.runs), Arc::clone(&self.run_plan), id)?);
+            self.writer = Some(RunWriter::new(
+                Arc::clone(&self.table.runs),
+                Arc::clone(&self.run_plan),
+                id,
+            )?);
         }
         if let Some(writer) = self.writer.take() {
             let times = &self.table.times;
-            self.finished.push(writer.finish(&tombstones, self.plan.times, |min, max| times.between(min, max))?);
+            self.finished
+                .push(writer.finish(&tombstones, self.plan.times, |min, max| times.between(min, max))?);
         }
         self.from = to;
         Ok(())

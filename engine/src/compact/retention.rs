@@ -38,7 +38,10 @@ impl Retention {
     }
 
     fn stripe_end(&self, stripe: usize) -> SeqNo {
-        self.snapshots.get(stripe).copied().unwrap_or(kodiak_core::entry::MAX_SEQ)
+        self.snapshots
+            .get(stripe)
+            .copied()
+            .unwrap_or(kodiak_core::entry::MAX_SEQ)
     }
 
     /// True if a range delete of the same stripe hides the version.
@@ -100,13 +103,15 @@ impl<'a> Rewriter<'a> {
     /// # Errors
     /// Those of reading and writing; `Unavailable` if told to stop.
     pub fn run(mut self, sink: &mut dyn Sink, stop: &dyn Fn() -> bool) -> Result<()> {
-        let plain = self.retention.tombstones.is_empty()
-            && self.retention.hidden_below == 0;
+        let plain = self.retention.tombstones.is_empty() && self.retention.hidden_below == 0;
         let mut steps = 0u32;
         loop {
             steps = steps.wrapping_add(1);
             if steps.is_multiple_of(4096) && stop() {
-                return Err(kodiak_core::Error::new(kodiak_core::ErrorKind::Unavailable, "the database is closing"));
+                return Err(kodiak_core::Error::new(
+                    kodiak_core::ErrorKind::Unavailable,
+                    "the database is closing",
+                ));
             }
             if plain && self.pending.operands.is_empty() && self.copy_stretch(sink)? {
                 continue;
@@ -136,13 +141,21 @@ impl<'a> Rewriter<'a> {
             }
             self.cursor.advance()?;
         }
-        Self::flush_pending(&mut self.pending, self.retention, &self.key, self.retention.bottom, sink)
+        Self::flush_pending(
+            &mut self.pending,
+            self.retention,
+            &self.key,
+            self.retention.bottom,
+            sink,
+        )
     }
 
     /// Copies a stretch of rows of one run that nothing else touches: puts of distinct keys. False if the row under the
     /// cursor needs a closer look.
     fn copy_stretch(&mut self, sink: &mut dyn Sink) -> Result<bool> {
-        let Some((block, row, mut end)) = self.cursor.stretch() else { return Ok(false) };
+        let Some((block, row, mut end)) = self.cursor.stretch() else {
+            return Ok(false);
+        };
         if let Some(bound) = self.end
             && block.key(end - 1) >= bound
         {
@@ -176,7 +189,9 @@ impl<'a> Rewriter<'a> {
 
     /// Decides about the version under the cursor, the newest one of its key and stripe that is not decided.
     fn version(&mut self, sink: &mut dyn Sink) -> Result<()> {
-        let Some(entry) = self.cursor.entry() else { return Ok(()) };
+        let Some(entry) = self.cursor.entry() else {
+            return Ok(());
+        };
         let expired = entry.seq < self.retention.hidden_below;
         if expired || self.retention.covered(entry.key, entry.seq, self.stripe) {
             // Whatever is older in this stripe is hidden as well, so operands above have no base.
@@ -222,7 +237,12 @@ impl<'a> Rewriter<'a> {
         let seq = pending.operands[0].0;
         let operands: Vec<Slice> = pending.operands.drain(..).map(|(_, value)| value).collect();
         let value = resolve_merge(retention.operator.as_deref(), key, base, &operands)?;
-        sink.entry(EntryRef { key, seq, op: Op::Put, value: &value })
+        sink.entry(EntryRef {
+            key,
+            seq,
+            op: Op::Put,
+            value: &value,
+        })
     }
 
     /// Writes out operands that wait. With `absent` the key has no value below them: then they become a value, if no older
@@ -240,12 +260,25 @@ impl<'a> Rewriter<'a> {
         if absent && retention.operator.is_some() {
             return Self::resolve(pending, retention, key, None, sink);
         }
-        let combined = retention.operator.as_deref().and_then(|operator| combine(operator, key, &pending.operands));
+        let combined = retention
+            .operator
+            .as_deref()
+            .and_then(|operator| combine(operator, key, &pending.operands));
         if let Some(value) = combined {
-            sink.entry(EntryRef { key, seq: pending.operands[0].0, op: Op::Merge, value: &value })?;
+            sink.entry(EntryRef {
+                key,
+                seq: pending.operands[0].0,
+                op: Op::Merge,
+                value: &value,
+            })?;
         } else {
             for (seq, value) in &pending.operands {
-                sink.entry(EntryRef { key, seq: *seq, op: Op::Merge, value })?;
+                sink.entry(EntryRef {
+                    key,
+                    seq: *seq,
+                    op: Op::Merge,
+                    value,
+                })?;
             }
         }
         pending.operands.clear();
@@ -256,5 +289,7 @@ impl<'a> Rewriter<'a> {
 /// One operand for all of them (newest first), if the operator can.
 fn combine(operator: &dyn MergeOperator, key: &[u8], operands: &[(SeqNo, Slice)]) -> Option<Vec<u8>> {
     let (first, newer) = operands.split_last()?;
-    newer.iter().rev().try_fold(first.1.to_vec(), |older, (_, newer)| operator.combine(key, &older, newer))
+    newer.iter().rev().try_fold(first.1.to_vec(), |older, (_, newer)| {
+        operator.combine(key, &older, newer)
+    })
 }

@@ -46,9 +46,12 @@ impl Background {
 }
 
 fn spawn(name: &str, shared: Arc<Shared>, work: fn(&Shared)) -> Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&shared)).map_err(|source| {
-        Error::new(kodiak_core::ErrorKind::Io, "cannot start a background thread").with_source(source)
-    })
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || work(&shared))
+        .map_err(|source| {
+            Error::new(kodiak_core::ErrorKind::Io, "cannot start a background thread").with_source(source)
+        })
 }
 
 /// What background work has failed with; each kind until it succeeds, or finds nothing left to do.
@@ -77,7 +80,11 @@ fn flush_loop(shared: &Shared) {
             Ok(true) => settle(shared, place, None),
             Ok(false) => {
                 forget(shared, place);
-                seen = if before == seen { shared.signals.flush.wait(seen, IDLE) } else { before };
+                seen = if before == seen {
+                    shared.signals.flush.wait(seen, IDLE)
+                } else {
+                    before
+                };
             }
             Err(error) => {
                 settle(shared, place, Some(error));
@@ -97,13 +104,20 @@ fn compaction_loop(shared: &Shared) {
             Ok(true) => settle(shared, place, None),
             Ok(false) => {
                 forget(shared, place);
-                seen = if before == seen { shared.signals.compaction.wait(seen, IDLE) } else { before };
+                seen = if before == seen {
+                    shared.signals.compaction.wait(seen, IDLE)
+                } else {
+                    before
+                };
             }
             Err(error) => {
                 settle(shared, place, Some(error));
                 let until = shared.storage.monotonic_nanos() + RETRY.as_nanos() as u64;
                 while !shared.is_closed() && shared.storage.monotonic_nanos() < until {
-                    shared.signals.compaction.wait(shared.signals.compaction.count(), RETRY / 10);
+                    shared
+                        .signals
+                        .compaction
+                        .wait(shared.signals.compaction.count(), RETRY / 10);
                 }
             }
         }

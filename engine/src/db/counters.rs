@@ -85,7 +85,10 @@ pub(crate) struct Counters {
 
 impl std::fmt::Debug for Counters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Counters").field("flushes", &self.flushes).field("compactions", &self.compactions).finish_non_exhaustive()
+        f.debug_struct("Counters")
+            .field("flushes", &self.flushes)
+            .field("compactions", &self.compactions)
+            .finish_non_exhaustive()
     }
 }
 

@@ -32,7 +32,11 @@ impl Shared {
         if table.view.load().active.memory() < self.settings.memtable.size as usize {
             return Ok(());
         }
-        let waiting: usize = self.all_tables().iter().map(|table| table.view.load().frozen.len()).sum();
+        let waiting: usize = self
+            .all_tables()
+            .iter()
+            .map(|table| table.view.load().frozen.len())
+            .sum();
         if waiting >= self.settings.limits.max_immutable_memtables {
             self.stalls.stop_for_memtable();
             // The flush may have ended just before.
@@ -52,7 +56,11 @@ impl Shared {
         let segment = self.check_writable()?.rotate()?;
         let active = Arc::new(self.new_slot(segment)?);
         let frozen = std::iter::once(&view.active).chain(&view.frozen).cloned().collect();
-        table.view.store(Arc::new(View { active, frozen, version: Arc::clone(&view.version) }));
+        table.view.store(Arc::new(View {
+            active,
+            frozen,
+            version: Arc::clone(&view.version),
+        }));
         self.signals.flush.raise();
         Ok(())
     }
@@ -60,7 +68,12 @@ impl Shared {
     /// An empty memtable.
     pub(crate) fn new_slot(&self, segment: u64) -> Result<Slot> {
         let picked = &self.resolved.memtable;
-        Slot::new(picked.factory, &picked.options, self.settings.memtable.size as usize, segment)
+        Slot::new(
+            picked.factory,
+            &picked.options,
+            self.settings.memtable.size as usize,
+            segment,
+        )
     }
 
     /// Freezes the memtables of all tables and waits until they are flushed.
@@ -76,7 +89,8 @@ impl Shared {
         self.signals.flush.raise();
         let mut seen = self.signals.progress.count();
         // Nobody flushes a table that is dropped meanwhile.
-        let waits = |table: &Arc<TableInner>| !table.dropped.load(Ordering::Acquire) && !table.view.load().frozen.is_empty();
+        let waits =
+            |table: &Arc<TableInner>| !table.dropped.load(Ordering::Acquire) && !table.view.load().frozen.is_empty();
         while tables.iter().any(waits) {
             self.check_open()?;
             if let Some(trouble) = &self.trouble.lock().flush {
@@ -91,7 +105,11 @@ impl Shared {
     pub(crate) fn flush_next(&self) -> Result<bool> {
         let _flushing = self.flushing.lock();
         let oldest = |table: &Arc<TableInner>| table.view.load().frozen.last().map(|slot| slot.first_segment());
-        let table = self.all_tables().into_iter().filter_map(|table| Some((oldest(&table)?, table))).min_by_key(|(segment, _)| *segment);
+        let table = self
+            .all_tables()
+            .into_iter()
+            .filter_map(|table| Some((oldest(&table)?, table)))
+            .min_by_key(|(segment, _)| *segment);
         let Some((_, table)) = table else { return Ok(false) };
         let slots = table.view.load().frozen.clone();
         match self.flush_slots(&table, &slots).and_then(|()| self.release_log()) {
@@ -106,7 +124,10 @@ impl Shared {
         let tables = self.all_tables();
         let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
         tables.iter().try_for_each(|table| self.freeze(table))?;
-        Ok(tables.into_iter().map(|table| (Arc::clone(&table), table.view.load().frozen.clone())).collect())
+        Ok(tables
+            .into_iter()
+            .map(|table| (Arc::clone(&table), table.view.load().frozen.clone()))
+            .collect())
     }
 
     /// Flushes the oldest frozen memtables of a table, all into one run. The caller holds `flushing`.
@@ -119,14 +140,26 @@ impl Shared {
         self.secure_log(table)?;
         slots.iter().for_each(|slot| slot.entries.freeze());
         let written = self.write_level0(table, slots)?;
-        let runs: Vec<Arc<Run>> =
-            written.into_iter().map(|meta| Arc::new(Run::new(meta, Arc::clone(&table.runs)))).collect();
-        let place = Place { level: 0, sorted_run: self.new_sorted_run_id() };
+        let runs: Vec<Arc<Run>> = written
+            .into_iter()
+            .map(|meta| Arc::new(Run::new(meta, Arc::clone(&table.runs))))
+            .collect();
+        let place = Place {
+            level: 0,
+            sorted_run: self.new_sorted_run_id(),
+        };
         let mut edit = VersionEdit::new();
         for run in &runs {
-            edit.push(Change::AddRun { table: table.id, place, run: Arc::new(run.meta().clone()) });
+            edit.push(Change::AddRun {
+                table: table.id,
+                place,
+                run: Arc::new(run.meta().clone()),
+            });
         }
-        edit.push(Change::Flushed { table: table.id, segment: next_segment(&table.view.load(), slots) });
+        edit.push(Change::Flushed {
+            table: table.id,
+            segment: next_segment(&table.view.load(), slots),
+        });
         edit.push(Change::LastSeq(self.visible()));
         let bytes: u64 = runs.iter().map(|run| run.bytes()).sum();
         self.sync_log_for_others(table)?;
@@ -136,7 +169,10 @@ impl Shared {
             let view = table.view.load_full();
             let mut version = (*view.version).clone();
             runs.into_iter().for_each(|run| version.add(0, place.sorted_run, run));
-            let frozen = view.frozen.iter().filter(|slot| !slots.iter().any(|done| Arc::ptr_eq(done, slot)));
+            let frozen = view
+                .frozen
+                .iter()
+                .filter(|slot| !slots.iter().any(|done| Arc::ptr_eq(done, slot)));
             table.view.store(Arc::new(View {
                 active: Arc::clone(&view.active),
                 frozen: frozen.cloned().collect(),
@@ -145,7 +181,13 @@ impl Shared {
         }
         let nanos = self.storage.monotonic_nanos().saturating_sub(begun);
         self.counters.flushed(bytes, nanos);
-        tracing::info!(table = table.name, memtables = slots.len(), bytes, micros = nanos / 1000, "flushed");
+        tracing::info!(
+            table = table.name,
+            memtables = slots.len(),
+            bytes,
+            micros = nanos / 1000,
+            "flushed"
+        );
         Ok(())
     }
 
@@ -153,7 +195,11 @@ impl Shared {
     /// tables share one order, and batches go to several of them.
     fn sync_log_for_others(&self, table: &TableInner) -> Result<()> {
         let in_log = |other: &Arc<TableInner>| other.view.load().slots().any(|slot| !slot.is_empty());
-        if self.all_tables().iter().any(|other| other.id != table.id && in_log(other)) {
+        if self
+            .all_tables()
+            .iter()
+            .any(|other| other.id != table.id && in_log(other))
+        {
             self.check_writable()?.sync()?;
         }
         Ok(())
@@ -173,15 +219,20 @@ impl Shared {
         let wal = self.check_writable()?;
         let tables = self.all_tables();
         let mut others = tables.iter().filter(|other| other.id != table.id);
-        if others.all(|other| other.view.load().slots().all(|slot| slot.is_empty())) { wal.check() } else { wal.sync() }
+        if others.all(|other| other.view.load().slots().all(|slot| slot.is_empty())) {
+            wal.check()
+        } else {
+            wal.sync()
+        }
     }
 
     /// Appends an edit to the manifest; if that fails, the new runs are of no use.
     pub(crate) fn commit_edit(&self, table: &TableInner, edit: &VersionEdit, new_runs: &[Arc<Run>]) -> Result<()> {
         let appended = match &mut *self.manifest.lock() {
-            Some(_) if table.dropped.load(Ordering::Acquire) => {
-                Err(Error::new(kodiak_core::ErrorKind::NotFound, format!("table \"{}\" was dropped", table.name)))
-            }
+            Some(_) if table.dropped.load(Ordering::Acquire) => Err(Error::new(
+                kodiak_core::ErrorKind::NotFound,
+                format!("table \"{}\" was dropped", table.name),
+            )),
             Some(manifest) => manifest.append(edit),
             None => Err(closing()),
         };
@@ -225,7 +276,9 @@ impl Shared {
         let mut outputs = Outputs::new(self, table, plan);
         Rewriter::new(cursor, &retention, None).run(&mut outputs, &|| false)?;
         let metas = outputs.finish()?;
-        self.storage.sync_dir(&table.runs.dir).inspect_err(|_| remove_runs(self, table, &metas))?;
+        self.storage
+            .sync_dir(&table.runs.dir)
+            .inspect_err(|_| remove_runs(self, table, &metas))?;
         Ok(metas)
     }
 

@@ -64,7 +64,10 @@ impl Db {
     }
 
     fn handle(&self, inner: Arc<TableInner>) -> Table {
-        Table { open: Arc::clone(&self.open), inner }
+        Table {
+            open: Arc::clone(&self.open),
+            inner,
+        }
     }
 
     /// Creates a table. Its name may be any text of 1 to 255 bytes; it never becomes the name of a file.
@@ -82,15 +85,23 @@ impl Db {
         let shared = self.shared();
         shared.check_writable()?;
         if name.is_empty() || name.len() > 255 {
-            return Err(Error::invalid_input(format!("a table's name has 1 to 255 bytes, not {}", name.len())));
+            return Err(Error::invalid_input(format!(
+                "a table's name has 1 to 255 bytes, not {}",
+                name.len()
+            )));
         }
         shared.check_formats(&schema)?;
         let segment = shared.check_writable()?.active_segment();
         // The manifest's lock makes creating, dropping and renaming one after the other.
         let mut manifest = shared.manifest.lock();
-        let Some(manifest) = manifest.as_mut() else { return Err(stall::closing()) };
+        let Some(manifest) = manifest.as_mut() else {
+            return Err(stall::closing());
+        };
         if shared.tables.read().by_name.contains_key(name) {
-            return Err(Error::new(ErrorKind::AlreadyExists, format!("there is a table \"{name}\" already")));
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                format!("there is a table \"{name}\" already"),
+            ));
         }
         let id = manifest.state().next_table.max(1);
         let inner = Arc::new(shared.new_table(id, name, schema, options.clone(), segment)?);
@@ -120,8 +131,15 @@ impl Db {
             Some(inner) => Ok(self.handle(Arc::clone(inner))),
             None => {
                 let known: Vec<_> = tables.by_name.keys().map(String::as_str).collect();
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                Err(Error::new(ErrorKind::NotFound, format!("there is no table \"{name}\"; the tables are: {known}")))
+                let known = if known.is_empty() {
+                    "none".to_owned()
+                } else {
+                    known.join(", ")
+                };
+                Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("there is no table \"{name}\"; the tables are: {known}"),
+                ))
             }
         }
     }
@@ -137,7 +155,9 @@ impl Db {
                 if *table.schema() == schema {
                     Ok(table)
                 } else {
-                    Err(Error::invalid_input(format!("table \"{name}\" exists with another schema")))
+                    Err(Error::invalid_input(format!(
+                        "table \"{name}\" exists with another schema"
+                    )))
                 }
             }
             other => other,
@@ -161,7 +181,9 @@ impl Db {
             // Writers that have checked the flag are waited for, so that nothing is acknowledged after the drop.
             let _alone = shared.gate.write().map_err(|_| write::poisoned_gate())?;
             let mut manifest = shared.manifest.lock();
-            let Some(manifest) = manifest.as_mut() else { return Err(stall::closing()) };
+            let Some(manifest) = manifest.as_mut() else {
+                return Err(stall::closing());
+            };
             manifest.append(&VersionEdit::new().with(Change::DropTable(inner.id)))?;
             inner.dropped.store(true, Ordering::Release);
             let mut tables = shared.tables.write();
@@ -169,7 +191,12 @@ impl Db {
             tables.by_id.remove(&inner.id);
         }
         inner.runs.mark_dropped();
-        inner.view.load().version.runs().for_each(|(_, run)| run.mark_obsolete());
+        inner
+            .view
+            .load()
+            .version
+            .runs()
+            .for_each(|(_, run)| run.mark_obsolete());
         shared.stalls.refresh(shared);
         shared.signals.progress.raise();
         Ok(())
@@ -196,7 +223,10 @@ impl Db {
         if mode == SyncMode::Full && !log.capabilities.durable {
             return Err(Error::settings(
                 "wal.kind",
-                format!("log \"{}\" keeps nothing, so that no write can be \"full\"", log.component.name),
+                format!(
+                    "log \"{}\" keeps nothing, so that no write can be \"full\"",
+                    log.component.name
+                ),
             ));
         }
         self.shared().write_batch(batch, mode)

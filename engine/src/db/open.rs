@@ -17,8 +17,8 @@ use super::options::TableOptions;
 use super::shared::{Open, Shared, SharedParts, Tables};
 use super::table::{TableInner, View};
 use crate::components::Resolved;
-use crate::manifest::{Manifest, State, TableState};
 use crate::maintenance::TABLE_FILE;
+use crate::manifest::{Manifest, State, TableState};
 use crate::run::{BlockCache, OpenRuns, Run};
 use crate::settings::Settings;
 
@@ -101,9 +101,15 @@ pub(super) fn open(builder: Builder, path: &Path) -> Result<Db> {
     let micros = storage.monotonic_nanos().saturating_sub(begun) / 1000;
     tracing::info!(dir = %path.display(), records = report.records, torn = report.torn_bytes, micros, "opened");
     let shared = Arc::new(shared);
-    let background = if read_only { None } else { Some(Background::start(&shared)?) };
+    let background = if read_only {
+        None
+    } else {
+        Some(Background::start(&shared)?)
+    };
     shared.signals.flush.raise();
-    Ok(Db { open: Arc::new(Open::new(shared, background)) })
+    Ok(Db {
+        open: Arc::new(Open::new(shared, background)),
+    })
 }
 
 /// Where there is no manifest there must be no data either: a new database would hide it, and remove it as left over.
@@ -154,10 +160,16 @@ const MAX_BATCH_BYTES: u64 = 256 << 20;
 fn check_changes(storage: &dyn Storage, path: &Path, settings: &Settings, state: &State) -> Result<()> {
     let file = path.join(SETTINGS_FILE);
     let Some(len) = storage.len(&file)? else { return Ok(()) };
-    let bytes = storage.open(&file)?.read(0, usize::try_from(len).unwrap_or(usize::MAX))?;
-    let Ok(text) = std::str::from_utf8(&bytes) else { return Ok(()) };
+    let bytes = storage
+        .open(&file)?
+        .read(0, usize::try_from(len).unwrap_or(usize::MAX))?;
+    let Ok(text) = std::str::from_utf8(&bytes) else {
+        return Ok(());
+    };
     // Settings of a component that this program does not know are not compared.
-    let Ok(old) = Settings::from_toml(text) else { return Ok(()) };
+    let Ok(old) = Settings::from_toml(text) else {
+        return Ok(());
+    };
     for change in old.changes(settings, state.used_levels())? {
         tracing::info!(?change, "a setting has changed");
     }
@@ -212,9 +224,15 @@ fn check_files(shared: &Shared) -> Result<()> {
         let names: HashSet<String> = shared.storage.list(&table.runs.dir)?.into_iter().collect();
         for (_, run) in view.version.runs() {
             for path in run.paths()? {
-                let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                let name = path
+                    .file_name()
+                    .map(|name| name.to_string_lossy().into_owned())
+                    .unwrap_or_default();
                 if !names.contains(&name) {
-                    let message = format!("the manifest names this file of table \"{}\", but it is missing", table.name);
+                    let message = format!(
+                        "the manifest names this file of table \"{}\", but it is missing",
+                        table.name
+                    );
                     return Err(Error::corruption(message).with_file(path));
                 }
             }
@@ -230,14 +248,21 @@ fn replay(shared: &Shared, context: &WalContext, state: &State) -> Result<Replay
     let mut last_seq = state.last_seq;
     // Memtables are flushed in the order in which they were filled: what is not newer than a table's newest run is in a run.
     let newest = |table: &TableState| table.runs.values().map(|placed| placed.run.max_seq).max().unwrap_or(0);
-    let in_runs: HashMap<_, _> = state.tables.iter().map(|(id, table)| (*id, (table.flushed, newest(table)))).collect();
+    let in_runs: HashMap<_, _> = state
+        .tables
+        .iter()
+        .map(|(id, table)| (*id, (table.flushed, newest(table))))
+        .collect();
     let mut sink = |record: WalRecord<'_>| -> Result<()> {
         let damaged = |error: Error| error.with_offset(record.offset);
         for (seq, op) in (record.first_seq..).zip(record.ops()) {
             let op = op.map_err(damaged)?;
             // A dropped table's entries are of no use.
             let Some(table) = shared.table(op.table) else { continue };
-            if in_runs.get(&op.table).is_some_and(|(segment, newest)| record.segment < *segment || seq <= *newest) {
+            if in_runs
+                .get(&op.table)
+                .is_some_and(|(segment, newest)| record.segment < *segment || seq <= *newest)
+            {
                 continue;
             }
             let view = table.view.load();
@@ -261,7 +286,11 @@ fn start_slot(shared: &Shared, table: &Arc<TableInner>, segment: u64) -> Result<
     let view = table.view.load_full();
     let frozen = std::iter::once(&view.active).chain(&view.frozen).cloned().collect();
     let active = Arc::new(shared.new_slot(segment)?);
-    table.view.store(Arc::new(View { active, frozen, version: Arc::clone(&view.version) }));
+    table.view.store(Arc::new(View {
+        active,
+        frozen,
+        version: Arc::clone(&view.version),
+    }));
     Ok(())
 }
 

@@ -65,6 +65,9 @@ impl TableOptions {
         }
         let ttl_micros = reader.u64()?;
         let name = reader.str()?;
-        Ok(Self { ttl_micros, merge_operator: (!name.is_empty()).then(|| name.to_owned()) })
+        Ok(Self {
+            ttl_micros,
+            merge_operator: (!name.is_empty()).then(|| name.to_owned()),
+        })
     }
 }

@@ -99,12 +99,20 @@ impl Shared {
             return average;
         }
         let version = Arc::clone(&table.view.load().version);
-        let deepest = version.levels.iter().rposition(|level| !level.sorted_runs.is_empty()).unwrap_or(0).max(level);
+        let deepest = version
+            .levels
+            .iter()
+            .rposition(|level| !level.sorted_runs.is_empty())
+            .unwrap_or(0)
+            .max(level);
         let runs: Vec<usize> = (0..=deepest).map(|level| table.policy.runs_allowed(level)).collect();
         let entries: Vec<u64> = (0..=deepest)
             .map(|level| {
                 let runs = version.levels.get(level).map_or(&[][..], |level| &level.sorted_runs);
-                runs.iter().flat_map(|sorted| &sorted.runs).map(|run| run.meta().entries).sum()
+                runs.iter()
+                    .flat_map(|sorted| &sorted.runs)
+                    .map(|run| run.meta().entries)
+                    .sum()
             })
             .collect();
         let bits = kodiak_compaction::model::allocate(average, table.policy.size_ratio(), &runs, &entries);

@@ -16,7 +16,14 @@ pub(crate) struct SeqTimes {
 impl SeqTimes {
     /// For a table with this TTL; 0 keeps nothing.
     pub fn new(ttl_micros: u64) -> Self {
-        Self { spacing_micros: if ttl_micros == 0 { 0 } else { (ttl_micros / 1000).max(1000) }, ..Self::default() }
+        Self {
+            spacing_micros: if ttl_micros == 0 {
+                0
+            } else {
+                (ttl_micros / 1000).max(1000)
+            },
+            ..Self::default()
+        }
     }
 
     /// Notes that entries up to `seq` were written by `micros`. A clock that went back counts as standing still.

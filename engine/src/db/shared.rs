@@ -222,7 +222,10 @@ impl Shared {
     #[inline]
     pub fn check_open(&self) -> Result<()> {
         if self.is_closed() {
-            return Err(Error::new(ErrorKind::Unavailable, "the database is closed: open it again"));
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "the database is closed: open it again",
+            ));
         }
         Ok(())
     }
@@ -233,7 +236,10 @@ impl Shared {
         self.check_open()?;
         match &self.wal {
             Some(wal) => Ok(&**wal),
-            None => Err(Error::new(ErrorKind::Unavailable, "the database is open for reading only")),
+            None => Err(Error::new(
+                ErrorKind::Unavailable,
+                "the database is open for reading only",
+            )),
         }
     }
 
@@ -268,7 +274,11 @@ pub(crate) struct Open {
 
 impl Open {
     pub fn new(shared: Arc<Shared>, background: Option<Background>) -> Self {
-        Self { shared, background: Mutex::new(background), closing: AtomicBool::new(false) }
+        Self {
+            shared,
+            background: Mutex::new(background),
+            closing: AtomicBool::new(false),
+        }
     }
 
     /// Ends background work, makes what was written as durable as the log allows, gives the lock back.

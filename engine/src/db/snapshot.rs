@@ -22,7 +22,10 @@ impl Snapshots {
         let mut held = self.held.lock();
         let seq = visible.load(Ordering::Acquire);
         *held.entry(seq).or_default() += 1;
-        Snapshot { seq, owner: Arc::clone(self) }
+        Snapshot {
+            seq,
+            owner: Arc::clone(self),
+        }
     }
 
     /// Their sequence numbers, ascending.
@@ -54,14 +57,19 @@ impl Snapshot {
         if Arc::ptr_eq(&self.owner, &shared.snapshots) {
             return Ok(());
         }
-        Err(Error::invalid_input("the snapshot belongs to another database, or to an earlier opening of this one"))
+        Err(Error::invalid_input(
+            "the snapshot belongs to another database, or to an earlier opening of this one",
+        ))
     }
 }
 
 impl Clone for Snapshot {
     fn clone(&self) -> Self {
         *self.owner.held.lock().entry(self.seq).or_default() += 1;
-        Self { seq: self.seq, owner: Arc::clone(&self.owner) }
+        Self {
+            seq: self.seq,
+            owner: Arc::clone(&self.owner),
+        }
     }
 }
 

@@ -101,7 +101,10 @@ impl Stats {
         let tables = shared.all_tables().into_iter().map(|table| {
             let view = table.view.load();
             let levels = view.version.levels.iter().map(|level| {
-                let mut stats = LevelStats { sorted_runs: level.sorted_runs.len(), ..LevelStats::default() };
+                let mut stats = LevelStats {
+                    sorted_runs: level.sorted_runs.len(),
+                    ..LevelStats::default()
+                };
                 for run in level.sorted_runs.iter().flat_map(|sorted| &sorted.runs) {
                     stats.runs += 1;
                     stats.bytes += run.bytes();
@@ -137,7 +140,11 @@ impl Stats {
 
     /// Bytes of all runs.
     pub fn disk_bytes(&self) -> u64 {
-        self.tables.iter().flat_map(|table| &table.levels).map(|level| level.bytes).sum()
+        self.tables
+            .iter()
+            .flat_map(|table| &table.levels)
+            .map(|level| level.bytes)
+            .sum()
     }
 
     /// Bytes of memtables and cache.
@@ -175,8 +182,15 @@ impl fmt::Display for Stats {
                 )?;
             }
         }
-        let amplification = self.write_amplification().map_or("-".to_owned(), |factor| format!("{factor:.2}"));
-        writeln!(f, "written: {} in {} operations", mib(self.user_bytes), self.user_writes)?;
+        let amplification = self
+            .write_amplification()
+            .map_or("-".to_owned(), |factor| format!("{factor:.2}"));
+        writeln!(
+            f,
+            "written: {} in {} operations",
+            mib(self.user_bytes),
+            self.user_writes
+        )?;
         writeln!(f, "write amplification: {amplification}")?;
         writeln!(
             f,
@@ -210,7 +224,11 @@ impl fmt::Display for Stats {
             cache.hits + cache.misses
         )?;
         writeln!(f, "memory: {} of {}", mib(self.memory_bytes()), mib(self.memory_budget))?;
-        writeln!(f, "open runs: {}, snapshots: {}, last sequence number: {}", self.open_runs, self.snapshots, self.last_seq)?;
+        writeln!(
+            f,
+            "open runs: {}, snapshots: {}, last sequence number: {}",
+            self.open_runs, self.snapshots, self.last_seq
+        )?;
         for (cause, count, nanos) in &self.stalls {
             writeln!(f, "stalls by {}: {count}, {:.3} s", cause.name(), *nanos as f64 / 1e9)?;
         }

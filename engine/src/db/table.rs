@@ -117,7 +117,11 @@ impl TableInner {
         }
         for sorted_run in view.version.sorted_runs() {
             let mut runs = Vec::new();
-            for run in sorted_run.runs.iter().filter(|run| bounds.meets(run.min_key(), run.max_key())) {
+            for run in sorted_run
+                .runs
+                .iter()
+                .filter(|run| bounds.meets(run.min_key(), run.max_key()))
+            {
                 tombstones.extend(&run.tombstones()?);
                 if let Some(prefix) = range.prefix
                     && !run.reader()?.may_contain_prefix(prefix)
@@ -127,7 +131,9 @@ impl TableInner {
                 runs.push(Arc::clone(run));
             }
             if !runs.is_empty() {
-                sources.push(Source::Run(SortedRunCursor::new(runs, range.fill_cache).with_projection(projection)));
+                sources.push(Source::Run(
+                    SortedRunCursor::new(runs, range.fill_cache).with_projection(projection),
+                ));
             }
         }
         Ok((sources, tombstones))
@@ -143,7 +149,12 @@ impl TableInner {
             operator: self.operator.clone(),
             key_value: self.schema.is_key_value(),
         };
-        Scan::new(MergedCursor::new(sources, range.reverse), context, bounds, range.reverse)
+        Scan::new(
+            MergedCursor::new(sources, range.reverse),
+            context,
+            bounds,
+            range.reverse,
+        )
     }
 }
 
@@ -207,7 +218,8 @@ impl Table {
     /// `InvalidInput` for a key or value above the limits; `Io` if the log cannot be written; `Unavailable` after such a
     /// failure, in a database that is closed or open for reading only, or if the table was dropped.
     pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
-        self.shared().write_one(&self.inner, Op::Put, key.as_ref(), value.as_ref())
+        self.shared()
+            .write_one(&self.inner, Op::Put, key.as_ref(), value.as_ref())
     }
 
     /// Takes the value of `key` away; a key without a value is fine. Errors as [`put`](Self::put).
@@ -225,13 +237,15 @@ impl Table {
         if bounds.start >= end {
             return Ok(());
         }
-        self.shared().write_one(&self.inner, Op::RangeDelete, &bounds.start, &end)
+        self.shared()
+            .write_one(&self.inner, Op::RangeDelete, &bounds.start, &end)
     }
 
     /// Adds an operand for the table's merge operator. Errors as [`put`](Self::put); besides, `InvalidInput` if the table has
     /// no operator.
     pub fn merge(&self, key: impl AsRef<[u8]>, operand: impl AsRef<[u8]>) -> Result<()> {
-        self.shared().write_one(&self.inner, Op::Merge, key.as_ref(), operand.as_ref())
+        self.shared()
+            .write_one(&self.inner, Op::Merge, key.as_ref(), operand.as_ref())
     }
 
     /// The value of `key`.
@@ -245,7 +259,12 @@ impl Table {
         // The view first, then the sequence number: what a flush has dropped from the view is never needed then.
         let view = self.inner.view.load();
         let seq = shared.visible();
-        self.inner.get(&view, key.as_ref(), seq, self.inner.hidden_below(|| shared.now_micros()))
+        self.inner.get(
+            &view,
+            key.as_ref(),
+            seq,
+            self.inner.hidden_below(|| shared.now_micros()),
+        )
     }
 
     /// The value that `key` had when the snapshot was taken. Errors as [`get`](Self::get).
@@ -254,7 +273,12 @@ impl Table {
         shared.check_open()?;
         snapshot.check(shared)?;
         let view = self.inner.view.load();
-        self.inner.get(&view, key.as_ref(), snapshot.seq(), self.inner.hidden_below(|| shared.now_micros()))
+        self.inner.get(
+            &view,
+            key.as_ref(),
+            snapshot.seq(),
+            self.inner.hidden_below(|| shared.now_micros()),
+        )
     }
 
     /// The values of several keys at one moment, in the order of the keys. Errors as [`get`](Self::get).
@@ -264,7 +288,9 @@ impl Table {
         let view = self.inner.view.load_full();
         let seq = shared.visible();
         let hidden = self.inner.hidden_below(|| shared.now_micros());
-        keys.into_iter().map(|key| self.inner.get(&view, key.as_ref(), seq, hidden)).collect()
+        keys.into_iter()
+            .map(|key| self.inner.get(&view, key.as_ref(), seq, hidden))
+            .collect()
     }
 
     /// True if `key` has a value. Errors as [`get`](Self::get).
@@ -291,7 +317,10 @@ impl Table {
         }
         let view = self.inner.view.load_full();
         let range = ScanRange {
-            seq: options.snapshot.map_or_else(|| shared.visible(), Snapshot::seq).min(MAX_SEQ),
+            seq: options
+                .snapshot
+                .map_or_else(|| shared.visible(), Snapshot::seq)
+                .min(MAX_SEQ),
             hidden_below: self.inner.hidden_below(|| shared.now_micros()),
             reverse: options.reverse,
             prefix: options.prefix.as_deref(),
@@ -314,13 +343,22 @@ pub struct ScanOptions<'a> {
 impl<'a> ScanOptions<'a> {
     /// Forward over a key range.
     pub fn new(range: impl KeyRange) -> Self {
-        Self { bounds: range.bounds(), prefix: None, reverse: false, snapshot: None, fill_cache: true }
+        Self {
+            bounds: range.bounds(),
+            prefix: None,
+            reverse: false,
+            snapshot: None,
+            fill_cache: true,
+        }
     }
 
     /// Forward over the keys that begin with `prefix`; runs whose filter knows that they have none are not read.
     pub fn prefix(prefix: impl AsRef<[u8]>) -> Self {
         let prefix = prefix.as_ref();
-        Self { prefix: Some(prefix.to_vec()), ..Self::new(ScanBounds::prefix(prefix)) }
+        Self {
+            prefix: Some(prefix.to_vec()),
+            ..Self::new(ScanBounds::prefix(prefix))
+        }
     }
 
     /// From the end of the range to its start.

@@ -26,7 +26,10 @@ pub struct WriteBatch {
 
 impl WriteBatch {
     pub(crate) fn new(limits: (u64, u64)) -> Self {
-        Self { limits, ..Self::default() }
+        Self {
+            limits,
+            ..Self::default()
+        }
     }
 
     /// Gives `key` a value.
@@ -112,12 +115,19 @@ pub(crate) fn check_limits(table: &TableInner, op: Op, key: &[u8], value: &[u8],
 #[cold]
 fn too_large(key: &[u8], value: &[u8], (max_key, max_value): (u64, u64), second_is_key: bool) -> Error {
     if key.len() as u64 > max_key || second_is_key {
-        let len = if second_is_key { key.len().max(value.len()) } else { key.len() };
+        let len = if second_is_key {
+            key.len().max(value.len())
+        } else {
+            key.len()
+        };
         return Error::invalid_input(format!("a key of {len} bytes is above the limit of {max_key}"))
             .with_setting("limits.max_key");
     }
-    Error::invalid_input(format!("a value of {} bytes is above the limit of {max_value}", value.len()))
-        .with_setting("limits.max_value")
+    Error::invalid_input(format!(
+        "a value of {} bytes is above the limit of {max_value}",
+        value.len()
+    ))
+    .with_setting("limits.max_value")
 }
 
 thread_local! {
@@ -162,7 +172,10 @@ impl Shared {
             let _writing = self.gate.read().map_err(|_| poisoned_gate())?;
             for table in tables {
                 if table.dropped.load(Ordering::Acquire) {
-                    return Err(Error::new(ErrorKind::NotFound, format!("table \"{}\" was dropped", table.name)));
+                    return Err(Error::new(
+                        ErrorKind::NotFound,
+                        format!("table \"{}\" was dropped", table.name),
+                    ));
                 }
             }
             let now = self.now_micros();

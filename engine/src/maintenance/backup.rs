@@ -76,7 +76,10 @@ impl Db {
         let backups = BackupDir::open(Arc::clone(&shared.storage), dir)?;
         let records = backups.records()?;
         if let Some(other) = records.iter().find(|record| record.state.identity != shared.identity) {
-            let message = format!("the directory holds backups of another database (backup {} is one)", other.id);
+            let message = format!(
+                "the directory holds backups of another database (backup {} is one)",
+                other.id
+            );
             return Err(Error::invalid_input(message).with_file(&backups.dir));
         }
         let capture = Capture::take(shared)?;
@@ -94,7 +97,11 @@ impl BackupDir {
         storage.create_dir_all(&dir.join(BACKUPS))?;
         storage.create_dir_all(&dir.join(RUNS))?;
         let lock = storage.lock(&dir.join(LOCK_FILE))?;
-        Ok(Self { storage, dir, _lock: lock })
+        Ok(Self {
+            storage,
+            dir,
+            _lock: lock,
+        })
     }
 
     /// The backups, oldest first.
@@ -117,7 +124,11 @@ impl BackupDir {
         // The backup is gone for good before any of its files is.
         self.storage.sync_dir(&self.dir.join(BACKUPS))?;
         let others = records.iter().filter(|record| record.id != id);
-        self.remove_unneeded(&others.flat_map(|record| record.files.iter().map(|file| file.name.clone())).collect())
+        self.remove_unneeded(
+            &others
+                .flat_map(|record| record.files.iter().map(|file| file.name.clone()))
+                .collect(),
+        )
     }
 
     /// Reads every file of a backup and compares it with its length and checksum; returns what is wrong.
@@ -149,7 +160,13 @@ impl BackupDir {
             }
             Ok(())
         };
-        capture::build(&self.storage, target.as_ref(), &record.state, &record.settings, &mut place)
+        capture::build(
+            &self.storage,
+            target.as_ref(),
+            &record.state,
+            &record.settings,
+            &mut place,
+        )
     }
 
     fn record_path(&self, id: BackupId) -> PathBuf {
@@ -164,7 +181,9 @@ impl BackupDir {
     fn records(&self) -> Result<Vec<Record>> {
         let mut records = Vec::new();
         for name in files::list(&*self.storage, &self.dir.join(BACKUPS))? {
-            let Some(id) = name.parse::<BackupId>().ok().filter(|id| format!("{id:010}") == name) else { continue };
+            let Some(id) = name.parse::<BackupId>().ok().filter(|id| format!("{id:010}") == name) else {
+                continue;
+            };
             let path = self.record_path(id);
             let record = files::read_small(&*self.storage, &path).and_then(|bytes| Record::decode(&bytes));
             let record = record.map_err(|error| error.with_file(&path))?;
@@ -179,8 +198,11 @@ impl BackupDir {
     }
 
     fn add(&self, capture: &Capture, records: &[Record], settings: String) -> Result<BackupInfo> {
-        let known: std::collections::BTreeMap<&str, &StoredFile> =
-            records.iter().flat_map(|record| &record.files).map(|file| (file.name.as_str(), file)).collect();
+        let known: std::collections::BTreeMap<&str, &StoredFile> = records
+            .iter()
+            .flat_map(|record| &record.files)
+            .map(|file| (file.name.as_str(), file))
+            .collect();
         let (mut stored, mut copied) = (Vec::new(), 0);
         for ((table, id), run) in &capture.runs {
             let [data, sidecar] = run.paths()?;
@@ -203,7 +225,14 @@ impl BackupDir {
         self.storage.sync_dir(&self.dir.join(RUNS))?;
         let id = records.last().map_or(1, |record| record.id + 1);
         let micros = self.storage.now_micros();
-        let record = Record { id, micros, copied, settings, state: capture.state.clone(), files: stored };
+        let record = Record {
+            id,
+            micros,
+            copied,
+            settings,
+            state: capture.state.clone(),
+            files: stored,
+        };
         let unfinished = self.dir.join(BACKUPS).join(format!("{UNFINISHED}{id:010}"));
         files::remove_if_there(&*self.storage, &unfinished)?;
         let mut file = self.storage.create(&unfinished)?;
@@ -248,9 +277,13 @@ fn check_copy(storage: &dyn Storage, from: &Path, copy: &Path, meta: &RunMeta) -
     let in_original = |error: Error| error.with_file(from);
     let sidecar = |path: &Path| Sidecar::read(files::read_small(storage, path)?);
     if from.extension().is_some_and(|ending| ending == EXTENSION) {
-        let copied = sidecar(copy).and_then(|copied| copied.verify().map(|()| copied)).map_err(in_original)?;
+        let copied = sidecar(copy)
+            .and_then(|copied| copied.verify().map(|()| copied))
+            .map_err(in_original)?;
         if copied.crc() != meta.sidecar_crc {
-            return Err(in_original(Error::corruption("it is not the sidecar that the manifest names")));
+            return Err(in_original(Error::corruption(
+                "it is not the sidecar that the manifest names",
+            )));
         }
         return Ok(());
     }
@@ -260,7 +293,11 @@ fn check_copy(storage: &dyn Storage, from: &Path, copy: &Path, meta: &RunMeta) -
         let message = format!("the file has {} bytes, not {}", file.len(), layout.file_bytes);
         return Err(in_original(Error::corruption(message)));
     }
-    let parts = layout.blocks.iter().flat_map(|block| &block.parts).chain(&layout.shared);
+    let parts = layout
+        .blocks
+        .iter()
+        .flat_map(|block| &block.parts)
+        .chain(&layout.shared);
     for part in parts {
         super::check::fetch(&*file, part).map_err(in_original)?;
     }
@@ -270,8 +307,16 @@ fn check_copy(storage: &dyn Storage, from: &Path, copy: &Path, meta: &RunMeta) -
 fn find<'r>(records: &'r [Record], id: BackupId, dir: &Path) -> Result<&'r Record> {
     records.iter().find(|record| record.id == id).ok_or_else(|| {
         let known: Vec<_> = records.iter().map(|record| record.id.to_string()).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        Error::new(ErrorKind::NotFound, format!("there is no backup {id}; the backups are: {known}")).with_file(dir)
+        let known = if known.is_empty() {
+            "none".to_owned()
+        } else {
+            known.join(", ")
+        };
+        Error::new(
+            ErrorKind::NotFound,
+            format!("there is no backup {id}; the backups are: {known}"),
+        )
+        .with_file(dir)
     })
 }
 

@@ -53,7 +53,10 @@ impl Capture {
         // Nobody can make a run obsolete without this lock.
         let manifest = shared.manifest.lock();
         let Some(manifest) = manifest.as_ref() else {
-            return Err(Error::new(kodiak_core::ErrorKind::Unavailable, "the database is closed: open it again"));
+            return Err(Error::new(
+                kodiak_core::ErrorKind::Unavailable,
+                "the database is closed: open it again",
+            ));
         };
         let state = manifest.state();
         let wanted = state.runs().count();
@@ -61,13 +64,20 @@ impl Capture {
             let mut runs = BTreeMap::new();
             for table in shared.all_tables() {
                 for (_, run) in table.view.load().version.runs() {
-                    if state.tables.get(&table.id).is_some_and(|known| known.runs.contains_key(&run.id())) {
+                    if state
+                        .tables
+                        .get(&table.id)
+                        .is_some_and(|known| known.runs.contains_key(&run.id()))
+                    {
                         runs.insert((table.id, run.id()), Arc::clone(run));
                     }
                 }
             }
             if runs.len() == wanted {
-                return Ok(Self { state: without_log(state.clone()), runs });
+                return Ok(Self {
+                    state: without_log(state.clone()),
+                    runs,
+                });
             }
             // A job has just appended its edit, and is about to put its runs into the version.
             shared.check_open()?;

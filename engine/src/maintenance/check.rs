@@ -42,7 +42,15 @@ impl TableFiles {
         schema: TableSchema,
     ) -> Self {
         let codecs = Codecs::new(&schema);
-        Self { storage, components, database, table, dir, schema: Arc::new(schema), codecs }
+        Self {
+            storage,
+            components,
+            database,
+            table,
+            dir,
+            schema: Arc::new(schema),
+            codecs,
+        }
     }
 
     pub fn sidecar_path(&self, run: RunId) -> PathBuf {
@@ -103,10 +111,18 @@ impl TableFiles {
                 }
             }
             if found.min_key[..] != *meta.min_key || found.max_key[..] != *meta.max_key {
-                differ("key range", &(&found.min_key, &found.max_key), &(&meta.min_key, &meta.max_key));
+                differ(
+                    "key range",
+                    &(&found.min_key, &found.max_key),
+                    &(&meta.min_key, &meta.max_key),
+                );
             }
             if found.format != meta.format || found.compression != meta.compression {
-                differ("format", &(&found.format, found.compression), &(&meta.format, meta.compression));
+                differ(
+                    "format",
+                    &(&found.format, found.compression),
+                    &(&meta.format, meta.compression),
+                );
             }
         }
         if let Err(error) = sidecar.verify() {
@@ -170,10 +186,21 @@ impl DataFile {
             let message = format!("the file has {} bytes, not {}", file.len(), layout.file_bytes);
             return Err(in_file(Error::corruption(message)));
         }
-        let shared = layout.shared.iter().map(|part| fetch(&*file, part)).collect::<Result<Vec<_>>>().map_err(in_file)?;
-        let decoder =
-            (format.create)().open(&table.schema, &table.codecs, &shared, MAX_DECODED_BLOCK).map_err(in_file)?;
-        Ok(Self { path: path.to_owned(), file, layout, decoder })
+        let shared = layout
+            .shared
+            .iter()
+            .map(|part| fetch(&*file, part))
+            .collect::<Result<Vec<_>>>()
+            .map_err(in_file)?;
+        let decoder = (format.create)()
+            .open(&table.schema, &table.codecs, &shared, MAX_DECODED_BLOCK)
+            .map_err(in_file)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            layout,
+            decoder,
+        })
     }
 
     /// Where its blocks are.
@@ -186,7 +213,9 @@ impl DataFile {
     /// # Errors
     /// `Corruption`.
     pub fn check_footer(&self, table: &TableFiles, format: &FormatFactory) -> Result<()> {
-        let found = (format.create)().recover(&*self.file, &table.schema).map_err(|error| error.with_file(&self.path))?;
+        let found = (format.create)()
+            .recover(&*self.file, &table.schema)
+            .map_err(|error| error.with_file(&self.path))?;
         if found == self.layout {
             return Ok(());
         }
@@ -202,10 +231,18 @@ impl DataFile {
         let handle = &self.layout.blocks[index];
         let offset = handle.parts.first().map_or(0, |part| part.offset);
         let read = || {
-            let parts = handle.parts.iter().map(|part| fetch(&*self.file, part)).collect::<Result<Vec<_>>>()?;
+            let parts = handle
+                .parts
+                .iter()
+                .map(|part| fetch(&*self.file, part))
+                .collect::<Result<Vec<_>>>()?;
             let block = self.decoder.decode(handle, &parts, projection)?.columns()?;
             if block.rows() != handle.rows as usize {
-                return Err(Error::corruption(format!("a block has {} rows, not {}", block.rows(), handle.rows)));
+                return Err(Error::corruption(format!(
+                    "a block has {} rows, not {}",
+                    block.rows(),
+                    handle.rows
+                )));
             }
             Ok(block)
         };
@@ -235,9 +272,13 @@ impl DataFile {
                 None => last.as_ref().map(|(key, seq)| (key.as_slice(), *seq)),
             };
             let here = |row: usize| (block.key(row), block.seq(row));
-            let disorder = (0..block.rows()).find(|&row| before(row).is_some_and(|before| entry::compare(before, here(row)).is_ge()));
+            let disorder = (0..block.rows())
+                .find(|&row| before(row).is_some_and(|before| entry::compare(before, here(row)).is_ge()));
             if let Some(row) = disorder {
-                problems.push(self.problem(index, format!("row {row} of block {index} is not after the row before it")));
+                problems.push(self.problem(
+                    index,
+                    format!("row {row} of block {index} is not after the row before it"),
+                ));
             }
             totals.add(&block);
             last = Some((totals.max_key.clone(), block.seq(block.rows() - 1)));
@@ -264,7 +305,8 @@ pub(crate) fn layout_of(sidecar: &Sidecar) -> Result<FileLayout> {
 
 /// The bytes of a part, verified.
 pub(crate) fn fetch(file: &dyn ReadableFile, part: &Part) -> Result<arrow::buffer::Buffer> {
-    let past_end = || Error::corruption(format!("{} bytes reach past the end of the file", part.len)).with_offset(part.offset);
+    let past_end =
+        || Error::corruption(format!("{} bytes reach past the end of the file", part.len)).with_offset(part.offset);
     let inside = part.offset.checked_add(part.len).is_some_and(|end| end <= file.len());
     let len = usize::try_from(part.len).ok().filter(|_| inside).ok_or_else(past_end)?;
     let bytes = file.read(part.offset, len)?;
@@ -287,12 +329,18 @@ impl Expected {
     /// `Corruption`; `InvalidSettings` for a filter that is not registered.
     pub fn new(sidecar: &Sidecar, components: &Components) -> Result<Self> {
         let filter = match sidecar.filter()? {
-            Some(stored) => Some(((components.filters().find(&stored.kind)?.open)(stored.bytes)?, stored.prefix)),
+            Some(stored) => Some((
+                (components.filters().find(&stored.kind)?.open)(stored.bytes)?,
+                stored.prefix,
+            )),
             None => None,
         };
         let (fences, blocks) = (sidecar.fences()?, sidecar.blocks()?.len());
         if fences.len() != blocks {
-            return Err(Error::corruption(format!("{} fence keys for {blocks} blocks", fences.len())));
+            return Err(Error::corruption(format!(
+                "{} fence keys for {blocks} blocks",
+                fences.len()
+            )));
         }
         Ok(Self { fences, filter })
     }
@@ -302,7 +350,9 @@ impl Expected {
         let mut key = Vec::new();
         self.fences.key(index, &mut key);
         if key != block.key(0) || self.fences.seq(index) != block.seq(0) {
-            return Err(format!("the first entry of block {index} is not the one that the sidecar says"));
+            return Err(format!(
+                "the first entry of block {index} is not the one that the sidecar says"
+            ));
         }
         if index + 1 == self.fences.len() && self.fences.last_key() != block.key(block.rows() - 1) {
             return Err("the last key is not the one that the sidecar says".to_owned());

@@ -27,7 +27,8 @@ pub(crate) fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> Resul
     let temporary = path.with_file_name(name);
     remove_if_there(storage, &temporary)?;
     let mut file = storage.create(&temporary)?;
-    file.write_all(bytes).map_err(|source| Error::io("write", &temporary, source))?;
+    file.write_all(bytes)
+        .map_err(|source| Error::io("write", &temporary, source))?;
     file.finish(true)?;
     storage.rename(&temporary, path)?;
     path.parent().map_or(Ok(()), |dir| storage.sync_dir(dir))
@@ -57,7 +58,8 @@ pub(crate) fn copy(storage: &dyn Storage, from: &dyn ReadableFile, to: &Path) ->
     while at < from.len() {
         let bytes = from.read(at, CHUNK.min(from.len() - at) as usize)?;
         crc.update(&bytes);
-        file.write_all(&bytes).map_err(|source| Error::io("write", to, source))?;
+        file.write_all(&bytes)
+            .map_err(|source| Error::io("write", to, source))?;
         at += bytes.len() as u64;
     }
     file.finish(true)?;

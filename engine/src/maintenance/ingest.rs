@@ -125,7 +125,10 @@ impl<'s> Ingestion<'s> {
         match &mut self.last {
             Some(last) if last.as_slice() >= key => {
                 let what = if last == key { "the same as" } else { "before" };
-                let message = format!("the key of entry {} is {what} the one before it: keys must ascend", self.entries);
+                let message = format!(
+                    "the key of entry {} is {what} the one before it: keys must ascend",
+                    self.entries
+                );
                 return Err(Error::invalid_input(message));
             }
             Some(last) => {
@@ -134,7 +137,11 @@ impl<'s> Ingestion<'s> {
             }
             None => self.last = Some(key.to_vec()),
         }
-        if self.writer.as_ref().is_some_and(|writer| writer.bytes() >= self.shared.settings.compaction.target_run_size) {
+        if self
+            .writer
+            .as_ref()
+            .is_some_and(|writer| writer.bytes() >= self.shared.settings.compaction.target_run_size)
+        {
             self.close_run()?;
             self.shared.check_open()?;
         }
@@ -146,14 +153,26 @@ impl<'s> Ingestion<'s> {
             }
         };
         self.entries += 1;
-        writer.push(EntryRef { key, seq: self.seq, op: Op::Put, value })
+        writer.push(EntryRef {
+            key,
+            seq: self.seq,
+            op: Op::Put,
+            value,
+        })
     }
 
     fn close_run(&mut self) -> Result<()> {
-        let Some(writer) = self.writer.take() else { return Ok(()) };
+        let Some(writer) = self.writer.take() else {
+            return Ok(());
+        };
         let times = (self.micros, self.micros);
-        let sample = if self.table.options.ttl_micros > 0 { vec![(self.seq, self.micros)] } else { Vec::new() };
-        self.finished.push(writer.finish(&RangeTombstones::default(), times, |_, _| sample)?);
+        let sample = if self.table.options.ttl_micros > 0 {
+            vec![(self.seq, self.micros)]
+        } else {
+            Vec::new()
+        };
+        self.finished
+            .push(writer.finish(&RangeTombstones::default(), times, |_, _| sample)?);
         Ok(())
     }
 
@@ -179,14 +198,24 @@ impl<'s> Ingestion<'s> {
         shared.release_log()?;
         let bytes = runs.iter().map(RunMeta::bytes).sum();
         shared.counters.flushed(bytes, 0);
-        Ok(Ingested { entries: self.entries, runs: runs.len() as u64, bytes, level })
+        Ok(Ingested {
+            entries: self.entries,
+            runs: runs.len() as u64,
+            bytes,
+            level,
+        })
     }
 
     /// Moves what the table has in memory into runs: it is older than the ingestion, so it must be below it.
     fn flush_table(&self, take_gate: bool) -> Result<()> {
-        let gate = take_gate.then(|| self.shared.gate.write().map_err(|_| poisoned_gate())).transpose()?;
+        let gate = take_gate
+            .then(|| self.shared.gate.write().map_err(|_| poisoned_gate()))
+            .transpose()?;
         if self.table.dropped.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::NotFound, format!("table \"{}\" was dropped", self.table.name)));
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("table \"{}\" was dropped", self.table.name),
+            ));
         }
         self.shared.freeze(self.table)?;
         let slots = self.table.view.load().frozen.clone();
@@ -205,11 +234,18 @@ impl<'s> Ingestion<'s> {
         // No compaction begins until the runs have their place.
         let _planning = shared.planning.lock();
         let place = self.place(&table.view.load().version);
-        let runs: Vec<Arc<Run>> =
-            self.finished.iter().map(|meta| Arc::new(Run::new(meta.clone(), Arc::clone(&table.runs)))).collect();
+        let runs: Vec<Arc<Run>> = self
+            .finished
+            .iter()
+            .map(|meta| Arc::new(Run::new(meta.clone(), Arc::clone(&table.runs))))
+            .collect();
         let mut edit = VersionEdit::new();
         for run in &runs {
-            edit.push(Change::AddRun { table: table.id, place, run: Arc::new(run.meta().clone()) });
+            edit.push(Change::AddRun {
+                table: table.id,
+                place,
+                run: Arc::new(run.meta().clone()),
+            });
         }
         edit.push(Change::LastSeq(self.seq));
         // From here on the manifest may name the files, whatever is returned; and what is written from now on must be newer
@@ -218,7 +254,8 @@ impl<'s> Ingestion<'s> {
         let committed = shared.commit_edit(table, &edit, &runs);
         if committed.is_ok() {
             change_version(table, |version| {
-                runs.into_iter().for_each(|run| version.add(place.level as usize, place.sorted_run, run));
+                runs.into_iter()
+                    .for_each(|run| version.add(place.level as usize, place.sorted_run, run));
             });
             table.times.note(self.seq, self.micros);
         }
@@ -234,7 +271,10 @@ impl<'s> Ingestion<'s> {
         let max = last.map_or(&[][..], |run| &run.max_key);
         let overlaps = |level: usize| {
             let sorted_runs = version.levels.get(level).map_or(&[][..], |level| &level.sorted_runs);
-            sorted_runs.iter().flat_map(|sorted| &sorted.runs).any(|run| run.min_key() <= max && run.max_key() >= min)
+            sorted_runs
+                .iter()
+                .flat_map(|sorted| &sorted.runs)
+                .any(|run| run.min_key() <= max && run.max_key() >= min)
         };
         let busy = version.runs().any(|(_, run)| run.shape().busy);
         let free = (0..=deepest(version)).take_while(|&level| !busy && !overlaps(level));
@@ -244,7 +284,10 @@ impl<'s> Ingestion<'s> {
             [only] if level > 0 && self.table.policy.runs_allowed(level) == 1 => only.id,
             _ => self.shared.new_sorted_run_id(),
         };
-        Place { level: level as u32, sorted_run }
+        Place {
+            level: level as u32,
+            sorted_run,
+        }
     }
 }
 
@@ -257,6 +300,10 @@ impl Drop for Ingestion<'_> {
 
 /// The deepest level that an ingestion may go to: the deepest in use, at least level 1.
 fn deepest(version: &Version) -> usize {
-    let used = version.levels.iter().rposition(|level| !level.sorted_runs.is_empty()).unwrap_or(0);
+    let used = version
+        .levels
+        .iter()
+        .rposition(|level| !level.sorted_runs.is_empty())
+        .unwrap_or(0);
     used.max(1).min(version.levels.len() - 1)
 }

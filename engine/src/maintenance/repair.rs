@@ -21,7 +21,9 @@ use super::verify::runs_in;
 use super::{TABLE_FILE, TableFile, files};
 use crate::components::Resolved;
 use crate::db::{Builder, LOCK_FILE, TABLES_DIR, WAL_DIR, wal_context};
-use crate::manifest::{CURRENT, Change, Manifest, Place, PlacedRun, RunMeta, State, TAIL, TableState, VersionEdit, parse_file_name};
+use crate::manifest::{
+    CURRENT, Change, Manifest, Place, PlacedRun, RunMeta, State, TAIL, TableState, VersionEdit, parse_file_name,
+};
 
 /// The directory, within the database, of what repair could not use.
 pub const LOST_DIR: &str = "lost";
@@ -57,7 +59,11 @@ impl fmt::Display for RepairReport {
             writeln!(f, "moved to {}", path.display())?;
         }
         let manifest = if self.manifest_rebuilt { "made anew" } else { "kept" };
-        write!(f, "manifest {manifest}: {} tables, {} runs; {} batches in the log", self.tables, self.runs, self.log_batches)
+        write!(
+            f,
+            "manifest {manifest}: {} tables, {} runs; {} batches in the log",
+            self.tables, self.runs, self.log_batches
+        )
     }
 }
 
@@ -82,22 +88,40 @@ impl Builder {
         let path = path.as_ref();
         let resolved = self.components.resolve(&self.settings)?;
         let names = self.storage.list(path)?;
-        if !names.iter().any(|name| name == TABLES_DIR || name == WAL_DIR || name == CURRENT) {
+        if !names
+            .iter()
+            .any(|name| name == TABLES_DIR || name == WAL_DIR || name == CURRENT)
+        {
             return Err(Error::new(ErrorKind::NotFound, "there is no database").with_file(path));
         }
         let lock = self.storage.lock(&path.join(LOCK_FILE))?;
-        let mut repair = Repair { storage: Arc::clone(&self.storage), path, resolved, report: RepairReport::default() };
+        let mut repair = Repair {
+            storage: Arc::clone(&self.storage),
+            path,
+            resolved,
+            report: RepairReport::default(),
+        };
         let log_damaged = repair.run()?;
         drop(lock);
         let mut report = repair.report;
         if log_damaged {
             let mut settings = self.settings.clone();
             settings.wal.recovery = RecoveryMode::SkipCorrupt;
-            let builder = Self { settings, mode: crate::db::OpenMode::OpenExisting, ..self };
+            let builder = Self {
+                settings,
+                mode: crate::db::OpenMode::OpenExisting,
+                ..self
+            };
             // What can be read goes into runs, so that the log is not needed again.
             let db = builder.open(path)?;
             db.flush()?;
-            report.runs = db.open.shared.all_tables().iter().map(|table| table.view.load().version.runs().count() as u64).sum();
+            report.runs = db
+                .open
+                .shared
+                .all_tables()
+                .iter()
+                .map(|table| table.view.load().version.runs().count() as u64)
+                .sum();
             db.close()?;
         }
         Ok(report)
@@ -151,7 +175,11 @@ impl Repair<'_> {
         let mut read = |mode| {
             let mut sink = |record: kodiak_core::wal::WalRecord<'_>| {
                 record.ops().try_for_each(|op| {
-                    next_table = next_table.max(op.map_err(|error| error.with_offset(record.offset))?.table.saturating_add(1));
+                    next_table = next_table.max(
+                        op.map_err(|error| error.with_offset(record.offset))?
+                            .table
+                            .saturating_add(1),
+                    );
                     Ok(())
                 })
             };
@@ -162,7 +190,14 @@ impl Repair<'_> {
                 self.report.log_batches = found.records;
                 Ok((false, next_table))
             }
-            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Unsupported | ErrorKind::InvalidSettings) => Err(error),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Io | ErrorKind::Unsupported | ErrorKind::InvalidSettings
+                ) =>
+            {
+                Err(error)
+            }
             Err(error) => {
                 self.report.problems.push(error);
                 self.report.log_batches = read(RecoveryMode::SkipCorrupt)?.records;
@@ -206,7 +241,11 @@ impl Repair<'_> {
                 }
                 edit.push(Change::RemoveRun { table: id, run });
                 if let Some(meta) = kept {
-                    edit.push(Change::AddRun { table: id, place: placed.place, run: Arc::new(meta) });
+                    edit.push(Change::AddRun {
+                        table: id,
+                        place: placed.place,
+                        run: Arc::new(meta),
+                    });
                 }
             }
         }
@@ -225,13 +264,21 @@ impl Repair<'_> {
         let (mut tables, mut next_table) = (BTreeMap::new(), log_tables.max(1));
         for name in files::list(&*self.storage, &root)? {
             let dir = root.join(&name);
-            let Some(id) = name.parse::<TableId>().ok().filter(|&id| id < TableId::MAX && table_dir(self.path, id) == dir) else {
+            let Some(id) = name
+                .parse::<TableId>()
+                .ok()
+                .filter(|&id| id < TableId::MAX && table_dir(self.path, id) == dir)
+            else {
                 continue;
             };
             next_table = next_table.max(id + 1);
             let read = TableFile::read(&*self.storage, &dir).and_then(|file| {
                 let schema = TableSchema::from_bytes(&file.schema)?;
-                if file.table == id { Ok((file, schema)) } else { Err(Error::corruption("it belongs to another table")) }
+                if file.table == id {
+                    Ok((file, schema))
+                } else {
+                    Err(Error::corruption("it belongs to another table"))
+                }
             });
             match read {
                 Ok(found) => {
@@ -240,7 +287,9 @@ impl Repair<'_> {
                 Err(error) if error.kind() == ErrorKind::Io => return Err(error),
                 Err(error) => {
                     let message = "without the table's name and schema its runs cannot be used: restore the file, and repair again";
-                    let error = Error::corruption(message).with_file(dir.join(TABLE_FILE)).with_source(error);
+                    let error = Error::corruption(message)
+                        .with_file(dir.join(TABLE_FILE))
+                        .with_source(error);
                     self.report.problems.push(error);
                     // Opening removes directories of unknown tables.
                     for file in self.storage.list(&dir)? {
@@ -250,7 +299,10 @@ impl Repair<'_> {
             }
         }
         let identity = self.identity(tables.values().map(|(_, (file, _))| file.database));
-        let mut state = State { next_table, ..State::new(identity) };
+        let mut state = State {
+            next_table,
+            ..State::new(identity)
+        };
         let mut names = BTreeSet::new();
         for (id, (dir, (file, schema))) in tables {
             let files = self.table_files((identity, id), dir, schema);
@@ -258,13 +310,18 @@ impl Repair<'_> {
             while !names.insert(name.clone()) {
                 name.push_str(" (another)");
             }
-            self.rebuild_table(&files, &mut state, id, TableState {
-                name,
-                schema: file.schema,
-                options: file.options,
-                runs: BTreeMap::new(),
-                flushed: 0,
-            })?;
+            self.rebuild_table(
+                &files,
+                &mut state,
+                id,
+                TableState {
+                    name,
+                    schema: file.schema,
+                    options: file.options,
+                    runs: BTreeMap::new(),
+                    flushed: 0,
+                },
+            )?;
         }
         for name in self.storage.list(self.path)? {
             if name == CURRENT || name == TAIL || parse_file_name(&name).is_some() {
@@ -276,7 +333,13 @@ impl Repair<'_> {
         Ok(manifest.state().clone())
     }
 
-    fn rebuild_table(&mut self, files: &TableFiles, state: &mut State, id: TableId, mut table: TableState) -> Result<()> {
+    fn rebuild_table(
+        &mut self,
+        files: &TableFiles,
+        state: &mut State,
+        id: TableId,
+        mut table: TableState,
+    ) -> Result<()> {
         let mut metas = Vec::new();
         for run in runs_in(&*self.storage, &files.dir) {
             state.next_run = state.next_run.max(run.saturating_add(1));
@@ -287,8 +350,17 @@ impl Repair<'_> {
         let count = layers.iter().max().map_or(0, |most| most + 1);
         for (meta, layer) in metas.into_iter().zip(layers) {
             state.last_seq = state.last_seq.max(meta.max_seq);
-            let place = Place { level: 0, sorted_run: state.next_sorted_run + (count - layer) as u64 };
-            table.runs.insert(meta.id, PlacedRun { place, run: Arc::new(meta) });
+            let place = Place {
+                level: 0,
+                sorted_run: state.next_sorted_run + (count - layer) as u64,
+            };
+            table.runs.insert(
+                meta.id,
+                PlacedRun {
+                    place,
+                    run: Arc::new(meta),
+                },
+            );
         }
         state.next_sorted_run += count as u64 + 1;
         state.tables.insert(id, Arc::new(table));
@@ -299,11 +371,20 @@ impl Repair<'_> {
     fn identity(&self, found: impl Iterator<Item = u64>) -> u64 {
         let mut votes = BTreeMap::<u64, usize>::new();
         found.for_each(|identity| *votes.entry(identity).or_default() += 1);
-        votes.into_iter().max_by_key(|(_, votes)| *votes).map_or_else(|| self.storage.random().max(1), |(identity, _)| identity)
+        votes
+            .into_iter()
+            .max_by_key(|(_, votes)| *votes)
+            .map_or_else(|| self.storage.random().max(1), |(identity, _)| identity)
     }
 
     fn table_files(&self, (database, id): (u64, TableId), dir: PathBuf, schema: TableSchema) -> TableFiles {
-        TableFiles::new(Arc::clone(&self.storage), self.resolved.components().clone(), (database, id), dir, schema)
+        TableFiles::new(
+            Arc::clone(&self.storage),
+            self.resolved.components().clone(),
+            (database, id),
+            dir,
+            schema,
+        )
     }
 
     /// Makes a run usable and says what the manifest is to know of it; or moves its files away.
@@ -324,9 +405,17 @@ impl Repair<'_> {
     fn lost_path(&self, path: &Path) -> Result<PathBuf> {
         let dir = self.path.join(LOST_DIR);
         self.storage.create_dir_all(&dir)?;
-        let inside = path.strip_prefix(self.path).unwrap_or(path).to_string_lossy().replace('/', "-");
+        let inside = path
+            .strip_prefix(self.path)
+            .unwrap_or(path)
+            .to_string_lossy()
+            .replace('/', "-");
         for attempt in 0u64.. {
-            let name = if attempt == 0 { inside.clone() } else { format!("{inside}.{attempt}") };
+            let name = if attempt == 0 {
+                inside.clone()
+            } else {
+                format!("{inside}.{attempt}")
+            };
             let lost = dir.join(name);
             if self.storage.len(&lost)?.is_none() {
                 return Ok(lost);

@@ -110,7 +110,13 @@ mod tests {
     use super::*;
 
     fn file() -> TableFile {
-        TableFile { database: 7, table: 300, name: "t".to_owned(), schema: vec![1, 2, 3], options: vec![9] }
+        TableFile {
+            database: 7,
+            table: 300,
+            name: "t".to_owned(),
+            schema: vec![1, 2, 3],
+            options: vec![9],
+        }
     }
 
     #[test]
@@ -123,7 +129,11 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(TableFile::decode(&damaged).expect_err("damaged").kind(), ErrorKind::Corruption, "bit {bit}");
+            assert_eq!(
+                TableFile::decode(&damaged).expect_err("damaged").kind(),
+                ErrorKind::Corruption,
+                "bit {bit}"
+            );
         }
     }
 
@@ -134,7 +144,10 @@ mod tests {
         let end = bytes.len() - 4;
         let crc = crc32fast::hash(&bytes[..end]).to_le_bytes();
         bytes[end..].copy_from_slice(&crc);
-        assert_eq!(TableFile::decode(&bytes).expect_err("newer").kind(), ErrorKind::Unsupported);
+        assert_eq!(
+            TableFile::decode(&bytes).expect_err("newer").kind(),
+            ErrorKind::Unsupported
+        );
     }
 
     #[test]

@@ -61,7 +61,11 @@ impl fmt::Display for VerifyReport {
             self.tables, self.runs, self.blocks, self.entries, self.bytes, self.log_batches
         )?;
         if self.log_torn_bytes > 0 {
-            writeln!(f, "the log ends with {} bytes of an incomplete batch", self.log_torn_bytes)?;
+            writeln!(
+                f,
+                "the log ends with {} bytes of an incomplete batch",
+                self.log_torn_bytes
+            )?;
         }
         match self.problems.len() {
             0 => write!(f, "no problems"),
@@ -93,7 +97,9 @@ impl Builder {
         let mut report = VerifyReport::default();
         let state = match Manifest::read(storage, path) {
             Ok(state) => Some(state),
-            Err(error) if error.kind() == ErrorKind::NotFound && files::list(storage, &path.join(TABLES_DIR))?.is_empty() => {
+            Err(error)
+                if error.kind() == ErrorKind::NotFound && files::list(storage, &path.join(TABLES_DIR))?.is_empty() =>
+            {
                 return Err(error);
             }
             Err(error) => {
@@ -109,7 +115,12 @@ impl Builder {
             None => verify_found(&self.storage, &self.components, path, &mut report),
         }
         let from = state.as_ref().map_or(0, |state| state.wal_from);
-        verify_log(&resolved, &wal_context(&resolved, &self.storage, path), from, &mut report);
+        verify_log(
+            &resolved,
+            &wal_context(&resolved, &self.storage, path),
+            from,
+            &mut report,
+        );
         Ok(report)
     }
 }
@@ -160,7 +171,10 @@ fn verify_log(resolved: &Resolved, context: &WalContext, from: u64, report: &mut
     let picked = &resolved.wal;
     let mode = resolved.settings.wal.recovery;
     let mut sink = |record: kodiak_core::wal::WalRecord<'_>| {
-        record.ops().try_for_each(|op| op.map(|_| ())).map_err(|error| error.with_offset(record.offset))
+        record
+            .ops()
+            .try_for_each(|op| op.map(|_| ()))
+            .map_err(|error| error.with_offset(record.offset))
     };
     match (picked.factory.replay)(context, &picked.options, from, mode, &mut sink) {
         Ok(replayed) => (report.log_batches, report.log_torn_bytes) = (replayed.records, replayed.torn_bytes),
@@ -170,21 +184,32 @@ fn verify_log(resolved: &Resolved, context: &WalContext, from: u64, report: &mut
 
 /// What the manifest says must make sense: no overlap within a sorted run, no number that was not given out.
 fn check_structure(state: &State, path: &Path, report: &mut VerifyReport) {
-    let wrong = |message: String| Error::corruption(format!("the manifest is wrong: {message}")).with_file(path.join(crate::manifest::CURRENT));
+    let wrong = |message: String| {
+        Error::corruption(format!("the manifest is wrong: {message}")).with_file(path.join(crate::manifest::CURRENT))
+    };
     for (id, table) in &state.tables {
         if *id >= state.next_table {
-            report.problems.push(wrong(format!("table {id} has a number that was not given out")));
+            report
+                .problems
+                .push(wrong(format!("table {id} has a number that was not given out")));
         }
         let mut placed: Vec<&PlacedRun> = table.runs.values().collect();
         placed.sort_by(|a, b| {
-            (a.place.level, a.place.sorted_run, &a.run.min_key).cmp(&(b.place.level, b.place.sorted_run, &b.run.min_key))
+            (a.place.level, a.place.sorted_run, &a.run.min_key).cmp(&(
+                b.place.level,
+                b.place.sorted_run,
+                &b.run.min_key,
+            ))
         });
         for pair in placed.windows(2) {
             let [one, two] = pair else { continue };
             // A range delete may end, exclusively, at the first key of the next run.
             let touch = one.run.range_deletes > 0 && one.run.max_key == two.run.min_key;
             if one.place == two.place && one.run.max_key >= two.run.min_key && !touch {
-                let message = format!("runs {} and {} of table {id} overlap within a sorted run", one.run.id, two.run.id);
+                let message = format!(
+                    "runs {} and {} of table {id} overlap within a sorted run",
+                    one.run.id, two.run.id
+                );
                 report.problems.push(wrong(message));
             }
         }
@@ -199,18 +224,33 @@ fn check_structure(state: &State, path: &Path, report: &mut VerifyReport) {
 }
 
 /// Verifies the runs that a manifest names.
-fn verify_state(storage: &Arc<dyn Storage>, components: &Components, path: &Path, state: &State, report: &mut VerifyReport) {
+fn verify_state(
+    storage: &Arc<dyn Storage>,
+    components: &Components,
+    path: &Path,
+    state: &State,
+    report: &mut VerifyReport,
+) {
     for (&id, table) in &state.tables {
         report.tables += 1;
         let dir = table_dir(path, id);
         let in_manifest = |error: Error| error.with_file(path.join(crate::manifest::CURRENT));
-        report.note(TableOptions::from_bytes(&table.options).map(|_| ()).map_err(in_manifest));
+        report.note(
+            TableOptions::from_bytes(&table.options)
+                .map(|_| ())
+                .map_err(in_manifest),
+        );
         match TableFile::read(&**storage, &dir) {
             Ok(file) => {
                 let same = file.database == state.identity && file.table == id && file.name == table.name;
                 if !same || file.schema != table.schema || file.options != table.options {
-                    let message = format!("it tells of another table than the manifest does of table \"{}\"", table.name);
-                    report.problems.push(Error::corruption(message).with_file(dir.join(super::TABLE_FILE)));
+                    let message = format!(
+                        "it tells of another table than the manifest does of table \"{}\"",
+                        table.name
+                    );
+                    report
+                        .problems
+                        .push(Error::corruption(message).with_file(dir.join(super::TABLE_FILE)));
                 }
             }
             // Older databases have none before they are opened for writing.
@@ -219,7 +259,13 @@ fn verify_state(storage: &Arc<dyn Storage>, components: &Components, path: &Path
         }
         match TableSchema::from_bytes(&table.schema) {
             Ok(schema) => {
-                let files = TableFiles::new(Arc::clone(storage), components.clone(), (state.identity, id), dir, schema);
+                let files = TableFiles::new(
+                    Arc::clone(storage),
+                    components.clone(),
+                    (state.identity, id),
+                    dir,
+                    schema,
+                );
                 for (&run, placed) in &table.runs {
                     verify_run(&files, run, Some(&placed.run), report);
                 }
@@ -253,7 +299,10 @@ fn verify_found(storage: &Arc<dyn Storage>, components: &Components, path: &Path
 /// The numbers of the runs of which there is any file.
 pub(crate) fn runs_in(storage: &dyn Storage, dir: &Path) -> Vec<RunId> {
     let names = files::list(storage, dir).unwrap_or_default();
-    let mut runs: Vec<RunId> = names.iter().filter_map(|name| name.split_once('.')?.0.parse().ok()).collect();
+    let mut runs: Vec<RunId> = names
+        .iter()
+        .filter_map(|name| name.split_once('.')?.0.parse().ok())
+        .collect();
     runs.sort_unstable();
     runs.dedup();
     runs
@@ -269,7 +318,11 @@ pub(crate) fn verify_run(files: &TableFiles, run: RunId, meta: Option<&RunMeta>,
             report.problems.push(error);
             // The data file can still be looked at by itself.
             if let Some(meta) = meta {
-                let read = files.components.formats().find(&meta.format).map_err(|error| error.with_file(&sidecar_path));
+                let read = files
+                    .components
+                    .formats()
+                    .find(&meta.format)
+                    .map_err(|error| error.with_file(&sidecar_path));
                 let opened = read.and_then(|format| DataFile::open(files, &files.data_path(run, format), format, None));
                 match opened {
                     Ok(data) => report.problems.extend(data.read_all(&mut |_, _| Ok(())).1),
@@ -318,7 +371,15 @@ fn verify_data(files: &TableFiles, run: RunId, sidecar: &crate::sidecar::Sidecar
     if problems.is_empty() && expected.is_some() {
         problems.extend(data.check_footer(files, format).err());
         let expected = with_range_deletes(totals.clone(), &sidecar.range_deletes()?);
-        let said = (meta.entries, meta.tombstones, meta.merges, meta.min_seq, meta.max_seq, &meta.min_key, &meta.max_key);
+        let said = (
+            meta.entries,
+            meta.tombstones,
+            meta.merges,
+            meta.min_seq,
+            meta.max_seq,
+            &meta.min_key,
+            &meta.max_key,
+        );
         let is = (
             expected.entries,
             expected.tombstones,
@@ -334,7 +395,12 @@ fn verify_data(files: &TableFiles, run: RunId, sidecar: &crate::sidecar::Sidecar
         }
     }
     let bytes = data.layout().file_bytes + files.storage.len(&files.sidecar_path(run))?.unwrap_or(0);
-    Ok(Found { blocks, bytes, totals, problems })
+    Ok(Found {
+        blocks,
+        bytes,
+        totals,
+        problems,
+    })
 }
 
 /// The bounds of a run with its range deletes.

@@ -217,7 +217,10 @@ impl Manifest {
         }
         let state = self.state.clone();
         self.replace(&state)?;
-        tracing::info!(file = file_name(self.number), "the manifest was written anew after a failure");
+        tracing::info!(
+            file = file_name(self.number),
+            "the manifest was written anew after a failure"
+        );
         Ok(())
     }
 
@@ -253,10 +256,22 @@ impl Manifest {
     /// Puts a freshly written manifest file in force and removes the one before.
     fn put_in_force(&mut self, written: Written) -> Result<()> {
         let identity = self.state.identity;
-        let mark = TailMark { identity, number: written.number, length: written.length, records: 1 };
+        let mark = TailMark {
+            identity,
+            number: written.number,
+            length: written.length,
+            records: 1,
+        };
         self.poisoned = true;
         let written = self.interrupted.insert(written);
-        files::switch_current(&*self.storage, &self.dir, &Current { number: written.number, identity })?;
+        files::switch_current(
+            &*self.storage,
+            &self.dir,
+            &Current {
+                number: written.number,
+                identity,
+            },
+        )?;
         self.tail.write(&mark)?;
         let old = self.dir.join(file_name(self.number));
         if let Some(Written { number, file, length }) = self.interrupted.take() {

@@ -28,7 +28,12 @@ pub enum Progress {
 impl<'a> Lookup<'a> {
     /// Begins; versions older than `hidden_below` count as absent.
     pub fn new(key: &'a [u8], seq: SeqNo, hidden_below: SeqNo) -> Self {
-        Self { key, seq, hidden_below, operands: Vec::new() }
+        Self {
+            key,
+            seq,
+            hidden_below,
+            operands: Vec::new(),
+        }
     }
 
     /// Takes the newest range delete that covers the key in a source, before the source's own versions are shown. (Sources

@@ -64,7 +64,11 @@ pub struct MergedCursor {
 impl MergedCursor {
     /// A cursor that is not positioned.
     pub fn new(sources: Vec<Source>, reverse: bool) -> Self {
-        Self { heap: Vec::with_capacity(sources.len()), sources, reverse }
+        Self {
+            heap: Vec::with_capacity(sources.len()),
+            sources,
+            reverse,
+        }
     }
 
     /// Positions every source and the merged cursor.
@@ -82,7 +86,8 @@ impl MergedCursor {
             }
         }
         self.heap.clear();
-        self.heap.extend((0..self.sources.len() as u32).filter(|&index| self.sources[index as usize].entry().is_some()));
+        self.heap
+            .extend((0..self.sources.len() as u32).filter(|&index| self.sources[index as usize].entry().is_some()));
         for position in (0..self.heap.len() / 2).rev() {
             self.sift_down(position);
         }
@@ -92,11 +97,18 @@ impl MergedCursor {
     /// True if the entry of source `left` comes before that of source `right`.
     #[inline]
     fn before(&self, left: u32, right: u32) -> bool {
-        let (Some(a), Some(b)) = (self.sources[left as usize].entry(), self.sources[right as usize].entry()) else {
+        let (Some(a), Some(b)) = (
+            self.sources[left as usize].entry(),
+            self.sources[right as usize].entry(),
+        ) else {
             return false;
         };
         let order = compare((a.key, a.seq), (b.key, b.seq));
-        if self.reverse { order == Ordering::Greater } else { order == Ordering::Less }
+        if self.reverse {
+            order == Ordering::Greater
+        } else {
+            order == Ordering::Less
+        }
     }
 
     #[inline]
@@ -122,7 +134,11 @@ impl MergedCursor {
     pub fn advance(&mut self) -> Result<()> {
         let Some(&top) = self.heap.first() else { return Ok(()) };
         let source = &mut self.sources[top as usize];
-        if self.reverse { source.prev()? } else { source.next()? }
+        if self.reverse {
+            source.prev()?
+        } else {
+            source.next()?
+        }
         self.settle_top();
         Ok(())
     }

@@ -39,7 +39,10 @@ impl ScanBounds {
 
     /// Keys that begin with `prefix`.
     pub fn prefix(prefix: &[u8]) -> Self {
-        Self { start: prefix.to_vec(), end: prefix_end(prefix) }
+        Self {
+            start: prefix.to_vec(),
+            end: prefix_end(prefix),
+        }
     }
 
     /// True if no key can be in it.
@@ -87,14 +90,18 @@ pub struct Scan {
 }
 
 impl Scan {
-    pub(crate) fn new(
-        cursor: MergedCursor,
-        context: ScanContext,
-        bounds: ScanBounds,
-        reverse: bool,
-    ) -> Result<Self> {
+    pub(crate) fn new(cursor: MergedCursor, context: ScanContext, bounds: ScanBounds, reverse: bool) -> Result<Self> {
         let done = bounds.is_empty();
-        let mut scan = Self { cursor, context, bounds, reverse, on_row: false, done, key: Vec::new(), value: None };
+        let mut scan = Self {
+            cursor,
+            context,
+            bounds,
+            reverse,
+            on_row: false,
+            done,
+            key: Vec::new(),
+            value: None,
+        };
         if !done {
             scan.start()?;
         }
@@ -129,7 +136,8 @@ impl Scan {
                 _ => self.cursor.start(Start::At(&[key, &[0]].concat(), newest)),
             }
         } else {
-            self.cursor.start(Start::At(key.max(self.bounds.start.as_slice()), newest))
+            self.cursor
+                .start(Start::At(key.max(self.bounds.start.as_slice()), newest))
         }
     }
 
@@ -143,7 +151,9 @@ impl Scan {
             return Ok(None);
         }
         if self.on_row {
-            let Some(entry) = self.cursor.entry() else { return Ok(None) };
+            let Some(entry) = self.cursor.entry() else {
+                return Ok(None);
+            };
             let value = match &self.value {
                 Some(value) => value,
                 None => entry.value,
@@ -165,7 +175,9 @@ impl Scan {
     /// Passes every version of the key under the cursor.
     #[inline]
     fn skip_key(&mut self) -> Result<()> {
-        let Some(entry) = self.cursor.entry() else { return Ok(()) };
+        let Some(entry) = self.cursor.entry() else {
+            return Ok(());
+        };
         self.key.clear();
         self.key.extend_from_slice(entry.key);
         loop {
@@ -190,7 +202,9 @@ impl Scan {
         }
         self.value = None;
         loop {
-            let Some(entry) = self.cursor.entry() else { return Ok(false) };
+            let Some(entry) = self.cursor.entry() else {
+                return Ok(false);
+            };
             if self.bounds.end.as_ref().is_some_and(|end| entry.key >= end.as_slice()) {
                 return Ok(false);
             }
@@ -217,7 +231,8 @@ impl Scan {
         let mut operands = Vec::new();
         let mut base = None;
         self.key.clear();
-        self.key.extend_from_slice(self.cursor.entry().map_or(&[][..], |entry| entry.key));
+        self.key
+            .extend_from_slice(self.cursor.entry().map_or(&[][..], |entry| entry.key));
         while let Some(entry) = self.cursor.entry() {
             if entry.key != self.key.as_slice() {
                 break;
@@ -235,14 +250,20 @@ impl Scan {
             operands.extend(self.cursor.value()?);
             self.cursor.advance()?;
         }
-        self.value =
-            Some(resolve_merge(self.context.operator.as_deref(), &self.key, base.as_deref(), &operands)?);
+        self.value = Some(resolve_merge(
+            self.context.operator.as_deref(),
+            &self.key,
+            base.as_deref(),
+            &operands,
+        )?);
         Ok(())
     }
 
     fn backward(&mut self) -> Result<bool> {
         loop {
-            let Some(entry) = self.cursor.entry() else { return Ok(false) };
+            let Some(entry) = self.cursor.entry() else {
+                return Ok(false);
+            };
             if entry.key < self.bounds.start.as_slice() {
                 return Ok(false);
             }
@@ -268,7 +289,12 @@ impl Scan {
             }
             if !operands.is_empty() {
                 operands.reverse();
-                base = Some(resolve_merge(self.context.operator.as_deref(), &self.key, base.as_deref(), &operands)?);
+                base = Some(resolve_merge(
+                    self.context.operator.as_deref(),
+                    &self.key,
+                    base.as_deref(),
+                    &operands,
+                )?);
             }
             if base.is_some() {
                 self.value = base;
@@ -293,7 +319,10 @@ impl Scan {
         };
         // One allocation for both.
         let both = Slice::from([entry.key, entry.value].concat()).into_buffer();
-        Ok((Slice::of(&both, 0, entry.key.len()), Slice::of(&both, entry.key.len(), entry.value.len())))
+        Ok((
+            Slice::of(&both, 0, entry.key.len()),
+            Slice::of(&both, entry.key.len(), entry.value.len()),
+        ))
     }
 }
 
@@ -311,6 +340,9 @@ impl Iterator for Scan {
 
 impl std::fmt::Debug for Scan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scan").field("bounds", &self.bounds).field("reverse", &self.reverse).finish_non_exhaustive()
+        f.debug_struct("Scan")
+            .field("bounds", &self.bounds)
+            .field("reverse", &self.reverse)
+            .finish_non_exhaustive()
     }
 }

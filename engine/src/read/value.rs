@@ -15,7 +15,10 @@ pub fn resolve_merge(
     operands: &[Slice],
 ) -> Result<Slice> {
     let operator = operator.ok_or_else(|| {
-        Error::new(ErrorKind::Unavailable, "this table holds merge operands but has no merge operator")
+        Error::new(
+            ErrorKind::Unavailable,
+            "this table holds merge operands but has no merge operator",
+        )
     })?;
     let oldest_first: Vec<&[u8]> = operands.iter().rev().map(|operand| &**operand).collect();
     operator.merge(key, base, &oldest_first).map(Slice::from)

@@ -23,7 +23,10 @@ impl BinaryColumn {
     pub fn with_capacity(rows: usize, bytes: usize) -> Self {
         let mut offsets = Vec::with_capacity(rows + 1);
         offsets.push(0);
-        Self { offsets, data: Vec::with_capacity(bytes) }
+        Self {
+            offsets,
+            data: Vec::with_capacity(bytes),
+        }
     }
 
     /// How many values it has.
@@ -43,7 +46,8 @@ impl BinaryColumn {
         let offsets = &column.value_offsets()[from..=to];
         let (first, last) = (offsets[0], offsets[to - from]);
         let shift = self.data.len() as i32 - first;
-        self.data.extend_from_slice(&column.value_data()[first as usize..last as usize]);
+        self.data
+            .extend_from_slice(&column.value_data()[first as usize..last as usize]);
         self.offsets.extend(offsets[1..].iter().map(|offset| offset + shift));
     }
 
@@ -100,7 +104,8 @@ impl BlockBuilder {
         if self.schema.is_key_value() {
             self.values.push(entry.value);
         } else {
-            self.typed.push_bytes(entry.key, (entry.op != Op::Delete).then_some(entry.value));
+            self.typed
+                .push_bytes(entry.key, (entry.op != Op::Delete).then_some(entry.value));
             self.typed_bytes += entry.value.len();
         }
         self.seqs.push(entry.seq as i64);
@@ -183,7 +188,10 @@ impl BlockBuilder {
 
     /// Every key collected, in order.
     pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
-        self.keys.offsets.windows(2).map(|pair| &self.keys.data[pair[0] as usize..pair[1] as usize])
+        self.keys
+            .offsets
+            .windows(2)
+            .map(|pair| &self.keys.data[pair[0] as usize..pair[1] as usize])
     }
 
     /// Makes a record batch of what was collected and starts anew.

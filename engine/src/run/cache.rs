@@ -52,7 +52,12 @@ impl BlockCache {
         // Blocks are 8 to 64 KiB: an estimate that sizes the table, not a limit.
         let expected = (capacity / (16 << 10)).clamp(64, 1 << 22) as usize;
         let blocks = (capacity > 0).then(|| Cache::with_weighter(expected, capacity, ByMemory));
-        Self { blocks, capacity, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
+        Self {
+            blocks,
+            capacity,
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
     }
 
     /// The block, from the cache or by `load`; kept unless `fill` is false.

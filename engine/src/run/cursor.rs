@@ -22,7 +22,14 @@ pub struct RunCursor {
 impl RunCursor {
     /// A cursor that is not positioned. Blocks read stay in the cache if `fill_cache`.
     pub fn new(run: Arc<RunReader>, fill_cache: bool, projection: Projection) -> Self {
-        Self { run, block: None, index: 0, row: 0, fill_cache, projection }
+        Self {
+            run,
+            block: None,
+            index: 0,
+            row: 0,
+            fill_cache,
+            projection,
+        }
     }
 
     fn load(&mut self, index: usize) -> Result<&Arc<ColumnBlock>> {
@@ -34,7 +41,9 @@ impl RunCursor {
             });
             self.index = index;
         }
-        self.block.as_ref().ok_or_else(|| kodiak_core::Error::corruption("a cursor lost its block"))
+        self.block
+            .as_ref()
+            .ok_or_else(|| kodiak_core::Error::corruption("a cursor lost its block"))
     }
 
     /// To the first entry at or after `(key, seq)`.
@@ -42,7 +51,9 @@ impl RunCursor {
         if self.run.blocks() == 0 {
             return Ok(());
         }
-        let Some(index) = self.run.locate(key, seq) else { return self.seek_first() };
+        let Some(index) = self.run.locate(key, seq) else {
+            return self.seek_first();
+        };
         let block = self.load(index)?;
         let row = block.lower_bound(key, seq);
         let rows = block.rows();
@@ -172,7 +183,13 @@ pub struct SortedRunCursor {
 impl SortedRunCursor {
     /// A cursor that is not positioned.
     pub fn new(runs: Vec<Arc<Run>>, fill_cache: bool) -> Self {
-        Self { runs, index: 0, cursor: None, fill_cache, projection: Projection::All }
+        Self {
+            runs,
+            index: 0,
+            cursor: None,
+            fill_cache,
+            projection: Projection::All,
+        }
     }
 
     /// Blocks have only what `projection` says; unless that is everything, they are neither looked for nor kept in the cache.
@@ -260,7 +277,11 @@ impl SortedRunCursor {
     pub fn next(&mut self) -> Result<()> {
         let Some(cursor) = &mut self.cursor else { return Ok(()) };
         cursor.next()?;
-        if cursor.position().is_none() { self.settle_forward() } else { Ok(()) }
+        if cursor.position().is_none() {
+            self.settle_forward()
+        } else {
+            Ok(())
+        }
     }
 
     /// To the previous entry.
@@ -268,14 +289,22 @@ impl SortedRunCursor {
     pub fn prev(&mut self) -> Result<()> {
         let Some(cursor) = &mut self.cursor else { return Ok(()) };
         cursor.prev()?;
-        if cursor.position().is_none() { self.settle_backward() } else { Ok(()) }
+        if cursor.position().is_none() {
+            self.settle_backward()
+        } else {
+            Ok(())
+        }
     }
 
     /// Moves to `row` of the block under the cursor, or past the block.
     pub fn advance_to(&mut self, row: usize) -> Result<()> {
         let Some(cursor) = &mut self.cursor else { return Ok(()) };
         cursor.advance_to(row)?;
-        if cursor.position().is_none() { self.settle_forward() } else { Ok(()) }
+        if cursor.position().is_none() {
+            self.settle_forward()
+        } else {
+            Ok(())
+        }
     }
 
     /// The block under the cursor and the row in it.

@@ -34,7 +34,9 @@ pub struct DirectBlock {
 impl DirectBlock {
     /// The places of `block`'s arrays in `map`; `None` if one of them is not there.
     pub fn new(block: &ColumnBlock, map: &Buffer) -> Option<Self> {
-        let Values::Binary(values) = block.values() else { return None };
+        let Values::Binary(values) = block.values() else {
+            return None;
+        };
         let keys = block.keys();
         let place = |address: *const u8, len: usize| {
             let start = (address as usize).checked_sub(map.as_ptr() as usize)?;
@@ -55,7 +57,10 @@ impl DirectBlock {
         let shared = common_prefix(first, last);
         let offsets = keys.value_offsets();
         let stride = first.len();
-        let even = offsets.iter().enumerate().all(|(row, &offset)| offset as usize == row * stride);
+        let even = offsets
+            .iter()
+            .enumerate()
+            .all(|(row, &offset)| offset as usize == row * stride);
         Some(Self {
             base,
             key_offsets: relative(0)?,
@@ -105,7 +110,9 @@ impl DirectBlock {
     #[inline]
     pub fn find(&self, map: &Buffer, key: &[u8], seq: SeqNo) -> Result<Option<FoundVersion>> {
         let bytes = map.as_slice();
-        let Some(mut row) = self.first_of(bytes, key) else { return Ok(None) };
+        let Some(mut row) = self.first_of(bytes, key) else {
+            return Ok(None);
+        };
         // Versions of a key come newest first.
         while self.seq(bytes, row) > seq {
             row += 1;
@@ -115,9 +122,17 @@ impl DirectBlock {
         }
         let op = Op::from_byte(bytes[self.base + self.ops as usize + row])?;
         let start = self.base + self.values as usize;
-        let (from, to) = (self.offset(bytes, self.value_offsets, row), self.offset(bytes, self.value_offsets, row + 1));
+        let (from, to) = (
+            self.offset(bytes, self.value_offsets, row),
+            self.offset(bytes, self.value_offsets, row + 1),
+        );
         let value = Slice::of(map, start + from, to - from);
-        Ok(Some(FoundVersion { seq: self.seq(bytes, row), op, row, value }))
+        Ok(Some(FoundVersion {
+            seq: self.seq(bytes, row),
+            op,
+            row,
+            value,
+        }))
     }
 
     /// The first row of `key`.
@@ -147,7 +162,11 @@ impl DirectBlock {
     fn surround(&self, head: u64, before: &impl Fn(usize) -> bool) -> (usize, usize) {
         let rows = self.rows();
         let span = (self.last - self.first) as f64;
-        let share = if span > 0.0 { (head - self.first) as f64 / span } else { 0.0 };
+        let share = if span > 0.0 {
+            (head - self.first) as f64 / span
+        } else {
+            0.0
+        };
         let guess = ((share * (rows - 1) as f64) as usize).min(rows - 1);
         let mut step = 4;
         if before(guess) {
@@ -173,8 +192,12 @@ impl DirectBlock {
         let binary = |offsets: u32, data: u32| {
             let len = self.offset(map, offsets, rows);
             let offsets = scalar(map, self.base + offsets as usize, rows + 1);
-            BinaryArray::try_new(OffsetBuffer::new(offsets), map.slice_with_length(self.base + data as usize, len), None)
-                .map_err(|error| kodiak_core::Error::corruption("a block's offsets are damaged").with_source(error))
+            BinaryArray::try_new(
+                OffsetBuffer::new(offsets),
+                map.slice_with_length(self.base + data as usize, len),
+                None,
+            )
+            .map_err(|error| kodiak_core::Error::corruption("a block's offsets are damaged").with_source(error))
         };
         let keys = binary(self.key_offsets, self.keys)?;
         let values = binary(self.value_offsets, self.values)?;
@@ -242,7 +265,11 @@ mod tests {
         aligned.extend_from_slice(&file);
         let map: Buffer = aligned.into();
         let binary = |offsets: usize, data: usize, len: usize| {
-            BinaryArray::new(OffsetBuffer::new(scalar(&map, offsets, n + 1)), map.slice_with_length(data, len), None)
+            BinaryArray::new(
+                OffsetBuffer::new(scalar(&map, offsets, n + 1)),
+                map.slice_with_length(data, len),
+                None,
+            )
         };
         let columns = ColumnBlock::new(
             binary(key_offsets, key_data, keys.concat().len()),
@@ -273,12 +300,26 @@ mod tests {
     fn keys_are_found_whatever_their_spread() {
         let even: Vec<[u8; 8]> = (0..300u64).map(|n| (n * 7).to_be_bytes()).collect();
         let even: Vec<&[u8]> = even.iter().map(|key| key.as_slice()).collect();
-        check(&even, &vec![3; even.len()], &[b"", b"zzz", &8u64.to_be_bytes(), &[0; 9]]);
-        let skewed: Vec<Vec<u8>> = (0..200u32).map(|n| format!("user{:09}", n * n * n).into_bytes()).collect();
+        check(
+            &even,
+            &vec![3; even.len()],
+            &[b"", b"zzz", &8u64.to_be_bytes(), &[0; 9]],
+        );
+        let skewed: Vec<Vec<u8>> = (0..200u32)
+            .map(|n| format!("user{:09}", n * n * n).into_bytes())
+            .collect();
         let mut skewed: Vec<&[u8]> = skewed.iter().map(Vec::as_slice).collect();
         skewed.sort_unstable();
-        check(&skewed, &vec![3; skewed.len()], &[b"us", b"user", b"user000000009", b"uses"]);
-        check(&[b"", b"\0", b"\0\0", b"a", b"ab", b"abcdefghi", b"abcdefghij"], &[5; 7], &[b"abcdefgh", b"b"]);
+        check(
+            &skewed,
+            &vec![3; skewed.len()],
+            &[b"us", b"user", b"user000000009", b"uses"],
+        );
+        check(
+            &[b"", b"\0", b"\0\0", b"a", b"ab", b"abcdefghi", b"abcdefghij"],
+            &[5; 7],
+            &[b"abcdefgh", b"b"],
+        );
     }
 
     #[test]

@@ -8,9 +8,9 @@ mod open_runs;
 mod reader;
 mod writer;
 
-pub use cache::CacheStats;
 pub(crate) use builder::BinaryColumn;
 pub(crate) use cache::BlockCache;
+pub use cache::CacheStats;
 pub(crate) use cursor::SortedRunCursor;
 pub(crate) use open_runs::OpenRuns;
 pub(crate) use reader::{KeyHash, Run, RunContext};

@@ -17,7 +17,10 @@ pub struct OpenRuns {
 impl OpenRuns {
     /// At most `limit` runs stay open (more for a moment, while readers hold them).
     pub fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), open: Mutex::new(VecDeque::new()) }
+        Self {
+            limit: limit.max(1),
+            open: Mutex::new(VecDeque::new()),
+        }
     }
 
     /// How many are open.

@@ -307,7 +307,10 @@ pub struct RunReader {
 impl RunReader {
     fn open(meta: &RunMeta, context: &RunContext) -> Result<Self> {
         let sidecar_path = context.sidecar_path(meta.id);
-        let format = context.formats.find(&meta.format).map_err(|error| error.with_file(&sidecar_path))?;
+        let format = context
+            .formats
+            .find(&meta.format)
+            .map_err(|error| error.with_file(&sidecar_path))?;
         let path = context.data_path(meta.id, format.capabilities.extension);
         let sidecar_file = context.storage.open(&sidecar_path)?;
         if sidecar_file.len() != meta.sidecar_bytes {
@@ -317,11 +320,18 @@ impl RunReader {
         let in_sidecar = |error: Error| error.with_file(&sidecar_path);
         let sidecar = Sidecar::read(bytes).map_err(in_sidecar)?;
         if sidecar.crc() != meta.sidecar_crc {
-            return Err(in_sidecar(Error::corruption("it is not the sidecar that the manifest names")));
+            return Err(in_sidecar(Error::corruption(
+                "it is not the sidecar that the manifest names",
+            )));
         }
-        let (fences, blocks) = (sidecar.fences().map_err(in_sidecar)?, sidecar.blocks().map_err(in_sidecar)?);
+        let (fences, blocks) = (
+            sidecar.fences().map_err(in_sidecar)?,
+            sidecar.blocks().map_err(in_sidecar)?,
+        );
         if fences.len() != blocks.len() {
-            return Err(in_sidecar(Error::corruption("the sidecar has another number of fence keys than of blocks")));
+            return Err(in_sidecar(Error::corruption(
+                "the sidecar has another number of fence keys than of blocks",
+            )));
         }
         let deletes = sidecar.range_deletes().map_err(in_sidecar)?;
         let file = context.storage.open(&path)?;
@@ -356,7 +366,9 @@ impl RunReader {
             filter_prefix,
             tombstones: deletes.into_iter().collect(),
             direct: (0..if in_place { count } else { 0 }).map(|_| OnceLock::new()).collect(),
-            verified: (0..if map.is_some() { count.div_ceil(64) } else { 0 }).map(|_| AtomicU64::new(0)).collect(),
+            verified: (0..if map.is_some() { count.div_ceil(64) } else { 0 })
+                .map(|_| AtomicU64::new(0))
+                .collect(),
             path,
             sidecar,
             fences,
@@ -439,7 +451,9 @@ impl RunReader {
     /// Where a block is in the mapped file, if it is searched there.
     #[inline]
     fn direct_block(&self, index: usize) -> Result<Option<(&DirectBlock, &Buffer)>> {
-        let (Some(slot), Some(map)) = (self.direct.get(index), &self.map) else { return Ok(None) };
+        let (Some(slot), Some(map)) = (self.direct.get(index), &self.map) else {
+            return Ok(None);
+        };
         let block = match slot.get() {
             Some(block) => block,
             None => self.open_direct(slot, map, index)?,
@@ -459,14 +473,18 @@ impl RunReader {
     }
 
     fn cached(&self, index: usize, fill: bool) -> Result<Arc<dyn Block>> {
-        self.cache.get(self.id, index as u32, fill, || self.decode(index, &Projection::All))
+        self.cache
+            .get(self.id, index as u32, fill, || self.decode(index, &Projection::All))
     }
 
     /// Reads, verifies and decodes a block.
     pub fn decode(&self, index: usize, projection: &Projection) -> Result<Arc<dyn Block>> {
         let handle = self.blocks.handle(index);
         let (word, bit) = (index / 64, 1 << (index % 64));
-        let verify = self.verified.get(word).is_none_or(|bits| bits.load(Ordering::Relaxed) & bit == 0);
+        let verify = self
+            .verified
+            .get(word)
+            .is_none_or(|bits| bits.load(Ordering::Relaxed) & bit == 0);
         let parts: Vec<Buffer> = handle
             .parts
             .iter()
@@ -482,9 +500,11 @@ impl RunReader {
             .decode(&handle, &parts, projection)
             .map_err(|error| error.with_file(&self.path).with_offset(offset))?;
         if block.rows() != handle.rows as usize {
-            return Err(Error::corruption(format!("a block has {} rows, not {}", block.rows(), handle.rows))
-                .with_file(&self.path)
-                .with_offset(offset));
+            return Err(
+                Error::corruption(format!("a block has {} rows, not {}", block.rows(), handle.rows))
+                    .with_file(&self.path)
+                    .with_offset(offset),
+            );
         }
         Ok(block)
     }
@@ -496,7 +516,12 @@ fn wrong_length(expected: u64, found: u64) -> Error {
 
 /// The bytes of a part, from the mapping or by a read; their checksum is compared if `verify`.
 fn fetch(file: &dyn ReadableFile, map: Option<&Buffer>, part: &Part, verify: bool) -> Result<Buffer> {
-    let past_end = || Error::corruption(format!("a block of {} bytes reaches past the end of the file", part.len));
+    let past_end = || {
+        Error::corruption(format!(
+            "a block of {} bytes reaches past the end of the file",
+            part.len
+        ))
+    };
     let end = part.offset.checked_add(part.len).filter(|&end| end <= file.len());
     if end.is_none() {
         return Err(past_end().with_offset(part.offset));
@@ -507,7 +532,9 @@ fn fetch(file: &dyn ReadableFile, map: Option<&Buffer>, part: &Part, verify: boo
         None => file.read(part.offset, len)?,
     };
     if verify && crc32fast::hash(&bytes) != part.crc {
-        return Err(Error::corruption(format!("the checksum of a block of {len} bytes differs")).with_offset(part.offset));
+        return Err(
+            Error::corruption(format!("the checksum of a block of {len} bytes differs")).with_offset(part.offset),
+        );
     }
     Ok(bytes)
 }

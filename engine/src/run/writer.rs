@@ -118,7 +118,11 @@ impl RunWriter {
         meta.merges += u64::from(entry.op == Op::Merge);
         meta.min_seq = meta.min_seq.min(entry.seq);
         meta.max_seq = meta.max_seq.max(entry.seq);
-        if self.builder.bytes() >= self.plan.block_size { self.close_block() } else { Ok(()) }
+        if self.builder.bytes() >= self.plan.block_size {
+            self.close_block()
+        } else {
+            Ok(())
+        }
     }
 
     /// Takes rows `from..to` of a block: puts of distinct keys, none of which is the last key taken unless it is one row.
@@ -169,7 +173,9 @@ impl RunWriter {
     }
 
     fn close_block(&mut self) -> Result<()> {
-        let Some((first, seq)) = self.builder.first() else { return Ok(()) };
+        let Some((first, seq)) = self.builder.first() else {
+            return Ok(());
+        };
         let last = self.builder.last_key();
         self.sidecar.fences.push(first, seq, last);
         if self.sidecar.meta.min_key.is_empty() && self.bytes_closed == 0 {
@@ -218,7 +224,8 @@ impl RunWriter {
         let bytes = self.sidecar.write()?;
         let path = self.context.sidecar_path(self.id);
         let mut file = self.context.storage.create(&path)?;
-        file.write_all(&bytes).map_err(|source| kodiak_core::Error::io("write the sidecar", &path, source))?;
+        file.write_all(&bytes)
+            .map_err(|source| kodiak_core::Error::io("write the sidecar", &path, source))?;
         file.finish(true)?;
         self.done = true;
         let len = bytes.len() as u64;

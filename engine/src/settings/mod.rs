@@ -246,7 +246,10 @@ impl Settings {
     ///
     /// # Errors
     /// `NotFound`, `Io`; `InvalidSettings` as [`from_toml`](Self::from_toml), naming the file.
-    #[allow(clippy::disallowed_methods, reason = "the program's own file, wherever the database is kept")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the program's own file, wherever the database is kept"
+    )]
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(|source| Error::io("read the settings file", path, source))?;

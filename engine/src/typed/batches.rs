@@ -53,7 +53,15 @@ impl Batches {
             }
         }
         let left = plan.limit;
-        Ok(Self { cursor, plan, gather: Gather::new(columns), left, passed: Vec::new(), any_passed: false, done })
+        Ok(Self {
+            cursor,
+            plan,
+            gather: Gather::new(columns),
+            left,
+            passed: Vec::new(),
+            any_passed: false,
+            done,
+        })
     }
 
     /// The schema of the batches.
@@ -64,7 +72,11 @@ impl Batches {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         let mut whole = None;
         while whole.is_none() && self.room() > 0 {
-            let more = if self.plan.reverse { self.backward()? } else { self.forward(&mut whole)? };
+            let more = if self.plan.reverse {
+                self.backward()?
+            } else {
+                self.forward(&mut whole)?
+            };
             if !more {
                 self.done = true;
                 break;
@@ -111,8 +123,16 @@ impl Batches {
                 return Ok(true);
             }
         }
-        let Some(entry) = self.cursor.entry() else { return Ok(false) };
-        if self.plan.bounds.end.as_ref().is_some_and(|end| entry.key >= end.as_slice()) {
+        let Some(entry) = self.cursor.entry() else {
+            return Ok(false);
+        };
+        if self
+            .plan
+            .bounds
+            .end
+            .as_ref()
+            .is_some_and(|end| entry.key >= end.as_slice())
+        {
             return Ok(false);
         }
         let passed = self.any_passed && entry.key == self.passed.as_slice();
@@ -202,7 +222,9 @@ impl Batches {
 
     /// Takes the row of the key under the cursor, if it has one; false at the end.
     fn backward(&mut self) -> Result<bool> {
-        let Some(entry) = self.cursor.entry() else { return Ok(false) };
+        let Some(entry) = self.cursor.entry() else {
+            return Ok(false);
+        };
         if entry.key < self.plan.bounds.start.as_slice() {
             return Ok(false);
         }
@@ -271,6 +293,9 @@ impl Iterator for Batches {
 
 impl std::fmt::Debug for Batches {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Batches").field("bounds", &self.plan.bounds).field("reverse", &self.plan.reverse).finish_non_exhaustive()
+        f.debug_struct("Batches")
+            .field("bounds", &self.plan.bounds)
+            .field("reverse", &self.plan.reverse)
+            .finish_non_exhaustive()
     }
 }

@@ -9,7 +9,12 @@ use kodiak_core::schema::TableSchema;
 ///
 /// # Errors
 /// `Corruption` for bytes that the table's codecs do not write.
-pub fn own_columns(schema: &TableSchema, codecs: &Codecs, keys: BinaryArray, values: BinaryArray) -> Result<Vec<ArrayRef>> {
+pub fn own_columns(
+    schema: &TableSchema,
+    codecs: &Codecs,
+    keys: BinaryArray,
+    values: BinaryArray,
+) -> Result<Vec<ArrayRef>> {
     if schema.is_key_value() {
         return Ok(vec![std::sync::Arc::new(keys), std::sync::Arc::new(values)]);
     }

@@ -65,5 +65,9 @@ pub fn column(field: &Field, column: &ArrayRef) -> Result<()> {
 
 /// The names of fields, for messages.
 pub fn names(fields: &arrow::datatypes::Fields) -> String {
-    fields.iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ")
+    fields
+        .iter()
+        .map(|field| field.name().as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -52,7 +52,13 @@ impl Columns {
         } else {
             Projection::Keys
         };
-        Ok(Self { schema: Arc::clone(schema), codecs: codecs.clone(), indexes, output, projection })
+        Ok(Self {
+            schema: Arc::clone(schema),
+            codecs: codecs.clone(),
+            indexes,
+            output,
+            projection,
+        })
     }
 
     /// The schema of what is handed out.
@@ -113,7 +119,11 @@ pub struct Gather {
 impl Gather {
     /// Nothing collected.
     pub fn new(columns: Columns) -> Self {
-        Self { columns, pieces: Pieces::default(), bytes: 0 }
+        Self {
+            columns,
+            pieces: Pieces::default(),
+            bytes: 0,
+        }
     }
 
     /// The columns that it makes.
@@ -156,7 +166,10 @@ impl Gather {
             let name = columns.output.field(position).name();
             rows.column(index, name, |block| columns.of_block(block, position))
         };
-        columns.batch(columns.indexes.iter().enumerate().map(column).collect::<Result<_>>()?, rows.rows())
+        columns.batch(
+            columns.indexes.iter().enumerate().map(column).collect::<Result<_>>()?,
+            rows.rows(),
+        )
     }
 }
 

@@ -34,7 +34,10 @@ fn key_columns(schema: &TableSchema, batch: &RecordBatch, count: usize) -> Resul
         .map(|field| {
             let column = batch.column_by_name(field.name()).ok_or_else(|| {
                 let given = conform::names(batch.schema_ref().fields());
-                Error::invalid_input(format!("key column \"{}\" is missing; given are: {given}", field.name()))
+                Error::invalid_input(format!(
+                    "key column \"{}\" is missing; given are: {given}",
+                    field.name()
+                ))
             })?;
             conform::column(field, column)?;
             Ok(Arc::clone(column))
@@ -45,13 +48,20 @@ fn key_columns(schema: &TableSchema, batch: &RecordBatch, count: usize) -> Resul
 /// The bytes with which the keys begin whose first columns are those of `batch` (one row), and whether that is all of them.
 fn prefix(schema: &TableSchema, codecs: &Codecs, batch: &RecordBatch) -> Result<(Vec<u8>, bool)> {
     if batch.num_rows() != 1 {
-        return Err(Error::invalid_input(format!("one row of key columns is needed, not {}", batch.num_rows())));
+        return Err(Error::invalid_input(format!(
+            "one row of key columns is needed, not {}",
+            batch.num_rows()
+        )));
     }
     let fields = schema.columns().fields();
     let named = |key: &kodiak_core::schema::KeyColumn| batch.column_by_name(fields[key.index].name()).is_some();
     let count = schema.key().iter().take_while(|key| named(key)).count();
     if count == 0 || count != batch.num_columns() {
-        let key: Vec<_> = schema.key().iter().map(|key| fields[key.index].name().as_str()).collect();
+        let key: Vec<_> = schema
+            .key()
+            .iter()
+            .map(|key| fields[key.index].name().as_str())
+            .collect();
         return Err(Error::invalid_input(format!(
             "a key or its beginning has the first of the columns {}; given are: {}",
             key.join(", "),
@@ -83,7 +93,12 @@ pub fn bounds(schema: &TableSchema, codecs: &Codecs, range: &impl RangeBounds<Re
         Bound::Included(batch) => prefix(schema, codecs, batch)?.0,
         Bound::Excluded(batch) => match after(batch)? {
             Some(start) => start,
-            None => return Ok(ScanBounds { start: Vec::new(), end: Some(Vec::new()) }),
+            None => {
+                return Ok(ScanBounds {
+                    start: Vec::new(),
+                    end: Some(Vec::new()),
+                });
+            }
         },
     };
     let end = match range.end_bound() {

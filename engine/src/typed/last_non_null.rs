@@ -35,7 +35,12 @@ pub fn table_operator(
         ));
     }
     let columns = schema.value_columns().count();
-    Ok(Arc::new(LastNonNullRow { codec: Arc::clone(&codecs.row), columns, width: schema.columns().fields().len(), schema: schema.clone() }))
+    Ok(Arc::new(LastNonNullRow {
+        codec: Arc::clone(&codecs.row),
+        columns,
+        width: schema.columns().fields().len(),
+        schema: schema.clone(),
+    }))
 }
 
 /// `last-non-null` over rows: column by column.
@@ -59,7 +64,9 @@ impl LastNonNullRow {
         let mut own = vec![filler; self.width];
         for (index, column) in self.schema.value_columns().zip(&decoded) {
             let nulls = column.logical_nulls();
-            let newest = (0..rows.len()).rev().find(|&row| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)));
+            let newest = (0..rows.len())
+                .rev()
+                .find(|&row| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)));
             let place = UInt32Array::from(vec![newest.unwrap_or(0) as u32]);
             own[index] = take(column, &place, None)
                 .map_err(|error| Error::corruption("a row cannot be put together").with_source(error))?;

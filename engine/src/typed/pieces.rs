@@ -60,7 +60,9 @@ impl Pieces {
     #[inline]
     pub fn push_rows(&mut self, block: &Arc<ColumnBlock>, from: usize, to: usize) {
         let recent = self.blocks.len().saturating_sub(RECENT_BLOCKS);
-        let known = self.blocks[recent..].iter().rposition(|known| Arc::ptr_eq(known, block));
+        let known = self.blocks[recent..]
+            .iter()
+            .rposition(|known| Arc::ptr_eq(known, block));
         let source = known.map_or(self.blocks.len(), |place| recent + place);
         if known.is_none() {
             self.blocks.push(Arc::clone(block));
@@ -82,7 +84,11 @@ impl Pieces {
         self.rows += to - from;
         match self.pieces.last_mut() {
             Some(last) if last.source == source && last.to as usize == from => last.to = to as u32,
-            _ => self.pieces.push(Piece { source, from: from as u32, to: to as u32 }),
+            _ => self.pieces.push(Piece {
+                source,
+                from: from as u32,
+                to: to as u32,
+            }),
         }
     }
 
@@ -94,12 +100,25 @@ impl Pieces {
         let mut encoded = None;
         if self.keys.len() > 0 {
             let nulls = self.present.contains(&false).then(|| NullBuffer::from(self.present));
-            encoded = Some(own_columns(schema, codecs, self.keys.finish(None)?, self.values.finish(nulls)?)?);
+            encoded = Some(own_columns(
+                schema,
+                codecs,
+                self.keys.finish(None)?,
+                self.values.finish(nulls)?,
+            )?);
         }
         // What was encoded is one more source, behind the blocks.
         let last = self.blocks.len() as u32;
-        self.pieces.iter_mut().filter(|piece| piece.source == ENCODED).for_each(|piece| piece.source = last);
-        Ok(Gathered { blocks: self.blocks, pieces: self.pieces, rows: self.rows, encoded })
+        self.pieces
+            .iter_mut()
+            .filter(|piece| piece.source == ENCODED)
+            .for_each(|piece| piece.source = last);
+        Ok(Gathered {
+            blocks: self.blocks,
+            pieces: self.pieces,
+            rows: self.rows,
+            encoded,
+        })
     }
 }
 
@@ -123,7 +142,12 @@ impl Gathered {
     ///
     /// # Errors
     /// `Unsupported` if a dictionary column has more values in these rows than its indexes can count; those of `of_block`.
-    pub fn column(&self, index: usize, name: &str, of_block: impl Fn(&ColumnBlock) -> Result<ArrayRef>) -> Result<ArrayRef> {
+    pub fn column(
+        &self,
+        index: usize,
+        name: &str,
+        of_block: impl Fn(&ColumnBlock) -> Result<ArrayRef>,
+    ) -> Result<ArrayRef> {
         let mut sources: Vec<ArrayRef> = self.blocks.iter().map(|block| of_block(block)).collect::<Result<_>>()?;
         if let Some(encoded) = &self.encoded {
             sources.push(Arc::clone(&encoded[index]));
@@ -138,7 +162,11 @@ impl Gathered {
         let slice = |piece: &Piece| {
             let source = &sources[piece.source as usize];
             let (from, rows) = (piece.from as usize, (piece.to - piece.from) as usize);
-            if rows == source.len() { Arc::clone(source) } else { source.slice(from, rows) }
+            if rows == source.len() {
+                Arc::clone(source)
+            } else {
+                source.slice(from, rows)
+            }
         };
         if let [piece] = self.pieces.as_slice() {
             return Ok(slice(piece));
@@ -152,6 +180,12 @@ impl Gathered {
         for piece in &self.pieces {
             indexes.extend((piece.from..piece.to).map(|row| (piece.source as usize, row as usize)));
         }
-        interleave(&sources.iter().map(|source| source.as_ref()).collect::<Vec<&dyn Array>>(), &indexes)
+        interleave(
+            &sources
+                .iter()
+                .map(|source| source.as_ref())
+                .collect::<Vec<&dyn Array>>(),
+            &indexes,
+        )
     }
 }

@@ -118,7 +118,10 @@ impl<'a> Read<'a> {
         let columns = Columns::new(&inner.schema, &inner.runs.codecs, self.names.as_deref(), whole)?;
         let view = inner.view.load_full();
         let range = ScanRange {
-            seq: self.snapshot.map_or_else(|| shared.visible(), Snapshot::seq).min(MAX_SEQ),
+            seq: self
+                .snapshot
+                .map_or_else(|| shared.visible(), Snapshot::seq)
+                .min(MAX_SEQ),
             hidden_below: inner.hidden_below(|| shared.now_micros()),
             reverse: self.reverse,
             prefix: None,
@@ -132,7 +135,13 @@ impl<'a> Read<'a> {
             operator: inner.operator.clone(),
             key_value: inner.schema.is_key_value(),
         };
-        let plan = Plan { context, bounds, reverse: self.reverse, limit: self.limit, batch_size: self.batch_size };
+        let plan = Plan {
+            context,
+            bounds,
+            reverse: self.reverse,
+            limit: self.limit,
+            batch_size: self.batch_size,
+        };
         Batches::new(sources, plan, columns)
     }
 }

@@ -12,7 +12,10 @@ use crate::db::{Snapshot, Table};
 /// The row with the key in the only row of `key`.
 pub fn get(table: &Table, key: &RecordBatch, snapshot: Option<&Snapshot>) -> Result<Option<RecordBatch>> {
     if key.num_rows() != 1 {
-        return Err(Error::invalid_input(format!("one key is needed, not {}", key.num_rows())));
+        return Err(Error::invalid_input(format!(
+            "one key is needed, not {}",
+            key.num_rows()
+        )));
     }
     let (schema, codecs) = (table.schema(), &table.inner.runs.codecs);
     let user_keys = keys::encode(schema, codecs, key)?;

@@ -47,7 +47,10 @@ fn partial_columns(table: &TableInner, rows: &RecordBatch) -> Result<Vec<ArrayRe
             )));
         }
         if rows.schema_ref().index_of(given.name()).ok() != Some(index) {
-            return Err(Error::invalid_input(format!("column \"{}\" is given twice", given.name())));
+            return Err(Error::invalid_input(format!(
+                "column \"{}\" is given twice",
+                given.name()
+            )));
         }
     }
     fields
@@ -179,7 +182,12 @@ fn check_row(table: &TableInner, op: Op, key: &[u8], value: &[u8]) -> Result<()>
         return Err(Error::invalid_input("the key is not as the table encodes it"));
     }
     if op == Op::Put {
-        schema.columns().fields().iter().zip(&columns).try_for_each(|(field, column)| conform::column(field, column))?;
+        schema
+            .columns()
+            .fields()
+            .iter()
+            .zip(&columns)
+            .try_for_each(|(field, column)| conform::column(field, column))?;
     }
     Ok(())
 }

@@ -35,7 +35,9 @@ impl SortedRun {
     /// The runs whose range includes `key`: one, or two where a range delete ends at the next run's first key.
     #[inline]
     pub fn candidates(&self, key: &[u8]) -> impl Iterator<Item = &Arc<Run>> {
-        self.runs[self.first_candidate(key)..].iter().take_while(move |run| run.min_key() <= key)
+        self.runs[self.first_candidate(key)..]
+            .iter()
+            .take_while(move |run| run.min_key() <= key)
     }
 }
 
@@ -56,7 +58,9 @@ pub struct Version {
 impl Version {
     /// A version with no runs.
     pub fn empty(levels: usize) -> Self {
-        Self { levels: vec![Level::default(); levels] }
+        Self {
+            levels: vec![Level::default(); levels],
+        }
     }
 
     /// The sorted runs, newest first.
@@ -68,7 +72,11 @@ impl Version {
     /// Every run with its level.
     pub fn runs(&self) -> impl Iterator<Item = (usize, &Arc<Run>)> {
         let levels = self.levels.iter().enumerate();
-        levels.flat_map(|(level, runs)| runs.sorted_runs.iter().flat_map(move |run| run.runs.iter().map(move |run| (level, run))))
+        levels.flat_map(|(level, runs)| {
+            runs.sorted_runs
+                .iter()
+                .flat_map(move |run| run.runs.iter().map(move |run| (level, run)))
+        })
     }
 
     /// Adds a run to sorted run `sorted_run` of `level`, which is made if it does not exist.
@@ -79,7 +87,13 @@ impl Version {
         let sorted_runs = &mut self.levels[level].sorted_runs;
         let place = sorted_runs.partition_point(|other| other.id > sorted_run);
         if sorted_runs.get(place).is_none_or(|other| other.id != sorted_run) {
-            sorted_runs.insert(place, SortedRun { id: sorted_run, runs: Vec::new() });
+            sorted_runs.insert(
+                place,
+                SortedRun {
+                    id: sorted_run,
+                    runs: Vec::new(),
+                },
+            );
         }
         let runs = &mut sorted_runs[place].runs;
         let at = runs.partition_point(|other| other.min_key() < run.min_key());
@@ -107,7 +121,10 @@ impl Version {
     /// Where a run is: its level and sorted run.
     pub fn place(&self, id: RunId) -> Option<(usize, u64)> {
         self.levels.iter().enumerate().find_map(|(level, runs)| {
-            let holder = runs.sorted_runs.iter().find(|sorted| sorted.runs.iter().any(|run| run.id() == id))?;
+            let holder = runs
+                .sorted_runs
+                .iter()
+                .find(|sorted| sorted.runs.iter().any(|run| run.id() == id))?;
             Some((level, holder.id))
         })
     }
@@ -122,7 +139,9 @@ impl Version {
                 sorted_runs: level
                     .sorted_runs
                     .iter()
-                    .map(|sorted| SortedRunShape { runs: sorted.runs.iter().map(run_shape).collect() })
+                    .map(|sorted| SortedRunShape {
+                        runs: sorted.runs.iter().map(run_shape).collect(),
+                    })
                     .collect(),
             })
             .collect();

@@ -24,11 +24,17 @@ fn every_backup_restores_the_database_as_it_was() {
     fill(&db);
     let mut states = vec![contents(&db)];
     let first = db.backup("/backups").expect("backup");
-    assert!(first.id == 1 && first.tables == 2 && first.copied == first.bytes && first.bytes > 0, "{first:?}");
+    assert!(
+        first.id == 1 && first.tables == 2 && first.copied == first.bytes && first.bytes > 0,
+        "{first:?}"
+    );
     db.table("users").expect("table").put(b"later", b"1").expect("put");
     states.push(contents(&db));
     let second = db.backup("/backups").expect("backup");
-    assert!(second.id == 2 && second.copied < second.bytes / 2, "only the new run is copied: {second:?}");
+    assert!(
+        second.id == 2 && second.copied < second.bytes / 2,
+        "only the new run is copied: {second:?}"
+    );
     db.drop_table("counts").expect("drop");
     db.compact().expect("compact");
     states.push(contents(&db));
@@ -39,7 +45,12 @@ fn every_backup_restores_the_database_as_it_was() {
     drop(db);
     for (index, state) in states.iter().enumerate() {
         let target = format!("/restored{index}");
-        assert_eq!(&restored(&storage, index as u64 + 1, &target), state, "backup {}", index + 1);
+        assert_eq!(
+            &restored(&storage, index as u64 + 1, &target),
+            state,
+            "backup {}",
+            index + 1
+        );
         let report = builder(&storage).verify(&target).expect("verify");
         assert!(report.is_clean(), "{report}");
     }
@@ -85,7 +96,10 @@ fn damage_is_found_by_verification_and_stops_a_restore() {
     let problems = dir(&storage).verify(1).expect("verify");
     assert!(problems.len() == 1 && problems[0].file() == Some(&data), "{problems:?}");
     let error = dir(&storage).restore(1, "/restored").expect_err("damaged");
-    assert!(error.kind() == ErrorKind::Corruption && error.file() == Some(&data), "{error}");
+    assert!(
+        error.kind() == ErrorKind::Corruption && error.file() == Some(&data),
+        "{error}"
+    );
     assert!(storage.list(Path::new("/restored")).is_err(), "nothing is left");
     flip(&*storage, Path::new("/backups/backups/0000000001"), 30);
     let listed = dir(&storage).list().expect_err("damaged");
@@ -104,7 +118,10 @@ fn a_damaged_run_is_not_backed_up() {
     let data = table_files(&*storage, "/db/tables/000001", ".feather").remove(0);
     flip(&*storage, &data, 600);
     let error = db.backup("/backups").expect_err("damaged");
-    assert!(error.kind() == ErrorKind::Corruption && error.file() == Some(&data), "{error}");
+    assert!(
+        error.kind() == ErrorKind::Corruption && error.file() == Some(&data),
+        "{error}"
+    );
     let backups = dir(&storage);
     assert_eq!(backups.list().expect("list").len(), 1);
     assert!(backups.verify(1).expect("verify").is_empty());
@@ -115,11 +132,17 @@ fn a_directory_holds_backups_of_one_database_and_serves_one_at_a_time() {
     let storage = Arc::new(MemoryStorage::new());
     let (one, two) = (open(&storage, "/one"), open(&storage, "/two"));
     one.backup("/backups").expect("backup");
-    assert_eq!(two.backup("/backups").expect_err("another database").kind(), ErrorKind::InvalidInput);
+    assert_eq!(
+        two.backup("/backups").expect_err("another database").kind(),
+        ErrorKind::InvalidInput
+    );
     let held = dir(&storage);
     assert_eq!(one.backup("/backups").expect_err("in use").kind(), ErrorKind::Locked);
     assert_eq!(held.restore(9, "/x").expect_err("missing").kind(), ErrorKind::NotFound);
-    assert_eq!(held.restore(1, "/one").expect_err("not empty").kind(), ErrorKind::AlreadyExists);
+    assert_eq!(
+        held.restore(1, "/one").expect_err("not empty").kind(),
+        ErrorKind::AlreadyExists
+    );
 }
 
 #[test]
@@ -182,7 +205,11 @@ fn a_restore_cut_short_does_not_open() {
     drop(db);
     for nth in 1u64.. {
         let target = format!("/restored{nth}");
-        storage.crash_at(storage.mutations() + nth, kodiak_storage::Moment::Before, kodiak_storage::CrashOptions::new(50, Default::default(), nth));
+        storage.crash_at(
+            storage.mutations() + nth,
+            kodiak_storage::Moment::Before,
+            kodiak_storage::CrashOptions::new(50, Default::default(), nth),
+        );
         dir(&storage).restore(1, &target).expect("restore");
         let Some(image) = storage.take_crash_image() else {
             assert!(nth > 5);
@@ -190,7 +217,10 @@ fn a_restore_cut_short_does_not_open() {
         };
         match builder(&Arc::new(image)).existing().open(&target) {
             Ok(db) => assert_eq!(contents(&db), whole, "mutation {nth}"),
-            Err(error) => assert!(matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corruption), "{error}"),
+            Err(error) => assert!(
+                matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corruption),
+                "{error}"
+            ),
         }
     }
 }

@@ -19,12 +19,28 @@ fn a_checkpoint_is_a_database_of_its_own() {
     db.compact().expect("compact");
     let copy = open(&storage, "/copies/one");
     assert_eq!(contents(&copy), before);
-    copy.table("users").expect("table").put(b"elsewhere", b"2").expect("put");
+    copy.table("users")
+        .expect("table")
+        .put(b"elsewhere", b"2")
+        .expect("put");
     copy.compact().expect("compact");
     drop(copy);
     let copy = open(&storage, "/copies/one");
-    assert_eq!(copy.table("users").expect("table").get(b"elsewhere").expect("get").as_deref(), Some(&b"2"[..]));
-    assert!(db.table("users").expect("table").get(b"elsewhere").expect("get").is_none());
+    assert_eq!(
+        copy.table("users")
+            .expect("table")
+            .get(b"elsewhere")
+            .expect("get")
+            .as_deref(),
+        Some(&b"2"[..])
+    );
+    assert!(
+        db.table("users")
+            .expect("table")
+            .get(b"elsewhere")
+            .expect("get")
+            .is_none()
+    );
     copy.checkpoint("/copies/two").expect("of a checkpoint");
     assert_eq!(contents(&open(&storage, "/copies/two")), contents(&copy));
 }
@@ -35,7 +51,11 @@ fn a_checkpoint_needs_an_empty_directory() {
     let db = open(&storage, "/db");
     fill(&db);
     for path in ["/db", "/db/tables", "/db/CURRENT"] {
-        assert_eq!(db.checkpoint(path).expect_err("taken").kind(), ErrorKind::AlreadyExists, "{path}");
+        assert_eq!(
+            db.checkpoint(path).expect_err("taken").kind(),
+            ErrorKind::AlreadyExists,
+            "{path}"
+        );
     }
     let before = contents(&db);
     storage.create_dir_all(Path::new("/empty")).expect("create");
@@ -54,7 +74,11 @@ fn local_checkpoints_share_the_files_of_runs() {
     db.checkpoint(path("copy")).expect("checkpoint");
     let files = table_files(&*storage, &path("copy/tables/000001"), ".meta");
     assert!(!files.is_empty());
-    assert!(files.iter().all(|file| std::fs::metadata(file).expect("there").nlink() >= 2));
+    assert!(
+        files
+            .iter()
+            .all(|file| std::fs::metadata(file).expect("there").nlink() >= 2)
+    );
     assert_eq!(contents(&open(&storage, &path("copy"))), contents(&db));
 }
 
@@ -82,7 +106,11 @@ fn a_checkpoint_that_fails_leaves_nothing_and_harms_nothing() {
         let made = db.checkpoint("/copy");
         storage.set_plan(kodiak_storage::FaultPlan::none());
         if made.is_err() {
-            assert_eq!(storage.list(Path::new("/copy")).map(|names| names.len()).unwrap_or(0), 0, "operation {nth}");
+            assert_eq!(
+                storage.list(Path::new("/copy")).map(|names| names.len()).unwrap_or(0),
+                0,
+                "operation {nth}"
+            );
             db.checkpoint("/copy").expect("the second time");
         }
         assert_eq!(contents(&open(&storage, "/copy")), before, "operation {nth}");
@@ -95,16 +123,25 @@ fn no_half_of_a_batch_is_in_a_checkpoint_taken_while_others_write() {
     let storage = Arc::new(MemoryStorage::new());
     let mut settings = small();
     settings.memtable.size = 64 << 10;
-    let db = Builder::new(settings).storage(storage.clone()).open("/db").expect("open");
-    let one = db.create_table("one", kodiak::TableSchema::key_value()).expect("create");
-    let two = db.create_table("two", kodiak::TableSchema::key_value()).expect("create");
+    let db = Builder::new(settings)
+        .storage(storage.clone())
+        .open("/db")
+        .expect("open");
+    let one = db
+        .create_table("one", kodiak::TableSchema::key_value())
+        .expect("create");
+    let two = db
+        .create_table("two", kodiak::TableSchema::key_value())
+        .expect("create");
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for number in 0u64.. {
                 let mut batch = db.batch();
                 // The second table's entries are large: its memtable is full, and flushed, far more often.
-                batch.put(&one, number.to_be_bytes(), b"").put(&two, number.to_be_bytes(), [7; 900]);
+                batch
+                    .put(&one, number.to_be_bytes(), b"")
+                    .put(&two, number.to_be_bytes(), [7; 900]);
                 db.write(batch).expect("write");
                 if stop.load(std::sync::atomic::Ordering::Relaxed) {
                     return;
@@ -119,7 +156,10 @@ fn no_half_of_a_batch_is_in_a_checkpoint_taken_while_others_write() {
             }
             made.expect("checkpoint");
             let copy = contents(&open(&storage, &path));
-            assert!(copy["one"].keys().eq(copy["two"].keys()), "checkpoint {number} holds half of a batch");
+            assert!(
+                copy["one"].keys().eq(copy["two"].keys()),
+                "checkpoint {number} holds half of a batch"
+            );
         }
     });
 }

@@ -34,10 +34,17 @@ pub fn open(storage: &Arc<impl Storage + 'static>, path: &str) -> Db {
 pub fn contents(db: &Db) -> Contents {
     let table = |name: &String| {
         let table = db.table(name).expect("table");
-        let entries = table.scan(..).expect("scan").map(|item| item.map(|(key, value)| (key.to_vec(), value.to_vec())));
+        let entries = table
+            .scan(..)
+            .expect("scan")
+            .map(|item| item.map(|(key, value)| (key.to_vec(), value.to_vec())));
         let entries: BTreeMap<Vec<u8>, Vec<u8>> = entries.collect::<Result<_>>().expect("entries");
         for (key, value) in &entries {
-            assert_eq!(table.get(key).expect("get").as_deref(), Some(value.as_slice()), "a get differs from a scan");
+            assert_eq!(
+                table.get(key).expect("get").as_deref(),
+                Some(value.as_slice()),
+                "a get differs from a scan"
+            );
         }
         (name.clone(), entries)
     };
@@ -49,16 +56,25 @@ pub fn contents(db: &Db) -> Contents {
 pub fn fill(db: &Db) {
     let users = db.create_table("users", TableSchema::key_value()).expect("create");
     let options = TableOptions::new().merge_operator("counter");
-    let counts = db.create_table_with("counts", TableSchema::key_value(), options).expect("create");
+    let counts = db
+        .create_table_with("counts", TableSchema::key_value(), options)
+        .expect("create");
     for round in 0..4u32 {
         for key in (round..300).step_by(round as usize + 1) {
-            users.put(format!("user{key:04}"), format!("value {key} of round {round}")).expect("put");
+            users
+                .put(format!("user{key:04}"), format!("value {key} of round {round}"))
+                .expect("put");
         }
         users.delete(format!("user{:04}", 10 + round)).expect("delete");
-        users.delete_range(format!("user{:04}", 50 + 10 * round).as_bytes()..format!("user{:04}", 55 + 10 * round).as_bytes())
+        users
+            .delete_range(
+                format!("user{:04}", 50 + 10 * round).as_bytes()..format!("user{:04}", 55 + 10 * round).as_bytes(),
+            )
             .expect("delete_range");
         for key in 0..20u32 {
-            counts.merge(key.to_be_bytes(), i64::from(key * round).to_le_bytes()).expect("merge");
+            counts
+                .merge(key.to_be_bytes(), i64::from(key * round).to_le_bytes())
+                .expect("merge");
         }
         match round {
             0 => db.compact().expect("compact"),
@@ -71,13 +87,21 @@ pub fn fill(db: &Db) {
 
 /// Runs `work` on fresh databases, one for each mutation of storage that it makes, and hands over what a power loss just
 /// before that mutation leaves.
-pub fn crash_everywhere(prepare: impl Fn(&Arc<FaultStorage>) -> Db, work: impl Fn(&Db), check: impl Fn(&Arc<FaultStorage>, u64)) {
+pub fn crash_everywhere(
+    prepare: impl Fn(&Arc<FaultStorage>) -> Db,
+    work: impl Fn(&Db),
+    check: impl Fn(&Arc<FaultStorage>, u64),
+) {
     for nth in 1.. {
         let storage = Arc::new(FaultStorage::with_seed(nth));
         let db = prepare(&storage);
         db.wait_idle().expect("idle");
         let survival = [0, 50, 100][nth as usize % 3];
-        let options = CrashOptions { survival, seed: nth, ..CrashOptions::default() };
+        let options = CrashOptions {
+            survival,
+            seed: nth,
+            ..CrashOptions::default()
+        };
         storage.crash_at(storage.mutations() + nth, Moment::Before, options);
         work(&db);
         let Some(image) = storage.take_crash_image() else {
@@ -101,5 +125,9 @@ pub fn flip(storage: &dyn Storage, path: &Path, offset: u64) {
 pub fn table_files(storage: &dyn Storage, dir: &str, ending: &str) -> Vec<std::path::PathBuf> {
     let dir = Path::new(dir);
     let names = storage.list(dir).expect("list");
-    names.iter().filter(|name| name.ends_with(ending)).map(|name| dir.join(name)).collect()
+    names
+        .iter()
+        .filter(|name| name.ends_with(ending))
+        .map(|name| dir.join(name))
+        .collect()
 }

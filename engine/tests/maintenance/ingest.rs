@@ -13,7 +13,9 @@ type Pairs = Vec<Result<(Vec<u8>, Vec<u8>)>>;
 
 /// Keys `from..to`, each with `value`.
 fn pairs(from: u32, to: u32, value: &str) -> Pairs {
-    (from..to).map(|key| Ok((key.to_be_bytes().to_vec(), format!("{value}{key}").into_bytes()))).collect()
+    (from..to)
+        .map(|key| Ok((key.to_be_bytes().to_vec(), format!("{value}{key}").into_bytes())))
+        .collect()
 }
 
 #[test]
@@ -26,7 +28,9 @@ fn ingested_entries_are_newer_than_everything_before_and_older_than_everything_a
     (0..3000u32).for_each(|key| table.put(key.to_be_bytes(), "old").expect("put"));
     db.compact().expect("compact");
     (0..500u32).for_each(|key| table.put(key.to_be_bytes(), "older").expect("put"));
-    table.delete_range(700u32.to_be_bytes()..900u32.to_be_bytes()).expect("delete_range");
+    table
+        .delete_range(700u32.to_be_bytes()..900u32.to_be_bytes())
+        .expect("delete_range");
     other.put(b"beside", b"1").expect("put");
     let snapshot = db.snapshot();
     let done = table.ingest(pairs(100, 2000, "new")).expect("ingest");
@@ -47,7 +51,14 @@ fn ingested_entries_are_newer_than_everything_before_and_older_than_everything_a
             let found = table.get(key.to_be_bytes()).expect("get");
             assert_eq!(found.as_deref(), expected.as_deref().map(str::as_bytes), "key {key}");
         }
-        assert_eq!(db.table("other").expect("table").get(b"beside").expect("get").as_deref(), Some(&b"1"[..]));
+        assert_eq!(
+            db.table("other")
+                .expect("table")
+                .get(b"beside")
+                .expect("get")
+                .as_deref(),
+            Some(&b"1"[..])
+        );
     };
     check(&db);
     for key in [100u32, 600, 800, 1999] {
@@ -74,12 +85,18 @@ fn where_nothing_overlaps_runs_go_as_deep_as_others_are() {
     let storage = Arc::new(MemoryStorage::new());
     let db = open(&storage, "/db");
     let table = db.create_table("t", TableSchema::key_value()).expect("create");
-    assert_eq!(table.ingest(pairs(1000, 2000, "a")).expect("into an empty table").level, 1);
+    assert_eq!(
+        table.ingest(pairs(1000, 2000, "a")).expect("into an empty table").level,
+        1
+    );
     assert_eq!(table.ingest(pairs(2000, 3000, "b")).expect("beside").level, 1);
     assert_eq!(table.ingest(pairs(1500, 1600, "c")).expect("over").level, 0);
     assert_eq!(table.ingest(Pairs::new()).expect("nothing").entries, 0);
     assert_eq!(table.scan(..).expect("scan").count(), 2000);
-    assert_eq!(table.get(1550u32.to_be_bytes()).expect("get").as_deref(), Some(&b"c1550"[..]));
+    assert_eq!(
+        table.get(1550u32.to_be_bytes()).expect("get").as_deref(),
+        Some(&b"c1550"[..])
+    );
     assert!(db.verify().expect("verify").is_clean());
 }
 
@@ -106,9 +123,16 @@ fn what_is_not_sorted_or_fails_leaves_nothing() {
         assert!(error.kind() == kind && error.to_string().contains(said), "{error}");
     }
     assert_eq!(table.scan(..).expect("scan").count(), 1);
-    assert_eq!(storage.list(Path::new("/db/tables/000001")).expect("list"), ["TABLE"], "what was written is removed");
+    assert_eq!(
+        storage.list(Path::new("/db/tables/000001")).expect("list"),
+        ["TABLE"],
+        "what was written is removed"
+    );
     db.drop_table("t").expect("drop");
-    assert_eq!(table.ingest(pairs(0, 9, "x")).expect_err("dropped").kind(), ErrorKind::NotFound);
+    assert_eq!(
+        table.ingest(pairs(0, 9, "x")).expect_err("dropped").kind(),
+        ErrorKind::NotFound
+    );
 }
 
 #[test]
@@ -123,9 +147,13 @@ fn rows_of_typed_tables_are_ingested() {
     };
     let storage = Arc::new(MemoryStorage::new());
     let db = open(&storage, "/db");
-    let table = db.create_table("t", TableSchema::new(schema.clone(), &["id"]).expect("schema")).expect("create");
+    let table = db
+        .create_table("t", TableSchema::new(schema.clone(), &["id"]).expect("schema"))
+        .expect("create");
     table.insert(&batch(vec![-5, 7, 1000])).expect("insert");
-    let done = table.ingest_batches([Ok(batch((-10..0).collect())), Ok(batch((0..500).collect()))]).expect("ingest");
+    let done = table
+        .ingest_batches([Ok(batch((-10..0).collect())), Ok(batch((0..500).collect()))])
+        .expect("ingest");
     assert_eq!(done.entries, 510);
     assert_eq!(table.scan(..).expect("scan").count(), 511);
     assert!(db.verify().expect("verify").is_clean());
@@ -133,7 +161,10 @@ fn rows_of_typed_tables_are_ingested() {
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     let wrong = Schema::new(vec![Field::new("id", DataType::Utf8, false)]);
     let wrong = RecordBatch::try_new(Arc::new(wrong), vec![Arc::new(StringArray::from(vec!["x"]))]).expect("columns");
-    assert_eq!(table.ingest_batches([Ok(wrong)]).expect_err("other columns").kind(), ErrorKind::InvalidInput);
+    assert_eq!(
+        table.ingest_batches([Ok(wrong)]).expect_err("other columns").kind(),
+        ErrorKind::InvalidInput
+    );
 }
 
 #[test]
@@ -142,7 +173,9 @@ fn entries_expire_by_the_time_of_their_ingestion() {
     storage.freeze_clock(1_000_000_000);
     let db = open(&storage, "/db");
     let options = TableOptions::new().ttl(std::time::Duration::from_secs(10));
-    let table = db.create_table_with("t", TableSchema::key_value(), options).expect("create");
+    let table = db
+        .create_table_with("t", TableSchema::key_value(), options)
+        .expect("create");
     table.ingest(pairs(0, 100, "x")).expect("ingest");
     drop(table);
     db.close().expect("close");
@@ -152,7 +185,11 @@ fn entries_expire_by_the_time_of_their_ingestion() {
     table.put(1000u32.to_be_bytes(), b"later").expect("put");
     assert_eq!(table.scan(..).expect("scan").count(), 101);
     storage.jump_clock(2_000_000);
-    assert_eq!(table.scan(..).expect("scan").count(), 1, "the ingested have expired, the later one has not");
+    assert_eq!(
+        table.scan(..).expect("scan").count(),
+        1,
+        "the ingested have expired, the later one has not"
+    );
 }
 
 #[test]
@@ -169,7 +206,9 @@ fn writers_go_on_during_ingestions_and_lose_nothing() {
             }
         });
         for round in 0..6u32 {
-            table.ingest(pairs(0, 1000, &format!("round {round} "))).expect("ingest");
+            table
+                .ingest(pairs(0, 1000, &format!("round {round} ")))
+                .expect("ingest");
             let first = table.get(5u32.to_be_bytes()).expect("get").expect("there");
             assert_eq!(&*first, format!("round {round} 5").as_bytes());
         }
@@ -193,7 +232,10 @@ fn a_power_loss_during_an_ingestion_leaves_all_of_it_or_nothing() {
     crash_everywhere(
         prepare,
         |db| {
-            db.table("t").expect("table").ingest(pairs(0, 100, "new")).expect("ingest");
+            db.table("t")
+                .expect("table")
+                .ingest(pairs(0, 100, "new"))
+                .expect("ingest");
         },
         |image, nth| {
             let db = open(image, "/db");
@@ -210,7 +252,11 @@ fn a_power_loss_during_an_ingestion_leaves_all_of_it_or_nothing() {
             let table = db.table("t").expect("table");
             table.put(5u32.to_be_bytes(), b"newest").expect("put");
             db.flush().expect("flush");
-            assert_eq!(table.get(5u32.to_be_bytes()).expect("get").as_deref(), Some(&b"newest"[..]), "mutation {nth}");
+            assert_eq!(
+                table.get(5u32.to_be_bytes()).expect("get").as_deref(),
+                Some(&b"newest"[..]),
+                "mutation {nth}"
+            );
         },
     );
     assert_eq!(outcomes.into_inner().len(), 2, "both outcomes were seen");
@@ -233,11 +279,18 @@ fn an_ingestion_that_fails_hides_no_later_write() {
         let table = db.table("t").expect("table");
         let count = table.scan(..).expect("scan").count();
         if written {
-            assert_eq!(table.get(7u32.to_be_bytes()).expect("get").as_deref(), Some(&b"after"[..]), "operation {nth}");
+            assert_eq!(
+                table.get(7u32.to_be_bytes()).expect("get").as_deref(),
+                Some(&b"after"[..]),
+                "operation {nth}"
+            );
         }
         match done {
             Ok(_) => assert_eq!(count, 100, "operation {nth}"),
-            Err(_) => assert!([1, 1 + usize::from(written), 100].contains(&count), "operation {nth}: {count}"),
+            Err(_) => assert!(
+                [1, 1 + usize::from(written), 100].contains(&count),
+                "operation {nth}: {count}"
+            ),
         }
     }
 }

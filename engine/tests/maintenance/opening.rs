@@ -31,10 +31,18 @@ fn no_database_is_created_over_one_that_lost_its_manifest() {
         if flushed {
             storage.remove_dir_all(Path::new("/db/wal")).expect("remove");
         }
-        for builder in [builder(&storage), builder(&storage).existing(), builder(&storage).create_new(), builder(&storage).read_only()] {
+        for builder in [
+            builder(&storage),
+            builder(&storage).existing(),
+            builder(&storage).create_new(),
+            builder(&storage).read_only(),
+        ] {
             let error = builder.open("/db").expect_err("there is data");
             assert_eq!(error.kind(), ErrorKind::Corruption, "{error}");
-            assert!(error.to_string().contains("kodiak repair") && error.file() == Some(Path::new("/db")), "{error}");
+            assert!(
+                error.to_string().contains("kodiak repair") && error.file() == Some(Path::new("/db")),
+                "{error}"
+            );
         }
     }
 }
@@ -44,7 +52,11 @@ fn foreign_files_beside_an_empty_directory_do_not_stop_creation() {
     let storage = Arc::new(MemoryStorage::new());
     storage.create_dir_all(Path::new("/db/tables")).expect("create");
     storage.create_dir_all(Path::new("/db/wal")).expect("create");
-    storage.create(Path::new("/db/README")).expect("create").finish(true).expect("finish");
+    storage
+        .create(Path::new("/db/README"))
+        .expect("create")
+        .finish(true)
+        .expect("finish");
     assert!(open(&storage, "/db").tables().is_empty());
 }
 
@@ -65,7 +77,9 @@ fn a_database_open_for_reading_shows_everything_and_changes_nothing() {
                 let names = storage.list(Path::new(dir)).expect("list");
                 names.into_iter().map(move |name| Path::new(dir).join(name))
             });
-            files.map(|file| (storage.len(&file).expect("len"), file)).collect::<Vec<_>>()
+            files
+                .map(|file| (storage.len(&file).expect("len"), file))
+                .collect::<Vec<_>>()
         };
         let before = listing();
         let reader = builder(&storage).read_only().open("/db").expect("open");
@@ -79,11 +93,17 @@ fn a_database_open_for_reading_shows_everything_and_changes_nothing() {
             reader.compact().expect_err("compact"),
             reader.checkpoint("/copy").expect_err("checkpoint"),
         ];
-        assert!(refused.iter().all(|error| error.kind() == ErrorKind::Unavailable), "{refused:?}");
+        assert!(
+            refused.iter().all(|error| error.kind() == ErrorKind::Unavailable),
+            "{refused:?}"
+        );
         reader.close().expect("close");
         assert_eq!(listing(), before);
     }
-    let missing = builder(&storage).read_only().open("/nowhere").expect_err("nothing there");
+    let missing = builder(&storage)
+        .read_only()
+        .open("/nowhere")
+        .expect_err("nothing there");
     assert_eq!(missing.kind(), ErrorKind::NotFound);
     assert!(storage.list(Path::new("/nowhere")).is_err(), "nothing is created");
 }
@@ -127,7 +147,11 @@ fn left_over_files_are_removed_and_nothing_else() {
     storage.create_dir_all(Path::new("/db/tables/000077")).expect("create");
     let kept = ["/db/notes", "/db/tables/000001/TABLE"];
     for path in left_overs.iter().chain(&kept[..1]) {
-        storage.create(Path::new(path)).expect("create").finish(true).expect("finish");
+        storage
+            .create(Path::new(path))
+            .expect("create")
+            .finish(true)
+            .expect("finish");
     }
     assert_eq!(contents(&open(&storage, "/db")), whole);
     for path in left_overs {

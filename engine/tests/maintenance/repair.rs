@@ -45,8 +45,14 @@ fn a_lost_manifest_is_made_anew() {
     let whole = filled(&storage);
     lose_manifest(&*storage);
     let report = repair(&storage);
-    assert!(report.manifest_rebuilt && report.problems.is_empty() && report.lost.is_empty(), "{report}");
-    assert!(report.tables == 2 && report.runs >= 4 && report.log_batches > 0, "{report}");
+    assert!(
+        report.manifest_rebuilt && report.problems.is_empty() && report.lost.is_empty(),
+        "{report}"
+    );
+    assert!(
+        report.tables == 2 && report.runs >= 4 && report.log_batches > 0,
+        "{report}"
+    );
     check(&storage, &whole, "without a manifest");
 }
 
@@ -56,12 +62,21 @@ fn a_damaged_manifest_is_kept_aside_and_made_anew() {
         let storage = Arc::new(MemoryStorage::new());
         let whole = filled(&storage);
         let names = storage.list(Path::new("/db")).expect("list");
-        let name = names.iter().find(|name| name.starts_with(file) && *name != "MANIFEST-TAIL").expect("there");
+        let name = names
+            .iter()
+            .find(|name| name.starts_with(file) && *name != "MANIFEST-TAIL")
+            .expect("there");
         flip(&*storage, &Path::new("/db").join(name), offset);
-        assert_eq!(builder(&storage).open("/db").expect_err("damaged").kind(), ErrorKind::Corruption);
+        assert_eq!(
+            builder(&storage).open("/db").expect_err("damaged").kind(),
+            ErrorKind::Corruption
+        );
         let report = repair(&storage);
         assert!(report.manifest_rebuilt && report.problems.len() == 1, "{report}");
-        assert!(report.lost.iter().any(|path| path == &Path::new("/db/lost").join(name)), "{report}");
+        assert!(
+            report.lost.iter().any(|path| path == &Path::new("/db/lost").join(name)),
+            "{report}"
+        );
         check(&storage, &whole, file);
     }
 }
@@ -84,7 +99,11 @@ fn missing_and_damaged_sidecars_are_rebuilt() {
             let sidecars = table_files(&*storage, "/db/tables/000001", ".meta");
             for sidecar in &sidecars {
                 match damaged {
-                    true => flip(&*storage, sidecar, storage.len(sidecar).expect("len").expect("there") - 30),
+                    true => flip(
+                        &*storage,
+                        sidecar,
+                        storage.len(sidecar).expect("len").expect("there") - 30,
+                    ),
                     false => storage.remove(sidecar).expect("remove"),
                 }
             }
@@ -94,7 +113,11 @@ fn missing_and_damaged_sidecars_are_rebuilt() {
             let report = repair(&storage);
             assert_eq!(report.rebuilt, sidecars, "{report}");
             assert_eq!(report.lost.len(), if damaged { sidecars.len() } else { 0 }, "{report}");
-            check(&storage, &whole, &format!("manifest lost: {lost_manifest}, damaged: {damaged}"));
+            check(
+                &storage,
+                &whole,
+                &format!("manifest lost: {lost_manifest}, damaged: {damaged}"),
+            );
         }
     }
 }
@@ -114,10 +137,17 @@ fn a_damaged_data_file_is_moved_aside_and_everything_else_stays() {
         }
         let report = repair(&storage);
         for path in &damaged {
-            let lost = PathBuf::from(path.to_str().expect("text").replacen("/db/tables/000002/", "/db/lost/tables-000002-", 1));
+            let lost = PathBuf::from(path.to_str().expect("text").replacen(
+                "/db/tables/000002/",
+                "/db/lost/tables-000002-",
+                1,
+            ));
             assert!(report.lost.contains(&lost), "{} of {report}", lost.display());
             assert!(storage.len(&lost).expect("len").is_some());
-            assert!(report.problems.iter().any(|problem| problem.file() == Some(path)), "{report}");
+            assert!(
+                report.problems.iter().any(|problem| problem.file() == Some(path)),
+                "{report}"
+            );
         }
         let db = open(&storage, "/db");
         let left = contents(&db);
@@ -141,7 +171,9 @@ fn the_order_of_runs_is_found_without_the_manifest() {
         }
         if round % 3 == 1 {
             let from = round * 30;
-            table.delete_range(from.to_be_bytes()..(from + 20).to_be_bytes()).expect("delete_range");
+            table
+                .delete_range(from.to_be_bytes()..(from + 20).to_be_bytes())
+                .expect("delete_range");
         }
         match round {
             5 => db.compact().expect("compact"),
@@ -173,7 +205,9 @@ fn tables_from_another_database_are_set_aside() {
         let name = path.file_name().expect("a name").to_str().expect("text");
         if name != "TABLE" {
             let ending = name.split_once('.').expect("an ending").1;
-            storage.rename(&path, Path::new(&format!("/db/tables/000001/0000000900.{ending}"))).expect("rename");
+            storage
+                .rename(&path, Path::new(&format!("/db/tables/000001/0000000900.{ending}")))
+                .expect("rename");
         }
     }
     lose_manifest(&*storage);
@@ -195,21 +229,37 @@ fn what_can_be_read_of_a_damaged_log_comes_back() {
     db.close().expect("close");
     let log = table_files(&*storage, "/db/wal", ".wal").remove(0);
     flip(&*storage, &log, 5000);
-    assert_eq!(builder(&storage).open("/db").expect_err("damaged").kind(), ErrorKind::Corruption);
+    assert_eq!(
+        builder(&storage).open("/db").expect_err("damaged").kind(),
+        ErrorKind::Corruption
+    );
     let report = repair(&storage);
     assert!(report.problems.len() == 1 && report.lost.len() == 1, "{report}");
     let left = contents(&open(&storage, "/db"));
-    assert!((190..200).contains(&left["t"].len()), "{} entries are left", left["t"].len());
+    assert!(
+        (190..200).contains(&left["t"].len()),
+        "{} entries are left",
+        left["t"].len()
+    );
 }
 
 #[test]
 fn what_is_not_a_database_is_not_repaired() {
     let storage = Arc::new(MemoryStorage::new());
     storage.create_dir_all(Path::new("/empty")).expect("create");
-    assert_eq!(builder(&storage).repair("/empty").expect_err("empty").kind(), ErrorKind::NotFound);
-    assert_eq!(builder(&storage).repair("/nowhere").expect_err("missing").kind(), ErrorKind::NotFound);
+    assert_eq!(
+        builder(&storage).repair("/empty").expect_err("empty").kind(),
+        ErrorKind::NotFound
+    );
+    assert_eq!(
+        builder(&storage).repair("/nowhere").expect_err("missing").kind(),
+        ErrorKind::NotFound
+    );
     let db = open(&storage, "/db");
-    assert_eq!(builder(&storage).repair("/db").expect_err("open").kind(), ErrorKind::Locked);
+    assert_eq!(
+        builder(&storage).repair("/db").expect_err("open").kind(),
+        ErrorKind::Locked
+    );
     drop(db);
 }
 
@@ -219,7 +269,10 @@ fn a_sound_database_is_left_as_it_is() {
     let whole = filled(&storage);
     let before = storage.list(Path::new("/db")).expect("list");
     let report = repair(&storage);
-    assert!(report.problems.is_empty() && report.lost.is_empty() && report.rebuilt.is_empty(), "{report}");
+    assert!(
+        report.problems.is_empty() && report.lost.is_empty() && report.rebuilt.is_empty(),
+        "{report}"
+    );
     assert!(!report.manifest_rebuilt);
     assert_eq!(storage.list(Path::new("/db")).expect("list"), before);
     check(&storage, &whole, "sound");
@@ -236,10 +289,18 @@ fn a_repair_cut_short_by_a_power_loss_can_be_run_again() {
             storage.sync_dir(Path::new(dir)).expect("sync");
         }
         let sidecar = table_files(&*storage, "/db/tables/000002", ".meta").remove(0);
-        flip(&*storage, &sidecar, storage.len(&sidecar).expect("len").expect("there") - 30);
+        flip(
+            &*storage,
+            &sidecar,
+            storage.len(&sidecar).expect("len").expect("there") - 30,
+        );
         storage.open_log(&sidecar).expect("open").sync_data().expect("sync");
         let survival = [0, 50, 100][nth as usize % 3];
-        let options = kodiak_storage::CrashOptions { survival, seed: nth, ..Default::default() };
+        let options = kodiak_storage::CrashOptions {
+            survival,
+            seed: nth,
+            ..Default::default()
+        };
         storage.crash_at(storage.mutations() + nth, kodiak_storage::Moment::Before, options);
         repair(&storage);
         let Some(image) = storage.take_crash_image() else {

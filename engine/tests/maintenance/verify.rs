@@ -11,7 +11,10 @@ fn filled(storage: &Arc<MemoryStorage>) {
     fill(&db);
     let report = db.verify().expect("verify while open");
     assert!(report.is_clean(), "{report}");
-    assert!(report.tables == 2 && report.runs >= 4 && report.entries > 100 && report.log_batches > 0, "{report}");
+    assert!(
+        report.tables == 2 && report.runs >= 4 && report.entries > 100 && report.log_batches > 0,
+        "{report}"
+    );
     db.close().expect("close");
 }
 
@@ -28,7 +31,10 @@ fn a_sound_database_has_no_problems() {
         assert!(report.is_clean(), "{format}: {report}");
         db.close().expect("close");
         let report = builder().verify("/db").expect("verify");
-        assert!(report.is_clean() && report.runs >= 4 && report.blocks > 4, "{format}: {report}");
+        assert!(
+            report.is_clean() && report.runs >= 4 && report.blocks > 4,
+            "{format}: {report}"
+        );
         assert!(report.to_string().ends_with("no problems"), "{report}");
     }
 }
@@ -37,8 +43,14 @@ fn a_sound_database_has_no_problems() {
 fn an_open_or_missing_database_is_not_verified_from_outside() {
     let storage = Arc::new(MemoryStorage::new());
     let db = open(&storage, "/db");
-    assert_eq!(builder(&storage).verify("/db").expect_err("open").kind(), ErrorKind::Locked);
-    assert_eq!(builder(&storage).verify("/nowhere").expect_err("missing").kind(), ErrorKind::NotFound);
+    assert_eq!(
+        builder(&storage).verify("/db").expect_err("open").kind(),
+        ErrorKind::Locked
+    );
+    assert_eq!(
+        builder(&storage).verify("/nowhere").expect_err("missing").kind(),
+        ErrorKind::NotFound
+    );
     drop(db);
 }
 
@@ -61,7 +73,10 @@ fn every_damaged_file_is_named_and_damage_does_not_end_the_reading() {
         let named = report.problems.iter().find(|problem| problem.file() == Some(path));
         let problem = named.unwrap_or_else(|| panic!("{} is not named: {report}", path.display()));
         assert_eq!(problem.kind(), ErrorKind::Corruption, "{problem}");
-        assert!(problem.offset().is_some() || path.extension().is_none_or(|ending| ending == "meta"), "{problem}");
+        assert!(
+            problem.offset().is_some() || path.extension().is_none_or(|ending| ending == "meta"),
+            "{problem}"
+        );
     }
 }
 
@@ -71,7 +86,9 @@ fn every_flipped_byte_of_a_run_is_seen() {
     let db = open(&storage, "/db");
     let table = db.create_table("t", kodiak::TableSchema::key_value()).expect("create");
     (0..40u32).for_each(|key| table.put(key.to_be_bytes(), [key as u8; 20]).expect("put"));
-    table.delete_range([0u8, 0, 0, 5]..[0u8, 0, 0, 9]).expect("delete_range");
+    table
+        .delete_range([0u8, 0, 0, 5]..[0u8, 0, 0, 9])
+        .expect("delete_range");
     db.close().expect("close");
     open(&storage, "/db").flush().expect("flush");
     let sidecar = table_files(&*storage, "/db/tables/000001", ".meta").remove(0);
@@ -80,9 +97,16 @@ fn every_flipped_byte_of_a_run_is_seen() {
     assert!(blocks.len() > 1);
     for path in [&sidecar, &data] {
         // What is outside the blocks of a data file is for other programs, and has bytes that mean nothing.
-        let in_block = |offset: u64| blocks.iter().any(|block| (block.offset..block.offset + block.bytes).contains(&offset));
+        let in_block = |offset: u64| {
+            blocks
+                .iter()
+                .any(|block| (block.offset..block.offset + block.bytes).contains(&offset))
+        };
         let len = storage.len(path).expect("len").expect("there");
-        for offset in (0..len).step_by(7).filter(|&offset| *path == sidecar || in_block(offset)) {
+        for offset in (0..len)
+            .step_by(7)
+            .filter(|&offset| *path == sidecar || in_block(offset))
+        {
             flip(&*storage, path, offset);
             let report = builder(&storage).verify("/db").expect("verify");
             assert!(!report.is_clean(), "{} at {offset}: {report}", path.display());
@@ -104,11 +128,23 @@ fn missing_files_and_manifests_are_problems_and_the_rest_is_still_read() {
     let run = table_files(&*storage, "/db/tables/000001", ".feather").remove(0);
     storage.remove(&run).expect("remove");
     let report = builder(&storage).verify("/db").expect("verify");
-    assert!(report.problems.iter().any(|problem| problem.file() == Some(&run)), "{report}");
+    assert!(
+        report.problems.iter().any(|problem| problem.file() == Some(&run)),
+        "{report}"
+    );
     storage.remove(Path::new("/db/CURRENT")).expect("remove");
     let report = builder(&storage).verify("/db").expect("verify");
-    assert!(report.problems.iter().any(|problem| problem.file() == Some(Path::new("/db/CURRENT"))), "{report}");
-    assert!(report.problems.iter().any(|problem| problem.file() == Some(&run)), "{report}");
+    assert!(
+        report
+            .problems
+            .iter()
+            .any(|problem| problem.file() == Some(Path::new("/db/CURRENT"))),
+        "{report}"
+    );
+    assert!(
+        report.problems.iter().any(|problem| problem.file() == Some(&run)),
+        "{report}"
+    );
     assert!(report.entries > 50, "{report}");
 }
 
@@ -138,5 +174,11 @@ fn damage_in_the_log_is_a_problem_and_a_torn_end_is_none() {
     let log = table_files(&*storage, "/db/wal", ".wal").remove(0);
     flip(&*storage, &log, 5000);
     let report = builder(&storage).verify("/db").expect("verify");
-    assert!(report.problems.iter().any(|problem| problem.file() == Some(&log) && problem.offset().is_some()), "{report}");
+    assert!(
+        report
+            .problems
+            .iter()
+            .any(|problem| problem.file() == Some(&log) && problem.offset().is_some()),
+        "{report}"
+    );
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::{concat_batches, lexsort_to_indices, take_record_batch, SortColumn};
+use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
 use arrow_csv::reader::Format;
 use kodiak::{Components, Db, Settings, TableSchema};
 
@@ -25,16 +25,27 @@ fn flights(rows: usize) -> Option<RecordBatch> {
     };
     let mut archive = zip::ZipArchive::new(file).expect("an archive");
     let mut text = Vec::new();
-    archive.by_index(0).expect("one file").read_to_end(&mut text).expect("the file");
+    archive
+        .by_index(0)
+        .expect("one file")
+        .read_to_end(&mut text)
+        .expect("the file");
     let missing = regex::Regex::new("^(NA)?$").expect("valid");
     let format = Format::default().with_header(true).with_null_regex(missing);
     let (columns, _) = format.infer_schema(Cursor::new(&text), Some(20_000)).expect("columns");
-    let fields: Vec<_> = columns.fields().iter().map(|field| {
-        let required = KEY.contains(&field.name().as_str());
-        field.as_ref().clone().with_nullable(!required)
-    }).collect();
+    let fields: Vec<_> = columns
+        .fields()
+        .iter()
+        .map(|field| {
+            let required = KEY.contains(&field.name().as_str());
+            field.as_ref().clone().with_nullable(!required)
+        })
+        .collect();
     let columns = Arc::new(arrow::datatypes::Schema::new(fields));
-    let reader = arrow_csv::ReaderBuilder::new(Arc::clone(&columns)).with_format(format).build(Cursor::new(&text)).expect("a reader");
+    let reader = arrow_csv::ReaderBuilder::new(Arc::clone(&columns))
+        .with_format(format)
+        .build(Cursor::new(&text))
+        .expect("a reader");
     let mut batches: Vec<RecordBatch> = Vec::new();
     let mut left = rows;
     for batch in reader {
@@ -53,7 +64,10 @@ fn flights(rows: usize) -> Option<RecordBatch> {
 fn sorted(rows: &RecordBatch) -> RecordBatch {
     let columns: Vec<SortColumn> = KEY
         .iter()
-        .map(|name| SortColumn { values: rows.column_by_name(name).expect("a key column").clone(), options: None })
+        .map(|name| SortColumn {
+            values: rows.column_by_name(name).expect("a key column").clone(),
+            options: None,
+        })
         .collect();
     let order = lexsort_to_indices(&columns, None).expect("sortable");
     take_record_batch(rows, &order).expect("rows")
@@ -64,7 +78,9 @@ fn load(dir: &Path, settings: &Settings, rows: &RecordBatch, sorted: &RecordBatc
     let schema = TableSchema::new(rows.schema(), &KEY).expect("valid");
     let table = db.create_table("flights", schema).expect("create");
     for from in (0..rows.num_rows()).step_by(8192) {
-        table.insert(&rows.slice(from, 8192.min(rows.num_rows() - from))).expect("insert");
+        table
+            .insert(&rows.slice(from, 8192.min(rows.num_rows() - from)))
+            .expect("insert");
     }
     // Dropped with some of it in the log only, not closed.
     drop(table);
@@ -76,7 +92,10 @@ fn load(dir: &Path, settings: &Settings, rows: &RecordBatch, sorted: &RecordBatc
     assert!(found == *sorted, "what came back differs");
     if compact {
         db.compact().expect("compact");
-        assert!(collect(table.read().batches().expect("read")) == *sorted, "what came back after compaction differs");
+        assert!(
+            collect(table.read().batches().expect("read")) == *sorted,
+            "what came back after compaction differs"
+        );
         let few = collect(table.read().project(["tailnum", "origin"]).batches().expect("read"));
         let indexes = ["tailnum", "origin"].map(|name| rows.schema().index_of(name).expect("a column"));
         assert!(few == sorted.project(&indexes).expect("columns"));

@@ -32,10 +32,16 @@ fn check(rng: &mut StdRng, table: &Table, model: &Model) {
     let expected = model.all();
     assert_eq!(collect(table.read().batches().expect("read")), expected);
     let rows = rng.random_range(1..200);
-    assert_eq!(collect(table.read().batch_size(rows).batches().expect("read")), expected);
+    assert_eq!(
+        collect(table.read().batch_size(rows).batches().expect("read")),
+        expected
+    );
     assert_eq!(collect(table.read().rev().batches().expect("read")), model.reversed());
     let limit = rng.random_range(0..=model.len());
-    assert_eq!(collect(table.read().limit(limit).batches().expect("read")), expected.slice(0, limit));
+    assert_eq!(
+        collect(table.read().limit(limit).batches().expect("read")),
+        expected.slice(0, limit)
+    );
     // Some columns in another order.
     let fields = table.schema().columns().fields();
     let mut some: Vec<usize> = (0..fields.len()).filter(|_| rng.random()).collect();
@@ -47,7 +53,10 @@ fn check(rng: &mut StdRng, table: &Table, model: &Model) {
         return;
     }
     let (a, b) = (rng.random_range(0..model.len()), rng.random_range(0..model.len()));
-    let (from, to) = (key_of(table.schema(), &expected, a), key_of(table.schema(), &expected, b));
+    let (from, to) = (
+        key_of(table.schema(), &expected, a),
+        key_of(table.schema(), &expected, b),
+    );
     let range = collect(table.read().key_range(&from..&to).batches().expect("read"));
     assert_eq!(range, model.range(&from, &to), "rows {a}..{b}");
     let range = collect(table.read().key_range(&from..=&to).batches().expect("read"));
@@ -55,7 +64,10 @@ fn check(rng: &mut StdRng, table: &Table, model: &Model) {
     for _ in 0..5 {
         let row = rng.random_range(0..model.len());
         let key = key_of(table.schema(), &expected, row);
-        assert_eq!(table.get_row(&key).expect("get").expect("there"), expected.slice(row, 1));
+        assert_eq!(
+            table.get_row(&key).expect("get").expect("there"),
+            expected.slice(row, 1)
+        );
     }
 }
 
@@ -71,9 +83,19 @@ struct History {
 impl History {
     fn new(settings: Settings, schema: &TableSchema, seed: u64) -> Self {
         let storage = Arc::new(MemoryStorage::new());
-        let db = Builder::new(settings.clone()).storage(storage.clone()).open("/db").expect("open");
+        let db = Builder::new(settings.clone())
+            .storage(storage.clone())
+            .open("/db")
+            .expect("open");
         let table = db.create_table("t", schema.clone()).expect("create");
-        Self { storage, settings, db, table, model: Model::new(schema), rng: StdRng::seed_from_u64(seed) }
+        Self {
+            storage,
+            settings,
+            db,
+            table,
+            model: Model::new(schema),
+            rng: StdRng::seed_from_u64(seed),
+        }
     }
 
     fn change(&mut self, rows: usize, distinct: i64) {
@@ -89,13 +111,30 @@ impl History {
     }
 
     fn reopen(self) -> Self {
-        let Self { storage, settings, db, table, model, rng } = self;
+        let Self {
+            storage,
+            settings,
+            db,
+            table,
+            model,
+            rng,
+        } = self;
         // Dropped, not closed.
         drop(table);
         drop(db);
-        let db = Builder::new(settings.clone()).storage(storage.clone()).open("/db").expect("open");
+        let db = Builder::new(settings.clone())
+            .storage(storage.clone())
+            .open("/db")
+            .expect("open");
         let table = db.table("t").expect("table");
-        Self { storage, settings, db, table, model, rng }
+        Self {
+            storage,
+            settings,
+            db,
+            table,
+            model,
+            rng,
+        }
     }
 
     fn run(mut self, rounds: usize, rows: usize, distinct: i64) {

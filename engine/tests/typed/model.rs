@@ -19,16 +19,27 @@ pub struct Model {
 impl Model {
     pub fn new(schema: &TableSchema) -> Self {
         let fields = schema.key().iter().map(|key| {
-            let options = SortOptions { descending: key.descending, nulls_first: true };
+            let options = SortOptions {
+                descending: key.descending,
+                nulls_first: true,
+            };
             SortField::new_with_options(schema.columns().field(key.index).data_type().clone(), options)
         });
         let converter = Arc::new(RowConverter::new(fields.collect()).expect("keys can be sorted"));
-        Self { schema: schema.clone(), converter, rows: BTreeMap::new() }
+        Self {
+            schema: schema.clone(),
+            converter,
+            rows: BTreeMap::new(),
+        }
     }
 
     fn keys(&self, batch: &RecordBatch) -> Vec<OwnedRow> {
         let name = |index: usize| self.schema.columns().field(index).name();
-        let columns = self.schema.key().iter().map(|key| batch.column_by_name(name(key.index)).expect("a key column"));
+        let columns = self
+            .schema
+            .key()
+            .iter()
+            .map(|key| batch.column_by_name(name(key.index)).expect("a key column"));
         let columns: Vec<ArrayRef> = columns.cloned().collect();
         let rows = self.converter.convert_columns(&columns).expect("key columns");
         rows.iter().map(|row| row.owned()).collect()
@@ -90,6 +101,10 @@ impl Model {
 pub fn collect(batches: Batches) -> RecordBatch {
     let schema = batches.schema();
     let batches: Vec<RecordBatch> = batches.map(|batch| batch.expect("batch")).collect();
-    assert!(batches.iter().all(|batch| batch.num_rows() > 0 && batch.schema() == schema));
+    assert!(
+        batches
+            .iter()
+            .all(|batch| batch.num_rows() > 0 && batch.schema() == schema)
+    );
     concat_batches(&schema, &batches).expect("batches of one schema")
 }

@@ -7,7 +7,10 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use kodiak::{Builder, Db, ErrorKind, MemoryStorage, Settings, Table, TableOptions, TableSchema};
 
 fn open(settings: Settings) -> Db {
-    Builder::new(settings).storage(Arc::new(MemoryStorage::new())).open("/db").expect("open")
+    Builder::new(settings)
+        .storage(Arc::new(MemoryStorage::new()))
+        .open("/db")
+        .expect("open")
 }
 
 fn columns() -> SchemaRef {
@@ -41,7 +44,10 @@ fn refused(result: kodiak::Result<()>, words: &[&str]) {
     let error = result.expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     let text = error.to_string();
-    assert!(words.iter().all(|word| text.contains(word)), "\"{text}\" lacks one of {words:?}");
+    assert!(
+        words.iter().all(|word| text.contains(word)),
+        "\"{text}\" lacks one of {words:?}"
+    );
 }
 
 #[test]
@@ -52,9 +58,18 @@ fn rows_of_another_schema_are_refused_with_the_column() {
     refused(table.insert(&short), &["\"age\"", "missing"]);
     let renamed = batch(vec![("id", ids(vec![1])), ("nom", names(vec!["a"])), ("age", age())]);
     refused(table.insert(&renamed), &["\"nom\"", "\"name\""]);
-    let retyped = batch(vec![("id", ids(vec![1])), ("name", names(vec!["a"])), ("age", ids(vec![1]))]);
+    let retyped = batch(vec![
+        ("id", ids(vec![1])),
+        ("name", names(vec!["a"])),
+        ("age", ids(vec![1])),
+    ]);
     refused(table.insert(&retyped), &["\"age\"", "Int64", "Int32"]);
-    let wide = batch(vec![("id", ids(vec![1])), ("name", names(vec!["a"])), ("age", age()), ("more", age())]);
+    let wide = batch(vec![
+        ("id", ids(vec![1])),
+        ("name", names(vec!["a"])),
+        ("age", age()),
+        ("more", age()),
+    ]);
     refused(table.insert(&wide), &["\"more\""]);
     let null_name = Arc::new(StringArray::from(vec![None::<&str>])) as ArrayRef;
     let null = batch(vec![("id", ids(vec![1])), ("name", null_name), ("age", age())]);
@@ -62,7 +77,11 @@ fn rows_of_another_schema_are_refused_with_the_column() {
     let null_key = Arc::new(Int64Array::from(vec![None])) as ArrayRef;
     let null = batch(vec![("id", null_key), ("name", names(vec!["a"])), ("age", age())]);
     refused(table.insert(&null), &["\"id\"", "null"]);
-    assert_eq!(table.read().batches().expect("read").count(), 0, "nothing of it was written");
+    assert_eq!(
+        table.read().batches().expect("read").count(),
+        0,
+        "nothing of it was written"
+    );
 }
 
 #[test]
@@ -71,8 +90,14 @@ fn keys_and_columns_that_are_not_there_are_refused_by_name() {
     let wrong = batch(vec![("name", names(vec!["a"]))]);
     refused(table.delete_keys(&wrong), &["\"id\"", "missing"]);
     refused(table.get_row(&wrong).map(drop), &["\"id\""]);
-    refused(table.get_row(&batch(vec![("id", ids(vec![1, 2]))])).map(drop), &["one key"]);
-    refused(table.read().project(["nope"]).batches().map(drop), &["\"nope\"", "id, name, age"]);
+    refused(
+        table.get_row(&batch(vec![("id", ids(vec![1, 2]))])).map(drop),
+        &["one key"],
+    );
+    refused(
+        table.read().project(["nope"]).batches().map(drop),
+        &["\"nope\"", "id, name, age"],
+    );
     refused(table.read().prefix(&wrong).batches().map(drop), &["id", "name"]);
 }
 
@@ -85,13 +110,20 @@ fn bytes_that_are_no_row_are_refused_before_they_are_written() {
     writes.put(&table, b"k", b"v");
     refused(db.write(writes), &["people", "typed"]);
     // What the codecs wrote is taken.
-    let row = batch(vec![("id", ids(vec![7])), ("name", names(vec!["g"])), ("age", Arc::new(Int32Array::from(vec![None])))]);
+    let row = batch(vec![
+        ("id", ids(vec![7])),
+        ("name", names(vec!["g"])),
+        ("age", Arc::new(Int32Array::from(vec![None]))),
+    ]);
     table.insert(&row).expect("insert");
     let (key, value) = table.scan(..).expect("scan").next().expect("one row").expect("row");
     table.delete(&key).expect("delete");
     table.put(&key, &value).expect("put");
     db.flush().expect("flush");
-    let found = table.get_row(&batch(vec![("id", ids(vec![7]))])).expect("get").expect("there");
+    let found = table
+        .get_row(&batch(vec![("id", ids(vec![7]))]))
+        .expect("get")
+        .expect("there");
     assert_eq!(found.columns(), row.columns());
 }
 
@@ -109,7 +141,10 @@ fn a_format_that_cannot_hold_a_column_says_so_when_the_table_is_created() {
             DataType::Map(
                 Arc::new(Field::new_struct(
                     "entries",
-                    vec![Field::new("keys", DataType::Utf8, false), Field::new("values", DataType::Utf8, true)],
+                    vec![
+                        Field::new("keys", DataType::Utf8, false),
+                        Field::new("values", DataType::Utf8, true),
+                    ],
                     false,
                 )),
                 false,
@@ -119,8 +154,13 @@ fn a_format_that_cannot_hold_a_column_says_so_when_the_table_is_created() {
             let mut settings = Settings::default();
             settings.format.kind = name.to_owned();
             let db = open(settings);
-            let fields = vec![Field::new("id", DataType::Int64, false), Field::new("odd", data_type.clone(), true)];
-            let Ok(schema) = TableSchema::new(Arc::new(Schema::new(fields)), &["id"]) else { continue };
+            let fields = vec![
+                Field::new("id", DataType::Int64, false),
+                Field::new("odd", data_type.clone(), true),
+            ];
+            let Ok(schema) = TableSchema::new(Arc::new(Schema::new(fields)), &["id"]) else {
+                continue;
+            };
             let created = db.create_table("t", schema);
             match (factory.capabilities.refuses)(&data_type) {
                 None => drop(created.expect("the format holds it")),

@@ -19,7 +19,10 @@ fn list() -> DataType {
 }
 
 fn structure() -> DataType {
-    let fields = vec![Field::new("a", DataType::Int64, true), Field::new("b", DataType::Utf8, true)];
+    let fields = vec![
+        Field::new("a", DataType::Int64, true),
+        Field::new("b", DataType::Utf8, true),
+    ];
     DataType::Struct(fields.into())
 }
 
@@ -74,14 +77,26 @@ pub fn schema(rng: &mut StdRng) -> TableSchema {
 /// A column of random values, few of them distinct.
 fn column(rng: &mut impl Rng, field: &Field, rows: usize, distinct: i64) -> ArrayRef {
     let nulls = if field.is_nullable() { 0.15 } else { 0.0 };
-    let numbers: Int64Array = (0..rows).map(|_| (!rng.random_bool(nulls)).then(|| rng.random_range(0..distinct))).collect();
+    let numbers: Int64Array = (0..rows)
+        .map(|_| (!rng.random_bool(nulls)).then(|| rng.random_range(0..distinct)))
+        .collect();
     let text = || cast(&numbers, &DataType::Utf8).expect("numbers have a text");
     match field.data_type() {
         DataType::Boolean => Arc::new(numbers.iter().map(|n| n.map(|n| n % 2 == 1)).collect::<BooleanArray>()),
         DataType::Float64 | DataType::Float32 => {
             let floats: Float64Array = numbers
                 .iter()
-                .map(|n| n.map(|n| if n == 7 { f64::NAN } else if n == 9 { -0.0 } else { (n - 20) as f64 / 3.0 }))
+                .map(|n| {
+                    n.map(|n| {
+                        if n == 7 {
+                            f64::NAN
+                        } else if n == 9 {
+                            -0.0
+                        } else {
+                            (n - 20) as f64 / 3.0
+                        }
+                    })
+                })
                 .collect();
             cast(&floats, field.data_type()).expect("floats")
         }
@@ -91,14 +106,22 @@ fn column(rng: &mut impl Rng, field: &Field, rows: usize, distinct: i64) -> Arra
         }
         DataType::Binary => {
             // With zero bytes, which escapes must keep in order.
-            let bytes = numbers.iter().map(|n| n.map(|n| vec![(n % 3) as u8; (n / 3 % 5) as usize]));
+            let bytes = numbers
+                .iter()
+                .map(|n| n.map(|n| vec![(n % 3) as u8; (n / 3 % 5) as usize]));
             Arc::new(bytes.collect::<arrow::array::BinaryArray>())
         }
         DataType::Date32 => cast(&cast(&numbers, &DataType::Int32).expect("small"), &DataType::Date32).expect("days"),
         DataType::Utf8 => text(),
         DataType::LargeUtf8 | DataType::Dictionary(..) => cast(&text(), field.data_type()).expect("texts"),
         DataType::List(_) => {
-            let lists = numbers.iter().map(|n| n.map(|n| (0..n % 4).map(|item| (item != 2).then_some((n * item) as i32)).collect::<Vec<_>>()));
+            let lists = numbers.iter().map(|n| {
+                n.map(|n| {
+                    (0..n % 4)
+                        .map(|item| (item != 2).then_some((n * item) as i32))
+                        .collect::<Vec<_>>()
+                })
+            });
             Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists))
         }
         DataType::Struct(fields) => {

@@ -59,7 +59,9 @@ impl Possible {
     }
 
     fn change(&mut self, change: &Change, done: bool) {
-        let Some(table) = self.tables.get_mut(change.table) else { return };
+        let Some(table) = self.tables.get_mut(change.table) else {
+            return;
+        };
         if let Action::DeleteRange(end) = &change.action {
             for (_, choices) in table.range_mut(change.key.clone()..end.clone()) {
                 if done {
@@ -69,7 +71,9 @@ impl Possible {
             }
             return;
         }
-        let choices = table.entry(change.key.clone()).or_insert_with(|| BTreeSet::from([None]));
+        let choices = table
+            .entry(change.key.clone())
+            .or_insert_with(|| BTreeSet::from([None]));
         let after: Choices = match &change.action {
             Action::Put(value) => BTreeSet::from([Some(value.clone())]),
             Action::Delete | Action::DeleteRange(_) => BTreeSet::from([None]),
@@ -203,10 +207,15 @@ fn examine(setup: &Setup, storage: &FaultStorage, possible: &Possible, beat: &dy
     let said = |what: &'static str| move |error: kodiak::Error| format!("after {fired} faults {what}: {error:?}");
     for round in 0..2 {
         beat(format!("examination {round}"));
-        let db = setup.builder().storage(Arc::new(storage.clone())).open(super::script::DIR);
+        let db = setup
+            .builder()
+            .storage(Arc::new(storage.clone()))
+            .open(super::script::DIR);
         let db = db.map_err(said("it does not open"))?;
         let found = read_all(&db).map_err(said("it cannot be read"))?;
-        possible.check(&found).map_err(|error| format!("after {fired} faults, opened again ({round}): {error}"))?;
+        possible
+            .check(&found)
+            .map_err(|error| format!("after {fired} faults, opened again ({round}): {error}"))?;
         db.flush().map_err(said("it cannot be flushed"))?;
         db.wait_idle().map_err(said("it does not come to rest"))?;
         db.close().map_err(said("it cannot be closed"))?;
@@ -218,7 +227,9 @@ fn examine(setup: &Setup, storage: &FaultStorage, possible: &Possible, beat: &dy
 /// Reads fail with an error or are right.
 fn read(db: &kodiak::Db, possible: &Possible) -> Result<(), String> {
     match read_all(db) {
-        Ok(found) => possible.check(&found).map_err(|error| format!("a read is wrong: {error}")),
+        Ok(found) => possible
+            .check(&found)
+            .map_err(|error| format!("a read is wrong: {error}")),
         Err(error) => typed(&error),
     }
 }

@@ -46,7 +46,9 @@ impl Model {
             let mut there = tables[tables.len() - 1].clone();
             match step {
                 Step::Write(changes) => {
-                    changes.iter().for_each(|change| apply(Arc::make_mut(&mut now[change.table]), change));
+                    changes
+                        .iter()
+                        .for_each(|change| apply(Arc::make_mut(&mut now[change.table]), change));
                 }
                 Step::Create(name) => {
                     there.insert(name, next);
@@ -106,7 +108,11 @@ impl Model {
 fn differences(name: &str, expected: &Contents, found: &Contents) -> Vec<String> {
     let show = |value: Option<&Vec<u8>>| match value {
         None => "nothing".to_owned(),
-        Some(value) => format!("{} ({} bytes)", value[..value.len().min(24)].escape_ascii(), value.len()),
+        Some(value) => format!(
+            "{} ({} bytes)",
+            value[..value.len().min(24)].escape_ascii(),
+            value.len()
+        ),
     };
     let mut keys: Vec<_> = expected.keys().chain(found.keys()).collect();
     keys.sort_unstable();

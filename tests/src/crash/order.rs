@@ -24,16 +24,24 @@ pub fn watch(storage: &FaultStorage, violations: &Violations) -> OnOp {
         if event.moment == Moment::Before
             && let Err(violation) = check(&storage, event)
         {
-            violations.lock().push(format!("before {:?} {}: {violation}", event.kind, event.path.display()));
+            violations
+                .lock()
+                .push(format!("before {:?} {}: {violation}", event.kind, event.path.display()));
         }
     })
 }
 
 fn check(storage: &FaultStorage, event: &OpEvent) -> Result<(), String> {
-    let name = event.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = event
+        .path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let goes = matches!(event.kind, OpKind::Remove | OpKind::Rename);
     if event.kind == OpKind::Sync && kodiak::manifest::parse_file_name(&name).is_some() {
-        let Some(state) = read(&storage.kill_image())? else { return Ok(()) };
+        let Some(state) = read(&storage.kill_image())? else {
+            return Ok(());
+        };
         return check_runs(storage, &state);
     }
     if goes && event.path.starts_with(Path::new(DIR).join("wal")) {
@@ -43,11 +51,25 @@ fn check(storage: &FaultStorage, event: &OpEvent) -> Result<(), String> {
         return check_release(storage, &event.path, segment);
     }
     if goes && event.path.starts_with(Path::new(DIR).join("tables")) {
-        let Some(run) = name.split('.').next().and_then(|run| run.parse::<u64>().ok()) else { return Ok(()) };
-        let Some(state) = read(&on_disk(storage))? else { return Ok(()) };
-        let table = event.path.parent().and_then(Path::file_name).and_then(|id| id.to_string_lossy().parse().ok());
-        let named = table.and_then(|table: u32| state.tables.get(&table)).is_some_and(|table| table.runs.contains_key(&run));
-        return if named { Err("the manifest on the disk still names the run".to_owned()) } else { Ok(()) };
+        let Some(run) = name.split('.').next().and_then(|run| run.parse::<u64>().ok()) else {
+            return Ok(());
+        };
+        let Some(state) = read(&on_disk(storage))? else {
+            return Ok(());
+        };
+        let table = event
+            .path
+            .parent()
+            .and_then(Path::file_name)
+            .and_then(|id| id.to_string_lossy().parse().ok());
+        let named = table
+            .and_then(|table: u32| state.tables.get(&table))
+            .is_some_and(|table| table.runs.contains_key(&run));
+        return if named {
+            Err("the manifest on the disk still names the run".to_owned())
+        } else {
+            Ok(())
+        };
     }
     Ok(())
 }
@@ -74,7 +96,9 @@ fn check_runs(storage: &FaultStorage, state: &State) -> Result<(), String> {
             for file in files.iter().filter(|file| file.starts_with(&prefix)) {
                 count += 1;
                 if !storage.is_durable(&dir.join(file)) {
-                    return Err(format!("it names run {run} of table {id}, but {file} is not on the disk"));
+                    return Err(format!(
+                        "it names run {run} of table {id}, but {file} is not on the disk"
+                    ));
                 }
             }
             if count != 2 {
@@ -89,7 +113,10 @@ fn check_release(storage: &FaultStorage, path: &Path, segment: u64) -> Result<()
     let disk = on_disk(storage);
     let state = read(&disk)?.ok_or("there is no manifest on the disk")?;
     if segment >= state.wal_from && was_used(storage, path, segment) {
-        return Err(format!("the manifest on the disk needs the log from segment {}", state.wal_from));
+        return Err(format!(
+            "the manifest on the disk needs the log from segment {}",
+            state.wal_from
+        ));
     }
     check_runs(storage, &state)
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use kodiak::core::storage::Storage;
 use kodiak::SyncMode;
+use kodiak::core::storage::Storage;
 use kodiak_storage::{BlockSize, CrashOptions, FaultStorage, Moment, OnOp};
 use parking_lot::Mutex;
 
@@ -69,8 +69,20 @@ impl Progress {
         let acknowledged = self.acknowledged.load(Ordering::SeqCst);
         let image = take();
         let issued = self.issued.load(Ordering::SeqCst);
-        let kept = if kill && sync != SyncMode::None { acknowledged } else { durable };
-        (image, Bounds { kept, durable, acknowledged, issued })
+        let kept = if kill && sync != SyncMode::None {
+            acknowledged
+        } else {
+            durable
+        };
+        (
+            image,
+            Bounds {
+                kept,
+                durable,
+                acknowledged,
+                issued,
+            },
+        )
     }
 }
 
@@ -142,7 +154,11 @@ pub fn collect_watched(
     storage.on_op(None);
     outcome?;
     let points = std::mem::take(&mut *points.lock());
-    Ok(Collected { points, model, mutations: storage.mutations() })
+    Ok(Collected {
+        points,
+        model,
+        mutations: storage.mutations(),
+    })
 }
 
 fn observer(
@@ -156,17 +172,21 @@ fn observer(
     let (progress, points) = (Arc::clone(progress), Arc::clone(points));
     let taken = AtomicU64::new(setup.seed);
     Arc::new(move |event| {
-        let Some(mutation) = event.mutation.filter(|mutation| mutation % every == 0) else { return };
-        let wanted = if (mutation / every) % 2 == 0 { Moment::Before } else { Moment::After };
+        let Some(mutation) = event.mutation.filter(|mutation| mutation % every == 0) else {
+            return;
+        };
+        let wanted = if (mutation / every) % 2 == 0 {
+            Moment::Before
+        } else {
+            Moment::After
+        };
         if event.moment != wanted {
             return;
         }
         let number = taken.fetch_add(1, Ordering::Relaxed);
         let way = WAYS[number as usize % WAYS.len()];
         let (image, bounds) = progress.image(way.is_none(), setup.sync, || match way {
-            Some((survival, block)) => {
-                storage.crash_image(&CrashOptions::new(survival, block, setup.seed ^ mutation))
-            }
+            Some((survival, block)) => storage.crash_image(&CrashOptions::new(survival, block, setup.seed ^ mutation)),
             None => storage.kill_image(),
         });
         let how = match way {
@@ -193,7 +213,9 @@ fn run(
 ) -> Result<(), String> {
     let failed = |step: usize, error: kodiak::Error| format!("step {step} {:?} failed: {error:?}", steps.get(step));
     let mut running = Running::new();
-    running.open(builder()).map_err(|error| format!("the first opening failed: {error:?}"))?;
+    running
+        .open(builder())
+        .map_err(|error| format!("the first opening failed: {error:?}"))?;
     for (number, step) in steps.iter().enumerate() {
         progress.issue(number);
         running.step(step, builder).map_err(|error| failed(number, error))?;

@@ -39,7 +39,9 @@ pub fn read_all(db: &Db) -> Result<Found, kodiak::Error> {
 
 fn open(settings: Settings, storage: &FaultStorage) -> Result<(Db, Found), String> {
     let builder = kodiak::Builder::new(settings).storage(Arc::new(storage.clone()));
-    let db = builder.open(DIR).map_err(|error| format!("it does not open: {error:?}"))?;
+    let db = builder
+        .open(DIR)
+        .map_err(|error| format!("it does not open: {error:?}"))?;
     let found = read_all(&db).map_err(|error| format!("it cannot be read: {error:?}"))?;
     check_gets(&db, &found)?;
     Ok((db, found))
@@ -77,13 +79,7 @@ pub fn verify(setup: &Setup, model: &Model, point: &Point, depth: Depth) -> Resu
     Ok(())
 }
 
-fn examine(
-    setup: &Setup,
-    model: &Model,
-    image: &FaultStorage,
-    bounds: &Bounds,
-    reopen: bool,
-) -> Result<(), String> {
+fn examine(setup: &Setup, model: &Model, image: &FaultStorage, bounds: &Bounds, reopen: bool) -> Result<(), String> {
     let (db, found) = open(setup.settings(), image)?;
     model.find(&found, bounds.kept..=bounds.issued, bounds.acknowledged..=bounds.issued)?;
     let closed = |error: kodiak::Error| format!("it cannot be closed: {error:?}");
@@ -94,7 +90,9 @@ fn examine(
     let used = |error: kodiak::Error| format!("it cannot be used: {error:?}");
     let mut expected = found;
     for (name, contents) in &mut expected {
-        db.table(name).and_then(|table| table.put(b"probe", name)).map_err(used)?;
+        db.table(name)
+            .and_then(|table| table.put(b"probe", name))
+            .map_err(used)?;
         contents.insert(b"probe".to_vec(), name.clone().into_bytes());
     }
     db.sync().map_err(used)?;
@@ -139,10 +137,15 @@ pub fn check_files(storage: &FaultStorage) -> Result<(), String> {
         }
     }
     if expected != found || sidecars != found.len() {
-        return Err(format!("the manifest names the runs {expected:?}, but there are files of {found:?}"));
+        return Err(format!(
+            "the manifest names the runs {expected:?}, but there are files of {found:?}"
+        ));
     }
     let names = storage.list(Path::new(DIR)).map_err(failed)?;
-    let manifests = names.iter().filter(|name| kodiak::manifest::parse_file_name(name).is_some()).count();
+    let manifests = names
+        .iter()
+        .filter(|name| kodiak::manifest::parse_file_name(name).is_some())
+        .count();
     if manifests != 1 || names.iter().any(|name| name.ends_with(".new")) {
         return Err(format!("files are left over: {names:?}"));
     }
@@ -161,11 +164,19 @@ fn watch(point: &Point, wanted: u64) -> Arc<Mutex<Vec<Point>>> {
         if event.moment != Moment::Before || (mutation + salt) % 5 != 0 || mutation > wanted * 5 {
             return;
         }
-        let Some((survival, block)) = WAYS[(mutation + salt) as usize % WAYS.len()] else { return };
+        let Some((survival, block)) = WAYS[(mutation + salt) as usize % WAYS.len()] else {
+            return;
+        };
         let image = storage.crash_image(&CrashOptions::new(survival, block, mutation ^ salt));
-        let label = format!("{label}; then at mutation {mutation} ({:?} {}) of recovery, {survival} % by {block:?} survive",
-            event.kind, event.path.display());
-        let bounds = Bounds { kept: bounds.durable, ..bounds };
+        let label = format!(
+            "{label}; then at mutation {mutation} ({:?} {}) of recovery, {survival} % by {block:?} survive",
+            event.kind,
+            event.path.display()
+        );
+        let bounds = Bounds {
+            kept: bounds.durable,
+            ..bounds
+        };
         kept.lock().push(Point { image, bounds, label });
     })));
     seconds

@@ -24,7 +24,10 @@ impl StoredFile {
     /// Fails if length or checksum of what was read differ.
     pub fn compare(&self, (bytes, crc): (u64, u32)) -> Result<()> {
         if bytes != self.bytes {
-            return Err(Error::corruption(format!("the file has {bytes} bytes, not {}", self.bytes)));
+            return Err(Error::corruption(format!(
+                "the file has {bytes} bytes, not {}",
+                self.bytes
+            )));
         }
         if crc != self.crc {
             return Err(Error::corruption("the checksum of the file differs"));
@@ -104,9 +107,18 @@ impl Record {
         let count = reader.len(reader.remaining() / 6)?;
         let mut files = Vec::with_capacity(count);
         for _ in 0..count {
-            let file = StoredFile { name: reader.str()?.to_owned(), bytes: reader.u64()?, crc: reader.u32_le()? };
+            let file = StoredFile {
+                name: reader.str()?.to_owned(),
+                bytes: reader.u64()?,
+                crc: reader.u32_le()?,
+            };
             // Names become paths: they stay within their directory whatever the file says.
-            if file.name.is_empty() || !file.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
+            if file.name.is_empty()
+                || !file
+                    .name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+            {
                 return Err(damaged());
             }
             files.push(file);
@@ -114,7 +126,14 @@ impl Record {
         if !reader.is_empty() {
             return Err(damaged());
         }
-        Ok(Self { id, micros, copied, settings, state, files })
+        Ok(Self {
+            id,
+            micros,
+            copied,
+            settings,
+            state,
+            files,
+        })
     }
 }
 
@@ -129,7 +148,11 @@ mod tests {
             copied: 20,
             settings: "a".to_owned(),
             state: State::new(5),
-            files: vec![StoredFile { name: "1.meta".to_owned(), bytes: 20, crc: 0x0403_0201 }],
+            files: vec![StoredFile {
+                name: "1.meta".to_owned(),
+                bytes: 20,
+                crc: 0x0403_0201,
+            }],
         }
     }
 
@@ -152,7 +175,11 @@ mod tests {
         for name in ["../x", "a/b", "", "a\0"] {
             let mut record = record();
             record.files[0].name = name.to_owned();
-            assert_eq!(Record::decode(&record.encode()).expect_err("outside").kind(), ErrorKind::Corruption, "{name:?}");
+            assert_eq!(
+                Record::decode(&record.encode()).expect_err("outside").kind(),
+                ErrorKind::Corruption,
+                "{name:?}"
+            );
         }
     }
 

@@ -40,10 +40,15 @@ pub(super) fn layers(files: &TableFiles, metas: &[RunMeta]) -> Result<Vec<usize>
         let free = |&&run: &&usize| !waiting.iter().any(|&other| newer.contains(&(other, run)));
         // Among those with nothing newer before them, the newest; a circle, which no sound database has, is cut there too.
         let age = |&&run: &&usize| (metas[run].max_seq, metas[run].id);
-        let next = waiting.iter().filter(free).max_by_key(age).or_else(|| waiting.iter().max_by_key(age));
+        let next = waiting
+            .iter()
+            .filter(free)
+            .max_by_key(age)
+            .or_else(|| waiting.iter().max_by_key(age));
         let Some(&next) = next else { break };
         waiting.remove(&next);
-        let below = (0..metas.len()).filter(|&other| other != next && !waiting.contains(&other) && overlap(other, next));
+        let below =
+            (0..metas.len()).filter(|&other| other != next && !waiting.contains(&other) && overlap(other, next));
         layers[next] = below.map(|other| layers[other] + 1).max().unwrap_or(0);
     }
     Ok(layers)
@@ -62,22 +67,39 @@ impl Cursor {
     fn open(files: &TableFiles, meta: &RunMeta) -> Result<Self> {
         let sidecar = files.sidecar(meta.id)?;
         let format = files.components.formats().find(&meta.format)?;
-        let data = DataFile::open(files, &files.data_path(meta.id, format), format, Some(layout_of(&sidecar)?))?;
+        let data = DataFile::open(
+            files,
+            &files.data_path(meta.id, format),
+            format,
+            Some(layout_of(&sidecar)?),
+        )?;
         let tombstones = sidecar.range_deletes()?.into_iter().collect();
-        let mut cursor = Self { data, block: None, index: 0, row: 0, tombstones };
+        let mut cursor = Self {
+            data,
+            block: None,
+            index: 0,
+            row: 0,
+            tombstones,
+        };
         cursor.load()?;
         Ok(cursor)
     }
 
     fn load(&mut self) -> Result<()> {
         let more = self.index < self.data.layout().blocks.len();
-        self.block = if more { Some(self.data.block(self.index, &Projection::Keys)?) } else { None };
+        self.block = if more {
+            Some(self.data.block(self.index, &Projection::Keys)?)
+        } else {
+            None
+        };
         self.row = 0;
         Ok(())
     }
 
     fn here(&self) -> Option<(Vec<u8>, SeqNo)> {
-        self.block.as_ref().map(|block| (block.key(self.row).to_vec(), block.seq(self.row)))
+        self.block
+            .as_ref()
+            .map(|block| (block.key(self.row).to_vec(), block.seq(self.row)))
     }
 
     fn advance(&mut self) -> Result<()> {
@@ -92,7 +114,10 @@ impl Cursor {
 
 /// Merges the keys of all runs, and notes which run has the newer version of each key.
 fn compare(files: &TableFiles, metas: &[RunMeta], newer: &mut BTreeSet<(usize, usize)>) -> Result<()> {
-    let mut cursors = metas.iter().map(|meta| Cursor::open(files, meta)).collect::<Result<Vec<_>>>()?;
+    let mut cursors = metas
+        .iter()
+        .map(|meta| Cursor::open(files, meta))
+        .collect::<Result<Vec<_>>>()?;
     let mut heap = BinaryHeap::new();
     let push = |heap: &mut BinaryHeap<_>, cursor: &Cursor, run: usize| {
         if let Some((key, seq)) = cursor.here() {

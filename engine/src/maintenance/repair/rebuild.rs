@@ -17,7 +17,12 @@ use crate::sidecar::{Sidecar, SidecarBuilder, SidecarMeta};
 
 /// What the manifest is to know of a run whose data file is whole, its sidecar rebuilt if need be; `None` if the run cannot be
 /// used. `said` is what a manifest says of it.
-pub(super) fn keep(repair: &mut Repair<'_>, table: &TableFiles, run: RunId, said: Option<&RunMeta>) -> Result<Option<RunMeta>> {
+pub(super) fn keep(
+    repair: &mut Repair<'_>,
+    table: &TableFiles,
+    run: RunId,
+    said: Option<&RunMeta>,
+) -> Result<Option<RunMeta>> {
     let sidecar = match readable(table.sidecar(run))? {
         Ok(sidecar) => Some(sidecar),
         Err(error) => {
@@ -58,7 +63,11 @@ fn check(repair: &mut Repair<'_>, table: &TableFiles, run: RunId, sidecar: &Side
         let data = DataFile::open(table, &table.data_path(run, format), format, Some(layout_of(sidecar)?))?;
         let expected = Expected::new(sidecar, &table.components)?;
         let (totals, problems) = data.read_all(&mut |index, block| expected.check(index, block));
-        Ok((with_range_deletes(totals, &sidecar.range_deletes()?), problems, data.layout().blocks.len() as u64))
+        Ok((
+            with_range_deletes(totals, &sidecar.range_deletes()?),
+            problems,
+            data.layout().blocks.len() as u64,
+        ))
     };
     let (totals, problems, blocks) = match readable(open())? {
         Ok(found) => found,
@@ -149,10 +158,15 @@ fn rebuild(
         repair.report.problems.push(Error::corruption(message).with_file(path));
         return Ok(None);
     }
-    let mut sidecar = SidecarBuilder { layout: data.layout().clone(), ..SidecarBuilder::default() };
+    let mut sidecar = SidecarBuilder {
+        layout: data.layout().clone(),
+        ..SidecarBuilder::default()
+    };
     let mut hashes: Vec<u64> = Vec::new();
     let mut fill = |_: usize, block: &ColumnBlock| {
-        sidecar.fences.push(block.key(0), block.seq(0), block.key(block.rows() - 1));
+        sidecar
+            .fences
+            .push(block.key(0), block.seq(0), block.key(block.rows() - 1));
         hashes.extend((0..block.rows()).map(|row| hash_key(block.key(row))));
         Ok(())
     };
@@ -169,7 +183,14 @@ fn rebuild(
     {
         sidecar.filter = Some((filter.factory.component.name.to_owned(), None, bytes));
     }
-    describe(&mut sidecar, &mut repair.report.problems, table, run, (old, said), (format, totals));
+    describe(
+        &mut sidecar,
+        &mut repair.report.problems,
+        table,
+        run,
+        (old, said),
+        (format, totals),
+    );
     let now = table.storage.now_micros();
     if sidecar.meta.newest_micros == 0 {
         (sidecar.meta.oldest_micros, sidecar.meta.newest_micros) = (now, now);
@@ -187,7 +208,12 @@ fn rebuild(
     repair.report.rebuilt.push(target);
     let sidecar = Sidecar::read(arrow::buffer::Buffer::from_vec(bytes))?;
     let length = table.storage.len(&table.sidecar_path(run))?.unwrap_or(0);
-    Ok(Some(run_meta(sidecar.meta(), data.layout().blocks.len() as u64, length, sidecar.crc())))
+    Ok(Some(run_meta(
+        sidecar.meta(),
+        data.layout().blocks.len() as u64,
+        length,
+        sidecar.crc(),
+    )))
 }
 
 /// Fills in the facts of a rebuilt sidecar.
@@ -200,7 +226,9 @@ fn describe(
     (format, totals): (&FormatFactory, Totals),
 ) {
     sidecar.range_deletes = old.and_then(|old| old.range_deletes().ok()).unwrap_or_default();
-    let known = old.map(|old| old.meta().range_deletes).or(said.map(|said| said.range_deletes));
+    let known = old
+        .map(|old| old.meta().range_deletes)
+        .or(said.map(|said| said.range_deletes));
     if known != Some(sidecar.range_deletes.len() as u64) {
         let what = match known {
             Some(_) => "the range deletes of this run are lost",
@@ -211,10 +239,13 @@ fn describe(
     }
     sidecar.times = old.and_then(|old| old.times().ok()).unwrap_or_default();
     let times = old.map(|old| (old.meta().oldest_micros, old.meta().newest_micros));
-    let (oldest_micros, newest_micros) =
-        times.or(said.map(|said| (said.oldest_micros, said.newest_micros))).unwrap_or_default();
+    let (oldest_micros, newest_micros) = times
+        .or(said.map(|said| (said.oldest_micros, said.newest_micros)))
+        .unwrap_or_default();
     // The engine asks for it only to know whether a block may be searched where it lies, which decoders check again.
-    let compression = old.map(|old| old.meta().compression).or(said.map(|said| said.compression));
+    let compression = old
+        .map(|old| old.meta().compression)
+        .or(said.map(|said| said.compression));
     let totals = with_range_deletes(totals, &sidecar.range_deletes);
     sidecar.meta = SidecarMeta {
         database: table.database,
