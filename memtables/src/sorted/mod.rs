@@ -40,7 +40,7 @@ pub const FACTORY: MemtableFactory = MemtableFactory {
         scalable_insert: true,
         fast_get: true,
         fast_cursor: true,
-        overhead_per_entry: 37,
+        overhead_per_entry: 38,
     },
     create: |_, capacity| Ok(Arc::new(SortedMemtable::new(capacity))),
 };
