@@ -2,11 +2,15 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
-use kodiak_core::format::Compression;
+use kodiak_core::format::{Compression, Projection};
+use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::Storage;
-use kodiak_core::{Result, SeqNo};
+use kodiak_core::{EntryRef, Error, Op, Result, SeqNo};
 
+use crate::components::Components;
+use crate::maintenance::{DataFile, TableFile, TableFiles, layout_of, read_small};
 use crate::manifest::{Change, Manifest, RunMeta, State, VersionEdit};
 use crate::sidecar::{RangeTombstone, Sidecar, SidecarMeta};
 
@@ -36,17 +40,39 @@ impl fmt::Display for ManifestDump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (offset, edit) in &self.edits {
             writeln!(f, "edit at {offset}")?;
-            edit.changes.iter().try_for_each(|change| writeln!(f, "  {}", Line(change)))?;
+            edit.changes
+                .iter()
+                .try_for_each(|change| writeln!(f, "  {}", Line(change)))?;
         }
         let state = &self.state;
         writeln!(f, "database {:016x}", state.identity)?;
-        writeln!(f, "last sequence number {}, log from segment {}", state.last_seq, state.wal_from)?;
-        writeln!(f, "next run {}, table {}, sorted run {}", state.next_run, state.next_table, state.next_sorted_run)?;
+        writeln!(
+            f,
+            "last sequence number {}, log from segment {}",
+            state.last_seq, state.wal_from
+        )?;
+        writeln!(
+            f,
+            "next run {}, table {}, sorted run {}",
+            state.next_run, state.next_table, state.next_sorted_run
+        )?;
         for (id, table) in &state.tables {
-            writeln!(f, "table {id} \"{}\": {} runs, flushed below segment {}", table.name, table.runs.len(), table.flushed)?;
+            writeln!(
+                f,
+                "table {id} \"{}\": {} runs, flushed below segment {}",
+                table.name,
+                table.runs.len(),
+                table.flushed
+            )?;
             for placed in table.runs.values() {
                 let place = placed.place;
-                writeln!(f, "  level {} sorted run {}: {}", place.level, place.sorted_run, RunLine(&placed.run))?;
+                writeln!(
+                    f,
+                    "  level {} sorted run {}: {}",
+                    place.level,
+                    place.sorted_run,
+                    RunLine(&placed.run)
+                )?;
             }
         }
         Ok(())
@@ -59,7 +85,12 @@ impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Change::Identity(identity) => write!(f, "database {identity:016x}"),
-            Change::CreateTable { id, name, schema, options } => write!(
+            Change::CreateTable {
+                id,
+                name,
+                schema,
+                options,
+            } => write!(
                 f,
                 "create table {id} \"{}\" ({} bytes of schema, {} of options)",
                 name.escape_debug(),
@@ -69,11 +100,21 @@ impl fmt::Display for Line<'_> {
             Change::DropTable(table) => write!(f, "drop table {table}"),
             Change::TableOptions { table, options } => write!(f, "options of table {table}: {} bytes", options.len()),
             Change::AddRun { table, place, run } => {
-                write!(f, "add to table {table}, level {}, sorted run {}: {}", place.level, place.sorted_run, RunLine(run))
+                write!(
+                    f,
+                    "add to table {table}, level {}, sorted run {}: {}",
+                    place.level,
+                    place.sorted_run,
+                    RunLine(run)
+                )
             }
             Change::RemoveRun { table, run } => write!(f, "remove run {run} from table {table}"),
             Change::MoveRun { table, run, place } => {
-                write!(f, "move run {run} of table {table} to level {}, sorted run {}", place.level, place.sorted_run)
+                write!(
+                    f,
+                    "move run {run} of table {table} to level {}, sorted run {}",
+                    place.level, place.sorted_run
+                )
             }
             Change::LastSeq(seq) => write!(f, "last sequence number {seq}"),
             Change::WalFrom(segment) => write!(f, "log needed from segment {segment}"),
@@ -91,11 +132,85 @@ impl fmt::Display for RunLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let run = self.0;
         write!(f, "run {} ({} {}), ", run.id, run.format, run.compression.name())?;
-        write!(f, "{} + {} bytes, {} entries in {} blocks", run.data_bytes, run.sidecar_bytes, run.entries, run.blocks)?;
-        write!(f, ", {} tombstones, {} range deletes", run.tombstones, run.range_deletes)?;
-        write!(f, ", keys \"{}\" to \"{}\"", run.min_key.escape_ascii(), run.max_key.escape_ascii())?;
-        write!(f, ", sequence {} to {}, sidecar {:08x}", run.min_seq, run.max_seq, run.sidecar_crc)
+        write!(
+            f,
+            "{} + {} bytes, {} entries in {} blocks",
+            run.data_bytes, run.sidecar_bytes, run.entries, run.blocks
+        )?;
+        write!(
+            f,
+            ", {} tombstones, {} range deletes",
+            run.tombstones, run.range_deletes
+        )?;
+        write!(
+            f,
+            ", keys \"{}\" to \"{}\"",
+            run.min_key.escape_ascii(),
+            run.max_key.escape_ascii()
+        )?;
+        write!(
+            f,
+            ", sequence {} to {}, sidecar {:08x}",
+            run.min_seq, run.max_seq, run.sidecar_crc
+        )
     }
+}
+
+/// Hands over the range deletes and then the entries of a run, given its data file in the directory of its table, whose `TABLE`
+/// file tells the schema. Each block is compared with its checksum first. In a typed table a value is the row's bytes.
+///
+/// # Errors
+/// `InvalidInput` for a path that is not of a run; `NotFound`; `Corruption` naming file and offset; `Unsupported`, `Io`;
+/// whatever `each` returns.
+pub fn run(
+    storage: Arc<dyn Storage>,
+    components: &Components,
+    path: &Path,
+    each: &mut dyn FnMut(EntryRef<'_>) -> Result<()>,
+) -> Result<()> {
+    let id = path
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .and_then(|stem| stem.parse().ok());
+    let (Some(id), Some(dir)) = (id, path.parent()) else {
+        return Err(
+            Error::invalid_input("not a run: the name of one is its number and the ending of its format")
+                .with_file(path),
+        );
+    };
+    let table = TableFile::read(&*storage, dir)?;
+    let schema = TableSchema::from_bytes(&table.schema)?;
+    let files = TableFiles::new(
+        storage,
+        components.clone(),
+        (table.database, table.table),
+        dir.to_owned(),
+        schema,
+    );
+    let sidecar = files.sidecar(id)?;
+    for deleted in sidecar.range_deletes()? {
+        each(EntryRef {
+            key: &deleted.start,
+            seq: deleted.seq,
+            op: Op::RangeDelete,
+            value: &deleted.end,
+        })?;
+    }
+    let format = components.formats().find(&sidecar.meta().format)?;
+    let data = DataFile::open(&files, &files.data_path(id, format), format, Some(layout_of(&sidecar)?))?;
+    for index in 0..data.layout().blocks.len() {
+        let block = data.block(index, &Projection::All)?;
+        for row in 0..block.rows() {
+            let value = block.value(row)?;
+            each(EntryRef {
+                key: block.key(row),
+                seq: block.seq(row),
+                op: block.op(row),
+                value: &value,
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// One block, as a sidecar tells of it.
@@ -139,7 +254,7 @@ pub struct SidecarDump {
 pub fn sidecar(storage: &dyn Storage, path: &Path) -> Result<SidecarDump> {
     let path = path.with_extension(crate::sidecar::EXTENSION);
     let read = || {
-        let sidecar = Sidecar::read(crate::maintenance::read_small(storage, &path)?)?;
+        let sidecar = Sidecar::read(read_small(storage, &path)?)?;
         sidecar.verify()?;
         let (layout, fences) = (sidecar.blocks()?, sidecar.fences()?);
         let blocks = (0..layout.len()).map(|index| {
@@ -157,29 +272,57 @@ pub fn sidecar(storage: &dyn Storage, path: &Path) -> Result<SidecarDump> {
         Ok(SidecarDump {
             blocks: blocks.collect(),
             crc: sidecar.crc(),
-            filter: sidecar.filter()?.map(|filter| (filter.kind, filter.prefix, filter.bytes.len())),
+            filter: sidecar
+                .filter()?
+                .map(|filter| (filter.kind, filter.prefix, filter.bytes.len())),
             range_deletes: sidecar.range_deletes()?,
             times: sidecar.times()?,
             meta: sidecar.meta().clone(),
         })
     };
-    read().map_err(|error: kodiak_core::Error| error.with_file(&path))
+    read().map_err(|error: Error| error.with_file(&path))
 }
 
 impl fmt::Display for SidecarDump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let meta = &self.meta;
         let compression: Compression = meta.compression;
-        writeln!(f, "run {} of table {} of database {:016x}, sidecar {:08x}", meta.run, meta.table, meta.database, self.crc)?;
-        writeln!(f, "format {} {}, {} bytes, schema {:016x}", meta.format, compression.name(), meta.data_bytes, meta.schema)?;
+        writeln!(
+            f,
+            "run {} of table {} of database {:016x}, sidecar {:08x}",
+            meta.run, meta.table, meta.database, self.crc
+        )?;
+        writeln!(
+            f,
+            "format {} {}, {} bytes, schema {:016x}",
+            meta.format,
+            compression.name(),
+            meta.data_bytes,
+            meta.schema
+        )?;
         let (entries, deletes) = (meta.entries, meta.tombstones);
-        writeln!(f, "{entries} entries, {deletes} tombstones, {} merges, {} range deletes", meta.merges, meta.range_deletes)?;
-        writeln!(f, "keys \"{}\" to \"{}\"", meta.min_key.escape_ascii(), meta.max_key.escape_ascii())?;
+        writeln!(
+            f,
+            "{entries} entries, {deletes} tombstones, {} merges, {} range deletes",
+            meta.merges, meta.range_deletes
+        )?;
+        writeln!(
+            f,
+            "keys \"{}\" to \"{}\"",
+            meta.min_key.escape_ascii(),
+            meta.max_key.escape_ascii()
+        )?;
         writeln!(f, "sequence {} to {}", meta.min_seq, meta.max_seq)?;
-        writeln!(f, "written from {} to {} microseconds since 1970", meta.oldest_micros, meta.newest_micros)?;
+        writeln!(
+            f,
+            "written from {} to {} microseconds since 1970",
+            meta.oldest_micros, meta.newest_micros
+        )?;
         match &self.filter {
             Some((kind, None, bytes)) => writeln!(f, "filter {kind}, {bytes} bytes")?,
-            Some((kind, Some(prefix), bytes)) => writeln!(f, "filter {kind} over {prefix} bytes of keys, {bytes} bytes")?,
+            Some((kind, Some(prefix), bytes)) => {
+                writeln!(f, "filter {kind} over {prefix} bytes of keys, {bytes} bytes")?
+            }
             None => writeln!(f, "no filter")?,
         }
         for (name, value) in &meta.properties {
@@ -193,8 +336,19 @@ impl fmt::Display for SidecarDump {
             writeln!(f, "up to sequence {seq}: {micros}")?;
         }
         for (index, block) in self.blocks.iter().enumerate() {
-            let BlockDump { offset, bytes, parts, rows, first_key, first_seq } = block;
-            writeln!(f, "block {index} at {offset}: {rows} rows, {bytes} bytes in {parts} parts, from \"{}\" at {first_seq}", first_key.escape_ascii())?;
+            let BlockDump {
+                offset,
+                bytes,
+                parts,
+                rows,
+                first_key,
+                first_seq,
+            } = block;
+            writeln!(
+                f,
+                "block {index} at {offset}: {rows} rows, {bytes} bytes in {parts} parts, from \"{}\" at {first_seq}",
+                first_key.escape_ascii()
+            )?;
         }
         Ok(())
     }

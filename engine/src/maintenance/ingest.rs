@@ -273,7 +273,7 @@ impl<'s> Ingestion<'s> {
             let sorted_runs = version.levels.get(level).map_or(&[][..], |level| &level.sorted_runs);
             sorted_runs
                 .iter()
-                .flat_map(|sorted| &sorted.runs)
+                .flat_map(|sorted| sorted.runs())
                 .any(|run| run.min_key() <= max && run.max_key() >= min)
         };
         let busy = version.runs().any(|(_, run)| run.shape().busy);

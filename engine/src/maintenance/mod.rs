@@ -16,7 +16,8 @@ mod verify;
 pub use backup::{BackupDir, BackupId, BackupInfo, backups};
 pub use ingest::Ingested;
 pub use repair::{LOST_DIR, RepairReport, repair};
-pub use verify::{VerifyReport, verify};
 pub(crate) use table_file::{TABLE_FILE, TableFile};
+pub use verify::{VerifyReport, verify};
 
+pub(crate) use check::{DataFile, TableFiles, layout_of};
 pub(crate) use files::read_small;

@@ -156,10 +156,31 @@ impl Repair<'_> {
                 None
             }
         };
-        let (log_damaged, log_tables) = self.read_log(old.as_ref().map_or(0, |state| state.wal_from))?;
+        let from = match &old {
+            Some(state) => state.wal_from,
+            None => self.unbroken_log()?,
+        };
+        let (mut log_damaged, log_tables) = self.read_log(from)?;
         let state = match old {
             Some(state) => self.mend(state)?,
-            None => self.rebuild(log_tables)?,
+            None => {
+                let mut state = State {
+                    wal_from: from,
+                    ..self.rebuild(log_tables)?
+                };
+                if self.older_log_is_needed(&state)? {
+                    let message =
+                        format!("segments of the log before {from} are missing, but older ones hold what no run does");
+                    self.report
+                        .problems
+                        .push(Error::corruption(message).with_file(self.path.join(WAL_DIR)));
+                    if !log_damaged {
+                        self.copy_log()?;
+                    }
+                    (state.wal_from, log_damaged) = (0, true);
+                }
+                self.create_manifest(state)?
+            }
         };
         self.report.tables = state.tables.len() as u64;
         self.report.runs = state.runs().count() as u64;
@@ -201,18 +222,57 @@ impl Repair<'_> {
             Err(error) => {
                 self.report.problems.push(error);
                 self.report.log_batches = read(RecoveryMode::SkipCorrupt)?.records;
-                for name in files::list(&*self.storage, &context.dir)? {
-                    if name.ends_with(".wal") {
-                        let from = self.storage.open(&context.dir.join(&name))?;
-                        let to = self.lost_path(&context.dir.join(&name))?;
-                        files::copy(&*self.storage, &*from, &to)?;
-                        self.report.lost.push(to);
-                    }
-                }
-                self.sync_lost()?;
+                self.copy_log()?;
                 Ok((true, next_table))
             }
         }
+    }
+
+    /// Without a manifest: the first segment from which on none is missing. One before that was released, and is back only
+    /// because a power loss has undone its removal.
+    fn unbroken_log(&self) -> Result<u64> {
+        let number = |name: &String| name.strip_suffix(".wal")?.parse::<u64>().ok();
+        let mut segments: Vec<u64> = files::list(&*self.storage, &self.path.join(WAL_DIR))?
+            .iter()
+            .filter_map(number)
+            .collect();
+        segments.sort_unstable();
+        let gap = segments.windows(2).rposition(|pair| pair[0] + 1 != pair[1]);
+        Ok(segments.get(gap.map_or(0, |gap| gap + 1)).copied().unwrap_or(0))
+    }
+
+    /// True if segments before those of the state hold entries that are in no run.
+    fn older_log_is_needed(&self, state: &State) -> Result<bool> {
+        let newest = |table: &TableState| table.runs.values().map(|placed| placed.run.max_seq).max().unwrap_or(0);
+        let newest: BTreeMap<TableId, u64> = state.tables.iter().map(|(id, table)| (*id, newest(table))).collect();
+        let mut needed = false;
+        let mut sink = |record: kodiak_core::wal::WalRecord<'_>| {
+            if record.segment < state.wal_from {
+                for (seq, op) in (record.first_seq..).zip(record.ops()) {
+                    needed |= op.is_ok_and(|op| newest.get(&op.table).is_some_and(|newest| seq > *newest));
+                }
+            }
+            Ok(())
+        };
+        let (context, picked) = (
+            wal_context(&self.resolved, &self.storage, self.path),
+            &self.resolved.wal,
+        );
+        (picked.factory.replay)(&context, &picked.options, 0, RecoveryMode::SkipCorrupt, &mut sink)?;
+        Ok(needed)
+    }
+
+    /// Keeps a copy of the log, which opening will change.
+    fn copy_log(&mut self) -> Result<()> {
+        let dir = self.path.join(WAL_DIR);
+        for name in files::list(&*self.storage, &dir)? {
+            if name.ends_with(".wal") {
+                let (from, to) = (self.storage.open(&dir.join(&name))?, self.lost_path(&dir.join(&name))?);
+                files::copy(&*self.storage, &*from, &to)?;
+                self.report.lost.push(to);
+            }
+        }
+        self.sync_lost()
     }
 
     /// Takes what is damaged out of a manifest that can be read.
@@ -257,7 +317,7 @@ impl Repair<'_> {
         Ok(manifest.state().clone())
     }
 
-    /// Makes a manifest of what is in the tables' directories.
+    /// The state that is in the tables' directories.
     fn rebuild(&mut self, log_tables: TableId) -> Result<State> {
         self.report.manifest_rebuilt = true;
         let root = self.path.join(TABLES_DIR);
@@ -323,6 +383,11 @@ impl Repair<'_> {
                 },
             )?;
         }
+        Ok(state)
+    }
+
+    /// Sets what is left of the old manifest aside and writes a new one.
+    fn create_manifest(&mut self, state: State) -> Result<State> {
         for name in self.storage.list(self.path)? {
             if name == CURRENT || name == TAIL || parse_file_name(&name).is_some() {
                 self.lose(&self.path.join(name))?;
