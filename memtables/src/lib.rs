@@ -23,7 +23,7 @@ use kodiak_core::memtable::MemtableFactory;
 /// 500,000 keys, a `BTreeMap` with keys and values on the heap being 1). Then come those for general use, and last those
 /// for research.
 pub const ALL: &[&MemtableFactory] = &[
-    // Total 0.35: the best in scans, and its writers work at once.
+    // Total 0.35: the best in scans, and several threads may write.
     &sorted::FACTORY,
     // Total 1.31: the fastest gets (0.22), but rows of a scan cost 8 times a map's; one writer, and the most memory.
     &trie::FACTORY,
