@@ -17,6 +17,12 @@ use crate::range_delete::RangeTombstones;
 use crate::read::{MergedCursor, Source, Start};
 use crate::run::Run;
 
+/// A table and its memtables that wait for their flush, newest first.
+pub(crate) type Frozen = (Arc<TableInner>, Vec<Arc<Slot>>);
+
+/// A table, and its memtables that wait for their flush, newest first.
+pub(crate) type Waiting = (Arc<TableInner>, Vec<Arc<Slot>>);
+
 impl Shared {
     /// Called when a table's active memtable is full: freezes it, or stops writers if too many wait already. The write that
     /// has filled it is done, so a failure is left to the next one, which tries again: the log bounds what gathers.
@@ -120,7 +126,7 @@ impl Shared {
 
     /// Freezes the memtables of all tables and returns what waits for its flush then: everything that was acknowledged before
     /// this call, and no half of a batch. The caller holds `flushing`.
-    pub(crate) fn freeze_all(&self) -> Result<Vec<(Arc<TableInner>, Vec<Arc<Slot>>)>> {
+    pub(crate) fn freeze_all(&self) -> Result<Vec<Frozen>> {
         let tables = self.all_tables();
         let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
         tables.iter().try_for_each(|table| self.freeze(table))?;
