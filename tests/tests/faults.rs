@@ -9,12 +9,21 @@ use kodiak_tests::crash::faults::run;
 use kodiak_tests::crash::script::{DIR, Setup};
 
 fn setup(wal: &'static str, sync: SyncMode, seed: u64) -> Setup {
-    Setup { wal, sync, seed, writes: 45, background: true }
+    Setup {
+        wal,
+        sync,
+        seed,
+        writes: 45,
+        background: true,
+    }
 }
 
 /// How many `n` are tried for each kind of operation and fault; a release tries all.
 fn tries() -> u64 {
-    std::env::var("KODIAK_FAULT_POINTS").ok().and_then(|tries| tries.parse().ok()).unwrap_or(4)
+    std::env::var("KODIAK_FAULT_POINTS")
+        .ok()
+        .and_then(|tries| tries.parse().ok())
+        .unwrap_or(12)
 }
 
 fn rule(kind: OpKind, nth: u64, fault: Fault, sticky: bool) -> FaultPlan {
@@ -55,7 +64,11 @@ fn fail_each(wal: &'static str, sync: SyncMode, faults: &[Fault]) {
         }
     }
     let shown = failures.iter().take(8).cloned().collect::<Vec<_>>().join("\n\n");
-    assert!(failures.is_empty(), "{} of {runs} runs are wrong:\n{shown}", failures.len());
+    assert!(
+        failures.is_empty(),
+        "{} of {runs} runs are wrong:\n{shown}",
+        failures.len()
+    );
 }
 
 #[test]
@@ -122,16 +135,30 @@ fn failed_sync(wal: &'static str, nth: u64) {
     assert_eq!(error.kind(), ErrorKind::Io, "{what}: {error:?}");
     let table = db.table("t").expect("there");
     for _ in 0..3 {
-        assert_eq!(table.put("late", "value").expect_err(&what).kind(), ErrorKind::Unavailable);
+        assert_eq!(
+            table.put("late", "value").expect_err(&what).kind(),
+            ErrorKind::Unavailable
+        );
         assert_eq!(db.sync().expect_err(&what).kind(), ErrorKind::Unavailable);
     }
-    assert!(acknowledged == 0 || db.flush().is_err(), "{what}: a flush cannot rely on the log");
+    assert!(
+        acknowledged == 0 || db.flush().is_err(),
+        "{what}: a flush cannot rely on the log"
+    );
     for number in 0..acknowledged {
-        assert!(table.get(format!("key{number:04}")).expect("reads work").is_some(), "{what}: key {number}");
+        assert!(
+            table.get(format!("key{number:04}")).expect("reads work").is_some(),
+            "{what}: key {number}"
+        );
     }
     let trace = storage.trace();
-    let failed = trace.iter().position(|event| event.kind == OpKind::Sync && event.error.is_some()).expect("it failed");
-    let again = trace[failed + 1..].iter().find(|event| event.kind == OpKind::Sync && event.path == trace[failed].path);
+    let failed = trace
+        .iter()
+        .position(|event| event.kind == OpKind::Sync && event.error.is_some())
+        .expect("it failed");
+    let again = trace[failed + 1..]
+        .iter()
+        .find(|event| event.kind == OpKind::Sync && event.path == trace[failed].path);
     assert!(again.is_none(), "{what}: the sync is tried again");
     let lost = storage.crash_image(&CrashOptions::new(100, BlockSize::Page, 1));
     assert!(db.close().is_err(), "{what}: what was not synced is not safe");
@@ -140,20 +167,38 @@ fn failed_sync(wal: &'static str, nth: u64) {
         let db = open(storage).unwrap_or_else(|error| panic!("{what}: {error:?}"));
         let table = db.table("t").expect("there");
         for number in from..acknowledged {
-            assert!(table.get(format!("key{number:04}")).expect("get").is_some(), "{what}: key {number} is lost");
+            assert!(
+                table.get(format!("key{number:04}")).expect("get").is_some(),
+                "{what}: key {number} is lost"
+            );
         }
         db
     };
     drop(check(&lost, 0, acknowledged, &format!("{what}, after a power loss")));
     // The dropped bytes can still be read, here: what comes after them must not depend on them.
     let db = check(&storage, 0, acknowledged, &format!("{what}, reopened"));
-    let seen = db.table("t").expect("there").get(format!("key{acknowledged:04}")).expect("get").is_some();
+    let seen = db
+        .table("t")
+        .expect("there")
+        .get(format!("key{acknowledged:04}"))
+        .expect("get")
+        .is_some();
     let (later, error) = put_until_failure(&db, acknowledged + 1);
     assert!(error.is_none(), "{what}: {error:?}");
     let lost = storage.crash_image(&CrashOptions::SYNCED_ONLY);
     let from = if seen { acknowledged } else { acknowledged + 1 };
-    drop(check(&lost, 0, acknowledged, &format!("{what}, reopened, then a power loss")));
-    drop(check(&lost, from, later, &format!("{what}, reopened, then a power loss, later keys")));
+    drop(check(
+        &lost,
+        0,
+        acknowledged,
+        &format!("{what}, reopened, then a power loss"),
+    ));
+    drop(check(
+        &lost,
+        from,
+        later,
+        &format!("{what}, reopened, then a power loss, later keys"),
+    ));
 }
 
 #[test]
@@ -162,7 +207,11 @@ fn writes_resume_once_there_is_space_again() {
         for kind in [OpKind::Write, OpKind::Create, OpKind::CreateLog, OpKind::SyncDir] {
             let setup = setup(wal, SyncMode::Normal, 1);
             let storage = FaultStorage::with_seed(1);
-            let db = setup.builder().storage(Arc::new(storage.clone())).open(DIR).expect("open");
+            let db = setup
+                .builder()
+                .storage(Arc::new(storage.clone()))
+                .open(DIR)
+                .expect("open");
             let table = db.create_table("t", TableSchema::key_value()).expect("create");
             let on_runs = FaultRule::nth(kind, 1, Fault::Enospc).sticky().on_path("/tables/");
             let on_manifest = FaultRule::nth(kind, 1, Fault::Enospc).sticky().on_path("MANIFEST");
@@ -176,7 +225,10 @@ fn writes_resume_once_there_is_space_again() {
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
             for number in 0..acknowledged {
-                assert!(table.get(format!("key{number:04}")).expect("get").is_some(), "wal {wal}, {kind:?}: key {number}");
+                assert!(
+                    table.get(format!("key{number:04}")).expect("get").is_some(),
+                    "wal {wal}, {kind:?}: key {number}"
+                );
             }
             db.close().expect("close");
         }

@@ -23,6 +23,9 @@ pub(crate) struct Files {
     pub storage: Arc<dyn Storage>,
     dir: PathBuf,
     segment_bytes: u64,
+    /// Segments below this one are of a log that was not closed in good order. A sync of theirs may have failed, after which
+    /// nothing is known of a file, its length included: they are not reused.
+    distrusted: SegmentId,
     listed: Mutex<Listed>,
 }
 
@@ -39,7 +42,6 @@ struct Listed {
 pub(crate) struct Segment {
     pub number: SegmentId,
     pub file: Arc<dyn LogFile>,
-    pub path: PathBuf,
     pub identity: Identity,
     /// The position of its first byte in the whole of the log since opening.
     pub base: u64,
@@ -93,10 +95,12 @@ impl Files {
             .with_file(segment_path(&context.dir, newest)));
         }
         let previous = settle(context, &listed.closed)?;
+        let trusted = listed.closed.is_empty() || previous.is_some_and(|link| link.synced == link.end);
         let files = Self {
             storage: context.storage.clone(),
             dir: context.dir.clone(),
             segment_bytes: context.segment_bytes.max(SEGMENT_HEADER as u64 * 2),
+            distrusted: if trusted { 0 } else { first },
             listed: Mutex::new(listed),
         };
         Ok((files, previous))
@@ -168,7 +172,6 @@ impl Files {
         let segment = Segment {
             number: blank.number,
             file: blank.file,
-            path: segment_path(&self.dir, blank.number),
             identity: Identity::new(&header, seed),
             base,
             synced: AtomicU64::new(0),
@@ -199,7 +202,7 @@ impl Files {
 
     fn recycle(&self, listed: &mut Listed, segment: SegmentId) -> Result<()> {
         let path = segment_path(&self.dir, segment);
-        if listed.spares.len() < SPARES && self.storage.len(&path)? == Some(self.segment_bytes) {
+        if segment >= self.distrusted && listed.spares.len() < SPARES && self.storage.len(&path)? == Some(self.segment_bytes) {
             let name = spare_name(segment);
             self.storage.rename(&path, &self.dir.join(&name))?;
             listed.spares.push(name);

@@ -273,7 +273,7 @@ impl MappedLog {
         if place.end > place.attention {
             self.look_ahead(place);
         }
-        if place.records % PUBLISH_EVERY == 0 {
+        if place.records.is_multiple_of(PUBLISH_EVERY) {
             self.metrics.publish(|| self.snapshot(place));
         }
         Ok(result)

@@ -124,7 +124,7 @@ impl Replay<'_, '_> {
             Taken::Decoded(decoded) => {
                 let decoded = *decoded;
                 self.report.skipped += decoded.skipped;
-                self.decoded(&decoded, header, seed).and_then(|()| decoded.tail)
+                self.decoded(&decoded, header, seed).and(decoded.tail)
             }
         }
         .map_err(|error| error.with_file(&file.path))?;

@@ -247,7 +247,7 @@ impl Wal for SegmentLog {
             state.bytes += len;
             state.next_seq = first_seq + u64::from(staged.count);
             let target = state.position();
-            if state.records % PUBLISH_EVERY == 0 {
+            if state.records.is_multiple_of(PUBLISH_EVERY) {
                 self.metrics.publish(|| self.snapshot(&state));
             }
             match mode {

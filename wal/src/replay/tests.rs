@@ -60,7 +60,7 @@ fn batch_of(rng: &mut StdRng, len: usize) -> Batch {
         .map(|at| if noise { rng.random() } else { (at / 50) as u8 })
         .collect();
     batch.push(1, Op::Put, b"key", &value);
-    if len % 3 == 0 {
+    if len.is_multiple_of(3) {
         batch.push(2, Op::Delete, b"gone", b"");
     }
     batch
@@ -95,7 +95,7 @@ fn full_log(compress_above: Option<usize>, seed: u64) -> Log {
             batch_of(rng, len)
         };
         picks += 1;
-        let mode = if picks % 6 == 0 {
+        let mode = if picks.is_multiple_of(6) {
             SyncMode::Full
         } else {
             SyncMode::Normal
@@ -220,7 +220,10 @@ fn a_log_cut_at_any_offset_gives_its_longest_prefix_of_whole_batches() {
                 .get(whole as usize)
                 .map_or(cut, |batch| batch.start.min(cut));
             let end = if cut < SEGMENT_HEADER { 0 } else { end };
-            assert_eq!(report.torn_bytes as usize, cut - end, "cut at {cut}");
+            // A checksum that begins with zero bytes cannot be told from nothing if no more than those are left.
+            let visible = log.bytes[end..cut].iter().any(|&byte| byte != 0);
+            let torn = if visible { cut - end } else { 0 };
+            assert_eq!(report.torn_bytes as usize, torn, "cut at {cut}");
         });
     }
 }
