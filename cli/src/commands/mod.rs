@@ -1,18 +1,23 @@
 //! The subcommands, one file each.
 
+mod backup;
+mod checkpoint;
 mod compact;
 mod compare;
 mod compare_one;
 mod create;
 mod delete;
 mod drop_table;
+mod dump;
 mod get;
 mod import;
 mod put;
+mod repair;
 mod scan;
 mod settings;
 mod stats;
 mod tables;
+mod verify;
 mod wal;
 
 use clap::Subcommand;
@@ -46,6 +51,18 @@ pub enum Command {
     /// Explain settings, and list the components that they can name
     #[command(subcommand)]
     Settings(settings::Settings),
+    /// Make a copy of a database that shares its files where the file system allows it
+    Checkpoint(checkpoint::Checkpoint),
+    /// Make, list, verify, restore and delete backups
+    #[command(subcommand)]
+    Backup(backup::Backup),
+    /// Read every byte of a database and list whatever is wrong
+    Verify(verify::Verify),
+    /// Make a damaged database usable again; what cannot be used is moved to lost/
+    Repair(repair::Repair),
+    /// Print what manifests, sidecars and runs hold
+    #[command(subcommand)]
+    Dump(dump::Dump),
     /// Look into write-ahead logs
     #[command(subcommand)]
     Wal(wal::Wal),
@@ -75,6 +92,11 @@ impl Command {
             Self::Compact(command) => command.run(out),
             Self::Stats(command) => command.run(out),
             Self::Settings(command) => command.run(out),
+            Self::Checkpoint(command) => command.run(out),
+            Self::Backup(command) => command.run(out),
+            Self::Verify(command) => command.run(out),
+            Self::Repair(command) => command.run(out),
+            Self::Dump(command) => command.run(out),
             Self::Wal(command) => command.run(out),
             Self::Compare(command) => command.run(out),
             Self::CompareOne(command) => command.run(out),

@@ -126,7 +126,7 @@ fn operation(op: &BatchOp<'_>, encoding: Encoding) -> String {
 }
 
 /// A time in microseconds since 1970, in UTC, as `2013-01-31T05:17:00.000000Z`.
-fn iso_8601(micros: u64) -> String {
+pub fn iso_8601(micros: u64) -> String {
     let (seconds, micros) = (micros / 1_000_000, micros % 1_000_000);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (mut year, mut left) = (1970, days);

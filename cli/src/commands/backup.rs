@@ -1,0 +1,110 @@
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use kodiak::Error;
+use kodiak::maintenance::{BackupInfo, backups};
+
+use super::wal::iso_8601;
+use crate::arguments::Existing;
+use crate::failure::{Failure, Result};
+use crate::output::Output;
+
+/// `kodiak backup`
+#[derive(Debug, Subcommand)]
+pub enum Backup {
+    /// Add a backup to a directory; files that an earlier one has are not copied again
+    Create(Create),
+    /// List the backups in a directory
+    List(List),
+    /// Compare every file of a backup with its checksum
+    Verify(One),
+    /// Remove a backup, and the files that no other one needs
+    Delete(One),
+    /// Make a database of a backup
+    Restore(Restore),
+}
+
+/// `kodiak backup create`
+#[derive(Debug, Args)]
+pub struct Create {
+    #[command(flatten)]
+    db: Existing,
+    /// The directory of backups; made if there is none
+    backups: PathBuf,
+}
+
+/// `kodiak backup list`
+#[derive(Debug, Args)]
+pub struct List {
+    /// The directory of backups
+    backups: PathBuf,
+}
+
+/// One backup.
+#[derive(Debug, Args)]
+pub struct One {
+    /// The directory of backups
+    backups: PathBuf,
+    /// The number of the backup
+    id: u64,
+}
+
+/// `kodiak backup restore`
+#[derive(Debug, Args)]
+pub struct Restore {
+    #[command(flatten)]
+    from: One,
+    /// Where to make the database: an empty directory, or one that does not exist yet
+    target: PathBuf,
+}
+
+impl Backup {
+    pub fn run(self, out: &mut Output) -> Result {
+        match self {
+            Self::Create(command) => {
+                let db = command.db.open()?;
+                let info = db.backup(&command.backups)?;
+                db.close()?;
+                show(&info, out)?;
+            }
+            Self::List(command) => {
+                for info in backups(&command.backups)?.list()? {
+                    show(&info, out)?;
+                }
+            }
+            Self::Verify(one) => {
+                let problems = backups(&one.backups)?.verify(one.id)?;
+                problems.iter().try_for_each(|problem| writeln!(out, "{problem}"))?;
+                if !problems.is_empty() {
+                    let message = format!("backup {} has {} problems", one.id, problems.len());
+                    return Err(Failure::Error(Error::corruption(message)));
+                }
+                writeln!(out, "no problems")?;
+            }
+            Self::Delete(one) => backups(&one.backups)?.delete(one.id)?,
+            Self::Restore(Restore { from, target }) => {
+                backups(&from.backups)?.restore(from.id, &target)?;
+                writeln!(out, "made {}", target.display())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn show(info: &BackupInfo, out: &mut Output) -> Result {
+    let BackupInfo {
+        id,
+        micros,
+        last_seq,
+        tables,
+        bytes,
+        copied,
+    } = *info;
+    let time = iso_8601(micros);
+    writeln!(
+        out,
+        "{id}\t{time}\t{tables} tables\t{bytes} bytes, {copied} of them new\tup to sequence {last_seq}"
+    )?;
+    Ok(())
+}

@@ -1,0 +1,27 @@
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::arguments::Existing;
+use crate::failure::Result;
+use crate::output::Output;
+
+/// `kodiak checkpoint`
+#[derive(Debug, Args)]
+pub struct Checkpoint {
+    #[command(flatten)]
+    db: Existing,
+    /// Where to make the copy: an empty directory, or one that does not exist yet
+    target: PathBuf,
+}
+
+impl Checkpoint {
+    pub fn run(self, out: &mut Output) -> Result {
+        let db = self.db.open()?;
+        db.checkpoint(&self.target)?;
+        db.close()?;
+        writeln!(out, "made {}", self.target.display())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,38 @@
+use std::io::Write;
+
+use clap::Args;
+use kodiak::Error;
+
+use crate::arguments::Existing;
+use crate::failure::{Failure, Result};
+use crate::output::Output;
+use crate::progress;
+
+/// `kodiak verify`
+#[derive(Debug, Args)]
+pub struct Verify {
+    #[command(flatten)]
+    db: Existing,
+}
+
+impl Verify {
+    pub fn run(self, out: &mut Output) -> Result {
+        let bar = progress::busy("verifying");
+        let report = self
+            .db
+            .settings
+            .builder(&self.db.db)
+            .and_then(|builder| builder.verify(&self.db.db));
+        bar.finish_and_clear();
+        let report = report?;
+        writeln!(out, "{report}")?;
+        if report.is_clean() {
+            return Ok(());
+        }
+        let message = format!(
+            "{} problems: restore a backup, or run: kodiak repair",
+            report.problems.len()
+        );
+        Err(Failure::Error(Error::corruption(message)))
+    }
+}

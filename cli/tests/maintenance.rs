@@ -1,0 +1,92 @@
+//! Checkpoints, backups, verification, repair and dumps from the command line.
+
+mod support;
+
+use support::Kodiak;
+
+/// A database with one table, whose entries are in a run.
+fn database() -> Kodiak {
+    let kodiak = Kodiak::new();
+    kodiak.prints(&["create", "db", "users"]);
+    kodiak.prints(&["put", "db", "users", "ada", "countess"]);
+    kodiak.prints(&["put", "db", "users", "bob", "builder"]);
+    kodiak.prints(&["compact", "db"]);
+    kodiak
+}
+
+fn run_file(kodiak: &Kodiak, ending: &str) -> String {
+    let dir = "db/tables/000001";
+    let names = std::fs::read_dir(kodiak.path(dir)).expect("there");
+    let mut names = names.map(|entry| entry.expect("entry").file_name().into_string().expect("text"));
+    format!("{dir}/{}", names.find(|name| name.ends_with(ending)).expect("a run"))
+}
+
+#[test]
+fn a_checkpoint_is_a_database() {
+    let kodiak = database();
+    assert_eq!(kodiak.prints(&["checkpoint", "db", "copy"]), "made copy\n");
+    assert_eq!(kodiak.prints(&["scan", "copy", "users", "--keys"]), "ada\nbob\n");
+    assert!(kodiak.refuses(&["checkpoint", "db", "copy"]).contains("must be empty"));
+}
+
+#[test]
+fn backups_are_made_listed_restored_and_deleted() {
+    let kodiak = database();
+    assert!(kodiak.prints(&["backup", "create", "db", "backups"]).starts_with("1\t"));
+    kodiak.prints(&["put", "db", "users", "cem", "poet"]);
+    assert!(kodiak.prints(&["backup", "create", "db", "backups"]).starts_with("2\t"));
+    assert_eq!(kodiak.prints(&["backup", "list", "backups"]).lines().count(), 2);
+    assert_eq!(kodiak.prints(&["backup", "verify", "backups", "2"]), "no problems\n");
+    assert_eq!(
+        kodiak.prints(&["backup", "restore", "backups", "1", "old"]),
+        "made old\n"
+    );
+    assert_eq!(kodiak.prints(&["scan", "old", "users", "--keys"]), "ada\nbob\n");
+    kodiak.prints(&["backup", "delete", "backups", "1"]);
+    assert!(
+        kodiak
+            .refuses(&["backup", "restore", "backups", "1", "older"])
+            .contains("the backups are: 2")
+    );
+    kodiak.prints(&["backup", "restore", "backups", "2", "new"]);
+    assert_eq!(kodiak.prints(&["get", "new", "users", "cem"]), "poet\n");
+}
+
+#[test]
+fn damage_is_found_and_repaired() {
+    let kodiak = database();
+    assert!(kodiak.prints(&["verify", "db"]).ends_with("no problems\n"));
+    std::fs::remove_file(kodiak.path(&run_file(&kodiak, ".meta"))).expect("removed");
+    std::fs::write(kodiak.path("db/CURRENT"), "nonsense").expect("written");
+    assert!(kodiak.refuses(&["verify", "db"]).contains("kodiak repair"));
+    assert!(kodiak.refuses(&["scan", "db", "users"]).contains("CURRENT"));
+    let report = kodiak.prints(&["repair", "db"]);
+    assert!(
+        report.contains("written anew") && report.ends_with("1 tables, 1 runs; 0 batches in the log\n"),
+        "{report}"
+    );
+    assert_eq!(kodiak.prints(&["scan", "db", "users"]), "ada\tcountess\nbob\tbuilder\n");
+    assert!(kodiak.prints(&["verify", "db"]).ends_with("no problems\n"));
+    assert!(kodiak.path("db/lost/CURRENT").exists(), "nothing is deleted");
+}
+
+#[test]
+fn dumps_show_what_files_hold() {
+    let kodiak = database();
+    assert!(
+        kodiak
+            .prints(&["dump", "manifest", "db"])
+            .contains("create table 1 \"users\"")
+    );
+    let data = run_file(&kodiak, ".feather");
+    assert!(
+        kodiak
+            .prints(&["dump", "sidecar", &data])
+            .contains("2 entries, 0 tombstones")
+    );
+    assert_eq!(
+        kodiak.prints(&["dump", "run", &data]),
+        "1 put ada\tcountess\n2 put bob\tbuilder\n"
+    );
+    assert!(kodiak.refuses(&["dump", "run", "db/CURRENT"]).contains("not a run"));
+}
