@@ -24,7 +24,7 @@ pub struct FoundVersion {
     pub value: Slice,
 }
 
-/// A decoded block: rows of entries in the order of [`compare`]. Formats that must not decode everything to find one key
+/// A decoded block: rows of entries in the order of [`compare`](crate::entry::compare). Formats that must not decode everything to find one key
 /// implement it themselves; the others use [`ColumnBlock`].
 pub trait Block: Send + Sync + Debug {
     /// How many rows it has; at least one.

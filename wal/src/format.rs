@@ -227,7 +227,7 @@ pub(crate) fn has_id(head: &[u8], id: u32) -> bool {
 
 /// Checks records and seals them: the identity of one segment.
 ///
-/// What is known of a record before it has its place comes first in its checksum, the [`PLACED`] bytes after it, so that only
+/// What is known of a record before it has its place comes first in its checksum, the `PLACED` bytes after it, so that only
 /// those must be added once the place is known, under the log's lock. The result is masked with the checksum of the segment's
 /// header, which covers the whole log id and the number.
 #[derive(Debug, Clone)]

@@ -64,8 +64,7 @@ impl RunWriter {
         let file = context.storage.create(&data_path)?;
         let writer = (plan.format.create)().create(file, &context.schema, &plan.write)?;
         let builder = BlockBuilder::new(Arc::clone(&context.schema), context.codecs.clone(), plan.block_size);
-        let mut sidecar = SidecarBuilder::default();
-        sidecar.meta = SidecarMeta {
+        let meta = SidecarMeta {
             database: plan.database,
             table: plan.table,
             run: id,
@@ -75,6 +74,7 @@ impl RunWriter {
             min_seq: SeqNo::MAX,
             ..SidecarMeta::default()
         };
+        let sidecar = SidecarBuilder { meta, ..SidecarBuilder::default() };
         Ok(Self {
             context,
             plan,

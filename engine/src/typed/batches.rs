@@ -260,7 +260,7 @@ impl Batches {
                 Newest::Bytes(bytes) => Some(bytes),
             };
             let operator = self.plan.context.operator.as_deref();
-            base = Newest::Bytes(resolve_merge(operator, &self.passed, bytes.as_deref(), &operands)?.into());
+            base = Newest::Bytes(resolve_merge(operator, &self.passed, bytes.as_deref(), &operands)?);
         }
         match base {
             Newest::None => {}

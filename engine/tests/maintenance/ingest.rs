@@ -45,7 +45,7 @@ fn ingested_entries_are_newer_than_everything_before_and_older_than_everything_a
                 150 => Some("newest".to_owned()),
                 151 => None,
                 100..2000 => Some(format!("new{key}")),
-                0..500 => Some("older".to_owned()),
+                0..100 => Some("older".to_owned()),
                 _ => Some("old".to_owned()),
             };
             let found = table.get(key.to_be_bytes()).expect("get");

@@ -1,7 +1,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kodiak::core::storage::Storage;
 use kodiak::{ErrorKind, MemoryStorage, inspect};
 
 use super::common::*;

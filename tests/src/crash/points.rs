@@ -175,7 +175,7 @@ fn observer(
         let Some(mutation) = event.mutation.filter(|mutation| mutation % every == 0) else {
             return;
         };
-        let wanted = if (mutation / every) % 2 == 0 {
+        let wanted = if (mutation / every).is_multiple_of(2) {
             Moment::Before
         } else {
             Moment::After

@@ -161,7 +161,7 @@ fn watch(point: &Point, wanted: u64) -> Arc<Mutex<Vec<Point>>> {
     point.image.on_op(Some(Arc::new(move |event| {
         // The first operations of recovery are dense with decisions; later ones are sampled.
         let Some(mutation) = event.mutation else { return };
-        if event.moment != Moment::Before || (mutation + salt) % 5 != 0 || mutation > wanted * 5 {
+        if event.moment != Moment::Before || !(mutation + salt).is_multiple_of(5) || mutation > wanted * 5 {
             return;
         }
         let Some((survival, block)) = WAYS[(mutation + salt) as usize % WAYS.len()] else {
