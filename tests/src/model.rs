@@ -40,9 +40,11 @@ pub const TABLES: [(&str, Kind); 6] = [
 pub struct Fold;
 
 fn fold(state: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(state.wrapping_mul(31).wrapping_add(7), |state, &byte| {
-        (state ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
-    })
+    bytes
+        .iter()
+        .fold(state.wrapping_mul(31).wrapping_add(7), |state, &byte| {
+            (state ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
+        })
 }
 
 impl MergeOperator for Fold {
@@ -52,7 +54,11 @@ impl MergeOperator for Fold {
 
     fn merge(&self, _key: &[u8], base: Option<&[u8]>, operands: &[&[u8]]) -> kodiak::Result<Vec<u8>> {
         let start = base.map_or(0, |base| fold_start(Some(base)));
-        Ok(operands.iter().fold(start, |state, operand| fold(state, operand)).to_le_bytes().to_vec())
+        Ok(operands
+            .iter()
+            .fold(start, |state, operand| fold(state, operand))
+            .to_le_bytes()
+            .to_vec())
     }
 }
 
@@ -96,16 +102,18 @@ impl Kind {
             Self::Merging("counter") => Value { len: 8, ..value }.bytes(),
             Self::Merging(_) => value.bytes(),
             Self::Typed => {
-                let text: Option<String> = (value.seed % 5 > 0)
+                let text: Option<String> = (!value.seed.is_multiple_of(5))
                     .then(|| value.bytes().iter().map(|byte| char::from(b' ' + byte % 90)).collect());
-                let number = (value.seed % 3 > 0).then_some(i64::from(value.seed) - i64::from(u32::MAX / 2));
+                let number = (!value.seed.is_multiple_of(3)).then_some(i64::from(value.seed) - i64::from(u32::MAX / 2));
                 let columns: [ArrayRef; 3] = [
                     Arc::new(Int64Array::from(vec![number])),
                     Arc::new(BinaryArray::from_vec(vec![b""])),
                     Arc::new(StringArray::from(vec![text])),
                 ];
                 let mut row = Vec::new();
-                RowCodec::new(&self.schema()).encode(&columns, 0, &mut row).expect("columns of the schema");
+                RowCodec::new(&self.schema())
+                    .encode(&columns, 0, &mut row)
+                    .expect("columns of the schema");
                 row
             }
         }
@@ -146,7 +154,9 @@ impl Model {
     /// Carries out one write.
     pub fn apply(&mut self, write: &Write) {
         let kind = TABLES[write.table].1;
-        let Some(content) = &mut self.tables[write.table] else { return };
+        let Some(content) = &mut self.tables[write.table] else {
+            return;
+        };
         match &write.change {
             Change::Put(Key(key), value) => {
                 content.insert(key.clone(), kind.encode(*value).into());
@@ -185,15 +195,21 @@ impl Model {
                 })
             }
         };
-        let mut entries: Vec<_> =
-            content.iter().filter(|(key, _)| inside(key)).map(|(key, value)| (key.clone(), Arc::clone(value))).collect();
+        let mut entries: Vec<_> = content
+            .iter()
+            .filter(|(key, _)| inside(key))
+            .map(|(key, value)| (key.clone(), Arc::clone(value)))
+            .collect();
         if scan.reverse {
             entries.reverse();
         }
         match &scan.seek {
             Some((after, Key(key))) if *after <= scan.limit => {
-                let rest = entries.iter().filter(|(at, _)| if scan.reverse { at <= key } else { at >= key }).cloned();
-                let rest: Vec<_> = rest.take(scan.limit - after).collect();
+                let rest = entries
+                    .iter()
+                    .filter(|(at, _)| if scan.reverse { at <= key } else { at >= key })
+                    .cloned();
+                let rest: Vec<_> = rest.take(scan.limit - entries.len().min(*after)).collect();
                 entries.truncate(*after);
                 entries.extend(rest);
             }
@@ -255,9 +271,18 @@ impl Journal {
                 found = (may_lose || index + 1 == self.commits.len()) && same(&state);
             }
             if !found {
-                let names: Vec<_> = group.iter().map(|&table| TABLES[table].0.escape_debug().to_string()).collect();
-                let what = if may_lose { "no prefix of the commits gives" } else { "acknowledged writes are missing from" };
-                let difference = group.iter().find_map(|&table| difference(&state.tables[table], &left.tables[table]));
+                let names: Vec<_> = group
+                    .iter()
+                    .map(|&table| TABLES[table].0.escape_debug().to_string())
+                    .collect();
+                let what = if may_lose {
+                    "no prefix of the commits gives"
+                } else {
+                    "acknowledged writes are missing from"
+                };
+                let difference = group
+                    .iter()
+                    .find_map(|&table| difference(&state.tables[table], &left.tables[table]));
                 return Err(format!(
                     "after the crash {what} the content of {} ({} commits since the last sync); against the newest state: {}",
                     names.join(", "),
@@ -275,14 +300,23 @@ pub fn difference(expected: &Option<Content>, found: &Option<Content>) -> Option
     let (expected, found) = match (expected, found) {
         (Some(expected), Some(found)) => (expected, found),
         (None, None) => return None,
-        (expected, _) => return Some(format!("the table should{} exist", if expected.is_some() { "" } else { " not" })),
+        (expected, _) => {
+            return Some(format!(
+                "the table should{} exist",
+                if expected.is_some() { "" } else { " not" }
+            ));
+        }
     };
     let shown = |key: &[u8]| format!("{} ({} bytes)", key[..key.len().min(40)].escape_ascii(), key.len());
     let value = |value: Option<&Arc<[u8]>>| match value {
         Some(value) => format!("{} bytes {}", value.len(), value[..value.len().min(24)].escape_ascii()),
         None => "no value".to_owned(),
     };
-    let keys = expected.keys().chain(found.keys()).filter(|key| expected.get(*key) != found.get(*key)).min()?;
+    let keys = expected
+        .keys()
+        .chain(found.keys())
+        .filter(|key| expected.get(*key) != found.get(*key))
+        .min()?;
     Some(format!(
         "key {} should have {} but has {} ({} entries expected, {} found)",
         shown(keys),

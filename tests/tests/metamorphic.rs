@@ -15,7 +15,9 @@ use parking_lot::Mutex;
 
 fn number(name: &str, default: usize) -> usize {
     match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")),
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is not a number: {text}")),
         Err(_) => default,
     }
 }
@@ -23,7 +25,9 @@ fn number(name: &str, default: usize) -> usize {
 /// Carries out the history of each seed under each configuration, on all cores; the configurations' failures, explained.
 fn compare(factors: &[Factor], rows: &[Row], seeds: usize, ops: usize) -> Vec<String> {
     let components = Components::new();
-    let histories: Vec<Vec<Op>> = (0..seeds as u64).map(|seed| Generator::new(seed).take(ops).collect()).collect();
+    let histories: Vec<Vec<Op>> = (0..seeds as u64)
+        .map(|seed| Generator::new(seed).take(ops).collect())
+        .collect();
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -36,7 +40,10 @@ fn compare(factors: &[Factor], rows: &[Row], seeds: usize, ops: usize) -> Vec<St
                         return;
                     }
                     let (row, seed) = (&rows[job / seeds], job % seeds);
-                    let setup = Setup { settings: factors::settings(factors, row), components: components.clone() };
+                    let setup = Setup {
+                        components: components.clone(),
+                        ..Setup::new(factors::settings(factors, row))
+                    };
                     if let Err(failure) = run(&histories[seed], &setup) {
                         let label = factors::label(factors, row);
                         let message = explain(&histories[seed], failure, &setup, &format!("{seed}-{job}"));
@@ -67,10 +74,16 @@ fn a_history_gives_the_same_answers_under_every_configuration() {
     let begun = Instant::now();
     let full = std::env::var_os("KODIAK_FULL").is_some();
     let rows = if full {
-        pairwise::product(&factors, &components).take(number("KODIAK_CONFIGS", usize::MAX)).collect()
+        pairwise::product(&factors, &components)
+            .take(number("KODIAK_CONFIGS", usize::MAX))
+            .collect()
     } else {
         let cover = pairwise::cover(&factors, &components, 1);
-        assert!(cover.missed.is_empty(), "pairs that no configuration has: {:#?}", cover.missed);
+        assert!(
+            cover.missed.is_empty(),
+            "pairs that no configuration has: {:#?}",
+            cover.missed
+        );
         cover.rows
     };
     let planned = begun.elapsed();
@@ -80,5 +93,10 @@ fn a_history_gives_the_same_answers_under_every_configuration() {
         rows.len(),
         begun.elapsed()
     );
-    assert!(failures.is_empty(), "{} configurations fail, among them:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} configurations fail, among them:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }

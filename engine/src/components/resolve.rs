@@ -74,7 +74,7 @@ fn options(specs: &[OptionSpec], section: &str, kind: &str, given: &GivenOptions
     for (name, value) in given {
         let path = format!("{section}.{name}");
         let Some(spec) = specs.iter().find(|spec| spec.name == name) else {
-            let own = own_settings(section.split('.').next().unwrap_or(section));
+            let own = own_settings(section);
             let message = format!(
                 "unknown setting; known here are: {own}; options of \"{kind}\": {}",
                 option_names(specs)

@@ -237,6 +237,9 @@ pub(super) fn options_of<'s>(settings: &'s mut Settings, section: &str) -> Optio
 
 /// The names of a section's own settings, for messages.
 pub(crate) fn own_settings(section: &str) -> String {
+    if section.starts_with("format.levels") {
+        return LEVEL_KEYS.join(", ");
+    }
     let mut known: Vec<_> = FIELDS
         .iter()
         .filter_map(|field| field.path.strip_prefix(section)?.strip_prefix('.'))

@@ -1,0 +1,7 @@
+//! What users are promised about clocks, locks, limits, names and modes of files; and bugs that must not come back.
+
+mod clock;
+mod limits;
+mod locking;
+mod names;
+mod regressions;

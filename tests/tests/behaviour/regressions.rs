@@ -1,0 +1,85 @@
+//! Bugs that the metamorphic tests have found, each by itself.
+
+use std::sync::Arc;
+
+use kodiak::{Builder, Db, SyncMode, TableSchema};
+use kodiak_storage::{CrashOptions, FaultStorage};
+use kodiak_tests::factors::small;
+
+fn open(storage: &FaultStorage, wal: &str, sync: SyncMode) -> Db {
+    let mut settings = small();
+    settings.wal.kind = wal.to_owned();
+    settings.wal.sync = sync;
+    Builder::new(settings)
+        .storage(Arc::new(storage.clone()))
+        .open("/db")
+        .expect("open")
+}
+
+/// Fills the memtable of a table until it has been flushed by itself.
+fn fill(db: &Db, name: &str) {
+    let table = db.table(name).expect("table");
+    (0..40u8).for_each(|key| table.put([key], [key; 4000]).expect("put"));
+    db.wait_idle().expect("idle");
+}
+
+/// Segments were counted from the oldest that was needed. With no log on disk to count on from, new ones got numbers below the
+/// mark up to which a table was flushed, and its next flush was refused.
+#[test]
+fn without_a_log_flushes_go_on_after_a_kill() {
+    let storage = FaultStorage::with_seed(1);
+    let db = open(&storage, "none", SyncMode::Normal);
+    let idle = db.create_table("idle", TableSchema::key_value()).expect("create");
+    idle.put(b"k", b"v").expect("put");
+    db.create_table("busy", TableSchema::key_value()).expect("create");
+    fill(&db, "busy");
+    fill(&db, "busy");
+    let storage = storage.kill_image();
+    let db = open(&storage, "none", SyncMode::Normal);
+    db.table("busy").expect("table").put(b"after", b"v").expect("put");
+    db.flush().expect("a flush after the kill");
+    let storage = storage.kill_image();
+    let db = open(&storage, "segment", SyncMode::Normal);
+    assert!(db.table("busy").expect("table").get(b"after").expect("get").is_some());
+}
+
+/// The flush of one table was on disk before what had been written to another one earlier: a power loss left the later write
+/// without the earlier, and one half of a batch.
+#[test]
+fn a_power_loss_after_a_flush_leaves_no_hole_in_other_tables() {
+    for wal in ["mapped", "segment"] {
+        for sync in [SyncMode::None, SyncMode::Normal] {
+            let storage = FaultStorage::with_seed(1);
+            let db = open(&storage, wal, sync);
+            let quiet = db.create_table("quiet", TableSchema::key_value()).expect("create");
+            let busy = db.create_table("busy", TableSchema::key_value()).expect("create");
+            let mut batch = db.batch();
+            batch.put(&quiet, b"half", b"v").put(&busy, b"other half", b"v");
+            db.write(batch).expect("write");
+            fill(&db, "busy");
+            let db = open(&storage.crash_image(&CrashOptions::SYNCED_ONLY), wal, sync);
+            let has = |name: &str, key: &[u8]| db.table(name).expect("table").get(key).expect("get").is_some();
+            assert!(has("busy", b"other half"), "{wal} {sync:?}: the flush is on disk");
+            assert!(has("quiet", b"half"), "{wal} {sync:?}: and so is what came before it");
+        }
+    }
+}
+
+/// A compaction that ran while its table was dropped failed, and the next flush or wait reported that as its own failure.
+#[test]
+fn dropping_a_table_that_is_being_compacted_troubles_nobody() {
+    let storage = FaultStorage::with_seed(1);
+    let db = open(&storage, "mapped", SyncMode::Normal);
+    let stays = db.create_table("stays", TableSchema::key_value()).expect("create");
+    for round in 0..20u8 {
+        let goes = db.create_table("goes", TableSchema::key_value()).expect("create");
+        for key in 0..120u8 {
+            goes.put([key], [round; 4000]).expect("put");
+        }
+        db.drop_table("goes").expect("drop");
+        stays.put([round], b"v").expect("put");
+        db.flush().expect("flush");
+        db.wait_idle().expect("idle");
+    }
+    assert_eq!(stays.scan(..).expect("scan").count(), 20);
+}

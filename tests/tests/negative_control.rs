@@ -1,0 +1,95 @@
+//! A harness that cannot fail proves nothing: components that are wrong on purpose must be found out, and the history that
+//! does so must become short.
+
+use std::time::Duration;
+
+use kodiak::{Components, Settings};
+use kodiak_tests::factors::small;
+use kodiak_tests::generate::Generator;
+use kodiak_tests::history::{Op, Replay};
+use kodiak_tests::minimise::{Effort, minimise};
+use kodiak_tests::outside::wrong;
+use kodiak_tests::runner::{Setup, run};
+
+/// Runs histories until one fails, shortens it, and checks that what is left is at most `longest` and still fails.
+fn must_be_found_out(name: &str, register: impl Fn(&mut Components), pick: impl Fn(&mut Settings), longest: usize) {
+    let mut components = Components::new();
+    register(&mut components);
+    let mut settings = small();
+    pick(&mut settings);
+    let setup = Setup {
+        components,
+        ..Setup::new(settings)
+    };
+    let histories = (0..5).map(|seed| Generator::new(seed).take(2000).collect::<Vec<Op>>());
+    let (ops, failure) = histories
+        .filter_map(|ops| run(&ops, &setup).err().map(|failure| (ops, failure)))
+        .next()
+        .unwrap_or_else(|| panic!("{name} was not found out"));
+    let effort = Effort {
+        time: Duration::from_secs(8),
+        tries: 2,
+    };
+    let (short, failure) = minimise(&ops, failure, &setup, effort);
+    eprintln!("{name}: {} operations are left: {failure}", short.len());
+    assert!(short.len() <= longest, "{name}: {} operations are left", short.len());
+    // The replay file keeps all that is needed.
+    let replay = Replay {
+        failure: failure.to_string(),
+        settings: setup.settings.to_toml(),
+        ops: short,
+    };
+    let text = serde_json::to_string(&replay).expect("serialises");
+    let replay: Replay = serde_json::from_str(&text).expect("parses");
+    let again = Setup {
+        components: setup.components,
+        ..Setup::new(replay.settings().expect("valid"))
+    };
+    assert!(
+        (0..20).any(|_| run(&replay.ops, &again).is_err()),
+        "{name}: the replay does not fail"
+    );
+}
+
+#[test]
+fn a_memtable_that_forgets_is_found_out() {
+    must_be_found_out(
+        "forgetful",
+        |components| components.register_memtable(&wrong::MEMTABLE).expect("a free name"),
+        |settings| {
+            settings.memtable.kind = "forgetful".to_owned();
+            settings.memtable.size = 1 << 20;
+        },
+        250,
+    );
+}
+
+#[test]
+fn a_filter_that_denies_keys_is_found_out() {
+    must_be_found_out(
+        "denying",
+        |components| components.register_filter(&wrong::FILTER).expect("a free name"),
+        |settings| settings.filter.kind = "denying".to_owned(),
+        10,
+    );
+}
+
+#[test]
+fn a_policy_that_buries_newer_versions_is_found_out() {
+    must_be_found_out(
+        "burying",
+        |components| components.register_policy(&wrong::POLICY).expect("a free name"),
+        |settings| settings.compaction.preset = "burying".to_owned(),
+        40,
+    );
+}
+
+#[test]
+fn a_log_that_loses_batches_is_found_out() {
+    must_be_found_out(
+        "losing",
+        |components| components.register_wal(&wrong::WAL).expect("a free name"),
+        |settings| settings.wal.kind = "losing".to_owned(),
+        80,
+    );
+}
