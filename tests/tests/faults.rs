@@ -23,7 +23,7 @@ fn tries() -> u64 {
     std::env::var("KODIAK_FAULT_POINTS")
         .ok()
         .and_then(|tries| tries.parse().ok())
-        .unwrap_or(12)
+        .unwrap_or(3)
 }
 
 fn rule(kind: OpKind, nth: u64, fault: Fault, sticky: bool) -> FaultPlan {

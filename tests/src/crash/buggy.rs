@@ -43,7 +43,11 @@ pub struct BuggyStorage {
 impl BuggyStorage {
     /// Wraps a storage.
     pub fn new(inner: Arc<FaultStorage>, bug: Bug) -> Self {
-        Self { inner, bug, syncs: Arc::default() }
+        Self {
+            inner,
+            bug,
+            syncs: Arc::default(),
+        }
     }
 
     fn log(&self, path: &Path, inner: Arc<dyn LogFile>) -> Arc<dyn LogFile> {
@@ -56,7 +60,13 @@ impl BuggyStorage {
             return inner;
         }
         let (bug, syncs) = (self.bug, Arc::clone(&self.syncs));
-        Arc::new(BuggyLog { inner, bug, syncs, writes: AtomicU64::new(0), held: Mutex::new(None) })
+        Arc::new(BuggyLog {
+            inner,
+            bug,
+            syncs,
+            writes: AtomicU64::new(0),
+            held: Mutex::new(None),
+        })
     }
 
     fn number(path: &Path, suffix: &str, prefix: &str) -> Option<u64> {
@@ -185,7 +195,9 @@ impl WritableFile for Unsynced {
     }
 
     fn sync(&mut self) -> Result<()> {
-        self.inner.flush().map_err(|source| kodiak::Error::io("write", Path::new("a file"), source))
+        self.inner
+            .flush()
+            .map_err(|source| kodiak::Error::io("write", Path::new("a file"), source))
     }
 
     fn finish(self: Box<Self>, _sync: bool) -> Result<()> {
@@ -204,7 +216,9 @@ struct BuggyLog {
 
 impl fmt::Debug for BuggyLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BuggyLog").field("bug", &self.bug).finish_non_exhaustive()
+        f.debug_struct("BuggyLog")
+            .field("bug", &self.bug)
+            .finish_non_exhaustive()
     }
 }
 

@@ -147,7 +147,7 @@ pub fn run(setup: &Setup, plan: FaultPlan) -> Result<u64, String> {
         }
     }
     match thread.join() {
-        Ok(result) => result.map(|()| storage.faults_fired()),
+        Ok(result) => result,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -156,7 +156,8 @@ pub fn run(setup: &Setup, plan: FaultPlan) -> Result<u64, String> {
     }
 }
 
-fn script(setup: &Setup, storage: &FaultStorage, beat: &dyn Fn(String)) -> Result<(), String> {
+/// Returns the number of faults that fired.
+fn script(setup: &Setup, storage: &FaultStorage, beat: &dyn Fn(String)) -> Result<u64, String> {
     let builder = || setup.builder().storage(Arc::new(storage.clone()));
     let mut running = Running::new();
     let mut possible = Possible::default();
@@ -201,7 +202,7 @@ fn script(setup: &Setup, storage: &FaultStorage, beat: &dyn Fn(String)) -> Resul
 }
 
 /// With the faults gone everything must be well.
-fn examine(setup: &Setup, storage: &FaultStorage, possible: &Possible, beat: &dyn Fn(String)) -> Result<(), String> {
+fn examine(setup: &Setup, storage: &FaultStorage, possible: &Possible, beat: &dyn Fn(String)) -> Result<u64, String> {
     let fired = storage.faults_fired();
     storage.set_plan(FaultPlan::none());
     let said = |what: &'static str| move |error: kodiak::Error| format!("after {fired} faults {what}: {error:?}");
@@ -221,7 +222,7 @@ fn examine(setup: &Setup, storage: &FaultStorage, possible: &Possible, beat: &dy
         db.close().map_err(said("it cannot be closed"))?;
         check_files(storage)?;
     }
-    Ok(())
+    Ok(fired)
 }
 
 /// Reads fail with an error or are right.

@@ -100,7 +100,11 @@ struct Generator {
 
 impl Generator {
     fn new(seed: u64, several: bool) -> Self {
-        Self { random: StdRng::seed_from_u64(seed), several, written: 0 }
+        Self {
+            random: StdRng::seed_from_u64(seed),
+            several,
+            written: 0,
+        }
     }
 
     fn steps(mut self, writes: usize) -> Vec<Step> {
@@ -139,9 +143,16 @@ impl Generator {
 
     fn value(&mut self) -> Vec<u8> {
         self.written += 1;
-        let fill = if self.random.random_range(0..20) == 0 { 8000 } else { 1200 };
+        let fill = if self.random.random_range(0..20) == 0 {
+            8000
+        } else {
+            1200
+        };
         let mut value = format!("{}:", self.written).into_bytes();
-        value.resize(value.len() + self.random.random_range(0..fill), b'a' + (self.written % 26) as u8);
+        value.resize(
+            value.len() + self.random.random_range(0..fill),
+            b'a' + (self.written % 26) as u8,
+        );
         value
     }
 
@@ -153,24 +164,48 @@ impl Generator {
                 let count = self.random.random_range(1..4);
                 let changes = (0..count).flat_map(|_| {
                     let (key, value) = (self.key(), self.value());
-                    let put = move |&table: &usize| Change { table, key: key.clone(), action: Action::Put(value.clone()) };
+                    let put = move |&table: &usize| Change {
+                        table,
+                        key: key.clone(),
+                        action: Action::Put(value.clone()),
+                    };
                     tables.iter().map(put).collect::<Vec<_>>()
                 });
                 return Step::Write(changes.collect());
             }
-            25..40 => Change { table, key: self.key(), action: Action::Delete },
+            25..40 => Change {
+                table,
+                key: self.key(),
+                action: Action::Delete,
+            },
             40..46 => {
                 let key = self.key();
                 let end = [key.as_slice(), b"~"].concat();
-                Change { table, key, action: Action::DeleteRange(end) }
+                Change {
+                    table,
+                    key,
+                    action: Action::DeleteRange(end),
+                }
             }
-            46..48 => Change { table, key: b"k1".to_vec(), action: Action::DeleteRange(b"k2".to_vec()) },
+            46..48 => Change {
+                table,
+                key: b"k1".to_vec(),
+                action: Action::DeleteRange(b"k2".to_vec()),
+            },
             48..60 => {
                 let operand = format!("+{}", self.written).into_bytes();
                 self.written += 1;
-                Change { table, key: self.key(), action: Action::Merge(operand) }
+                Change {
+                    table,
+                    key: self.key(),
+                    action: Action::Merge(operand),
+                }
             }
-            _ => Change { table, key: self.key(), action: Action::Put(self.value()) },
+            _ => Change {
+                table,
+                key: self.key(),
+                action: Action::Put(self.value()),
+            },
         };
         Step::Write(vec![change])
     }
@@ -188,7 +223,11 @@ pub struct Running {
 impl Running {
     /// Nothing is open yet.
     pub fn new() -> Self {
-        Self { db: None, tables: Vec::new(), names: Vec::new() }
+        Self {
+            db: None,
+            tables: Vec::new(),
+            names: Vec::new(),
+        }
     }
 
     /// Opens the database and the tables that the script knows.
@@ -243,7 +282,10 @@ impl Running {
                 self.names.push(name);
                 self.tables.push(None);
             }
-            return Err(kodiak::Error::new(kodiak::ErrorKind::Unavailable, "no database is open"));
+            return Err(kodiak::Error::new(
+                kodiak::ErrorKind::Unavailable,
+                "no database is open",
+            ));
         };
         match step {
             Step::Write(changes) => self.write(db, changes),
