@@ -20,9 +20,6 @@ use crate::run::Run;
 /// A table and its memtables that wait for their flush, newest first.
 pub(crate) type Frozen = (Arc<TableInner>, Vec<Arc<Slot>>);
 
-/// A table, and its memtables that wait for their flush, newest first.
-pub(crate) type Waiting = (Arc<TableInner>, Vec<Arc<Slot>>);
-
 impl Shared {
     /// Called when a table's active memtable is full: freezes it, or stops writers if too many wait already. The write that
     /// has filled it is done, so a failure is left to the next one, which tries again: the log bounds what gathers.
