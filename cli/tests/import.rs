@@ -13,7 +13,15 @@ const FLIGHTS: &str = "year,carrier,flight,dep_delay,dest,time_hour\n\
 fn a_csv_file_becomes_typed_json_rows() {
     let kodiak = Kodiak::new();
     let file = kodiak.file("flights.csv", FLIGHTS);
-    let printed = kodiak.prints(&["import", "db", "flights", &file, "--key", "carrier,flight"]);
+    let printed = kodiak.prints(&[
+        "import",
+        "db",
+        "flights",
+        &file,
+        "--key",
+        "carrier,flight",
+        "--key-value",
+    ]);
     assert!(printed.starts_with("3 rows into table flights"), "{printed}");
     assert_eq!(
         kodiak.prints(&["scan", "db", "flights", "--keys"]),
@@ -41,7 +49,7 @@ fn json_lines_become_rows() {
         "rows.jsonl",
         "{\"id\":7,\"tags\":[\"a\",\"b\\n\"]}\n{\"id\":8,\"name\":\"x\"}\n",
     );
-    kodiak.prints(&["import", "db", "t", &file, "--key", "id", "--batch", "1"]);
+    kodiak.prints(&["import", "db", "t", &file, "--key", "id", "--batch", "1", "--key-value"]);
     let scanned = kodiak.prints(&["scan", "db", "t", "--json"]);
     let rows: Vec<serde_json::Value> = scanned
         .lines()
@@ -90,4 +98,33 @@ fn files_that_cannot_be_imported_are_refused_with_the_place() {
     assert!(refused("rows.txt", "a\n1\n", &[]).contains("--format csv"));
     assert!(kodiak.refuses(&["import", "db", "t", "none.csv"]).contains("none.csv"));
     kodiak.misunderstands(&["import", "db", "t", "rows.txt", "--batch", "0"]);
+}
+
+#[test]
+fn a_key_makes_a_table_with_the_columns_of_the_file() {
+    let kodiak = Kodiak::new();
+    let file = kodiak.file("rows.csv", "id,name,age\n2,bob,NA\n1,ada,36\n2,ben,7\n");
+    kodiak.prints(&["import", "db", "people", &file, "--key", "id"]);
+    let db = kodiak::Db::open(kodiak.path("db"), kodiak::Settings::default()).expect("open");
+    let people = db.table("people").expect("made");
+    assert!(!people.schema().is_key_value());
+    let batches: Vec<_> = people
+        .read()
+        .batches()
+        .expect("read")
+        .map(|batch| batch.expect("batch"))
+        .collect();
+    assert_eq!(
+        batches.iter().map(|batch| batch.num_rows()).sum::<usize>(),
+        2,
+        "the last row with a key stays"
+    );
+    assert!(
+        people
+            .schema()
+            .columns()
+            .field_with_name("age")
+            .expect("a column")
+            .is_nullable()
+    );
 }
