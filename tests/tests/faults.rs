@@ -43,7 +43,7 @@ fn numbers() -> impl Iterator<Item = u64> {
 
 fn fail_each(wal: &'static str, sync: SyncMode, faults: &[Fault]) {
     let mut failures = Vec::new();
-    let mut runs = 0;
+    let (mut runs, mut fired) = (0, 0);
     for kind in OpKind::ALL {
         for &fault in faults {
             for sticky in [false, true] {
@@ -52,7 +52,7 @@ fn fail_each(wal: &'static str, sync: SyncMode, faults: &[Fault]) {
                     runs += 1;
                     match run(&setup, rule(kind, nth, fault, sticky)) {
                         Ok(0) => break,
-                        Ok(_) => {}
+                        Ok(_) => fired += 1,
                         Err(failure) => failures.push(format!(
                             "{kind:?} number {nth} {fault:?} (sticky: {sticky}), wal {wal} sync {} seed {}: {failure}",
                             sync.name(),
@@ -63,6 +63,7 @@ fn fail_each(wal: &'static str, sync: SyncMode, faults: &[Fault]) {
             }
         }
     }
+    assert!(fired > runs / 4, "faults fired in {fired} of {runs} runs only");
     let shown = failures.iter().take(8).cloned().collect::<Vec<_>>().join("\n\n");
     assert!(
         failures.is_empty(),
