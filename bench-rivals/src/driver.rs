@@ -39,7 +39,7 @@ pub struct Options {
     /// Directory for the stores, on the disk that is to be measured.
     #[arg(long, default_value_os_t = std::env::temp_dir())]
     pub dir: PathBuf,
-    /// Writes every number as JSON to this file.
+    /// Writes every number as JSON to this file, after each case.
     #[arg(long)]
     pub json: Option<PathBuf>,
     /// Seconds after which a run is given up.
@@ -104,11 +104,7 @@ pub fn run(options: &Options) -> Result<()> {
             }
         }
     }
-    report.finish();
     println!("{report}");
-    if let Some(path) = &options.json {
-        fs::write(path, serde_json::to_string_pretty(&report)?)?;
-    }
     match report.failures() {
         0 => Ok(()),
         failures => Err(format!("{failures} runs failed").into()),

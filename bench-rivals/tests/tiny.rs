@@ -3,7 +3,10 @@
 use std::process::{Command, Output};
 
 fn run(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kodiak-bench-rivals")).args(args).output().expect("the binary runs")
+    Command::new(env!("CARGO_BIN_EXE_kodiak-bench-rivals"))
+        .args(args)
+        .output()
+        .expect("the binary runs")
 }
 
 #[test]
@@ -13,19 +16,25 @@ fn every_row_measures_every_engine_and_checks_what_it_reads() {
     let output = run(&[
         "--keys",
         "400",
-        "--repetitions",
-        "2",
         "--quiet",
         "--dir",
         dir.path().to_str().expect("UTF-8"),
         "--json",
         json.to_str().expect("UTF-8"),
     ]);
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert!(output.status.success(), "{out}{err}");
     let report: serde_json::Value =
         serde_json::from_slice(&std::fs::read(&json).expect("the report")).expect("it is JSON");
-    let engines: Vec<&str> = report["engines"].as_array().expect("a list").iter().map(|e| e["name"].as_str().expect("a name")).collect();
+    let engines: Vec<&str> = report["engines"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|e| e["name"].as_str().expect("a name"))
+        .collect();
     for name in ["kodiak", "fjall", "redb", "sled", "lmdb"] {
         assert!(engines.contains(&name), "{name} is missing from {engines:?}");
     }
@@ -37,7 +46,11 @@ fn every_row_measures_every_engine_and_checks_what_it_reads() {
                 _ => false,
             };
             for median in medians.as_array().expect("a list") {
-                let fine = if absent { median.is_null() } else { median.as_f64().is_some_and(|value| value >= 0.0) };
+                let fine = if absent {
+                    median.is_null()
+                } else {
+                    median.as_f64().is_some_and(|value| value >= 0.0)
+                };
                 assert!(fine, "{engine} in {row}: {median}");
             }
         }
@@ -46,7 +59,11 @@ fn every_row_measures_every_engine_and_checks_what_it_reads() {
     }
     let title = out.lines().find(|line| line.contains("Kodiak")).expect("a table");
     assert!(title.contains("LMDB"), "{out}");
-    assert_eq!(std::fs::read_dir(dir.path()).expect("a directory").count(), 1, "stores are removed");
+    assert_eq!(
+        std::fs::read_dir(dir.path()).expect("a directory").count(),
+        1,
+        "stores are removed"
+    );
 }
 
 #[test]
