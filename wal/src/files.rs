@@ -202,7 +202,10 @@ impl Files {
 
     fn recycle(&self, listed: &mut Listed, segment: SegmentId) -> Result<()> {
         let path = segment_path(&self.dir, segment);
-        if segment >= self.distrusted && listed.spares.len() < SPARES && self.storage.len(&path)? == Some(self.segment_bytes) {
+        if segment >= self.distrusted
+            && listed.spares.len() < SPARES
+            && self.storage.len(&path)? == Some(self.segment_bytes)
+        {
             let name = spare_name(segment);
             self.storage.rename(&path, &self.dir.join(&name))?;
             listed.spares.push(name);

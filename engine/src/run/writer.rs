@@ -74,7 +74,10 @@ impl RunWriter {
             min_seq: SeqNo::MAX,
             ..SidecarMeta::default()
         };
-        let sidecar = SidecarBuilder { meta, ..SidecarBuilder::default() };
+        let sidecar = SidecarBuilder {
+            meta,
+            ..SidecarBuilder::default()
+        };
         Ok(Self {
             context,
             plan,
