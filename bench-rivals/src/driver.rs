@@ -102,6 +102,11 @@ pub fn run(options: &Options) -> Result<()> {
                     outcome,
                 });
             }
+            // After every case, so that a long measurement that is cut short has not been for nothing.
+            report.finish();
+            if let Some(path) = &options.json {
+                fs::write(path, serde_json::to_string_pretty(&report)?)?;
+            }
         }
     }
     println!("{report}");
