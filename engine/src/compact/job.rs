@@ -16,6 +16,9 @@ use crate::read::{MergedCursor, Source, Start};
 use crate::run::{Run, SortedRunCursor};
 use crate::version::Version;
 
+/// The first key of a range and the first key after it; `None` for open ends.
+type KeySpan = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// Runs that a job holds; they are given back when it is dropped.
 struct Inputs(Vec<Arc<Run>>);
 
@@ -253,8 +256,8 @@ impl Shared {
         let cuts = split_points(inputs, wanted)?;
         let starts = std::iter::once(None).chain(cuts.iter().cloned().map(Some));
         let ends = cuts.iter().cloned().map(Some).chain(std::iter::once(None));
-        let ranges: Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> = starts.zip(ends).collect();
-        let work = |(from, to): &(Option<Vec<u8>>, Option<Vec<u8>>)| {
+        let ranges: Vec<KeySpan> = starts.zip(ends).collect();
+        let work = |(from, to): &KeySpan| {
             self.rewrite_range(table, plan, version, inputs, retention, from.clone(), to.clone())
         };
         if let [only] = ranges.as_slice() {
@@ -297,7 +300,7 @@ impl Shared {
         let mut sources = Vec::new();
         for sorted_run in version.sorted_runs() {
             let runs: Vec<_> = sorted_run
-                .runs
+                .runs()
                 .iter()
                 .filter(|run| plan.inputs.contains(&run.id()))
                 .cloned()
@@ -376,7 +379,7 @@ fn is_bottom(version: &Version, plan: &CompactionPlan, place: Place) -> bool {
         .enumerate()
         .skip(place.level as usize)
         .any(|(level, runs)| {
-            runs.sorted_runs.iter().flat_map(|sorted| &sorted.runs).any(|run| {
+            runs.sorted_runs.iter().flat_map(|sorted| sorted.runs()).any(|run| {
                 let newer = level == place.level as usize && run.meta().min_seq > newest;
                 !newer && !plan.inputs.contains(&run.id()) && run.min_key() <= max && run.max_key() >= min
             })

@@ -110,7 +110,7 @@ impl Shared {
             .map(|level| {
                 let runs = version.levels.get(level).map_or(&[][..], |level| &level.sorted_runs);
                 runs.iter()
-                    .flat_map(|sorted| &sorted.runs)
+                    .flat_map(|sorted| sorted.runs())
                     .map(|run| run.meta().entries)
                     .sum()
             })

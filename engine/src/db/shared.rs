@@ -65,7 +65,6 @@ pub(crate) struct Shared {
     /// What background work has failed with, and not succeeded since.
     pub trouble: Mutex<Trouble>,
     state: AtomicU8,
-    pub read_only: bool,
     /// Held while a compaction is planned and its inputs are taken.
     pub planning: Mutex<()>,
     /// Held while memtables are flushed, so that nothing newer than a checkpoint gets into its runs. Taken before `gate`,
@@ -134,7 +133,6 @@ pub(crate) struct SharedParts {
 
 impl Shared {
     pub fn new(parts: SharedParts) -> Self {
-        let read_only = parts.manifest.is_none();
         Self {
             storage: parts.storage,
             dir: parts.dir,
@@ -158,7 +156,6 @@ impl Shared {
             signals: Signals::default(),
             trouble: Mutex::default(),
             state: AtomicU8::new(OPEN),
-            read_only,
             planning: Mutex::new(()),
             flushing: Mutex::new(()),
             ingesting: Mutex::new(()),

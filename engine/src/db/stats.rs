@@ -105,7 +105,7 @@ impl Stats {
                     sorted_runs: level.sorted_runs.len(),
                     ..LevelStats::default()
                 };
-                for run in level.sorted_runs.iter().flat_map(|sorted| &sorted.runs) {
+                for run in level.sorted_runs.iter().flat_map(|sorted| sorted.runs()) {
                     stats.runs += 1;
                     stats.bytes += run.bytes();
                     stats.entries += run.meta().entries;

@@ -116,24 +116,26 @@ impl TableInner {
             tombstones.extend(&slot.tombstones.snapshot());
         }
         for sorted_run in view.version.sorted_runs() {
-            let mut runs = Vec::new();
-            for run in sorted_run
-                .runs
-                .iter()
-                .filter(|run| bounds.meets(run.min_key(), run.max_key()))
-            {
-                tombstones.extend(&run.tombstones()?);
-                if let Some(prefix) = range.prefix
-                    && !run.reader()?.may_contain_prefix(prefix)
-                {
-                    continue;
+            let met = sorted_run.meeting(bounds);
+            if sorted_run.range_deletes() {
+                for run in &sorted_run.runs()[met.clone()] {
+                    tombstones.extend(&run.tombstones()?);
                 }
-                runs.push(Arc::clone(run));
             }
-            if !runs.is_empty() {
-                sources.push(Source::Run(
-                    SortedRunCursor::new(runs, range.fill_cache).with_projection(projection),
-                ));
+            let cursor = match range.prefix {
+                Some(prefix) => {
+                    let mut runs = Vec::new();
+                    for run in &sorted_run.runs()[met] {
+                        if run.reader()?.may_contain_prefix(prefix) {
+                            runs.push(Arc::clone(run));
+                        }
+                    }
+                    SortedRunCursor::new(runs, range.fill_cache)
+                }
+                None => SortedRunCursor::within(Arc::clone(sorted_run.shared_runs()), met, range.fill_cache),
+            };
+            if !cursor.is_empty() {
+                sources.push(Source::Run(cursor.with_projection(projection)));
             }
         }
         Ok((sources, tombstones))

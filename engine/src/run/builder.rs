@@ -186,14 +186,6 @@ impl BlockBuilder {
         Some((&self.keys.data[..self.keys.offsets[1] as usize], seq as SeqNo))
     }
 
-    /// Every key collected, in order.
-    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
-        self.keys
-            .offsets
-            .windows(2)
-            .map(|pair| &self.keys.data[pair[0] as usize..pair[1] as usize])
-    }
-
     /// Makes a record batch of what was collected and starts anew.
     ///
     /// # Errors

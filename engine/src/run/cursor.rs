@@ -1,5 +1,6 @@
 //! Cursors over runs, and over sorted runs made of several.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use kodiak_core::block::ColumnBlock;
@@ -173,7 +174,10 @@ impl RunCursor {
 /// A cursor over runs that do not overlap, in key order.
 #[derive(Debug)]
 pub struct SortedRunCursor {
-    runs: Vec<Arc<Run>>,
+    runs: Arc<Vec<Arc<Run>>>,
+    /// Those of them that it reads.
+    range: Range<usize>,
+    /// Within the range.
     index: usize,
     cursor: Option<RunCursor>,
     fill_cache: bool,
@@ -183,8 +187,15 @@ pub struct SortedRunCursor {
 impl SortedRunCursor {
     /// A cursor that is not positioned.
     pub fn new(runs: Vec<Arc<Run>>, fill_cache: bool) -> Self {
+        let range = 0..runs.len();
+        Self::within(Arc::new(runs), range, fill_cache)
+    }
+
+    /// A cursor over some of the runs, which must be a range of them.
+    pub fn within(runs: Arc<Vec<Arc<Run>>>, range: Range<usize>, fill_cache: bool) -> Self {
         Self {
             runs,
+            range,
             index: 0,
             cursor: None,
             fill_cache,
@@ -198,8 +209,18 @@ impl SortedRunCursor {
         self
     }
 
+    /// True if it has no runs to read.
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+
+    #[inline]
+    fn runs(&self) -> &[Arc<Run>] {
+        &self.runs[self.range.clone()]
+    }
+
     fn open(&mut self, index: usize) -> Result<Option<&mut RunCursor>> {
-        let Some(run) = self.runs.get(index) else {
+        let Some(run) = self.runs[self.range.clone()].get(index) else {
             self.cursor = None;
             return Ok(None);
         };
@@ -235,7 +256,7 @@ impl SortedRunCursor {
 
     /// To the first entry at or after `(key, seq)`.
     pub fn seek(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
-        let index = self.runs.partition_point(|run| run.max_key() < key);
+        let index = self.runs().partition_point(|run| run.max_key() < key);
         if let Some(cursor) = self.open(index)? {
             cursor.seek(key, seq)?;
         }
@@ -244,7 +265,7 @@ impl SortedRunCursor {
 
     /// To the last entry before `(key, seq)`.
     pub fn seek_before(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
-        let Some(index) = self.runs.partition_point(|run| run.min_key() <= key).checked_sub(1) else {
+        let Some(index) = self.runs().partition_point(|run| run.min_key() <= key).checked_sub(1) else {
             self.cursor = None;
             return Ok(());
         };
@@ -264,7 +285,7 @@ impl SortedRunCursor {
 
     /// To the last entry.
     pub fn seek_last(&mut self) -> Result<()> {
-        if let Some(last) = self.runs.len().checked_sub(1)
+        if let Some(last) = self.range.len().checked_sub(1)
             && let Some(cursor) = self.open(last)?
         {
             cursor.seek_last()?;

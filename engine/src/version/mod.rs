@@ -1,35 +1,54 @@
 //! Versions: which runs a table consists of.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use kodiak_core::compaction::{LevelShape, RunId, RunShape, SortedRunShape, VersionShape};
+use kodiak_core::entry::prefix_of;
 
+use crate::read::ScanBounds;
 use crate::run::Run;
 
 /// Runs that do not overlap, in key order; searched as one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct SortedRun {
     /// Its number: larger is newer within its level.
     pub id: u64,
-    /// In key order.
-    pub runs: Vec<Arc<Run>>,
+    runs: Arc<Vec<Arc<Run>>>,
+    /// Of each run the first eight bytes of the largest key, so that a search seldom touches the runs themselves.
+    ends: Vec<u64>,
+    range_deletes: bool,
 }
 
 impl SortedRun {
-    /// The first run whose largest key is not below `key`, if its range includes `key`.
-    #[inline]
-    pub fn find(&self, key: &[u8]) -> Option<&Arc<Run>> {
-        let index = self.first_candidate(key);
-        self.runs.get(index).filter(|run| run.min_key() <= key)
+    /// In key order.
+    pub fn runs(&self) -> &[Arc<Run>] {
+        &self.runs
+    }
+
+    /// [`runs`](Self::runs), for a cursor to share.
+    pub fn shared_runs(&self) -> &Arc<Vec<Arc<Run>>> {
+        &self.runs
+    }
+
+    /// True if one of its runs holds range deletes.
+    pub fn range_deletes(&self) -> bool {
+        self.range_deletes
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Vec<Arc<Run>>)) {
+        change(Arc::make_mut(&mut self.runs));
+        self.ends = self.runs.iter().map(|run| prefix_of(run.max_key())).collect();
+        self.range_deletes = self.runs.iter().any(|run| run.meta().range_deletes > 0);
     }
 
     /// Index of the first run whose largest key is not below `key`.
     #[inline]
     fn first_candidate(&self, key: &[u8]) -> usize {
-        match self.runs.as_slice() {
-            [only] => usize::from(only.max_key() < key),
-            runs => runs.partition_point(|run| run.max_key() < key),
-        }
+        let prefix = prefix_of(key);
+        let low = self.ends.partition_point(|&end| end < prefix);
+        let tied = self.ends[low..].partition_point(|&end| end == prefix);
+        low + self.runs[low..low + tied].partition_point(|run| run.max_key() < key)
     }
 
     /// The runs whose range includes `key`: one, or two where a range delete ends at the next run's first key.
@@ -38,6 +57,16 @@ impl SortedRun {
         self.runs[self.first_candidate(key)..]
             .iter()
             .take_while(move |run| run.min_key() <= key)
+    }
+
+    /// The runs that may hold keys of `bounds`.
+    pub fn meeting(&self, bounds: &ScanBounds) -> Range<usize> {
+        let first = self.first_candidate(&bounds.start);
+        let end = match &bounds.end {
+            Some(end) => self.runs.partition_point(|run| run.min_key() < end.as_slice()),
+            None => self.runs.len(),
+        };
+        first..end.max(first)
     }
 }
 
@@ -91,13 +120,14 @@ impl Version {
                 place,
                 SortedRun {
                     id: sorted_run,
-                    runs: Vec::new(),
+                    ..SortedRun::default()
                 },
             );
         }
-        let runs = &mut sorted_runs[place].runs;
-        let at = runs.partition_point(|other| other.min_key() < run.min_key());
-        runs.insert(at, run);
+        sorted_runs[place].change(|runs| {
+            let at = runs.partition_point(|other| other.min_key() < run.min_key());
+            runs.insert(at, run);
+        });
     }
 
     /// Removes a run; returns where it was.
@@ -106,7 +136,10 @@ impl Version {
             for index in 0..runs.sorted_runs.len() {
                 let sorted_run = &mut runs.sorted_runs[index];
                 if let Some(at) = sorted_run.runs.iter().position(|run| run.id() == id) {
-                    let run = sorted_run.runs.remove(at);
+                    let run = Arc::clone(&sorted_run.runs[at]);
+                    sorted_run.change(|runs| {
+                        runs.remove(at);
+                    });
                     let number = sorted_run.id;
                     if sorted_run.runs.is_empty() {
                         runs.sorted_runs.remove(index);
