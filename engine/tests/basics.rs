@@ -96,7 +96,11 @@ fn random_writes_come_back_through_flush_compaction_and_reopening() {
     }
     db.wait_idle().expect("idle");
     check(&table, &model);
+    table.put(b"user", b"one more").expect("put");
+    model.insert(b"user".to_vec(), b"one more".to_vec());
+    db.compact().expect("compact");
     assert!(db.stats().compactions.jobs > 0, "{}", db.stats());
+    check(&table, &model);
 }
 
 #[test]

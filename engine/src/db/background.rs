@@ -76,7 +76,7 @@ fn flush_loop(shared: &Shared) {
     let mut seen = 0;
     while !shared.is_closed() {
         let before = shared.signals.flush.count();
-        match shared.flush_next() {
+        match caught(|| shared.flush_next()) {
             Ok(true) => settle(shared, place, None),
             Ok(false) => {
                 forget(shared, place);
@@ -100,7 +100,7 @@ fn compaction_loop(shared: &Shared) {
     let mut seen = 0;
     while !shared.is_closed() {
         let before = shared.signals.compaction.count();
-        match shared.compact_next() {
+        match caught(|| shared.compact_next()) {
             Ok(true) => settle(shared, place, None),
             Ok(false) => {
                 forget(shared, place);
@@ -122,6 +122,21 @@ fn compaction_loop(shared: &Shared) {
             }
         }
     }
+}
+
+/// A panic becomes a failure of the job: whoever waits for the job is told, and the thread goes on.
+fn caught(job: impl FnOnce() -> Result<bool>) -> Result<bool> {
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+    outcome.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        Err(Error::new(
+            kodiak_core::ErrorKind::Unavailable,
+            format!("background work panicked ({text}): reopen the database, and report this"),
+        ))
+    })
 }
 
 /// Nothing is left to do: what has failed before is no longer due, or somebody else has done it.

@@ -8,12 +8,13 @@ use kodiak_core::format::Projection;
 use kodiak_core::{EntryRef, Result, SeqNo};
 
 use super::reader::{Run, RunReader};
+use super::rows::Rows;
 
 /// A cursor over one run: a block, and a row in it.
 #[derive(Debug)]
 pub struct RunCursor {
     run: Arc<RunReader>,
-    block: Option<Arc<ColumnBlock>>,
+    block: Option<Rows>,
     index: usize,
     row: usize,
     fill_cache: bool,
@@ -33,12 +34,12 @@ impl RunCursor {
         }
     }
 
-    fn load(&mut self, index: usize) -> Result<&Arc<ColumnBlock>> {
+    fn load(&mut self, index: usize) -> Result<&Rows> {
         if self.block.is_none() || self.index != index {
             self.block = None;
             self.block = Some(match &self.projection {
-                Projection::All => self.run.columns(index, self.fill_cache)?,
-                some => self.run.decode(index, some)?.columns()?,
+                Projection::All => self.run.rows(index, self.fill_cache)?,
+                some => Rows::Columns(self.run.decode(index, some)?.columns()?),
             });
             self.index = index;
         }
@@ -57,7 +58,7 @@ impl RunCursor {
         };
         let block = self.load(index)?;
         let row = block.lower_bound(key, seq);
-        let rows = block.rows();
+        let rows = block.len();
         self.row = row;
         if row == rows { self.enter_next() } else { Ok(()) }
     }
@@ -92,7 +93,7 @@ impl RunCursor {
     /// To the last entry.
     pub fn seek_last(&mut self) -> Result<()> {
         if let Some(last) = self.run.blocks().checked_sub(1) {
-            let rows = self.load(last)?.rows();
+            let rows = self.load(last)?.len();
             self.row = rows - 1;
         }
         Ok(())
@@ -112,7 +113,7 @@ impl RunCursor {
     #[cold]
     fn enter_prev(&mut self) -> Result<()> {
         if self.index > 0 {
-            let rows = self.load(self.index - 1)?.rows();
+            let rows = self.load(self.index - 1)?.len();
             self.row = rows - 1;
         } else {
             self.block = None;
@@ -124,7 +125,7 @@ impl RunCursor {
     #[inline]
     pub fn next(&mut self) -> Result<()> {
         match &self.block {
-            Some(block) if self.row + 1 < block.rows() => {
+            Some(block) if self.row + 1 < block.len() => {
                 self.row += 1;
                 Ok(())
             }
@@ -146,16 +147,22 @@ impl RunCursor {
         }
     }
 
+    /// True if it stands on an entry.
+    #[inline]
+    pub fn is_positioned(&self) -> bool {
+        self.block.is_some()
+    }
+
     /// The block under the cursor and the row in it.
     #[inline]
     pub fn position(&self) -> Option<(&Arc<ColumnBlock>, usize)> {
-        self.block.as_ref().map(|block| (block, self.row))
+        self.block.as_ref().map(|block| (block.columns(), self.row))
     }
 
     /// Moves to `row` of the block under the cursor, or to the next block if it has no such row.
     pub fn advance_to(&mut self, row: usize) -> Result<()> {
         match &self.block {
-            Some(block) if row < block.rows() => {
+            Some(block) if row < block.len() => {
                 self.row = row;
                 Ok(())
             }
@@ -233,7 +240,7 @@ impl SortedRunCursor {
     }
 
     fn settle_forward(&mut self) -> Result<()> {
-        while self.cursor.as_ref().is_some_and(|cursor| cursor.position().is_none()) {
+        while self.cursor.as_ref().is_some_and(|cursor| !cursor.is_positioned()) {
             if let Some(cursor) = self.open(self.index + 1)? {
                 cursor.seek_first()?;
             }
@@ -242,7 +249,7 @@ impl SortedRunCursor {
     }
 
     fn settle_backward(&mut self) -> Result<()> {
-        while self.cursor.as_ref().is_some_and(|cursor| cursor.position().is_none()) {
+        while self.cursor.as_ref().is_some_and(|cursor| !cursor.is_positioned()) {
             let Some(before) = self.index.checked_sub(1) else {
                 self.cursor = None;
                 return Ok(());
@@ -298,7 +305,7 @@ impl SortedRunCursor {
     pub fn next(&mut self) -> Result<()> {
         let Some(cursor) = &mut self.cursor else { return Ok(()) };
         cursor.next()?;
-        if cursor.position().is_none() {
+        if !cursor.is_positioned() {
             self.settle_forward()
         } else {
             Ok(())
@@ -310,7 +317,7 @@ impl SortedRunCursor {
     pub fn prev(&mut self) -> Result<()> {
         let Some(cursor) = &mut self.cursor else { return Ok(()) };
         cursor.prev()?;
-        if cursor.position().is_none() {
+        if !cursor.is_positioned() {
             self.settle_backward()
         } else {
             Ok(())
@@ -321,7 +328,7 @@ impl SortedRunCursor {
     pub fn advance_to(&mut self, row: usize) -> Result<()> {
         let Some(cursor) = &mut self.cursor else { return Ok(()) };
         cursor.advance_to(row)?;
-        if cursor.position().is_none() {
+        if !cursor.is_positioned() {
             self.settle_forward()
         } else {
             Ok(())

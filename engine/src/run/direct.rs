@@ -5,11 +5,11 @@
 //! row is found by interpolation between the first and the last key (keys are often spread evenly within a block), then by
 //! widening steps from there.
 
-use arrow::array::{Array, BinaryArray};
+use arrow::array::BinaryArray;
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use kodiak_core::block::{ColumnBlock, FoundVersion, Values};
 use kodiak_core::entry::{common_prefix, prefix_of};
-use kodiak_core::{Op, Result, SeqNo, Slice};
+use kodiak_core::{EntryRef, Op, Result, SeqNo, Slice};
 
 /// Where the arrays of a block are in the mapped file. Positions are relative to `base`.
 #[derive(Debug, Clone)]
@@ -77,8 +77,29 @@ impl DirectBlock {
         })
     }
 
-    fn rows(&self) -> usize {
+    /// How many rows it has.
+    pub fn rows(&self) -> usize {
         self.rows as usize
+    }
+
+    #[inline]
+    fn op(&self, map: &[u8], row: usize) -> Op {
+        // The block's operations were checked when its place was noted.
+        match map[self.base + self.ops as usize + row] {
+            0 => Op::Put,
+            1 => Op::Delete,
+            _ => Op::Merge,
+        }
+    }
+
+    /// Where the value of a row is in the map, and its length.
+    #[inline]
+    fn value(&self, map: &[u8], row: usize) -> (usize, usize) {
+        let (from, to) = (
+            self.offset(map, self.value_offsets, row),
+            self.offset(map, self.value_offsets, row + 1),
+        );
+        (self.base + self.values as usize + from, to - from)
     }
 
     #[inline]
@@ -110,51 +131,57 @@ impl DirectBlock {
     #[inline]
     pub fn find(&self, map: &Buffer, key: &[u8], seq: SeqNo) -> Result<Option<FoundVersion>> {
         let bytes = map.as_slice();
-        let Some(mut row) = self.first_of(bytes, key) else {
+        let row = self.lower_bound(bytes, key, seq);
+        if row == self.rows() || self.key(bytes, row) != key {
             return Ok(None);
-        };
-        // Versions of a key come newest first.
-        while self.seq(bytes, row) > seq {
-            row += 1;
-            if row == self.rows() || self.key(bytes, row) != key {
-                return Ok(None);
-            }
         }
-        let op = Op::from_byte(bytes[self.base + self.ops as usize + row])?;
-        let start = self.base + self.values as usize;
-        let (from, to) = (
-            self.offset(bytes, self.value_offsets, row),
-            self.offset(bytes, self.value_offsets, row + 1),
-        );
-        let value = Slice::of(map, start + from, to - from);
+        let (start, len) = self.value(bytes, row);
         Ok(Some(FoundVersion {
             seq: self.seq(bytes, row),
-            op,
+            op: self.op(bytes, row),
             row,
-            value,
+            value: Slice::of(map, start, len),
         }))
     }
 
-    /// The first row of `key`.
+    /// The entry of a row.
     #[inline]
-    fn first_of(&self, map: &[u8], key: &[u8]) -> Option<usize> {
-        let shared = usize::from(self.shared);
-        if shared > 0 && (key.len() < shared || key[..shared] != self.key(map, 0)[..shared]) {
-            return None;
+    pub fn entry<'m>(&self, map: &'m [u8], row: usize) -> EntryRef<'m> {
+        let (start, len) = self.value(map, row);
+        EntryRef {
+            key: self.key(map, row),
+            seq: self.seq(map, row),
+            op: self.op(map, row),
+            value: &map[start..start + len],
         }
-        let rest = &key[shared..];
+    }
+
+    /// The first row at or after `(key, seq)`; the number of rows if all are before.
+    #[inline]
+    pub fn lower_bound(&self, map: &[u8], key: &[u8], seq: SeqNo) -> usize {
+        let shared = usize::from(self.shared);
+        let prefix = &self.key(map, 0)[..shared];
+        let Some(rest) = key.strip_prefix(prefix) else {
+            return if key < prefix { 0 } else { self.rows() };
+        };
         let head = prefix_of(rest);
-        if head < self.first || head > self.last {
-            return None;
+        if head < self.first {
+            return 0;
+        }
+        if head > self.last {
+            return self.rows();
         }
         let before = |row: usize| {
             let suffix = &self.key(map, row)[shared..];
             let probe = prefix_of(suffix);
-            if probe == head { suffix < rest } else { probe < head }
+            if probe != head {
+                return probe < head;
+            }
+            // Versions of a key come newest first.
+            suffix.cmp(rest).then_with(|| seq.cmp(&self.seq(map, row))).is_lt()
         };
         let (low, high) = self.surround(head, &before);
-        let row = partition(low, high, before);
-        (row < self.rows() && self.key(map, row) == key).then_some(row)
+        partition(low, high, before)
     }
 
     /// Rows between which the first one not `before` lies (or the end), by interpolation and widening steps.
@@ -187,24 +214,27 @@ impl DirectBlock {
     }
 
     /// The block as columns that refer to the map.
-    pub fn columns(&self, map: &Buffer) -> Result<ColumnBlock> {
+    ///
+    /// # Panics
+    /// If the mapped file has changed since the block was checked.
+    pub fn columns(&self, map: &Buffer) -> ColumnBlock {
         let rows = self.rows();
         let binary = |offsets: u32, data: u32| {
             let len = self.offset(map, offsets, rows);
             let offsets = scalar(map, self.base + offsets as usize, rows + 1);
-            BinaryArray::try_new(
+            BinaryArray::new(
                 OffsetBuffer::new(offsets),
                 map.slice_with_length(self.base + data as usize, len),
                 None,
             )
-            .map_err(|error| kodiak_core::Error::corruption("a block's offsets are damaged").with_source(error))
         };
-        let keys = binary(self.key_offsets, self.keys)?;
-        let values = binary(self.value_offsets, self.values)?;
+        let keys = binary(self.key_offsets, self.keys);
+        let values = binary(self.value_offsets, self.values);
         let seqs = scalar(map, self.base + self.seqs as usize, rows);
         let ops = scalar(map, self.base + self.ops as usize, rows);
-        debug_assert_eq!(keys.len(), rows);
-        Ok(ColumnBlock::new(keys, seqs, ops, Values::Binary(values))?.with_memory(0))
+        ColumnBlock::new(keys, seqs, ops, Values::Binary(values))
+            .expect("the block was checked when its place was noted")
+            .with_memory(0)
     }
 }
 
@@ -283,7 +313,7 @@ mod tests {
 
     fn check(keys: &[&[u8]], seqs: &[i64], probes: &[&[u8]]) {
         let (direct, map) = block(keys, seqs);
-        let columns = direct.columns(&map).expect("columns");
+        let columns = direct.columns(&map);
         for probe in probes.iter().chain(keys) {
             for seq in 0..12 {
                 let found = direct.find(&map, probe, seq).expect("find");

@@ -6,6 +6,7 @@ mod cursor;
 mod direct;
 mod open_runs;
 mod reader;
+mod rows;
 mod writer;
 
 pub(crate) use builder::BinaryColumn;

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use arrow::buffer::Buffer;
-use kodiak_core::block::{Block, Codecs, ColumnBlock, FoundVersion};
+use kodiak_core::block::{Block, Codecs, FoundVersion};
 use kodiak_core::compaction::{RunId, RunShape};
 use kodiak_core::filter::{Filter, FilterFactory, hash_key};
 use kodiak_core::format::{BlockDecoder, Compression, FormatFactory, Part, Projection};
@@ -18,6 +18,7 @@ use kodiak_core::{Error, Result, SeqNo};
 
 use super::cache::BlockCache;
 use super::direct::DirectBlock;
+use super::rows::Rows;
 use crate::manifest::RunMeta;
 use crate::range_delete::RangeTombstones;
 use crate::run::open_runs::OpenRuns;
@@ -440,12 +441,12 @@ impl RunReader {
         self.cached(index, true)?.find(key, seq)
     }
 
-    /// A block as columns. It stays in the cache if `fill_cache`.
-    pub fn columns(&self, index: usize, fill_cache: bool) -> Result<Arc<ColumnBlock>> {
+    /// A block for a cursor: where it lies, if it can be read there. It stays in the cache if `fill_cache`.
+    pub fn rows(&self, index: usize, fill_cache: bool) -> Result<Rows> {
         if let Some((block, map)) = self.direct_block(index)? {
-            return block.columns(map).map(Arc::new);
+            return Ok(Rows::direct(block, map));
         }
-        self.cached(index, fill_cache)?.columns()
+        self.cached(index, fill_cache)?.columns().map(Rows::Columns)
     }
 
     /// Where a block is in the mapped file, if it is searched there.

@@ -90,7 +90,7 @@ pub(super) fn base() -> Settings {
         wal: WalSettings {
             kind: kinds.wal.to_owned(),
             sync: SyncMode::Normal,
-            segment_size: 64 * MIB,
+            segment_size: 16 * MIB,
             compression: Compression::None,
             compress_above: KIB,
             recovery: RecoveryMode::PointInTime,

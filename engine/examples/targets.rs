@@ -1,0 +1,414 @@
+//! Measures the engine against yardsticks of the same run, and prints each ratio beside the one aimed at.
+//!
+//! `cargo run --release -p kodiak --example targets [KEYS]` (1,000,000 keys unless told; 16-byte keys, 100-byte values).
+//! Each figure is the best of three rounds. Trust ratios, not nanoseconds: machines are noisy.
+#![allow(clippy::print_stdout, clippy::disallowed_methods)]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+use std::time::Instant;
+
+use arrow::ipc::reader::FileReader;
+use arrow::ipc::writer::FileWriter;
+use kodiak::core::{EntryRef, Op};
+use kodiak::{Db, Error, ErrorKind, Result, Settings, SyncMode, Table, TableSchema};
+
+const VALUE: [u8; 100] = [7; 100];
+const ROUNDS: usize = 3;
+
+/// The n-th key: well spread, and in no order.
+fn key(n: u64) -> [u8; 16] {
+    let spread = n
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        .rotate_left(31)
+        .wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&spread.to_be_bytes());
+    key[8..].copy_from_slice(&n.to_be_bytes());
+    key
+}
+
+/// The n-th of `count` keys in an order unlike that in which they were written.
+fn nth(n: u64, count: u64) -> [u8; 16] {
+    key(n.wrapping_mul(7919) % count)
+}
+
+/// Nanoseconds for each of `count` operations, best of three.
+fn best(count: u64, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+    let mut best = f64::INFINITY;
+    for _ in 0..ROUNDS {
+        let begun = Instant::now();
+        work()?;
+        best = best.min(begun.elapsed().as_nanos() as f64 / count as f64);
+    }
+    Ok(best)
+}
+
+/// Looks at the bytes of an entry, as whoever iterates would.
+fn touch(key: &[u8], value: &[u8]) -> usize {
+    key.len()
+        + value.len()
+        + usize::from(key.last().copied().unwrap_or(0))
+        + usize::from(value.first().copied().unwrap_or(0))
+}
+
+fn report(what: &str, measured: f64, yardstick: f64, target: &str) {
+    println!(
+        "{what:<58} {measured:>10.0} ns {yardstick:>10.0} ns {:>7.2}x  {target}",
+        measured / yardstick
+    );
+}
+
+fn io(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Io, "a benchmark file cannot be used").with_source(error)
+}
+
+fn open(dir: &Path, name: &str, settings: &Settings) -> Result<(Db, Table)> {
+    let db = Db::open(dir.join(name), settings.clone())?;
+    let table = db.table_or_create("t", TableSchema::key_value())?;
+    Ok((db, table))
+}
+
+fn fill(table: &Table, from: u64, to: u64) -> Result<()> {
+    (from..to).try_for_each(|n| table.put(key(n), VALUE))
+}
+
+fn gets(table: &Table, count: u64) -> Result<f64> {
+    best(count, || {
+        for n in 0..count {
+            if table.get(nth(n, count))?.is_none() {
+                return Err(Error::corruption("a key is missing"));
+            }
+        }
+        Ok(())
+    })
+}
+
+fn reads(dir: &Path, count: u64) -> Result<()> {
+    let (db, table) = open(dir, "reads", &Settings::default())?;
+    fill(&table, 0, count)?;
+    db.compact()?;
+    let mut keys: Vec<[u8; 16]> = (0..count).map(key).collect();
+    keys.sort_unstable();
+    let array = best(count, || {
+        let found = (0..count)
+            .filter(|&n| keys.binary_search(&nth(n, count)).is_ok())
+            .count();
+        assert_eq!(found as u64, count);
+        Ok(())
+    })?;
+    drop(keys);
+    report(
+        "point read, Feather / search of a sorted array",
+        gets(&table, count)?,
+        array,
+        "<= 3x",
+    );
+    let missing = best(count, || {
+        (0..count).try_for_each(|n| match table.get(key(count + n))? {
+            None => Ok(()),
+            Some(_) => Err(Error::corruption("an absent key was found")),
+        })
+    })?;
+    println!(
+        "{:<58} {missing:>10.0} ns",
+        "point read of an absent key (a probe per run + 200 ns)"
+    );
+    let map: BTreeMap<Vec<u8>, Vec<u8>> = (0..count).map(|n| (key(n).to_vec(), VALUE.to_vec())).collect();
+    let iterate = best(count, || {
+        std::hint::black_box(map.iter().map(|(key, value)| touch(key, value)).sum::<usize>());
+        Ok(())
+    })?;
+    let scan = best(count, || {
+        let (mut scan, mut bytes) = (table.scan(..)?, 0usize);
+        while let Some((key, value)) = scan.next_ref()? {
+            bytes += touch(key, value);
+        }
+        assert_eq!(
+            bytes as u64,
+            map.iter().map(|(key, value)| touch(key, value) as u64).sum()
+        );
+        Ok(())
+    })?;
+    report(
+        "iteration, per entry / BTreeMap",
+        scan,
+        iterate,
+        "<= 2x (0.5x the speed)",
+    );
+    let seeks = (count / 50).max(1);
+    let map_seek = best(seeks, || {
+        for n in 0..seeks {
+            let start = nth(n, count).to_vec();
+            std::hint::black_box(
+                map.range(start..)
+                    .take(100)
+                    .map(|(key, value)| touch(key, value))
+                    .sum::<usize>(),
+            );
+        }
+        Ok(())
+    })?;
+    let seek = |rows: usize| {
+        best(seeks, || {
+            for n in 0..seeks {
+                let mut scan = table.scan(nth(n, count)..)?;
+                for _ in 0..rows {
+                    std::hint::black_box(scan.next_ref()?.map(|(key, value)| touch(key, value)));
+                }
+            }
+            Ok(())
+        })
+    };
+    report("seek + 100 entries / BTreeMap", seek(100)?, map_seek, "<= 2x");
+    println!("{:<58} {:>10.0} ns", "seek + 10 entries", seek(10)?);
+    Ok(())
+}
+
+fn formats(dir: &Path, count: u64) -> Result<()> {
+    let mut measured = Vec::new();
+    for kind in ["row", "parquet", "orc"] {
+        let mut settings = Settings::default();
+        settings.format.kind = kind.to_owned();
+        let (db, table) = open(dir, kind, &settings)?;
+        fill(&table, 0, count)?;
+        db.compact()?;
+        measured.push(gets(&table, count)?);
+    }
+    report("point read, warm, Parquet / row", measured[1], measured[0], "<= 2x");
+    report("point read, warm, ORC / row", measured[2], measured[0], "-");
+    Ok(())
+}
+
+fn writes(dir: &Path, count: u64) -> Result<()> {
+    let size = 512 << 20;
+    let mut settings = Settings::default();
+    settings.memtable.size = size;
+    let memtable = best(count, || {
+        let memtable = kodiak_memtables::ALL[0].create_default(size as usize)?;
+        (0..count).try_for_each(|n| {
+            let entry = EntryRef {
+                key: &key(n),
+                seq: n + 1,
+                op: Op::Put,
+                value: &VALUE,
+            };
+            memtable.insert(entry)
+        })
+    })?;
+    let mut round = 0;
+    let mut put = |threads: u64| {
+        best(count, || {
+            round += 1;
+            let (_db, table) = open(dir, &format!("writes{round}"), &settings)?;
+            let each = count / threads;
+            std::thread::scope(|scope| {
+                let spawn = |thread: u64| {
+                    let table = &table;
+                    scope.spawn(move || fill(table, thread * each, (thread + 1) * each))
+                };
+                let running: Vec<_> = (0..threads).map(spawn).collect();
+                running
+                    .into_iter()
+                    .try_for_each(|thread| thread.join().map_err(|_| Error::corruption("a panic"))?)
+            })
+        })
+    };
+    let (one, two) = (put(1)?, put(2)?);
+    report(
+        "put, normal mode (opening included) / memtable alone",
+        one,
+        memtable,
+        "<= 2.5x",
+    );
+    report("put by two threads / by one", two, one, "<= 0.67x (1.5x the rate)");
+    let recover = best(count, || open(dir, "writes1", &settings).map(drop))?;
+    report(
+        "recovery, per entry / memtable insert",
+        recover,
+        memtable,
+        "<= 2x (0.5x the speed)",
+    );
+    Ok(())
+}
+
+fn syncs(dir: &Path) -> Result<()> {
+    let count = 300u64;
+    let path = dir.join("overwritten");
+    std::fs::write(&path, vec![0; 4 << 20]).map_err(io)?;
+    let file = File::options().write(true).open(&path).map_err(io)?;
+    file.sync_all().map_err(io)?;
+    let raw = best(count, || {
+        (0..count).try_for_each(|n| {
+            std::os::unix::fs::FileExt::write_all_at(&file, &[1; 160], n * 160).map_err(io)?;
+            file.sync_data().map_err(io)
+        })
+    })?;
+    let mut growing = File::create(dir.join("growing")).map_err(io)?;
+    let naive = best(count, || {
+        (0..count).try_for_each(|_| {
+            std::io::Write::write_all(&mut growing, &[1; 160]).map_err(io)?;
+            growing.sync_data().map_err(io)
+        })
+    })?;
+    for kind in ["mapped", "segment"] {
+        let mut settings = Settings::default();
+        settings.wal.sync = SyncMode::Full;
+        settings.wal.kind = kind.to_owned();
+        let (_db, table) = open(dir, &format!("full-{kind}"), &settings)?;
+        let one = best(count, || fill(&table, 0, count))?;
+        let eight = best(8 * count, || {
+            std::thread::scope(|scope| {
+                let running: Vec<_> = (0..8).map(|_| scope.spawn(|| fill(&table, 0, count))).collect();
+                running
+                    .into_iter()
+                    .try_for_each(|thread| thread.join().map_err(|_| Error::corruption("a panic"))?)
+            })
+        })?;
+        report(
+            &format!("full mode, {kind} / overwrite + fdatasync"),
+            one,
+            raw,
+            "<= 1.15x",
+        );
+        report(
+            &format!("full mode, {kind} / naive growing file"),
+            one,
+            naive,
+            "<= 0.67x",
+        );
+        report(
+            &format!("full mode, {kind}, eight writers / one"),
+            eight,
+            one,
+            "<= 0.33x",
+        );
+    }
+    Ok(())
+}
+
+fn compaction(dir: &Path, count: u64) -> Result<()> {
+    let mut settings = Settings::default();
+    settings.memtable.size = 16 << 20;
+    settings.backpressure.l0_slowdown = 30;
+    settings
+        .compaction
+        .options
+        .insert("l0_trigger".to_owned(), kodiak::core::options::OptionValue::Int(30));
+    let (db, table) = open(dir, "compaction", &settings)?;
+    fill(&table, 0, count)?;
+    db.flush()?;
+    let files: Vec<_> = walk(&dir.join("compaction/tables"))?;
+    let arrow = best(count, || {
+        let out = File::create(dir.join("rewritten.feather")).map_err(io)?;
+        let mut writer: Option<FileWriter<BufWriter<File>>> = None;
+        let mut out = Some(BufWriter::with_capacity(256 << 10, out));
+        for file in &files {
+            for batch in FileReader::try_new(File::open(file).map_err(io)?, None).map_err(io)? {
+                let batch = batch.map_err(io)?;
+                if writer.is_none()
+                    && let Some(out) = out.take()
+                {
+                    writer = Some(FileWriter::try_new(out, &batch.schema()).map_err(io)?);
+                }
+                if let Some(writer) = &mut writer {
+                    writer.write(&batch).map_err(io)?;
+                }
+            }
+        }
+        match writer {
+            Some(mut writer) => {
+                writer.finish().map_err(io)?;
+                writer
+                    .into_inner()
+                    .map_err(io)?
+                    .into_inner()
+                    .map_err(io)?
+                    .sync_all()
+                    .map_err(io)
+            }
+            None => Ok(()),
+        }
+    })?;
+    let begun = Instant::now();
+    db.compact()?;
+    let merged = begun.elapsed().as_nanos() as f64 / count as f64;
+    report(
+        "compaction, Feather to Feather / Arrow reads and rewrites",
+        merged,
+        arrow,
+        "<= 2x (0.5x the speed)",
+    );
+    Ok(())
+}
+
+fn walk(dir: &Path) -> Result<Vec<std::path::PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        if path.is_dir() {
+            found.extend(walk(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "feather") {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+fn many_runs(dir: &Path) -> Result<()> {
+    let mut settings = Settings::default();
+    settings.memtable.size = 64 << 10;
+    settings.backpressure.l0_slowdown = 5000;
+    settings.backpressure.l0_stop = 5000;
+    settings
+        .compaction
+        .options
+        .insert("l0_trigger".to_owned(), kodiak::core::options::OptionValue::Int(60));
+    let (db, table) = open(dir, "runs", &settings)?;
+    settings.compaction.target_run_size = 64 << 10;
+    drop((db, table));
+    let (db, table) = open(dir, "runs", &settings)?;
+    fill(&table, 0, 620_000)?;
+    db.compact()?;
+    let runs: usize = db
+        .stats()
+        .tables
+        .iter()
+        .flat_map(|table| &table.levels)
+        .map(|level| level.runs)
+        .sum();
+    drop(table);
+    db.close()?;
+    let mut fastest = f64::INFINITY;
+    for _ in 0..ROUNDS {
+        let begun = Instant::now();
+        let (db, _table) = open(dir, "runs", &settings)?;
+        fastest = fastest.min(begun.elapsed().as_secs_f64() * 1e3);
+        db.close()?;
+    }
+    println!("opening a database of {runs} runs: {fastest:.1} ms (aim: 1,000 runs in < 100 ms)");
+    Ok(())
+}
+
+fn main() -> Result<()> {
+    let count = std::env::args()
+        .nth(1)
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(1_000_000);
+    let dir = tempfile::tempdir().map_err(io)?;
+    println!(
+        "{:<58} {:>13} {:>13} {:>8}  aim",
+        format!("{count} keys"),
+        "measured",
+        "yardstick",
+        "ratio"
+    );
+    reads(dir.path(), count)?;
+    formats(dir.path(), count)?;
+    writes(dir.path(), count)?;
+    compaction(dir.path(), count)?;
+    syncs(dir.path())?;
+    many_runs(dir.path())
+}

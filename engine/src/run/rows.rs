@@ -1,0 +1,72 @@
+//! The rows of a block, as a cursor reads them.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use arrow::buffer::Buffer;
+use kodiak_core::block::ColumnBlock;
+use kodiak_core::{EntryRef, SeqNo};
+
+use super::direct::DirectBlock;
+
+/// Rows as columns, or where they lie in a mapped file; columns of the latter are made when somebody asks for them.
+#[derive(Debug)]
+pub enum Rows {
+    /// Decoded.
+    Columns(Arc<ColumnBlock>),
+    /// In the map.
+    Direct(DirectRows),
+}
+
+/// Rows in a mapped file.
+#[derive(Debug)]
+pub struct DirectRows {
+    block: DirectBlock,
+    map: Buffer,
+    columns: OnceCell<Arc<ColumnBlock>>,
+}
+
+impl Rows {
+    /// The rows of `block`.
+    pub fn direct(block: &DirectBlock, map: &Buffer) -> Self {
+        Self::Direct(DirectRows {
+            block: block.clone(),
+            map: map.clone(),
+            columns: OnceCell::new(),
+        })
+    }
+
+    /// How many there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Columns(block) => block.rows(),
+            Self::Direct(rows) => rows.block.rows(),
+        }
+    }
+
+    /// The first row at or after `(key, seq)`.
+    pub fn lower_bound(&self, key: &[u8], seq: SeqNo) -> usize {
+        match self {
+            Self::Columns(block) => block.lower_bound(key, seq),
+            Self::Direct(rows) => rows.block.lower_bound(&rows.map, key, seq),
+        }
+    }
+
+    /// The entry of a row; the value is empty in a typed table.
+    #[inline]
+    pub fn entry(&self, row: usize) -> EntryRef<'_> {
+        match self {
+            Self::Columns(block) => block.entry(row),
+            Self::Direct(rows) => rows.block.entry(&rows.map, row),
+        }
+    }
+
+    /// All of them as columns.
+    pub fn columns(&self) -> &Arc<ColumnBlock> {
+        match self {
+            Self::Columns(block) => block,
+            Self::Direct(rows) => rows.columns.get_or_init(|| Arc::new(rows.block.columns(&rows.map))),
+        }
+    }
+}
