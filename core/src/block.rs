@@ -1,7 +1,7 @@
 //! Blocks: what is read from a run and cached at once, ready to be searched.
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, BinaryArray, Int8Array, Int64Array, RecordBatch};
 use arrow::buffer::ScalarBuffer;
@@ -64,6 +64,8 @@ pub struct ColumnBlock {
     memory: Option<usize>,
     /// How many leading bytes the first and the last key share, and so all keys do: a search skips them.
     shared: usize,
+    /// What [`plain`](Self::plain) has found.
+    plain: OnceLock<Option<SeqNo>>,
 }
 
 impl ColumnBlock {
@@ -104,6 +106,7 @@ impl ColumnBlock {
             values,
             memory: None,
             shared,
+            plain: OnceLock::new(),
         })
     }
 
@@ -199,6 +202,16 @@ impl ColumnBlock {
     /// The values.
     pub fn values(&self) -> &Values {
         &self.values
+    }
+
+    /// If all rows are puts of distinct keys, the newest of their sequence numbers. Looked for once.
+    pub fn plain(&self) -> Option<SeqNo> {
+        *self.plain.get_or_init(|| {
+            let puts = self.ops.iter().fold(true, |puts, &op| puts & (op == Op::Put as i8));
+            let distinct = puts && (1..self.rows()).all(|row| self.key(row) != self.key(row - 1));
+            let newest = self.seqs.iter().copied().max().unwrap_or(0);
+            distinct.then_some(newest as SeqNo)
+        })
     }
 
     /// A row of a key-value table as an entry; a typed table's row has an empty value here (see [`value`](Self::value)).

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use kodiak_core::block::ColumnBlock;
-use kodiak_core::entry::{EntryCursor, compare};
+use kodiak_core::entry::{EntryCursor, MAX_SEQ, compare};
 use kodiak_core::{EntryRef, Result, SeqNo, Slice};
 
 use crate::run::SortedRunCursor;
@@ -195,6 +195,37 @@ impl MergedCursor {
             }
         }
         Some((block, row, end))
+    }
+
+    /// With the cursor on a run going forward: how many rows from the current one on are what any reader at `seq` or later
+    /// sees of their keys, come before every other source's next key, and lie below `end`. 0 if nothing is known.
+    pub fn plain_rows(&self, seq: SeqNo, end: Option<&[u8]>) -> usize {
+        let Some(Source::Run(cursor)) = self.heap.first().map(|&top| &self.sources[top as usize]) else {
+            return 0;
+        };
+        let Some((rows, row)) = cursor.rows() else { return 0 };
+        if rows.plain().is_none_or(|newest| newest > seq) {
+            return 0;
+        }
+        let others = self.heap.iter().skip(1).take(2);
+        let keys = others.filter_map(|&other| self.sources[other as usize].entry().map(|entry| entry.key));
+        let mut stop = rows.len();
+        for key in keys.chain(end) {
+            if stop > row && rows.entry(stop - 1).key >= key {
+                stop = rows.lower_bound(key, MAX_SEQ);
+            }
+        }
+        stop.saturating_sub(row)
+    }
+
+    /// To the next row, of which [`plain_rows`](Self::plain_rows) has told.
+    #[inline]
+    pub fn step(&mut self) {
+        if let Some(&top) = self.heap.first()
+            && let Source::Run(cursor) = &mut self.sources[top as usize]
+        {
+            cursor.step();
+        }
     }
 
     /// Moves on to `row` of the block under the cursor (a run, going forward), or past the block.

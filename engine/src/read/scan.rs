@@ -82,6 +82,10 @@ pub struct Scan {
     reverse: bool,
     /// The cursor stands on the current row, which has not been passed yet (forward only).
     on_row: bool,
+    /// So many rows after the current one need no closer look.
+    ahead: usize,
+    /// So many rows are to be passed before it is worth to look ahead again.
+    patience: usize,
     done: bool,
     /// The key of the current row if the cursor has moved on; else room for reuse.
     key: Vec<u8>,
@@ -98,6 +102,8 @@ impl Scan {
             bounds,
             reverse,
             on_row: false,
+            ahead: 0,
+            patience: 0,
             done,
             key: Vec::new(),
             value: None,
@@ -124,6 +130,7 @@ impl Scan {
     pub fn seek(&mut self, key: &[u8]) -> Result<()> {
         self.done = self.bounds.is_empty();
         self.on_row = false;
+        self.ahead = 0;
         self.value = None;
         if self.done {
             return Ok(());
@@ -197,6 +204,11 @@ impl Scan {
 
     fn forward(&mut self) -> Result<bool> {
         if self.on_row {
+            if self.ahead > 0 {
+                self.ahead -= 1;
+                self.cursor.step();
+                return Ok(true);
+            }
             self.on_row = false;
             self.skip_key()?;
         }
@@ -214,6 +226,7 @@ impl Scan {
             }
             if entry.op == Op::Put && !self.hidden(entry.key, entry.seq) {
                 self.on_row = true;
+                self.look_ahead();
                 if !self.context.key_value {
                     self.value = self.cursor.value()?;
                 }
@@ -223,6 +236,27 @@ impl Scan {
                 return self.merge_forward().map(|()| true);
             }
             self.skip_key()?;
+        }
+    }
+
+    /// Finds out how many of the following rows are plain: puts of distinct keys that nothing else in the scan touches.
+    fn look_ahead(&mut self) {
+        const SHORT: usize = 4;
+        const PATIENCE: usize = 16;
+        let context = &self.context;
+        if !context.key_value || context.hidden_below > 0 || !context.tombstones.is_empty() {
+            return;
+        }
+        if self.patience > 0 {
+            self.patience -= 1;
+            return;
+        }
+        self.ahead = self
+            .cursor
+            .plain_rows(context.seq, self.bounds.end.as_deref())
+            .saturating_sub(1);
+        if self.ahead < SHORT {
+            self.patience = PATIENCE;
         }
     }
 

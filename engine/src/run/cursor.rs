@@ -159,6 +159,18 @@ impl RunCursor {
         self.block.as_ref().map(|block| (block.columns(), self.row))
     }
 
+    /// The rows of the block under the cursor, and the one it stands on.
+    #[inline]
+    pub fn rows(&self) -> Option<(&Rows, usize)> {
+        self.block.as_ref().map(|block| (block, self.row))
+    }
+
+    /// To the next row, which the caller knows to be in the same block.
+    #[inline]
+    pub fn step(&mut self) {
+        self.row += 1;
+    }
+
     /// Moves to `row` of the block under the cursor, or to the next block if it has no such row.
     pub fn advance_to(&mut self, row: usize) -> Result<()> {
         match &self.block {
@@ -321,6 +333,20 @@ impl SortedRunCursor {
             self.settle_backward()
         } else {
             Ok(())
+        }
+    }
+
+    /// The rows of the block under the cursor, and the one it stands on.
+    #[inline]
+    pub fn rows(&self) -> Option<(&Rows, usize)> {
+        self.cursor.as_ref().and_then(RunCursor::rows)
+    }
+
+    /// To the next row, which the caller knows to be in the same block.
+    #[inline]
+    pub fn step(&mut self) {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.step();
         }
     }
 

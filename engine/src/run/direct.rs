@@ -29,6 +29,8 @@ pub struct DirectBlock {
     /// Eight bytes after the shared prefix of the first and of the last key.
     first: u64,
     last: u64,
+    /// If all rows are puts of distinct keys, the newest of their sequence numbers.
+    plain: Option<SeqNo>,
 }
 
 impl DirectBlock {
@@ -74,12 +76,19 @@ impl DirectBlock {
             stride: if even { u16::try_from(stride).unwrap_or(0) } else { 0 },
             first: prefix_of(&first[shared..]),
             last: prefix_of(&last[shared..]),
+            plain: block.plain(),
         })
     }
 
     /// How many rows it has.
     pub fn rows(&self) -> usize {
         self.rows as usize
+    }
+
+    /// If all rows are puts of distinct keys, the newest of their sequence numbers.
+    #[inline]
+    pub fn plain(&self) -> Option<SeqNo> {
+        self.plain
     }
 
     #[inline]

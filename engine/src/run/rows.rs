@@ -62,6 +62,15 @@ impl Rows {
         }
     }
 
+    /// If all of them are puts of distinct keys, the newest of their sequence numbers.
+    #[inline]
+    pub fn plain(&self) -> Option<SeqNo> {
+        match self {
+            Self::Columns(block) => block.plain(),
+            Self::Direct(rows) => rows.block.plain(),
+        }
+    }
+
     /// All of them as columns.
     pub fn columns(&self) -> &Arc<ColumnBlock> {
         match self {
