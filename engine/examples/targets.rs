@@ -1,6 +1,7 @@
 //! Measures the engine against yardsticks of the same run, and prints each ratio beside the one aimed at.
 //!
-//! `cargo run --release -p kodiak --example targets [KEYS]` (1,000,000 keys unless told; 16-byte keys, 100-byte values).
+//! `cargo run --release -p kodiak --example targets [KEYS] [SECTION]` (1,000,000 keys unless told; 16-byte keys, 100-byte
+//! values; sections are reads, formats, writes, compaction, syncs, runs).
 //! Each figure is the best of three rounds. Trust ratios, not nanoseconds: machines are noisy.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
@@ -401,10 +402,18 @@ fn main() -> Result<()> {
         "yardstick",
         "ratio"
     );
-    reads(dir.path(), count)?;
-    formats(dir.path(), count)?;
-    writes(dir.path(), count)?;
-    compaction(dir.path(), count)?;
-    syncs(dir.path())?;
-    many_runs(dir.path())
+    let only = std::env::args().nth(2);
+    let wanted = |section: &str| only.as_deref().is_none_or(|only| only == section);
+    let sections: [(&str, &dyn Fn() -> Result<()>); 6] = [
+        ("reads", &|| reads(dir.path(), count)),
+        ("formats", &|| formats(dir.path(), count)),
+        ("writes", &|| writes(dir.path(), count)),
+        ("compaction", &|| compaction(dir.path(), count)),
+        ("syncs", &|| syncs(dir.path())),
+        ("runs", &|| many_runs(dir.path())),
+    ];
+    sections
+        .iter()
+        .filter(|(name, _)| wanted(name))
+        .try_for_each(|(_, section)| section())
 }

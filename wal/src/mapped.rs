@@ -257,7 +257,13 @@ impl MappedLog {
         let active = &*place.active;
         let segment = &active.segment;
         let records = staged.seal(&segment.identity, first_seq, segment.synced.load(Ordering::Relaxed));
-        active.mapping.write(place.end as usize, records);
+        if mode == SyncMode::Full {
+            // A sync write-protects the page again, and the fault that a store would take costs more than a system call.
+            let written = segment.file.write_at(place.end, records);
+            written.map_err(|error| self.health.poison(&self.metrics, error))?;
+        } else {
+            active.mapping.write(place.end as usize, records);
+        }
         place.end += len;
         active.complete.store(place.end, Ordering::Release);
         place.next_seq = first_seq + count;

@@ -81,7 +81,12 @@ pub struct Rewriter<'a> {
     /// The newest version of `key` in `stripe` hides all older ones there.
     decided: bool,
     pending: Pending,
+    /// So many rows are to be passed before a stretch is looked for again.
+    patience: u32,
 }
+
+/// Rows to pass after a stretch was looked for in vain.
+const PATIENCE: u32 = 15;
 
 impl<'a> Rewriter<'a> {
     /// Rewrites from where `cursor` stands to `end`.
@@ -95,6 +100,7 @@ impl<'a> Rewriter<'a> {
             stripe: 0,
             decided: false,
             pending: Pending::default(),
+            patience: 0,
         }
     }
 
@@ -113,8 +119,14 @@ impl<'a> Rewriter<'a> {
                     "the database is closing",
                 ));
             }
-            if plain && self.pending.operands.is_empty() && self.copy_stretch(sink)? {
-                continue;
+            if self.patience > 0 {
+                self.patience -= 1;
+            } else if plain && self.pending.operands.is_empty() {
+                if self.copy_stretch(sink)? {
+                    continue;
+                }
+                // Runs that interleave finely have no stretches worth looking for at each row.
+                self.patience = if self.retention.key_value { PATIENCE } else { 0 };
             }
             let Some(entry) = self.cursor.entry() else { break };
             if self.end.is_some_and(|end| entry.key >= end) {
