@@ -186,3 +186,32 @@ fn local_files_survive_reopening() {
     let second = Db::open(dir.path(), Settings::default()).expect_err("two at once");
     assert_eq!(second.kind(), kodiak::ErrorKind::Locked);
 }
+
+#[test]
+fn a_compaction_asked_for_gets_along_with_those_in_the_background() {
+    let mut settings = small();
+    settings.memtable.size = 64 << 10;
+    settings.compaction.threads = 4;
+    let db = Builder::new(settings)
+        .storage(Arc::new(MemoryStorage::new()))
+        .open("/db")
+        .expect("open");
+    let table = db.create_table("t", TableSchema::key_value()).expect("create");
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for round in 0..40u32 {
+                for key in 0..700u32 {
+                    table
+                        .put((key * 97 % 5000).to_be_bytes(), [round as u8; 90])
+                        .expect("put");
+                }
+            }
+        });
+        while !writer.is_finished() {
+            db.compact().expect("compact");
+        }
+        writer.join().expect("the writer");
+    });
+    db.wait_idle().expect("idle");
+    assert_eq!(table.scan(..).expect("scan").count(), 700);
+}

@@ -30,7 +30,10 @@ impl Drop for Inputs {
 
 impl Inputs {
     /// Takes all runs of a plan, or none.
-    fn take(version: &Version, plan: &CompactionPlan) -> Option<Self> {
+    ///
+    /// None also if the table has changed since the plan was made from `version`: a compaction that ended in between has given
+    /// back runs that are gone, or hang elsewhere.
+    fn take(table: &TableInner, version: &Arc<Version>, plan: &CompactionPlan) -> Option<Self> {
         let mut taken = Self(Vec::with_capacity(plan.inputs.len()));
         for id in &plan.inputs {
             let (_, run) = version.runs().find(|(_, run)| run.id() == *id)?;
@@ -39,7 +42,7 @@ impl Inputs {
             }
             taken.0.push(Arc::clone(run));
         }
-        Some(taken)
+        Arc::ptr_eq(&table.view.load().version, version).then_some(taken)
     }
 }
 
@@ -62,7 +65,7 @@ impl Shared {
         let Some((plan, table, version)) = best else {
             return Ok(false);
         };
-        let Some(inputs) = Inputs::take(&version, &plan) else {
+        let Some(inputs) = Inputs::take(&table, &version, &plan) else {
             return Ok(false);
         };
         drop(planning);
@@ -76,7 +79,7 @@ impl Shared {
             let planning = self.planning.lock();
             let version = Arc::clone(&table.view.load().version);
             let Some(plan) = full_plan(&version) else { return Ok(()) };
-            if let Some(inputs) = Inputs::take(&version, &plan) {
+            if let Some(inputs) = Inputs::take(table, &version, &plan) {
                 drop(planning);
                 return self.compact(table, &plan, &version, inputs);
             }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use kodiak_core::{Error, ErrorKind, Result};
+use parking_lot::Mutex;
 
 use super::shared::Shared;
 use crate::settings::Settings;
@@ -47,6 +48,7 @@ const BYTES_PER_PAUSE: u64 = 16 << 10;
 pub(crate) struct Stalls {
     level: AtomicU8,
     cause: AtomicU8,
+    refreshing: Mutex<()>,
     bytes: AtomicU64,
     counts: [AtomicU64; 3],
     nanos: [AtomicU64; 3],
@@ -61,6 +63,7 @@ impl Stalls {
         Self {
             level: AtomicU8::new(FREE),
             cause: AtomicU8::new(0),
+            refreshing: Mutex::new(()),
             bytes: AtomicU64::new(0),
             counts: Default::default(),
             nanos: Default::default(),
@@ -102,6 +105,7 @@ impl Stalls {
                     return Err(trouble.replicate());
                 }
                 seen = shared.signals.progress.wait(seen, Duration::from_millis(100));
+                self.refresh(shared);
             }
         }
         let nanos = shared.storage.monotonic_nanos().saturating_sub(begun);
@@ -121,8 +125,9 @@ impl Stalls {
         self.level.store(level, Ordering::Release);
     }
 
-    /// Looks at all tables anew.
+    /// Looks at all tables anew. One thread at a time: what an earlier look has found never replaces what a later one has.
     pub fn refresh(&self, shared: &Shared) {
+        let _one_at_a_time = self.refreshing.lock();
         let mut frozen = 0;
         let mut full = false;
         let (mut level0, mut pending) = (0, 0);
