@@ -22,13 +22,20 @@ pub fn watch(storage: &FaultStorage, violations: &Violations) -> OnOp {
     let (storage, violations) = (storage.clone(), Arc::clone(violations));
     Arc::new(move |event| {
         if event.moment == Moment::Before
-            && let Err(violation) = check(&storage, event)
+            && let Err(violation) = settled(&storage, event)
         {
             violations
                 .lock()
                 .push(format!("before {:?} {}: {violation}", event.kind, event.path.display()));
         }
     })
+}
+
+/// A check reads the manifest and looks at files one after the other while other threads go on, so that it may see a run named
+/// whose removal is under way. What is really wrong is still so when looked at again.
+fn settled(storage: &FaultStorage, event: &OpEvent) -> Result<(), String> {
+    let again = || check(storage, event);
+    again().or_else(|_| again()).or_else(|_| again())
 }
 
 fn check(storage: &FaultStorage, event: &OpEvent) -> Result<(), String> {
