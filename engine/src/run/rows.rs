@@ -11,6 +11,10 @@ use super::direct::DirectBlock;
 
 /// Rows as columns, or where they lie in a mapped file; columns of the latter are made when somebody asks for them.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a cursor holds one; boxing would allocate at every block"
+)]
 pub enum Rows {
     /// Decoded.
     Columns(Arc<ColumnBlock>),
