@@ -10,7 +10,10 @@ use kodiak_core::{EntryRef, Result, SeqNo, Slice};
 use crate::run::SortedRunCursor;
 
 /// Something that a merged cursor reads from.
-#[allow(clippy::large_enum_variant, reason = "a scan has few; boxing would allocate for each")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a scan has few; boxing would allocate for each"
+)]
 pub enum Source {
     /// A memtable.
     Memory(Box<dyn EntryCursor>),
