@@ -141,6 +141,15 @@ impl Files {
         });
     }
 
+    /// Removes a file that could not be prepared.
+    pub fn discard(&self, blank: Blank) {
+        let path = segment_path(&self.dir, blank.number);
+        drop(blank);
+        self.storage.remove(&path).unwrap_or_else(|error| {
+            tracing::warn!(%error, "a log segment that could not be prepared stays behind");
+        });
+    }
+
     /// Makes the segment's size and name survive a power loss ahead of need.
     pub fn settle_blank(&self, blank: &mut Blank) -> Result<()> {
         blank.file.sync_data()?;

@@ -119,8 +119,10 @@ impl Shared {
     fn prepare(&self, number: SegmentId, durable: bool) -> Option<Ready> {
         let prepare = || -> Result<Ready> {
             let mut blank = self.files.blank(number, 0)?;
-            if durable {
-                self.files.settle_blank(&mut blank)?;
+            if durable && let Err(error) = self.files.settle_blank(&mut blank) {
+                // Whoever needs the segment now makes the file anew.
+                self.files.discard(blank);
+                return Err(error);
             }
             let ready = Ready::new(blank)?;
             // Nobody writes to the segment before it is taken, so that a page is not faulted in by an append. The zeros fall
