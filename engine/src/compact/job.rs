@@ -20,7 +20,7 @@ use crate::version::Version;
 type KeySpan = (Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// Runs that a job holds; they are given back when it is dropped.
-struct Inputs(Vec<Arc<Run>>);
+pub(super) struct Inputs(Vec<Arc<Run>>);
 
 impl Drop for Inputs {
     fn drop(&mut self) {
@@ -33,7 +33,7 @@ impl Inputs {
     ///
     /// None also if the table has changed since the plan was made from `version`: a compaction that ended in between has given
     /// back runs that are gone, or hang elsewhere.
-    fn take(table: &TableInner, version: &Arc<Version>, plan: &CompactionPlan) -> Option<Self> {
+    pub(super) fn take(table: &TableInner, version: &Arc<Version>, plan: &CompactionPlan) -> Option<Self> {
         let mut taken = Self(Vec::with_capacity(plan.inputs.len()));
         for id in &plan.inputs {
             let (_, run) = version.runs().find(|(_, run)| run.id() == *id)?;
@@ -347,7 +347,7 @@ pub(crate) fn change_version(table: &TableInner, change: impl FnOnce(&mut Versio
 }
 
 /// A plan that merges everything; `None` if there is nothing that it would change.
-fn full_plan(version: &Version) -> Option<CompactionPlan> {
+pub(super) fn full_plan(version: &Version) -> Option<CompactionPlan> {
     let deepest = version.levels.iter().rposition(|level| !level.sorted_runs.is_empty())?;
     let sorted_runs: usize = version.levels.iter().map(|level| level.sorted_runs.len()).sum();
     let settled = sorted_runs == 1

@@ -8,3 +8,6 @@ mod sink;
 pub(crate) use job::change_version;
 pub(crate) use outputs::{OutputPlan, Outputs, remove_runs};
 pub(crate) use retention::{Retention, Rewriter};
+
+#[cfg(test)]
+mod tests;
