@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::history::{Change, Key, Op, ScanOp, Value, Write};
-use crate::model::{SNAPSHOTS, TABLES};
+use crate::model::{BACKUPS, SNAPSHOTS, TABLES};
 
 /// Bytes that keys of the smallest space are made of.
 const NASTY: [u8; 5] = [0x00, 0x01, b'a', 0xFE, 0xFF];
@@ -35,7 +35,7 @@ impl Generator {
         self.below(100) < percent
     }
 
-    /// The first table gets half of the operations, so that it becomes large.
+    /// The first table gets much of the operations, so that it becomes large.
     fn table(&mut self) -> usize {
         if self.chance(50) { 0 } else { self.below(TABLES.len()) }
     }
@@ -154,12 +154,23 @@ impl Generator {
 
     fn upheaval(&mut self) -> Op {
         match self.below(100) {
-            0..30 => Op::Snapshot(self.below(SNAPSHOTS)),
-            30..48 => Op::DropSnapshot(self.below(SNAPSHOTS)),
-            48..56 => Op::Flush,
-            56..60 => Op::Compact,
-            60..68 => Op::WaitIdle,
-            68..74 => Op::Sync,
+            0..22 => Op::Snapshot(self.below(SNAPSHOTS)),
+            22..34 => Op::DropSnapshot(self.below(SNAPSHOTS)),
+            34..44 => Op::Advance(1 + self.below(5) as u64),
+            44..49 => Op::Flush,
+            49..53 => Op::Compact,
+            53..60 => Op::WaitIdle,
+            60..65 => Op::Sync,
+            65..68 => {
+                let count = self.below(60);
+                Op::Ingest {
+                    table: self.table(),
+                    entries: (0..count).map(|_| (self.key(), self.value())).collect(),
+                }
+            }
+            68..70 => Op::Checkpoint,
+            70..72 => Op::Backup,
+            72..74 => Op::Restore(self.below(BACKUPS)),
             74..80 => Op::Reopen {
                 explicit: self.chance(50),
             },

@@ -161,6 +161,21 @@ pub enum Op {
     CreateTable(usize),
     /// Drops a table.
     DropTable(usize),
+    /// Puts in ascending order of keys, past the log.
+    Ingest {
+        /// The table.
+        table: usize,
+        /// What to put; of a key that comes twice the last value.
+        entries: Vec<(Key, Value)>,
+    },
+    /// Opens the last checkpoint, if there is one, compares it with what it was made of, and makes another.
+    Checkpoint,
+    /// Adds a backup.
+    Backup,
+    /// Restores one of the last backups and compares it with what it was made of.
+    Restore(usize),
+    /// The clock goes on by so many ticks.
+    Advance(u64),
 }
 
 /// What a failing test leaves behind: the settings, and the operations that are still needed to fail.

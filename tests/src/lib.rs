@@ -9,6 +9,7 @@ pub mod crash;
 pub mod factors;
 pub mod generate;
 pub mod history;
+pub mod memory;
 pub mod minimise;
 pub mod model;
 pub mod outside;

@@ -1,5 +1,6 @@
 //! Carries out a history on a database and compares every answer with the model.
 
+mod copies;
 mod openings;
 mod reads;
 
@@ -7,12 +8,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use kodiak::core::storage::Storage;
 use kodiak::{Builder, Components, Db, RecoveryMode, Settings, Snapshot, SyncMode, Table};
 use kodiak_storage::{BlockSize, CrashOptions, FaultStorage};
 
-use crate::history::{Change, Key, Op, Write};
-use crate::model::{Content, Fold, Journal, Model, SNAPSHOTS, TABLES};
+use crate::history::{Change, Key, Op, Value, Write};
+use crate::model::{Content, Fold, Journal, Kind, Model, SNAPSHOTS, TABLES, TICK};
+use copies::Copies;
 
 /// Where the database is in the storage.
 const DIR: &str = "/db";
@@ -93,15 +96,30 @@ pub fn run(ops: &[Op], setup: &Setup) -> Result<(), Failure> {
     })
 }
 
+/// Handles, in the order of [`TABLES`].
+type Tables = [Option<Table>; TABLES.len()];
+
+/// The row of a typed table that a change is about, if it is to be made by rows and not by bytes; about half are.
+fn typed_row(kind: Kind, change: &Change) -> Option<RecordBatch> {
+    let (key, value) = match change {
+        Change::Put(key, value) | Change::Merge(key, value) => (key, *value),
+        Change::Delete(key) => (key, Value { len: 0, seed: 0 }),
+        Change::DeleteRange(..) => return None,
+    };
+    let by_rows = (value.seed as usize ^ key.0.len()) & 1 == 0;
+    if by_rows { kind.row(key, value) } else { None }
+}
+
 struct Runner<'a> {
     setup: &'a Setup,
     durable: bool,
     storage: FaultStorage,
     db: Option<Db>,
-    tables: [Option<Table>; TABLES.len()],
+    tables: Tables,
     snapshots: [Option<(Snapshot, Model)>; SNAPSHOTS],
     model: Model,
     journal: Journal,
+    copies: Copies,
 }
 
 /// An error of the engine, as a failure.
@@ -121,12 +139,14 @@ impl<'a> Runner<'a> {
             snapshots: Default::default(),
             model: Model::default(),
             journal: Journal::default(),
+            copies: Copies::default(),
         };
         runner.open(runner.setup.settings.wal.recovery)?;
         Ok(runner)
     }
 
-    fn open(&mut self, recovery: RecoveryMode) -> Outcome {
+    /// Opens the database in a directory of the storage, with all its tables.
+    fn open_at(&self, dir: &Path, recovery: RecoveryMode) -> Outcome<(Db, Tables)> {
         let mut settings = self.setup.settings.clone();
         settings.wal.recovery = recovery;
         let storage: Arc<dyn Storage> = Arc::new(self.storage.clone());
@@ -136,16 +156,20 @@ impl<'a> Runner<'a> {
         let builder = builder
             .merge_operator(Arc::new(Fold))
             .map_err(failed("register the operator"))?;
-        let db = builder.open(Path::new(DIR)).map_err(failed("open"))?;
+        let db = builder.open(dir).map_err(failed("open"))?;
+        let mut tables = Tables::default();
         for (place, (name, _)) in TABLES.iter().enumerate() {
-            let there = db.tables().iter().any(|table| table == name);
-            self.tables[place] = if there {
-                Some(db.table(name).map_err(failed("table"))?)
-            } else {
-                None
-            };
+            if db.tables().iter().any(|table| table == name) {
+                tables[place] = Some(db.table(name).map_err(failed("table"))?);
+            }
         }
+        Ok((db, tables))
+    }
+
+    fn open(&mut self, recovery: RecoveryMode) -> Outcome {
+        let (db, tables) = self.open_at(Path::new(DIR), recovery)?;
         self.db = Some(db);
+        self.tables = tables;
         Ok(())
     }
 
@@ -202,6 +226,11 @@ impl<'a> Runner<'a> {
             }
             Op::CreateTable(table) => self.create_table(*table),
             Op::DropTable(table) => self.drop_table(*table),
+            Op::Ingest { table, entries } => self.ingest(*table, entries),
+            Op::Checkpoint => self.checkpoint(),
+            Op::Backup => self.backup(),
+            Op::Restore(backup) => self.restore(*backup),
+            Op::Advance(ticks) => self.advance(*ticks),
         }
     }
 
@@ -224,41 +253,67 @@ impl<'a> Runner<'a> {
             return Ok(());
         };
         let kind = TABLES[write.table].1;
-        match &write.change {
-            Change::Put(Key(key), value) => table.put(key, kind.encode(*value)),
-            Change::Delete(Key(key)) => table.delete(key),
-            Change::DeleteRange(Key(start), Key(end)) => table.delete_range(start.as_slice()..end.as_slice()),
-            Change::Merge(Key(key), operand) => table.merge(key, kind.encode(*operand)),
+        let tick = self.model.tick;
+        match (&write.change, typed_row(kind, &write.change)) {
+            (Change::Put(..), Some(row)) => table.insert(&row),
+            (Change::Delete(..), Some(row)) => table.delete_keys(&row),
+            (Change::Merge(..), Some(row)) => table.update(&row),
+            (change, _) => match kind.change(change) {
+                Change::Put(Key(key), value) => table.put(key, kind.encode(value, tick)),
+                Change::Delete(Key(key)) => table.delete(key),
+                Change::DeleteRange(Key(start), Key(end)) => table.delete_range(start..end),
+                Change::Merge(Key(key), operand) => table.merge(key, kind.encode(operand, tick)),
+            },
         }
         .map_err(failed("write"))?;
-        self.journal.commit(std::slice::from_ref(write));
+        self.journal.commit(std::slice::from_ref(write), tick);
         self.model.apply(write);
         Ok(())
     }
 
     fn batch(&mut self, writes: &[Write]) -> Outcome {
         let writes: Vec<Write> = writes.iter().filter(|write| self.applies(write)).cloned().collect();
-        let mut batch = self.db()?.batch();
+        let (mut batch, tick) = (self.db()?.batch(), self.model.tick);
         for write in &writes {
             let Some(table) = &self.tables[write.table] else {
                 continue;
             };
             let kind = TABLES[write.table].1;
-            match &write.change {
-                Change::Put(Key(key), value) => batch.put(table, key, kind.encode(*value)),
-                Change::Delete(Key(key)) => batch.delete(table, key),
-                Change::DeleteRange(Key(start), Key(end)) => batch.delete_range(table, start, end),
-                Change::Merge(Key(key), operand) => batch.merge(table, key, kind.encode(*operand)),
+            match (&write.change, typed_row(kind, &write.change)) {
+                (Change::Put(..), Some(row)) => batch.insert(table, &row),
+                (Change::Delete(..), Some(row)) => batch.delete_keys(table, &row),
+                (Change::Merge(..), Some(row)) => batch.update(table, &row),
+                (change, _) => match kind.change(change) {
+                    Change::Put(Key(key), value) => batch.put(table, key, kind.encode(value, tick)),
+                    Change::Delete(Key(key)) => batch.delete(table, key),
+                    Change::DeleteRange(Key(start), Key(end)) => batch.delete_range(table, start, end),
+                    Change::Merge(Key(key), operand) => batch.merge(table, key, kind.encode(operand, tick)),
+                },
             };
         }
         self.db()?.write(batch).map_err(failed("write a batch"))?;
         writes.iter().for_each(|write| self.model.apply(write));
-        self.journal.commit(&writes);
+        self.journal.commit(&writes, tick);
+        Ok(())
+    }
+
+    fn advance(&mut self, ticks: u64) -> Outcome {
+        if self.setup.disturb.is_none() {
+            let tick = self.model.tick + ticks;
+            self.storage.jump_clock(TICK.as_micros() as i64 * ticks as i64);
+            self.model.advance(tick);
+            let snapshots = self.snapshots.iter_mut().flatten();
+            snapshots.for_each(|(_, model)| model.advance(tick));
+        }
         Ok(())
     }
 
     fn create_table(&mut self, place: usize) -> Outcome {
         let (name, kind) = TABLES[place];
+        if kind == Kind::Expiring && self.setup.disturb.is_some() {
+            // What is there would depend on the clock.
+            return Ok(());
+        }
         let created = self.db()?.create_table_with(name, kind.schema(), kind.options());
         match (created, self.tables[place].is_some()) {
             (Ok(table), false) => {

@@ -121,18 +121,11 @@ impl Shared {
         let sorted_run = if plan.join && !present.is_empty() {
             present[0].id
         } else {
-            // A result that stays on its level keeps the age of its newest input.
+            // A result on the level of one of its inputs keeps that one's age: newer sorted runs may be there that are not
+            // merged with it. Elsewhere it comes from above, and is newer than all.
             let places = plan.inputs.iter().filter_map(|id| version.place(*id));
-            let here = places
-                .clone()
-                .filter(|(from, _)| *from == level)
-                .map(|(_, id)| id)
-                .max();
-            let all_here = places.clone().all(|(from, _)| from == level);
-            match here {
-                Some(id) if all_here => id,
-                _ => self.new_sorted_run_id(),
-            }
+            let here = places.filter(|(from, _)| *from == level).map(|(_, id)| id).max();
+            here.unwrap_or_else(|| self.new_sorted_run_id())
         };
         Place {
             level: level as u32,

@@ -196,7 +196,10 @@ impl Shared {
 
     /// Before a flush of `table` survives a power loss, what was written to other tables before it must survive too: the
     /// tables share one order, and batches go to several of them.
-    fn sync_log_for_others(&self, table: &TableInner) -> Result<()> {
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub(crate) fn sync_log_for_others(&self, table: &TableInner) -> Result<()> {
         let in_log = |other: &Arc<TableInner>| other.view.load().slots().any(|slot| !slot.is_empty());
         if self
             .all_tables()

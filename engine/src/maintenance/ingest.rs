@@ -248,6 +248,7 @@ impl<'s> Ingestion<'s> {
             });
         }
         edit.push(Change::LastSeq(self.seq));
+        shared.sync_log_for_others(table)?;
         // From here on the manifest may name the files, whatever is returned; and what is written from now on must be newer
         // than they are, whether or not they come into force.
         let metas = std::mem::take(&mut self.finished);

@@ -1,14 +1,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kodiak::{ErrorKind, MemoryStorage, inspect};
+use kodiak::core::options::OptionValue;
+use kodiak::{Builder, ErrorKind, MemoryStorage, inspect};
 
 use super::common::*;
 
 #[test]
 fn dumps_tell_what_manifest_and_sidecars_hold() {
     let storage = Arc::new(MemoryStorage::new());
-    let db = open(&storage, "/db");
+    // Nothing is compacted by itself, or the runs looked at could be gone.
+    let mut settings = small();
+    settings.compaction.options = [("l0_trigger".to_owned(), OptionValue::Int(16))].into();
+    let db = Builder::new(settings)
+        .storage(storage.clone())
+        .open("/db")
+        .expect("open");
     fill(&db);
     db.flush().expect("flush");
     db.table("users")

@@ -13,15 +13,15 @@ use kodiak::core::wal::{Appended, SegmentId, SyncMode, Wal, WalFactory, WalStats
 
 use super::{filter, memtable, policy, wal};
 
-/// A memtable that forgets every hundredth insert.
+/// A memtable that forgets every fiftieth insert.
 pub static MEMTABLE: MemtableFactory = MemtableFactory {
     component: Component {
         name: "forgetful",
-        summary: "Wrong: forgets every hundredth insert.",
+        summary: "Wrong: forgets every fiftieth insert.",
         options: &[],
     },
     capabilities: memtable::CAPABILITIES,
-    create: |_, _| Ok(Arc::new(memtable::Tree::new(100))),
+    create: |_, _| Ok(Arc::new(memtable::Tree::new(50))),
 };
 
 /// A filter that denies one key in 32.

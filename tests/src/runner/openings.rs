@@ -3,12 +3,60 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use kodiak::RecoveryMode;
+use kodiak::{RecoveryMode, Table};
 use kodiak_storage::FaultStorage;
 
-use super::{Outcome, Runner, failed};
-use crate::history::{Key, ScanOp};
-use crate::model::{Content, Model, SNAPSHOTS, TABLES, difference};
+use super::{Outcome, Runner, Tables, failed};
+use crate::history::ScanOp;
+use crate::model::{Content, Kind, Model, SNAPSHOTS, TABLES, difference};
+
+/// What tables hold, at this tick of the clock.
+pub(super) fn read_everything(tables: &Tables, tick: u64) -> Outcome<Model> {
+    let mut left = Model {
+        tick,
+        ..Model::default()
+    };
+    for (place, table) in tables.iter().enumerate() {
+        let Some(table) = table else { continue };
+        let mut content = Content::new();
+        for entry in table.scan(..).map_err(failed("scan"))? {
+            let (key, value) = entry.map_err(failed("scan"))?;
+            content.insert(key.to_vec(), Arc::from(&*value));
+        }
+        check_rows(table, TABLES[place].1, &content)?;
+        left.tables[place] = Some(content);
+    }
+    Ok(left)
+}
+
+/// A typed table's rows, read by columns, must be what a scan of its bytes has found.
+fn check_rows(table: &Table, kind: Kind, content: &Content) -> Outcome {
+    if table.schema().is_key_value() {
+        return Ok(());
+    }
+    let mut expected = content.iter();
+    for rows in table.read().batches().map_err(failed("read rows"))? {
+        for (key, value) in kind.entries(&rows.map_err(failed("read rows"))?) {
+            if expected.next() != Some((&key, &value)) {
+                let key = key.escape_ascii();
+                return Err(format!("row {key} of table {} differs from the scan", table.name()));
+            }
+        }
+    }
+    match expected.next() {
+        Some((key, _)) => Err(format!("row {} is missing from the batches", key.escape_ascii())),
+        None => Ok(()),
+    }
+}
+
+/// Compares what is there with what should be.
+pub(super) fn same_model(expected: &Model, found: &Model) -> Outcome {
+    let differ = |place: usize| difference(&expected.tables[place], &found.tables[place]).map(|text| (place, text));
+    match (0..TABLES.len()).find_map(differ) {
+        Some((place, text)) => Err(format!("table {}: {text}", TABLES[place].0.escape_debug())),
+        None => Ok(()),
+    }
+}
 
 impl Runner<'_> {
     fn forget_handles(&mut self) {
@@ -41,7 +89,7 @@ impl Runner<'_> {
             self.open(RecoveryMode::PointInTime)
                 .map_err(|error| format!("after a refusal: {error}"))?;
         }
-        let left = self.read_everything()?;
+        let left = read_everything(&self.tables, self.model.tick)?;
         // Which records are damaged is up to the disk, and that mode skips them: it promises no order.
         if safe || strict != RecoveryMode::SkipCorrupt {
             self.journal.check(&left, !(safe && self.durable), self.durable)?;
@@ -50,28 +98,8 @@ impl Runner<'_> {
         self.settled()
     }
 
-    fn read_everything(&self) -> Outcome<Model> {
-        let mut left = Model::default();
-        for (place, table) in self.tables.iter().enumerate() {
-            let Some(table) = table else { continue };
-            let mut content = Content::new();
-            for entry in table.scan(..).map_err(failed("scan"))? {
-                let (key, value) = entry.map_err(failed("scan"))?;
-                content.insert(key.to_vec(), Arc::from(&*value));
-            }
-            left.tables[place] = Some(content);
-        }
-        Ok(left)
-    }
-
     pub(super) fn check_all(&self) -> Outcome {
-        let found = self.read_everything()?;
-        let differ =
-            |place: usize| difference(&self.model.tables[place], &found.tables[place]).map(|text| (place, text));
-        match (0..TABLES.len()).find_map(differ) {
-            Some((place, text)) => Err(format!("table {}: {text}", TABLES[place].0.escape_debug())),
-            None => Ok(()),
-        }
+        same_model(&self.model, &read_everything(&self.tables, self.model.tick)?)
     }
 
     pub(super) fn finish(&mut self) -> Outcome {
@@ -98,13 +126,10 @@ impl Runner<'_> {
             }
         }
         for table in 0..TABLES.len() {
-            let keys: Vec<_> = self.model.tables[table]
-                .iter()
-                .flatten()
-                .map(|(key, _)| Key(key.clone()))
-                .collect();
-            keys.iter().try_for_each(|key| self.get(table, None, key))?;
+            let keys = self.model.tables[table].iter().flatten().map(|(key, _)| key);
+            keys.into_iter().try_for_each(|key| self.get_bytes(table, None, key))?;
         }
+        self.check_copies()?;
         self.db()?.wait_idle().map_err(failed("wait_idle"))?;
         if self.db()?.stats().to_string().is_empty() {
             return Err("the statistics say nothing".to_owned());

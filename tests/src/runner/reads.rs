@@ -7,7 +7,7 @@ use kodiak::{ScanOptions, Snapshot};
 
 use super::{Outcome, Runner, failed};
 use crate::history::{Key, ScanOp};
-use crate::model::{Content, Model};
+use crate::model::{Content, Model, TABLES};
 
 impl Runner<'_> {
     /// What a read should see, if there is such a table and snapshot.
@@ -21,7 +21,11 @@ impl Runner<'_> {
         }
     }
 
-    pub(super) fn get(&self, place: usize, at: Option<usize>, Key(key): &Key) -> Outcome {
+    pub(super) fn get(&self, place: usize, at: Option<usize>, key: &Key) -> Outcome {
+        self.get_bytes(place, at, &TABLES[place].1.key(key))
+    }
+
+    pub(super) fn get_bytes(&self, place: usize, at: Option<usize>, key: &[u8]) -> Outcome {
         let (Some(table), Some((content, snapshot))) = (&self.tables[place], self.content(place, at)) else {
             return Ok(());
         };
@@ -36,15 +40,14 @@ impl Runner<'_> {
         let (Some(table), Some((content, _))) = (&self.tables[place], self.content(place, None)) else {
             return Ok(());
         };
-        let found = table
-            .multi_get(keys.iter().map(|key| &key.0))
-            .map_err(failed("multi_get"))?;
+        let keys: Vec<Vec<u8>> = keys.iter().map(|key| TABLES[place].1.key(key)).collect();
+        let found = table.multi_get(&keys).map_err(failed("multi_get"))?;
         if found.len() != keys.len() {
             return Err(format!("{} answers for {} keys", found.len(), keys.len()));
         }
         keys.iter()
             .zip(found)
-            .try_for_each(|(Key(key), found)| same_value(content, key, found.as_deref()))
+            .try_for_each(|(key, found)| same_value(content, key, found.as_deref()))
     }
 
     pub(super) fn scan(&self, scan: &ScanOp) -> Outcome {
@@ -52,6 +55,7 @@ impl Runner<'_> {
         else {
             return Ok(());
         };
+        let scan = &TABLES[scan.table].1.scan(scan);
         let mut options = match &scan.prefix {
             Some(Key(prefix)) => ScanOptions::prefix(prefix),
             None => ScanOptions::new((bytes(&scan.start), bytes(&scan.end))),

@@ -1,0 +1,139 @@
+//! What leaves the database or enters it as files: checkpoints, backups, ingestion.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kodiak::core::storage::Storage;
+use kodiak::maintenance::{BackupDir, BackupId};
+
+use super::openings::{read_everything, same_model};
+use super::{Outcome, Runner, failed};
+use crate::history::{Change, Key, Value, Write};
+use crate::model::{BACKUPS, Model, TABLES};
+
+/// Where backups are.
+const BACKUP_DIR: &str = "/backups";
+
+/// Copies of the database, with what they must hold.
+#[derive(Default)]
+pub(super) struct Copies {
+    checkpoint: Option<(PathBuf, Model)>,
+    backups: Vec<(BackupId, Model)>,
+    made: usize,
+}
+
+impl Runner<'_> {
+    pub(super) fn ingest(&mut self, place: usize, entries: &[(Key, Value)]) -> Outcome {
+        let Some(table) = &self.tables[place] else {
+            return Ok(());
+        };
+        let (kind, tick) = (TABLES[place].1, self.model.tick);
+        let sorted: BTreeMap<Vec<u8>, &(Key, Value)> =
+            entries.iter().map(|entry| (kind.key(&entry.0), entry)).collect();
+        let by_rows = entries.len().is_multiple_of(2);
+        let rows: Option<Vec<_>> = sorted
+            .values()
+            .map(|(key, value)| kind.row(key, *value).map(Ok))
+            .collect();
+        let ingested = match rows {
+            Some(rows) if by_rows => table.ingest_batches(rows),
+            _ => table.ingest(
+                sorted
+                    .iter()
+                    .map(|(key, (_, value))| Ok((key, kind.encode(*value, tick)))),
+            ),
+        };
+        let ingested = ingested.map_err(failed("ingest"))?;
+        if ingested.entries != sorted.len() as u64 {
+            return Err(format!(
+                "{} of {} entries were ingested",
+                ingested.entries,
+                sorted.len()
+            ));
+        }
+        for (key, value) in sorted.into_values() {
+            let change = Change::Put(key.clone(), *value);
+            self.model.apply(&Write { table: place, change });
+        }
+        // The table is on disk now, and with a log so is what was written to the others before.
+        if self.durable && ingested.entries > 0 {
+            self.journal.settle(&self.model);
+        } else if ingested.entries > 0 {
+            self.journal.replace_table(place, self.model.tables[place].clone());
+        }
+        Ok(())
+    }
+
+    pub(super) fn checkpoint(&mut self) -> Outcome {
+        self.check_checkpoint()?;
+        self.copies.made += 1;
+        let path = PathBuf::from(format!("/checkpoint-{}", self.copies.made));
+        self.db()?.checkpoint(&path).map_err(failed("checkpoint"))?;
+        self.copies.checkpoint = Some((path, self.model.clone()));
+        self.settled()
+    }
+
+    pub(super) fn backup(&mut self) -> Outcome {
+        let info = self.db()?.backup(BACKUP_DIR).map_err(failed("backup"))?;
+        self.copies.backups.push((info.id, self.model.clone()));
+        if self.copies.backups.len() > BACKUPS {
+            let (id, _) = self.copies.backups.remove(0);
+            self.backups()?.delete(id).map_err(failed("delete a backup"))?;
+        }
+        self.settled()
+    }
+
+    pub(super) fn restore(&mut self, which: usize) -> Outcome {
+        if self.copies.backups.is_empty() {
+            return Ok(());
+        }
+        let (id, model) = self.copies.backups[which % self.copies.backups.len()].clone();
+        let backups = self.backups()?;
+        let damaged = backups.verify(id).map_err(failed("verify a backup"))?;
+        if !damaged.is_empty() {
+            return Err(format!("backup {id} is damaged: {damaged:?}"));
+        }
+        // Another name each time: a power loss may bring a directory back that was removed.
+        self.copies.made += 1;
+        let target = PathBuf::from(format!("/restored-{}", self.copies.made));
+        backups.restore(id, &target).map_err(failed("restore"))?;
+        self.check_copy(&target, model)
+            .map_err(|error| format!("backup {id}: {error}"))
+    }
+
+    /// Compares the checkpoint and every backup.
+    pub(super) fn check_copies(&mut self) -> Outcome {
+        self.check_checkpoint()?;
+        (0..self.copies.backups.len()).try_for_each(|which| self.restore(which))
+    }
+
+    fn check_checkpoint(&mut self) -> Outcome {
+        let Some((path, model)) = self.copies.checkpoint.take() else {
+            return Ok(());
+        };
+        self.check_copy(&path, model)
+            .map_err(|error| format!("checkpoint: {error}"))
+    }
+
+    fn backups(&self) -> Outcome<BackupDir> {
+        BackupDir::open(Arc::new(self.storage.clone()), BACKUP_DIR).map_err(failed("open the backups"))
+    }
+
+    /// Opens a copy, compares it with what it was made of, uses it, and removes it.
+    fn check_copy(&self, path: &Path, mut model: Model) -> Outcome {
+        model.advance(self.model.tick);
+        let (db, tables) = self.open_at(path, self.setup.settings.wal.recovery)?;
+        same_model(&model, &read_everything(&tables, model.tick)?)?;
+        // What is done to the copy must not reach the original, nor the other way round.
+        if let Some(table) = &tables[0] {
+            table
+                .delete_range(..&[0xFF; 4000][..])
+                .map_err(failed("empty the copy"))?;
+        }
+        db.compact().map_err(failed("compact the copy"))?;
+        drop(tables);
+        db.close().map_err(failed("close the copy"))?;
+        self.storage.remove_dir_all(path).map_err(failed("remove the copy"))
+    }
+}
