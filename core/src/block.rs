@@ -217,16 +217,23 @@ impl ColumnBlock {
     /// A row of a key-value table as an entry; a typed table's row has an empty value here (see [`value`](Self::value)).
     #[inline]
     pub fn entry(&self, row: usize) -> EntryRef<'_> {
-        let value = match &self.values {
-            Values::Binary(values) => values.value(row),
-            _ => &[],
-        };
+        let (key, value) = self.key_value(row);
         EntryRef {
-            key: self.key(row),
+            key,
             seq: self.seq(row),
             op: self.op(row),
             value,
         }
+    }
+
+    /// The key and value of a row of a key-value table; a typed table's row has an empty value here.
+    #[inline]
+    pub fn key_value(&self, row: usize) -> (&[u8], &[u8]) {
+        let value = match &self.values {
+            Values::Binary(values) => values.value(row),
+            _ => &[],
+        };
+        (self.key(row), value)
     }
 
     /// The value of a row, without copying in a key-value table, encoded in a typed one.

@@ -76,6 +76,19 @@ pub fn prefix_of(key: &[u8]) -> u64 {
     }
 }
 
+/// The first sixteen bytes of `key`, as [`prefix_of`].
+#[inline]
+pub fn wide_prefix_of(key: &[u8]) -> u128 {
+    match key.first_chunk::<16>() {
+        Some(head) => u128::from_be_bytes(*head),
+        None => {
+            let mut head = [0; 16];
+            head[..key.len()].copy_from_slice(key);
+            u128::from_be_bytes(head)
+        }
+    }
+}
+
 /// How many leading bytes two keys share.
 #[inline]
 pub fn common_prefix(left: &[u8], right: &[u8]) -> usize {

@@ -1,10 +1,9 @@
 //! One ordered cursor over many: memtables and sorted runs.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use kodiak_core::block::ColumnBlock;
-use kodiak_core::entry::{EntryCursor, MAX_SEQ, compare};
+use kodiak_core::entry::{EntryCursor, MAX_SEQ, compare, wide_prefix_of};
 use kodiak_core::{EntryRef, Result, SeqNo, Slice};
 
 use crate::run::SortedRunCursor;
@@ -27,6 +26,14 @@ impl Source {
         match self {
             Self::Memory(cursor) => cursor.entry(),
             Self::Run(cursor) => cursor.entry(),
+        }
+    }
+
+    #[inline]
+    fn key(&self) -> Option<&[u8]> {
+        match self {
+            Self::Memory(cursor) => cursor.entry().map(|entry| entry.key),
+            Self::Run(cursor) => cursor.key(),
         }
     }
 
@@ -61,8 +68,15 @@ pub enum Start<'a> {
 /// The sources that have entries left form a binary heap by their current entry; with one source nothing is compared.
 pub struct MergedCursor {
     sources: Vec<Source>,
-    heap: Vec<u32>,
+    heap: Vec<Head>,
     reverse: bool,
+}
+
+/// A source in the heap, with the beginning of its current key: most comparisons need no more of it.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    prefix: u128,
+    source: u32,
 }
 
 impl MergedCursor {
@@ -91,28 +105,46 @@ impl MergedCursor {
         }
         self.heap.clear();
         self.heap
-            .extend((0..self.sources.len() as u32).filter(|&index| self.sources[index as usize].entry().is_some()));
+            .extend((0..).zip(&self.sources).filter_map(|(source, cursor)| {
+                let prefix = wide_prefix_of(cursor.key()?);
+                Some(Head { prefix, source })
+            }));
         for position in (0..self.heap.len() / 2).rev() {
             self.sift_down(position);
         }
         Ok(())
     }
 
-    /// True if the entry of source `left` comes before that of source `right`.
+    /// True if the entry of `left` comes before that of `right`.
     #[inline]
-    fn before(&self, left: u32, right: u32) -> bool {
-        let (Some(a), Some(b)) = (
-            self.sources[left as usize].entry(),
-            self.sources[right as usize].entry(),
-        ) else {
+    fn before(&self, left: Head, right: Head) -> bool {
+        if left.prefix != right.prefix {
+            return (left.prefix < right.prefix) != self.reverse;
+        }
+        self.before_in_full(left, right)
+    }
+
+    fn before_in_full(&self, left: Head, right: Head) -> bool {
+        let (Some(a), Some(b)) = (self.entry_of(left), self.entry_of(right)) else {
             return false;
         };
         let order = compare((a.key, a.seq), (b.key, b.seq));
-        if self.reverse {
-            order == Ordering::Greater
-        } else {
-            order == Ordering::Less
-        }
+        if self.reverse { order.is_gt() } else { order.is_lt() }
+    }
+
+    #[inline]
+    fn entry_of(&self, head: Head) -> Option<EntryRef<'_>> {
+        self.sources[head.source as usize].entry()
+    }
+
+    #[inline]
+    fn top(&self) -> Option<&Source> {
+        self.heap.first().map(|head| &self.sources[head.source as usize])
+    }
+
+    #[inline]
+    fn top_mut(&mut self) -> Option<&mut Source> {
+        self.heap.first().map(|head| &mut self.sources[head.source as usize])
     }
 
     #[inline]
@@ -136,9 +168,9 @@ impl MergedCursor {
     /// To the following entry in the cursor's direction.
     #[inline]
     pub fn advance(&mut self) -> Result<()> {
-        let Some(&top) = self.heap.first() else { return Ok(()) };
-        let source = &mut self.sources[top as usize];
-        if self.reverse {
+        let reverse = self.reverse;
+        let Some(source) = self.top_mut() else { return Ok(()) };
+        if reverse {
             source.prev()?
         } else {
             source.next()?
@@ -149,9 +181,12 @@ impl MergedCursor {
 
     #[inline]
     fn settle_top(&mut self) {
-        let Some(&top) = self.heap.first() else { return };
-        if self.sources[top as usize].entry().is_none() {
-            self.heap.swap_remove(0);
+        let Some(head) = self.heap.first_mut() else { return };
+        match self.sources[head.source as usize].key() {
+            Some(key) => head.prefix = wide_prefix_of(key),
+            None => {
+                self.heap.swap_remove(0);
+            }
         }
         if self.heap.len() > 1 {
             self.sift_down(0);
@@ -161,13 +196,22 @@ impl MergedCursor {
     /// The entry under the cursor; in a typed table the value of a run's row is empty (see [`value`](Self::value)).
     #[inline]
     pub fn entry(&self) -> Option<EntryRef<'_>> {
-        self.heap.first().and_then(|&top| self.sources[top as usize].entry())
+        self.top().and_then(Source::entry)
+    }
+
+    /// The key and value under the cursor, as [`entry`](Self::entry) has them.
+    #[inline]
+    pub fn key_value(&self) -> Option<(&[u8], &[u8])> {
+        match self.top()? {
+            Source::Memory(cursor) => cursor.entry().map(|entry| (entry.key, entry.value)),
+            Source::Run(cursor) => cursor.rows().map(|(rows, row)| rows.key_value(row)),
+        }
     }
 
     /// The block and row under the cursor, if it stands on a run.
     #[inline]
     pub fn position(&self) -> Option<(&Arc<ColumnBlock>, usize)> {
-        match self.heap.first().map(|&top| &self.sources[top as usize]) {
+        match self.top() {
             Some(Source::Run(cursor)) => cursor.position(),
             _ => None,
         }
@@ -175,7 +219,7 @@ impl MergedCursor {
 
     /// The value under the cursor: shared with the block of a run, copied from a memtable.
     pub fn value(&self) -> Result<Option<Slice>> {
-        match self.heap.first().map(|&top| &self.sources[top as usize]) {
+        match self.top() {
             Some(Source::Run(cursor)) => match cursor.position() {
                 Some((block, row)) => block.value(row).map(Some),
                 None => Ok(None),
@@ -191,7 +235,7 @@ impl MergedCursor {
         let (block, row) = self.position()?;
         let mut end = block.rows();
         for &other in self.heap.iter().skip(1).take(2) {
-            if let Some(entry) = self.sources[other as usize].entry() {
+            if let Some(entry) = self.entry_of(other) {
                 let last = (block.key(end - 1), block.seq(end - 1));
                 if compare(last, (entry.key, entry.seq)).is_gt() {
                     end = block.lower_bound(entry.key, entry.seq).max(row + 1);
@@ -204,7 +248,7 @@ impl MergedCursor {
     /// With the cursor on a run going forward: how many rows from the current one on are what any reader at `seq` or later
     /// sees of their keys, come before every other source's next key, and lie below `end`. 0 if nothing is known.
     pub fn plain_rows(&self, seq: SeqNo, end: Option<&[u8]>) -> usize {
-        let Some(Source::Run(cursor)) = self.heap.first().map(|&top| &self.sources[top as usize]) else {
+        let Some(Source::Run(cursor)) = self.top() else {
             return 0;
         };
         let Some((rows, row)) = cursor.rows() else { return 0 };
@@ -212,10 +256,10 @@ impl MergedCursor {
             return 0;
         }
         let others = self.heap.iter().skip(1).take(2);
-        let keys = others.filter_map(|&other| self.sources[other as usize].entry().map(|entry| entry.key));
+        let keys = others.filter_map(|other| self.sources[other.source as usize].key());
         let mut stop = rows.len();
         for key in keys.chain(end) {
-            if stop > row && rows.entry(stop - 1).key >= key {
+            if stop > row && rows.key(stop - 1) >= key {
                 stop = rows.lower_bound(key, MAX_SEQ);
             }
         }
@@ -225,18 +269,14 @@ impl MergedCursor {
     /// To the next row, of which [`plain_rows`](Self::plain_rows) has told.
     #[inline]
     pub fn step(&mut self) {
-        if let Some(&top) = self.heap.first()
-            && let Source::Run(cursor) = &mut self.sources[top as usize]
-        {
+        if let Some(Source::Run(cursor)) = self.top_mut() {
             cursor.step();
         }
     }
 
     /// Moves on to `row` of the block under the cursor (a run, going forward), or past the block.
     pub fn advance_to(&mut self, row: usize) -> Result<()> {
-        if let Some(&top) = self.heap.first()
-            && let Source::Run(cursor) = &mut self.sources[top as usize]
-        {
+        if let Some(Source::Run(cursor)) = self.top_mut() {
             cursor.advance_to(row)?;
             self.settle_top();
         }

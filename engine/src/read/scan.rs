@@ -158,14 +158,14 @@ impl Scan {
             return Ok(None);
         }
         if self.on_row {
-            let Some(entry) = self.cursor.entry() else {
+            let Some((key, value)) = self.cursor.key_value() else {
                 return Ok(None);
             };
             let value = match &self.value {
                 Some(value) => value,
-                None => entry.value,
+                None => value,
             };
-            return Ok(Some((entry.key, value)));
+            return Ok(Some((key, value)));
         }
         Ok(Some((&self.key, self.value.as_deref().unwrap_or_default())))
     }

@@ -188,6 +188,12 @@ impl RunCursor {
     pub fn entry(&self) -> Option<EntryRef<'_>> {
         self.block.as_ref().map(|block| block.entry(self.row))
     }
+
+    /// The key under the cursor.
+    #[inline]
+    pub fn key(&self) -> Option<&[u8]> {
+        self.block.as_ref().map(|block| block.key(self.row))
+    }
 }
 
 /// A cursor over runs that do not overlap, in key order.
@@ -371,5 +377,11 @@ impl SortedRunCursor {
     #[inline]
     pub fn entry(&self) -> Option<EntryRef<'_>> {
         self.cursor.as_ref().and_then(RunCursor::entry)
+    }
+
+    /// The key under the cursor.
+    #[inline]
+    pub fn key(&self) -> Option<&[u8]> {
+        self.cursor.as_ref().and_then(RunCursor::key)
     }
 }

@@ -1,9 +1,13 @@
 //! Blocks searched where they lie in a mapped file.
 //!
 //! An uncompressed key-value block of a format with random access consists of six arrays in the mapped file. A
-//! [`DirectBlock`] is where they are, in one cache line, so that a point read touches little beside the bytes it needs: the
+//! [`DirectBlock`] is where they are, in one cache line ([`Slot`]), so that a point read touches little beside the bytes it needs: the
 //! row is found by interpolation between the first and the last key (keys are often spread evenly within a block), then by
 //! widening steps from there.
+
+use std::cmp::Ordering;
+use std::num::NonZeroU32;
+use std::sync::OnceLock;
 
 use arrow::array::BinaryArray;
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
@@ -11,26 +15,91 @@ use kodiak_core::block::{ColumnBlock, FoundVersion, Values};
 use kodiak_core::entry::{common_prefix, prefix_of};
 use kodiak_core::{EntryRef, Op, Result, SeqNo, Slice};
 
-/// Where the arrays of a block are in the mapped file. Positions are relative to `base`.
+/// Where the arrays of a block are in the mapped file: 56 bytes, so that with the lock of its slot it fills a cache line.
+/// Positions are relative to `base`.
 #[derive(Debug, Clone)]
 pub struct DirectBlock {
-    base: usize,
-    key_offsets: u32,
-    keys: u32,
-    value_offsets: u32,
-    values: u32,
+    /// In units of [`UNIT`] bytes.
+    base: u32,
+    rows: NonZeroU32,
+    keys: Column,
+    values: Column,
     seqs: u32,
     ops: u32,
-    rows: u32,
-    /// Length of the prefix that all keys share.
-    shared: u16,
-    /// The length of every key, or 0 if they differ.
-    stride: u16,
     /// Eight bytes after the shared prefix of the first and of the last key.
     first: u64,
     last: u64,
-    /// If all rows are puts of distinct keys, the newest of their sequence numbers.
-    plain: Option<SeqNo>,
+    /// The length of the prefix that all keys share (16 bits), and [`plain`](Self::plain) (48 bits).
+    packed: u64,
+}
+
+/// The place of a block that is looked at when it is first needed; `None` in it if it cannot be searched in the map.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct Slot(pub OnceLock<Option<DirectBlock>>);
+
+const _: () = assert!(size_of::<Slot>() == 64);
+
+/// Arrow aligns the arrays that it writes to this many bytes.
+const UNIT: usize = 64;
+/// The place of `plain` for blocks that are not.
+const NOT_PLAIN: u64 = (1 << 48) - 1;
+
+/// A binary array: its bytes, and where each value is in them.
+#[derive(Debug, Clone, Copy)]
+struct Column {
+    data: u32,
+    /// [`FIXED`](Self::FIXED) and the length of every value, or else the position of the offsets.
+    layout: u32,
+}
+
+impl Column {
+    const FIXED: u32 = 1 << 31;
+
+    /// The column whose bytes and offsets are at these positions; `None` if they are too far away.
+    fn new(column: &BinaryArray, data: usize, offsets: usize) -> Option<Self> {
+        let data = u32::try_from(data).ok()?;
+        let ends = column.value_offsets();
+        let len = ends.get(1)?.checked_sub(ends[0])?;
+        let fixed = (0i64..)
+            .zip(ends)
+            .all(|(row, &end)| i64::from(end) == row * i64::from(len));
+        let layout = if fixed {
+            Self::FIXED | u32::try_from(len).ok()?
+        } else {
+            u32::try_from(offsets).ok().filter(|at| at & Self::FIXED == 0)?
+        };
+        Some(Self { data, layout })
+    }
+
+    /// The start of a value in `map`, and its length. Values of one length take no look at the offsets.
+    #[inline]
+    fn value(self, map: &[u8], base: usize, row: usize) -> (usize, usize) {
+        let data = base + self.data as usize;
+        if self.layout & Self::FIXED != 0 {
+            let len = (self.layout & !Self::FIXED) as usize;
+            return (data + row * len, len);
+        }
+        let at = base + self.layout as usize + 4 * row;
+        let (from, to) = (number(&map[at..at + 4]), number(&map[at + 4..at + 8]));
+        (data + from as usize, to.saturating_sub(from) as usize)
+    }
+
+    /// The column as an array that refers to the map.
+    fn array(self, map: &Buffer, base: usize, rows: usize) -> BinaryArray {
+        let (first, _) = self.value(map, base, 0);
+        let (last, len) = self.value(map, base, rows - 1);
+        let offsets = if self.layout & Self::FIXED != 0 {
+            OffsetBuffer::from_repeated_length(len, rows)
+        } else {
+            OffsetBuffer::new(scalar(map, base + self.layout as usize, rows + 1))
+        };
+        BinaryArray::new(offsets, map.slice_with_length(first, last + len - first), None)
+    }
+}
+
+fn number(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes(bytes.first_chunk().copied().unwrap_or_default())
 }
 
 impl DirectBlock {
@@ -53,83 +122,62 @@ impl DirectBlock {
             place(block.seqs().as_ptr().cast(), rows * 8)?,
             place(block.ops().as_ptr().cast(), rows)?,
         ];
-        let base = *places.iter().min()?;
-        let relative = |index: usize| u32::try_from(places[index] - base).ok();
+        let base = *places.iter().min()? / UNIT;
+        let relative = |index: usize| places[index] - base * UNIT;
         let (first, last) = (block.key(0), block.key(rows - 1));
-        let shared = common_prefix(first, last);
-        let offsets = keys.value_offsets();
-        let stride = first.len();
-        let even = offsets
-            .iter()
-            .enumerate()
-            .all(|(row, &offset)| offset as usize == row * stride);
+        let shared = common_prefix(first, last).min(usize::from(u16::MAX));
+        let plain = block.plain().filter(|&seq| seq < NOT_PLAIN).unwrap_or(NOT_PLAIN);
         Some(Self {
-            base,
-            key_offsets: relative(0)?,
-            keys: relative(1)?,
-            value_offsets: relative(2)?,
-            values: relative(3)?,
-            seqs: relative(4)?,
-            ops: relative(5)?,
-            rows: u32::try_from(rows).ok()?,
-            shared: u16::try_from(shared).ok()?,
-            stride: if even { u16::try_from(stride).unwrap_or(0) } else { 0 },
+            base: u32::try_from(base).ok()?,
+            rows: NonZeroU32::new(u32::try_from(rows).ok()?)?,
+            keys: Column::new(keys, relative(1), relative(0))?,
+            values: Column::new(values, relative(3), relative(2))?,
+            seqs: u32::try_from(relative(4)).ok()?,
+            ops: u32::try_from(relative(5)).ok()?,
             first: prefix_of(&first[shared..]),
             last: prefix_of(&last[shared..]),
-            plain: block.plain(),
+            packed: shared as u64 | plain << 16,
         })
     }
 
     /// How many rows it has.
+    #[inline]
     pub fn rows(&self) -> usize {
-        self.rows as usize
+        self.rows.get() as usize
     }
 
     /// If all rows are puts of distinct keys, the newest of their sequence numbers.
     #[inline]
     pub fn plain(&self) -> Option<SeqNo> {
-        self.plain
+        let seq = self.packed >> 16;
+        (seq != NOT_PLAIN).then_some(seq)
+    }
+
+    #[inline]
+    fn base(&self) -> usize {
+        self.base as usize * UNIT
     }
 
     #[inline]
     fn op(&self, map: &[u8], row: usize) -> Op {
         // The block's operations were checked when its place was noted.
-        match map[self.base + self.ops as usize + row] {
+        match map[self.base() + self.ops as usize + row] {
             0 => Op::Put,
             1 => Op::Delete,
             _ => Op::Merge,
         }
     }
 
-    /// Where the value of a row is in the map, and its length.
+    /// The key of a row.
     #[inline]
-    fn value(&self, map: &[u8], row: usize) -> (usize, usize) {
-        let (from, to) = (
-            self.offset(map, self.value_offsets, row),
-            self.offset(map, self.value_offsets, row + 1),
-        );
-        (self.base + self.values as usize + from, to - from)
-    }
-
-    #[inline]
-    fn offset(&self, map: &[u8], column: u32, row: usize) -> usize {
-        let at = self.base + column as usize + 4 * row;
-        u32::from_le_bytes(four(&map[at..at + 4])) as usize
-    }
-
-    #[inline]
-    fn key<'m>(&self, map: &'m [u8], row: usize) -> &'m [u8] {
-        let start = self.base + self.keys as usize;
-        if self.stride > 0 {
-            let (at, len) = (start + row * usize::from(self.stride), usize::from(self.stride));
-            return &map[at..at + len];
-        }
-        &map[start + self.offset(map, self.key_offsets, row)..start + self.offset(map, self.key_offsets, row + 1)]
+    pub fn key<'m>(&self, map: &'m [u8], row: usize) -> &'m [u8] {
+        let (start, len) = self.keys.value(map, self.base(), row);
+        &map[start..start + len]
     }
 
     #[inline]
     fn seq(&self, map: &[u8], row: usize) -> SeqNo {
-        let at = self.base + self.seqs as usize + 8 * row;
+        let at = self.base() + self.seqs as usize + 8 * row;
         match map[at..at + 8].first_chunk() {
             Some(bytes) => u64::from_le_bytes(*bytes),
             None => 0,
@@ -144,10 +192,14 @@ impl DirectBlock {
         if row == self.rows() || self.key(bytes, row) != key {
             return Ok(None);
         }
-        let (start, len) = self.value(bytes, row);
+        let (start, len) = self.values.value(bytes, self.base(), row);
         Ok(Some(FoundVersion {
             seq: self.seq(bytes, row),
-            op: self.op(bytes, row),
+            op: if self.plain().is_some() {
+                Op::Put
+            } else {
+                self.op(bytes, row)
+            },
             row,
             value: Slice::of(map, start, len),
         }))
@@ -156,19 +208,26 @@ impl DirectBlock {
     /// The entry of a row.
     #[inline]
     pub fn entry<'m>(&self, map: &'m [u8], row: usize) -> EntryRef<'m> {
-        let (start, len) = self.value(map, row);
+        let (key, value) = self.key_value(map, row);
         EntryRef {
-            key: self.key(map, row),
+            key,
             seq: self.seq(map, row),
             op: self.op(map, row),
-            value: &map[start..start + len],
+            value,
         }
+    }
+
+    /// The key and value of a row, without a look at the rest of it.
+    #[inline]
+    pub fn key_value<'m>(&self, map: &'m [u8], row: usize) -> (&'m [u8], &'m [u8]) {
+        let (start, len) = self.values.value(map, self.base(), row);
+        (self.key(map, row), &map[start..start + len])
     }
 
     /// The first row at or after `(key, seq)`; the number of rows if all are before.
     #[inline]
     pub fn lower_bound(&self, map: &[u8], key: &[u8], seq: SeqNo) -> usize {
-        let shared = usize::from(self.shared);
+        let shared = usize::from(self.packed as u16);
         let prefix = &self.key(map, 0)[..shared];
         let Some(rest) = key.strip_prefix(prefix) else {
             return if key < prefix { 0 } else { self.rows() };
@@ -180,14 +239,19 @@ impl DirectBlock {
         if head > self.last {
             return self.rows();
         }
+        // Then any version of the key is old enough, and its sequence number need not be looked at.
+        let newest_will_do = self.plain().is_some_and(|newest| newest <= seq);
         let before = |row: usize| {
             let suffix = &self.key(map, row)[shared..];
             let probe = prefix_of(suffix);
             if probe != head {
                 return probe < head;
             }
-            // Versions of a key come newest first.
-            suffix.cmp(rest).then_with(|| seq.cmp(&self.seq(map, row))).is_lt()
+            match suffix.cmp(rest) {
+                // Versions of a key come newest first.
+                Ordering::Equal => !newest_will_do && self.seq(map, row) > seq,
+                order => order.is_lt(),
+            }
         };
         let (low, high) = self.surround(head, &before);
         partition(low, high, before)
@@ -227,20 +291,11 @@ impl DirectBlock {
     /// # Panics
     /// If the mapped file has changed since the block was checked.
     pub fn columns(&self, map: &Buffer) -> ColumnBlock {
-        let rows = self.rows();
-        let binary = |offsets: u32, data: u32| {
-            let len = self.offset(map, offsets, rows);
-            let offsets = scalar(map, self.base + offsets as usize, rows + 1);
-            BinaryArray::new(
-                OffsetBuffer::new(offsets),
-                map.slice_with_length(self.base + data as usize, len),
-                None,
-            )
-        };
-        let keys = binary(self.key_offsets, self.keys);
-        let values = binary(self.value_offsets, self.values);
-        let seqs = scalar(map, self.base + self.seqs as usize, rows);
-        let ops = scalar(map, self.base + self.ops as usize, rows);
+        let (rows, base) = (self.rows(), self.base());
+        let keys = self.keys.array(map, base, rows);
+        let values = self.values.array(map, base, rows);
+        let seqs = scalar(map, base + self.seqs as usize, rows);
+        let ops = scalar(map, base + self.ops as usize, rows);
         ColumnBlock::new(keys, seqs, ops, Values::Binary(values))
             .expect("the block was checked when its place was noted")
             .with_memory(0)
@@ -250,10 +305,6 @@ impl DirectBlock {
 /// `len` numbers at byte `start` of `map`, which the format has aligned.
 fn scalar<T: arrow::datatypes::ArrowNativeType>(map: &Buffer, start: usize, len: usize) -> ScalarBuffer<T> {
     ScalarBuffer::new(map.slice_with_length(start, len * size_of::<T>()), 0, len)
-}
-
-fn four(bytes: &[u8]) -> [u8; 4] {
-    bytes.first_chunk().copied().unwrap_or_default()
 }
 
 /// The first row in `low..high` that is not `before`, or `high`.

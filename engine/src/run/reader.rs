@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use arrow::buffer::Buffer;
@@ -17,7 +17,7 @@ use kodiak_core::storage::{ReadableFile, Storage};
 use kodiak_core::{Error, Result, SeqNo};
 
 use super::cache::BlockCache;
-use super::direct::DirectBlock;
+use super::direct::{DirectBlock, Slot};
 use super::rows::Rows;
 use crate::manifest::RunMeta;
 use crate::range_delete::RangeTombstones;
@@ -300,7 +300,7 @@ pub struct RunReader {
     decoder: Arc<dyn BlockDecoder>,
     cache: Arc<BlockCache>,
     /// Blocks that are searched in the mapped file, each checked and opened once; empty if the format must decode.
-    direct: Box<[OnceLock<Option<DirectBlock>>]>,
+    direct: Box<[Slot]>,
     /// One bit for each block of a mapped file whose checksum has been verified.
     verified: Box<[AtomicU64]>,
 }
@@ -366,7 +366,7 @@ impl RunReader {
             filter,
             filter_prefix,
             tombstones: deletes.into_iter().collect(),
-            direct: (0..if in_place { count } else { 0 }).map(|_| OnceLock::new()).collect(),
+            direct: (0..if in_place { count } else { 0 }).map(|_| Slot::default()).collect(),
             verified: (0..if map.is_some() { count.div_ceil(64) } else { 0 })
                 .map(|_| AtomicU64::new(0))
                 .collect(),
@@ -455,7 +455,7 @@ impl RunReader {
         let (Some(slot), Some(map)) = (self.direct.get(index), &self.map) else {
             return Ok(None);
         };
-        let block = match slot.get() {
+        let block = match slot.0.get() {
             Some(block) => block,
             None => self.open_direct(slot, map, index)?,
         };
@@ -463,14 +463,9 @@ impl RunReader {
     }
 
     #[cold]
-    fn open_direct<'s>(
-        &self,
-        slot: &'s OnceLock<Option<DirectBlock>>,
-        map: &Buffer,
-        index: usize,
-    ) -> Result<&'s Option<DirectBlock>> {
+    fn open_direct<'s>(&self, slot: &'s Slot, map: &Buffer, index: usize) -> Result<&'s Option<DirectBlock>> {
         let block = self.decode(index, &Projection::All)?.columns()?;
-        Ok(slot.get_or_init(|| DirectBlock::new(&block, map)))
+        Ok(slot.0.get_or_init(|| DirectBlock::new(&block, map)))
     }
 
     fn cached(&self, index: usize, fill: bool) -> Result<Arc<dyn Block>> {

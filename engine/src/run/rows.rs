@@ -66,6 +66,24 @@ impl Rows {
         }
     }
 
+    /// The key of a row.
+    #[inline]
+    pub fn key(&self, row: usize) -> &[u8] {
+        match self {
+            Self::Columns(block) => block.key(row),
+            Self::Direct(rows) => rows.block.key(&rows.map, row),
+        }
+    }
+
+    /// The key and value of a row; the value is empty in a typed table.
+    #[inline]
+    pub fn key_value(&self, row: usize) -> (&[u8], &[u8]) {
+        match self {
+            Self::Columns(block) => block.key_value(row),
+            Self::Direct(rows) => rows.block.key_value(&rows.map, row),
+        }
+    }
+
     /// If all of them are puts of distinct keys, the newest of their sequence numbers.
     #[inline]
     pub fn plain(&self) -> Option<SeqNo> {
