@@ -31,6 +31,13 @@ fn main() -> ExitCode {
         .with_max_level(level)
         .with_writer(std::io::stderr)
         .init();
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // Decoders of damaged files panic; that is caught, and told as an error.
+        if !kodiak::outside::is_decoding() {
+            hook(panic);
+        }
+    }));
     let result = output::Output::new().run(|out| arguments.command.run(out));
     match result {
         Ok(()) => ExitCode::SUCCESS,

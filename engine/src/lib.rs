@@ -45,7 +45,7 @@ pub mod sidecar;
 mod typed;
 mod version;
 
-pub use components::Components;
+pub use components::{Components, outside};
 pub use db::{
     Builder, Db, LevelStats, ScanOptions, Snapshot, StallCause, Stats, Table, TableOptions, TableStats, WorkStats,
     WriteBatch,
@@ -60,4 +60,4 @@ pub use merge::{Append, Counter, LastNonNull, MergeOperator, MergeOperators};
 pub use read::Scan;
 pub use run::CacheStats;
 pub use settings::Settings;
-pub use typed::{Batches, Read};
+pub use typed::{Batches, Fitting, Misfit, Read};

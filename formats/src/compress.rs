@@ -124,7 +124,7 @@ fn lz4_unframe(input: &[u8], out: &mut [u8]) -> Result<usize> {
     }
 }
 
-fn zstd_unframe(input: &[u8], out: &mut [u8]) -> Result<usize> {
+pub(crate) fn zstd_unframe(input: &[u8], out: &mut [u8]) -> Result<usize> {
     thread_local! {
         // A context costs a large allocation; one a thread is kept.
         static CONTEXT: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };

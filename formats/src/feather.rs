@@ -8,7 +8,7 @@
 //! cannot bound what an LZ4 frame decodes to. Their flatbuffer definitions, which verify what they are given, are used.
 
 mod read;
-mod recover;
+pub(crate) mod recover;
 mod shape;
 mod write;
 

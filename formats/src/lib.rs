@@ -16,6 +16,7 @@ mod compress;
 pub mod feather;
 mod file;
 pub mod orc;
+pub mod outside;
 pub mod parquet;
 mod raw;
 pub mod row;

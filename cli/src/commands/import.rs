@@ -1,15 +1,13 @@
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::datatypes::{DataType, Schema};
 use clap::{Args, ValueEnum};
-use kodiak::{Error, ErrorKind, TableSchema};
+use kodiak::{Error, ErrorKind};
 
 use crate::arguments::SettingsArguments;
 use crate::failure::Result;
-use crate::import::{CsvOptions, RowKeys, Sink, Source};
+use crate::import::{CsvOptions, RowKeys, Sink, Source, TableArguments};
 use crate::output::Output;
 
 /// `kodiak import`
@@ -24,13 +22,8 @@ pub struct Import {
     /// What the file is [default: by its name: .csv, .tsv, .jsonl, .ndjson]
     #[arg(long, value_enum)]
     format: Option<FileFormat>,
-    /// The columns that make up the key; -COLUMN is descending. A table made for the file then has its columns. Without
-    /// them, and in a key-value table, a row is a JSON object, and its key these columns joined by / or the row number
-    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',', allow_hyphen_values = true)]
-    key: Vec<String>,
-    /// Make a key-value table even with --key
-    #[arg(long)]
-    key_value: bool,
+    #[command(flatten)]
+    new: TableArguments,
     /// Texts of a CSV file that stand for a missing value
     #[arg(long, value_name = "TEXT,...", value_delimiter = ',', default_values_t = ["".to_owned(), "NA".to_owned()])]
     na: Vec<String>,
@@ -55,14 +48,14 @@ enum FileFormat {
 impl Import {
     pub fn run(self, out: &mut Output) -> Result {
         let source = self.source()?;
-        let new = self.schema(&source)?;
+        let new = self.new.table(&source.schema())?;
         let db = self.settings.builder(&self.db)?.open(&self.db)?;
         let table = match db.table(&self.table) {
             Err(error) if error.kind() == ErrorKind::NotFound => db.create_table(&self.table, new)?,
             found => found?,
         };
         let mut sink = if table.schema().is_key_value() {
-            Sink::key_value(&db, &table, RowKeys::new(source.schema(), &self.key)?)
+            Sink::key_value(&db, &table, RowKeys::new(source.schema(), &self.new.key_names())?)
         } else {
             Sink::typed(&db, &table)
         };
@@ -79,38 +72,6 @@ impl Import {
             self.table
         )?;
         Ok(())
-    }
-
-    /// The schema of a table that is made for the file.
-    fn schema(&self, source: &Source) -> Result<TableSchema> {
-        if self.key.is_empty() || self.key_value {
-            return Ok(TableSchema::key_value());
-        }
-        let columns = source.schema();
-        let names: Vec<String> = self
-            .key
-            .iter()
-            .map(|key| key.strip_prefix('-').unwrap_or(key).to_owned())
-            .collect();
-        RowKeys::new(source.schema(), &names)?;
-        let is_key = |name: &str| names.iter().any(|key| key == name);
-        let fields: Vec<_> = columns
-            .fields()
-            .iter()
-            .map(|field| {
-                let field = field.as_ref().clone();
-                // A column without any value could be anything.
-                let field = if *field.data_type() == DataType::Null {
-                    field.with_data_type(DataType::Utf8)
-                } else {
-                    field
-                };
-                let required = is_key(field.name());
-                field.with_nullable(!required)
-            })
-            .collect();
-        let key: Vec<&str> = self.key.iter().map(String::as_str).collect();
-        Ok(TableSchema::new(Arc::new(Schema::new(fields)), &key)?)
     }
 
     fn source(&self) -> Result<Source> {

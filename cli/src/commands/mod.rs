@@ -11,6 +11,7 @@ mod drop_table;
 mod dump;
 mod get;
 mod import;
+mod ingest;
 mod put;
 mod repair;
 mod scan;
@@ -42,6 +43,8 @@ pub enum Command {
     Scan(scan::Scan),
     /// Read a CSV or JSON lines file into a table
     Import(import::Import),
+    /// Take sorted Feather, Parquet and ORC files into a table, past the log and memtables
+    Ingest(ingest::Ingest),
     /// Drop a table and everything in it
     DropTable(drop_table::DropTable),
     /// Merge each table into one sorted run
@@ -88,6 +91,7 @@ impl Command {
             Self::Delete(command) => command.run(),
             Self::Scan(command) => command.run(out),
             Self::Import(command) => command.run(out),
+            Self::Ingest(command) => command.run(out),
             Self::DropTable(command) => command.run(),
             Self::Compact(command) => command.run(out),
             Self::Stats(command) => command.run(out),

@@ -8,6 +8,8 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use kodiak::{Error, Result};
 
+use super::schema::column_index;
+
 /// Makes keys of rows: the texts of some columns joined by `/`, or the number of the row.
 #[derive(Debug)]
 pub struct RowKeys {
@@ -21,21 +23,9 @@ impl RowKeys {
     /// # Errors
     /// `InvalidInput` for an unknown column, listing the known ones.
     pub fn new(schema: SchemaRef, names: &[String]) -> Result<Self> {
-        let known = || {
-            schema
-                .fields()
-                .iter()
-                .map(|field| field.name().as_str())
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
         let columns = names
             .iter()
-            .map(|name| {
-                schema.index_of(name).map_err(|_| {
-                    Error::invalid_input(format!("there is no column \"{name}\"; the columns are: {}", known()))
-                })
-            })
+            .map(|name| column_index(&schema, name))
             .collect::<Result<_>>()?;
         Ok(Self { schema, columns })
     }

@@ -6,10 +6,12 @@
 mod csv;
 mod json;
 mod keys;
+mod schema;
 mod sink;
 mod source;
 
 pub use csv::CsvOptions;
 pub use keys::RowKeys;
+pub use schema::TableArguments;
 pub use sink::Sink;
 pub use source::Source;

@@ -1,5 +1,7 @@
 //! Ingestion: sorted data written straight into runs, past log and memtables.
 
+mod files;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -67,10 +69,11 @@ impl Table {
             let batch = batch?;
             check_batch(&self.inner.schema, &batch)?;
             let keys = codecs.key.encode(batch.columns())?;
+            let encoder = codecs.row.encoder(batch.columns())?;
             for row in 0..batch.num_rows() {
                 value.clear();
-                codecs.row.encode(batch.columns(), row, &mut value)?;
-                ingestion.push(keys.value(row), &value)?;
+                encoder.encode(row, &mut value);
+                ingestion.push_row(keys.value(row), &value)?;
             }
         }
         ingestion.commit()
@@ -116,12 +119,20 @@ impl<'s> Ingestion<'s> {
         })
     }
 
+    /// Adds an entry of the caller's bytes.
     fn push(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        let checked = check_limits(self.table, Op::Put, key, value, self.limits)
-            .and_then(|()| check_bytes(self.table, Op::Put, key, value));
-        checked.map_err(|error| {
-            Error::new(error.kind(), format!("entry {} of the ingestion", self.entries)).with_source(error)
-        })?;
+        check_bytes(self.table, Op::Put, key, value).map_err(|error| self.placed(error))?;
+        self.push_row(key, value)
+    }
+
+    #[cold]
+    fn placed(&self, error: Error) -> Error {
+        Error::new(error.kind(), format!("entry {} of the ingestion", self.entries)).with_source(error)
+    }
+
+    /// Adds an entry whose bytes are what the table's codecs make.
+    fn push_row(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        check_limits(self.table, Op::Put, key, value, self.limits).map_err(|error| self.placed(error))?;
         match &mut self.last {
             Some(last) if last.as_slice() >= key => {
                 let what = if last == key { "the same as" } else { "before" };
@@ -188,6 +199,7 @@ impl<'s> Ingestion<'s> {
             let _flushing = shared.flushing.lock();
             // Most of what is in memory is flushed while others write; then, for a moment, they wait.
             self.flush_table(true)?;
+            shared.sync_log_for_others(table)?;
             let _alone = shared.gate.write().map_err(|_| poisoned_gate())?;
             self.flush_table(false)?;
             self.install()?
@@ -248,6 +260,7 @@ impl<'s> Ingestion<'s> {
             });
         }
         edit.push(Change::LastSeq(self.seq));
+        // What was written to other tables before must survive a power loss if this does.
         shared.sync_log_for_others(table)?;
         // From here on the manifest may name the files, whatever is returned; and what is written from now on must be newer
         // than they are, whether or not they come into force.

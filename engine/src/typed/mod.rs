@@ -7,6 +7,7 @@
 mod batches;
 mod columns;
 mod conform;
+mod fit;
 mod gather;
 mod keys;
 mod last_non_null;
@@ -18,6 +19,7 @@ mod write;
 pub use batches::Batches;
 pub(crate) use columns::own_columns;
 pub(crate) use conform::check as check_batch;
+pub use fit::{Fitting, Misfit};
 pub(crate) use gather::row_bytes;
 pub(crate) use last_non_null::table_operator;
 pub(crate) use pieces::Pieces;

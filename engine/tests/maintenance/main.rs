@@ -4,6 +4,7 @@ mod backup;
 mod checkpoint;
 mod common;
 mod ingest;
+mod ingest_files;
 mod inspect;
 mod opening;
 mod repair;

@@ -72,7 +72,7 @@ pub(super) fn recover(file: &dyn ReadableFile, schema: &TableSchema) -> Result<F
 }
 
 /// Where the footer begins, and its bytes.
-fn read_footer(file: &dyn ReadableFile) -> Result<(u64, Buffer)> {
+pub(crate) fn read_footer(file: &dyn ReadableFile) -> Result<(u64, Buffer)> {
     let len = file.len();
     if len < HEAD + TAIL || !read_at(file, 0, HEAD)?.starts_with(MAGIC) {
         return Err(damaged("this is no Feather file: it does not begin with ARROW1", 0));

@@ -7,37 +7,37 @@ use super::plan::Plan;
 use super::thrift::{Reader, kind};
 
 /// What begins and ends a Parquet file.
-pub(super) const MAGIC: &[u8; 4] = b"PAR1";
+pub(crate) const MAGIC: &[u8; 4] = b"PAR1";
 /// Length of the metadata and [`MAGIC`] at the very end.
-pub(super) const TAIL: u64 = 8;
+pub(crate) const TAIL: u64 = 8;
 
 /// The metadata of a file.
 #[derive(Debug, Default)]
-pub(super) struct Footer {
+pub(crate) struct Footer {
     pub leaves: Vec<Leaf>,
     pub groups: Vec<Group>,
 }
 
 /// A column as the file's schema has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Leaf {
+pub(crate) struct Leaf {
     pub name: String,
     physical: Option<i64>,
     length: Option<i64>,
     repetition: Option<i64>,
-    children: i64,
+    pub children: i64,
 }
 
 /// A row group.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Group {
+pub(crate) struct Group {
     pub rows: u64,
     pub chunks: Vec<Chunk>,
 }
 
 /// The pages of a column in a row group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Chunk {
+pub(crate) struct Chunk {
     pub offset: u64,
     pub len: u64,
     pub codec: i64,
@@ -78,7 +78,7 @@ impl Footer {
     ///
     /// # Errors
     /// `Corruption` naming the column.
-    pub fn check(&self, plan: &Plan) -> Result<()> {
+    pub(super) fn check(&self, plan: &Plan) -> Result<()> {
         let (root, leaves) = self
             .leaves
             .split_first()

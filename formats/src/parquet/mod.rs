@@ -12,15 +12,15 @@ mod codec;
 mod decode;
 mod delta;
 mod encode;
-mod footer;
+pub(crate) mod footer;
 mod index;
 mod page;
 mod plan;
-mod recover;
+pub(crate) mod recover;
 mod stats;
 #[cfg(test)]
 pub(crate) mod tests;
-mod thrift;
+pub(crate) mod thrift;
 mod writer;
 
 use std::sync::Arc;

@@ -32,7 +32,7 @@ pub(super) fn recover(file: &dyn ReadableFile, plan: &Plan) -> Result<FileLayout
 }
 
 /// Reads the metadata of a file, whose range is returned too.
-pub(super) fn read_footer(file: &dyn ReadableFile) -> Result<(Footer, Part)> {
+pub(crate) fn read_footer(file: &dyn ReadableFile) -> Result<(Footer, Part)> {
     let short = || Error::corruption("the file is too short for Parquet, or cut off").with_offset(file.len());
     let end = file.len().checked_sub(TAIL).filter(|&end| end >= 4).ok_or_else(short)?;
     let tail = file.read(end, TAIL as usize)?;

@@ -7,7 +7,7 @@
 const MAX_DEPTH: usize = 16;
 
 /// Type numbers of the compact protocol.
-pub(super) mod kind {
+pub(crate) mod kind {
     pub const TRUE: u8 = 1;
     pub const FALSE: u8 = 2;
     pub const BYTE: u8 = 3;
@@ -24,7 +24,7 @@ pub(super) mod kind {
 
 /// Reads values one after the other; every method returns `None` where the bytes end early or make no sense.
 #[derive(Debug, Clone)]
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
@@ -164,7 +164,7 @@ impl<'a> Reader<'a> {
 
 /// Appends values; structs are written by their fields in ascending order of id.
 #[derive(Debug)]
-pub(super) struct Writer<'a> {
+pub(crate) struct Writer<'a> {
     out: &'a mut Vec<u8>,
     last: i16,
 }
@@ -242,7 +242,7 @@ impl<'a> Writer<'a> {
 
 /// Appends an unsigned LEB128 number.
 #[inline]
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -251,12 +251,12 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 #[inline]
-pub(super) fn zigzag(value: i64) -> u64 {
+pub(crate) fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
 #[inline]
-pub(super) fn unzigzag(value: u64) -> i64 {
+pub(crate) fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 

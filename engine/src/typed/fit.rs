@@ -1,0 +1,340 @@
+//! Columns of someone's file as columns of a table.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::compute::kernels::cmp::distinct;
+use arrow::compute::{CastOptions, cast_with_options, filter_record_batch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use kodiak_core::schema::TableSchema;
+use kodiak_core::{Error, Result};
+
+/// A value longer than this is cut in messages, in characters.
+const SHOWN: usize = 80;
+
+/// A row that a table cannot hold as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    /// Its number in the batch, from 0.
+    pub row: usize,
+    /// The column that is at fault.
+    pub column: String,
+    /// What is wrong with its value.
+    pub reason: String,
+}
+
+/// How columns are turned into a table's: see [`Fitting::fit`].
+#[derive(Debug, Clone)]
+pub struct Fitting {
+    columns: SchemaRef,
+    /// Texts are read as numbers, dates and so on.
+    parse: bool,
+}
+
+impl Fitting {
+    /// Rows for tables of this schema.
+    pub fn new(schema: &TableSchema) -> Self {
+        Self::columns(Arc::clone(schema.columns()))
+    }
+
+    /// Rows of these columns.
+    pub fn columns(columns: SchemaRef) -> Self {
+        Self { columns, parse: false }
+    }
+
+    /// Columns of text become any type: what a CSV file has.
+    pub fn parsing(mut self) -> Self {
+        self.parse = true;
+        self
+    }
+
+    /// Checks that columns of these types can become the table's: each has the name of one, and a type whose values it can
+    /// hold.
+    ///
+    /// # Errors
+    /// `InvalidInput` naming the column, and the columns that there are.
+    pub fn check(&self, columns: &Schema) -> Result<()> {
+        let known = &self.columns;
+        for field in columns.fields() {
+            let Ok(own) = known.field_with_name(field.name()) else {
+                return Err(Error::invalid_input(format!(
+                    "the table has no column \"{}\"; its columns are: {}",
+                    field.name(),
+                    super::conform::names(known.fields())
+                )));
+            };
+            if !self.can(field.data_type(), own.data_type()) {
+                return Err(Error::invalid_input(format!(
+                    "column \"{}\" has type {}, which the table's type {} cannot hold",
+                    field.name(),
+                    field.data_type(),
+                    own.data_type()
+                )));
+            }
+        }
+        for own in known.fields() {
+            if !own.is_nullable() && columns.field_with_name(own.name()).is_err() {
+                return Err(Error::invalid_input(format!(
+                    "column \"{}\" is missing, and it may not be null; given are: {}",
+                    own.name(),
+                    super::conform::names(columns.fields())
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of `batch` as rows of the table, and those that cannot be: columns are found by name, columns that are missing
+    /// are null, and a value is converted if the table's type holds exactly the same one.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn fit(&self, batch: &RecordBatch) -> Result<(RecordBatch, Vec<Misfit>)> {
+        let own = &self.columns;
+        if batch.schema_ref().fields() == own.fields() && batch.columns().iter().all(|column| column.null_count() == 0)
+        {
+            return Ok((batch.clone(), Vec::new()));
+        }
+        self.check(batch.schema_ref())?;
+        let mut misfits = Vec::new();
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(own.fields().len());
+        for field in own.fields() {
+            let column = match batch.column_by_name(field.name()) {
+                None => new_null_array(field.data_type(), batch.num_rows()),
+                Some(column) => self.convert(field, column, &mut misfits)?,
+            };
+            columns.push(column);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let fields: Vec<Field> = own
+            .fields()
+            .iter()
+            .map(|field| field.as_ref().clone().with_nullable(true))
+            .collect();
+        let rows = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+            .map_err(|error| Error::invalid_input("the rows do not fit the table").with_source(error))?;
+        misfits.sort_by_key(|misfit| misfit.row);
+        // One reason is enough.
+        misfits.dedup_by_key(|misfit| misfit.row);
+        let rows = match misfits.is_empty() {
+            true => rows,
+            false => {
+                let mut fits = vec![true; batch.num_rows()];
+                misfits.iter().for_each(|misfit| fits[misfit.row] = false);
+                filter_record_batch(&rows, &BooleanArray::from(fits))
+                    .map_err(|error| Error::invalid_input("rows cannot be left out").with_source(error))?
+            }
+        };
+        let rows = RecordBatch::try_new_with_options(
+            Arc::clone(own),
+            rows.columns().to_vec(),
+            &RecordBatchOptions::new().with_row_count(Some(rows.num_rows())),
+        )
+        .map_err(|error| Error::invalid_input("the rows do not fit the table").with_source(error))?;
+        Ok((rows, misfits))
+    }
+
+    /// True if values of one type may be values of the other.
+    fn can(&self, from: &DataType, to: &DataType) -> bool {
+        use DataType as D;
+        let dates = |of: &D| matches!(of, D::Date32 | D::Date64);
+        let times = |of: &D| matches!(of, D::Time32(_) | D::Time64(_));
+        let numbers = |of: &D| of.is_numeric();
+        if from == to || *from == D::Null {
+            return true;
+        }
+        if let D::Dictionary(_, values) = to {
+            return self.can(from, values);
+        }
+        match (from, to) {
+            (from, to) if text(from) => text(to) || bytes(to) || self.parse,
+            (from, to) if bytes(from) => bytes(to),
+            (from, to) if numbers(from) => numbers(to),
+            (from, to) if dates(from) => dates(to) || matches!(to, D::Timestamp(..)),
+            (from, to) if times(from) => times(to),
+            // A time with a zone is an instant, one without is not.
+            (D::Timestamp(_, from), D::Timestamp(_, to)) => from.is_some() == to.is_some(),
+            (D::Duration(_), D::Duration(_)) => true,
+            _ => false,
+        }
+    }
+
+    fn convert(&self, field: &Field, column: &ArrayRef, misfits: &mut Vec<Misfit>) -> Result<ArrayRef> {
+        let unfit = |error| {
+            let message = format!("column \"{}\" cannot become {}", field.name(), field.data_type());
+            Error::invalid_input(message).with_source(error)
+        };
+        let same = column.data_type() == field.data_type();
+        let options = CastOptions {
+            safe: true,
+            ..CastOptions::default()
+        };
+        let converted = match same {
+            true => Arc::clone(column),
+            false => cast_with_options(column, field.data_type(), &options).map_err(unfit)?,
+        };
+        if !field.is_nullable() && column.logical_null_count() > 0 {
+            let nulls = column.logical_nulls();
+            let nulls = nulls.iter().flat_map(|nulls| nulls.iter().enumerate());
+            misfits.extend(nulls.filter(|(_, valid)| !valid).map(|(row, _)| Misfit {
+                row,
+                column: field.name().clone(),
+                reason: "it has no value, and must have one".to_owned(),
+            }));
+        }
+        if same {
+            return Ok(converted);
+        }
+        let changed = if text(column.data_type()) && !text(field.data_type()) && !bytes(field.data_type()) {
+            changed_text(field.data_type(), column, &converted).map_err(unfit)?
+        } else {
+            let back = cast_with_options(&converted, column.data_type(), &options).map_err(unfit)?;
+            distinct(&back, column).map_err(unfit)?
+        };
+        if changed.true_count() > 0 {
+            let show = ArrayFormatter::try_new(column, &FormatOptions::default()).map_err(unfit)?;
+            for row in changed.values().set_indices().filter(|&row| column.is_valid(row)) {
+                let mut value = show.value(row).to_string();
+                if let Some((at, _)) = value.char_indices().nth(SHOWN) {
+                    value.truncate(at);
+                    value.push_str("...");
+                }
+                misfits.push(Misfit {
+                    row,
+                    column: field.name().clone(),
+                    reason: format!("\"{value}\" is not exactly a {}", field.data_type()),
+                });
+            }
+        }
+        Ok(converted)
+    }
+}
+
+fn text(of: &DataType) -> bool {
+    matches!(of, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+fn bytes(of: &DataType) -> bool {
+    use DataType as D;
+    matches!(of, D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_))
+}
+
+/// Which texts are not what was made of them: those that could not be read, and those with more digits behind the point
+/// than the type keeps.
+fn changed_text(
+    to: &DataType,
+    column: &ArrayRef,
+    converted: &ArrayRef,
+) -> Result<BooleanArray, arrow::error::ArrowError> {
+    let texts = cast_with_options(column, &DataType::Utf8View, &CastOptions::default())?;
+    let texts = arrow::array::AsArray::as_string_view(&texts);
+    let digits = digits(to);
+    Ok((0..texts.len())
+        .map(|row| {
+            let lost = |digits: usize| fraction(texts.value(row)) > digits;
+            Some(texts.is_valid(row) && (converted.is_null(row) || digits.is_some_and(lost)))
+        })
+        .collect())
+}
+
+/// How many digits behind the point a type keeps, if it drops others unseen.
+fn digits(of: &DataType) -> Option<usize> {
+    match of {
+        DataType::Decimal32(_, scale)
+        | DataType::Decimal64(_, scale)
+        | DataType::Decimal128(_, scale)
+        | DataType::Decimal256(_, scale) => Some(usize::try_from(*scale).unwrap_or(0)),
+        DataType::Timestamp(unit, _) | DataType::Time32(unit) | DataType::Time64(unit) => Some(match unit {
+            TimeUnit::Second => 0,
+            TimeUnit::Millisecond => 3,
+            TimeUnit::Microsecond => 6,
+            TimeUnit::Nanosecond => 9,
+        }),
+        _ => None,
+    }
+}
+
+/// Digits behind the point of a text, without zeros at the end.
+fn fraction(text: &str) -> usize {
+    let Some((_, fraction)) = text.split_once('.') else {
+        return 0;
+    };
+    let len = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    fraction[..len].trim_end_matches('0').len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::*;
+
+    fn schema(data_type: DataType) -> TableSchema {
+        let columns = Schema::new(vec![
+            Field::new("id", DataType::Int32, false),
+            Field::new("value", data_type, true),
+        ]);
+        TableSchema::new(Arc::new(columns), &["id"]).expect("valid")
+    }
+
+    fn batch(values: ArrayRef) -> RecordBatch {
+        let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..values.len() as i64));
+        RecordBatch::try_from_iter_with_nullable([("value", values, true), ("id", ids, true)]).expect("valid")
+    }
+
+    fn misfits(fitting: Fitting, values: ArrayRef) -> Vec<usize> {
+        let rows = values.len();
+        let (fitted, misfits) = fitting.fit(&batch(values)).expect("fits");
+        assert_eq!(fitted.num_rows() + misfits.len(), rows);
+        misfits.iter().map(|misfit| misfit.row).collect()
+    }
+
+    #[test]
+    fn values_are_converted_only_where_nothing_is_lost() {
+        let exact = |to: DataType| Fitting::new(&schema(to));
+        let ints: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(300), Some(-1)]));
+        assert_eq!(misfits(exact(DataType::Int8), Arc::clone(&ints)), [2]);
+        assert_eq!(misfits(exact(DataType::UInt16), Arc::clone(&ints)), [3]);
+        assert_eq!(misfits(exact(DataType::Float32), ints), [0usize; 0]);
+        let floats: ArrayRef = Arc::new(Float64Array::from(vec![0.5, 0.1, f64::NAN, 1e300]));
+        assert_eq!(misfits(exact(DataType::Float32), floats), [1, 3]);
+        let nanos: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![1_000_000_000, 1]));
+        let seconds = DataType::Timestamp(TimeUnit::Second, None);
+        assert_eq!(misfits(exact(seconds), nanos), [1]);
+        let words: DictionaryArray<arrow::datatypes::Int8Type> = ["a", "b", "a"].into_iter().collect();
+        let texts: ArrayRef = arrow::compute::cast(&words, &DataType::LargeUtf8).expect("texts");
+        assert_eq!(misfits(exact(DataType::Utf8), texts), [0usize; 0]);
+    }
+
+    #[test]
+    fn texts_are_read_only_when_asked_for_and_only_exactly() {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("1.50"), Some("1.234"), Some("x"), None]));
+        let to = DataType::Decimal128(10, 2);
+        let error = Fitting::new(&schema(to.clone())).fit(&batch(Arc::clone(&texts)));
+        assert!(error.expect_err("text").to_string().contains("\"value\" has type Utf8"));
+        assert_eq!(misfits(Fitting::new(&schema(to)).parsing(), texts), [1, 2]);
+        let stamps: ArrayRef = Arc::new(StringArray::from(vec![
+            "2013-01-01T10:00:00Z",
+            "2013-01-01T10:00:00.5Z",
+            "2013-13-01T10:00:00Z",
+        ]));
+        let to = DataType::Timestamp(TimeUnit::Second, Some("UTC".into()));
+        assert_eq!(misfits(Fitting::new(&schema(to)).parsing(), stamps), [1, 2]);
+    }
+
+    #[test]
+    fn rows_without_a_key_are_left_out_and_unknown_columns_are_refused() {
+        let ids: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), None, Some(3)]));
+        let fitting = Fitting::new(&schema(DataType::Int8));
+        let rows = RecordBatch::try_from_iter([("id", Arc::clone(&ids))]).expect("valid");
+        let (fitted, misfits) = fitting.fit(&rows).expect("fits");
+        assert_eq!((fitted.num_rows(), fitted.column(1).null_count()), (2, 2));
+        assert_eq!(
+            (misfits.len(), misfits[0].row, misfits[0].column.as_str()),
+            (1, 1, "id")
+        );
+        let other = RecordBatch::try_from_iter([("id", Arc::clone(&ids)), ("more", ids)]).expect("valid");
+        let error = fitting.fit(&other).expect_err("unknown").to_string();
+        assert!(error.contains("\"more\"") && error.contains("id, value"), "{error}");
+    }
+}

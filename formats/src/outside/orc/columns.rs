@@ -1,0 +1,315 @@
+//! From the streams of a stripe to columns.
+
+use std::sync::Arc;
+
+use arrow::array::*;
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
+use arrow::compute::{cast, take};
+use arrow::datatypes::DataType;
+use kodiak_core::{Error, ErrorKind, Result};
+use orc_rust::proto::column_encoding::Kind as Encoding;
+use orc_rust::proto::stream::Kind as Stream;
+use orc_rust::proto::r#type::Kind;
+
+use super::ints;
+use super::{Column, Stripe};
+use crate::budget::{Budget, spread_offsets};
+use crate::outside::pieces::kept;
+
+/// Seconds from 1970 to ORC's epoch, 2015-01-01, in UTC.
+const EPOCH: i64 = 1_420_070_400;
+
+/// One column while it is read.
+pub(super) struct Reader<'a> {
+    stripe: &'a Stripe,
+    column: &'a Column,
+    budget: &'a mut Budget,
+    nulls: Option<NullBuffer>,
+    /// Values that are not null.
+    present: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub fn read(stripe: &'a Stripe, column: &'a Column, budget: &'a mut Budget) -> Result<ArrayRef> {
+        let mut reader = Self {
+            stripe,
+            column,
+            budget,
+            nulls: None,
+            present: stripe.rows,
+        };
+        if let Some(stream) = stripe.stream(column.id, Stream::Present, reader.budget)? {
+            let bits = reader.bits(&stream, stripe.rows)?;
+            let nulls = NullBuffer::new(bits);
+            reader.present = stripe.rows - nulls.null_count();
+            reader.nulls = Some(nulls);
+        }
+        reader.column()
+    }
+
+    fn column(&mut self) -> Result<ArrayRef> {
+        match self.column.kind {
+            Kind::Boolean => {
+                let data = self.get(Stream::Data)?;
+                let values = self.bits(&data, self.present)?;
+                let mut values = values.iter();
+                let spread: BooleanBuffer = match &self.nulls {
+                    None => values.collect(),
+                    Some(nulls) => nulls
+                        .iter()
+                        .map(|valid| valid && values.next().unwrap_or(false))
+                        .collect(),
+                };
+                Ok(Arc::new(BooleanArray::new(spread, self.nulls.clone())))
+            }
+            Kind::Byte => {
+                let data = self.get(Stream::Data)?;
+                self.budget.take(self.present, 2)?;
+                let bytes = ints::read_bytes(&data, self.present).ok_or_else(malformed)?;
+                let values = bytes.into_iter().map(|byte| byte as i8).collect();
+                Ok(Arc::new(Int8Array::new(
+                    self.spread(values)?.into(),
+                    self.nulls.clone(),
+                )))
+            }
+            Kind::Short => {
+                let values = self.narrow(|value| i16::try_from(value).ok())?;
+                Ok(Arc::new(Int16Array::new(values.into(), self.nulls.clone())))
+            }
+            Kind::Int => {
+                let values = self.narrow(|value| i32::try_from(value).ok())?;
+                Ok(Arc::new(Int32Array::new(values.into(), self.nulls.clone())))
+            }
+            Kind::Date => {
+                let values = self.narrow(|value| i32::try_from(value).ok())?;
+                Ok(Arc::new(Date32Array::new(values.into(), self.nulls.clone())))
+            }
+            Kind::Long => {
+                let values = self.narrow(Some)?;
+                Ok(Arc::new(Int64Array::new(values.into(), self.nulls.clone())))
+            }
+            Kind::Float => {
+                let values = self.raw(f32::from_le_bytes)?;
+                Ok(Arc::new(Float32Array::new(values.into(), self.nulls.clone())))
+            }
+            Kind::Double => {
+                let values = self.raw(f64::from_le_bytes)?;
+                Ok(Arc::new(Float64Array::new(values.into(), self.nulls.clone())))
+            }
+            Kind::Timestamp | Kind::TimestampInstant => self.timestamps(),
+            Kind::Decimal => self.decimals(),
+            _ => self.bytes(),
+        }
+    }
+
+    fn get(&mut self, stream: Stream) -> Result<Buffer> {
+        // A stream without bytes may be left out.
+        Ok(self
+            .stripe
+            .stream(self.column.id, stream, self.budget)?
+            .unwrap_or_default())
+    }
+
+    fn encoding(&self) -> Encoding {
+        self.stripe.encoding(self.column.id)
+    }
+
+    fn integers(&mut self, stream: Stream, count: usize, signed: bool) -> Result<Vec<i64>> {
+        let data = self.get(stream)?;
+        // A run may go a little beyond.
+        self.budget.take(count + 512, 8)?;
+        match self.encoding() {
+            Encoding::DirectV2 | Encoding::DictionaryV2 => ints::read_v2(&data, count, signed),
+            Encoding::Direct | Encoding::Dictionary => ints::read_v1(&data, count, signed),
+        }
+        .ok_or_else(malformed)
+    }
+
+    fn narrow<T: Copy + Default>(&mut self, narrow: impl Fn(i64) -> Option<T>) -> Result<Vec<T>> {
+        let values = self.integers(Stream::Data, self.present, true)?;
+        let values = values
+            .into_iter()
+            .map(narrow)
+            .collect::<Option<Vec<T>>>()
+            .ok_or_else(malformed)?;
+        self.spread(values)
+    }
+
+    fn raw<T: Copy + Default, const N: usize>(&mut self, value: fn([u8; N]) -> T) -> Result<Vec<T>> {
+        let data = self.get(Stream::Data)?;
+        let (values, _) = data.as_chunks::<N>();
+        let values = values.get(..self.present).ok_or_else(malformed)?;
+        self.budget.take(self.present, N)?;
+        self.spread(values.iter().map(|bytes| value(*bytes)).collect())
+    }
+
+    fn bits(&mut self, stream: &[u8], count: usize) -> Result<BooleanBuffer> {
+        let len = count.div_ceil(8);
+        self.budget.take(len + 130, 2)?;
+        let mut bytes = ints::read_bytes(stream, len).ok_or_else(malformed)?;
+        bytes.iter_mut().for_each(|byte| *byte = byte.reverse_bits());
+        Ok(BooleanBuffer::new(Buffer::from_vec(bytes), 0, count))
+    }
+
+    /// Room for nulls.
+    fn spread<T: Copy + Default>(&mut self, values: Vec<T>) -> Result<Vec<T>> {
+        let Some(nulls) = &self.nulls else { return Ok(values) };
+        self.budget.take(nulls.len(), size_of::<T>())?;
+        let mut values = values.into_iter();
+        let place = |valid: bool| {
+            if valid {
+                values.next().unwrap_or_default()
+            } else {
+                T::default()
+            }
+        };
+        Ok(nulls.iter().map(place).collect())
+    }
+
+    fn timestamps(&mut self) -> Result<ArrayRef> {
+        let instant = self.column.kind == Kind::TimestampInstant;
+        if !instant && !["", "UTC", "GMT", "Etc/UTC", "Etc/GMT"].contains(&self.stripe.zone.as_str()) {
+            let message = format!(
+                "times were written in the time zone {}: write them in UTC",
+                self.stripe.zone
+            );
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        let seconds = self.integers(Stream::Data, self.present, true)?;
+        let nanos = self.integers(Stream::Secondary, self.present, false)?;
+        // What Kodiak marks in its own files: see `docs/formats/orc.md`.
+        let before = match self
+            .stripe
+            .stream(self.column.id, Stream::DictionaryCount, self.budget)?
+        {
+            Some(stream) => Some(self.bits(&stream, self.present)?),
+            None => None,
+        };
+        let value = |(index, (second, nano)): (usize, (i64, i64))| {
+            let zeros = nano & 7;
+            let nano = match zeros {
+                0 => nano >> 3,
+                _ => (nano >> 3).checked_mul(10i64.pow(zeros as u32 + 1))?,
+            };
+            if !(0..1_000_000_000).contains(&nano) {
+                return None;
+            }
+            let second = second.checked_add(EPOCH)?;
+            // A peculiarity that ORC keeps: see ORC-763.
+            let marked = before.as_ref().is_some_and(|before| before.value(index));
+            let shift = i64::from((second < 0 && nano > 999_999) || marked);
+            second.checked_sub(shift)?.checked_mul(1_000_000_000)?.checked_add(nano)
+        };
+        let values = seconds
+            .into_iter()
+            .zip(nanos)
+            .enumerate()
+            .map(value)
+            .collect::<Option<Vec<i64>>>();
+        let values = values.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unsupported,
+                "a time is malformed, or not between the years 1678 and 2261",
+            )
+        })?;
+        let array = TimestampNanosecondArray::new(self.spread(values)?.into(), self.nulls.clone());
+        Ok(Arc::new(if instant { array.with_timezone("UTC") } else { array }))
+    }
+
+    fn decimals(&mut self) -> Result<ArrayRef> {
+        let DataType::Decimal128(precision, scale) = self.column.data_type else {
+            return Err(malformed());
+        };
+        let data = self.get(Stream::Data)?;
+        self.budget.take(self.present, 16)?;
+        let mut values = ints::read_wide(&data, self.present).ok_or_else(malformed)?;
+        let scales = self.integers(Stream::Secondary, self.present, true)?;
+        for (value, stored) in values.iter_mut().zip(scales) {
+            let shift = i64::from(scale) - stored;
+            let factor = u32::try_from(shift.unsigned_abs())
+                .ok()
+                .and_then(|shift| 10i128.checked_pow(shift));
+            let scaled = factor.and_then(|factor| match shift {
+                0.. => value.checked_mul(factor),
+                _ => (*value % factor == 0).then(|| *value / factor),
+            });
+            *value = scaled.ok_or_else(|| Error::corruption("a decimal has more digits than its column"))?;
+        }
+        let array = Decimal128Array::new(self.spread(values)?.into(), self.nulls.clone());
+        let array = array.with_precision_and_scale(precision, scale).map_err(unfit)?;
+        array.validate_decimal_precision(precision).map_err(unfit)?;
+        Ok(Arc::new(array))
+    }
+
+    /// Text and binary.
+    fn bytes(&mut self) -> Result<ArrayRef> {
+        match self.encoding() {
+            Encoding::Direct | Encoding::DirectV2 => {
+                let (offsets, data) = self.values(self.present, Stream::Data)?;
+                let offsets = match &self.nulls {
+                    Some(nulls) => {
+                        self.budget.take(nulls.len() + 1, 4)?;
+                        spread_offsets(&offsets, nulls)
+                    }
+                    None => offsets,
+                };
+                self.array(offsets, data, self.nulls.clone())
+            }
+            Encoding::Dictionary | Encoding::DictionaryV2 => {
+                let count = self.stripe.dictionary_len(self.column.id);
+                let (offsets, data) = self.values(count, Stream::DictionaryData)?;
+                let dictionary = self.array(offsets, data, None)?;
+                let keys = self.integers(Stream::Data, self.present, false)?;
+                let key = |key: i64| u32::try_from(key).ok().filter(|&key| (key as usize) < count);
+                let keys = keys
+                    .into_iter()
+                    .map(key)
+                    .collect::<Option<Vec<u32>>>()
+                    .ok_or_else(malformed)?;
+                let keys = UInt32Array::new(self.spread(keys)?.into(), self.nulls.clone());
+                let view = kept(&self.column.data_type).ok_or_else(malformed)?;
+                self.budget.take(keys.len(), 16)?;
+                take(&cast(&dictionary, &view).map_err(unfit)?, &keys, None).map_err(unfit)
+            }
+        }
+    }
+
+    /// Where `count` values begin and end in their bytes.
+    fn values(&mut self, count: usize, stream: Stream) -> Result<(Vec<i32>, Buffer)> {
+        let lengths = self.integers(Stream::Length, count, false)?;
+        let data = self.get(stream)?;
+        self.budget.take(count + 1, 4)?;
+        let mut offsets = Vec::with_capacity(count + 1);
+        let mut end = 0u64;
+        offsets.push(0);
+        for len in lengths {
+            end = u64::try_from(len)
+                .ok()
+                .and_then(|len| end.checked_add(len))
+                .ok_or_else(malformed)?;
+            offsets.push(i32::try_from(end).map_err(|_| malformed())?);
+        }
+        match usize::try_from(end).ok().filter(|&end| end <= data.len()) {
+            Some(end) => Ok((offsets, data.slice_with_length(0, end))),
+            None => Err(Error::corruption(
+                "the lengths of a column's values go beyond its bytes",
+            )),
+        }
+    }
+
+    fn array(&self, offsets: Vec<i32>, data: Buffer, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+        let offsets = OffsetBuffer::new(offsets.into());
+        Ok(match self.column.data_type {
+            DataType::Utf8 => Arc::new(StringArray::try_new(offsets, data, nulls).map_err(unfit)?),
+            _ => Arc::new(BinaryArray::try_new(offsets, data, nulls).map_err(unfit)?),
+        })
+    }
+}
+
+fn malformed() -> Error {
+    Error::corruption("a stream is malformed or cut short")
+}
+
+fn unfit(error: arrow::error::ArrowError) -> Error {
+    Error::corruption("the values of a column are malformed").with_source(error)
+}
