@@ -332,7 +332,7 @@ fn the_published_corpora_are_read_or_refused() {
     let mut files = Vec::new();
     walk(&corpora, &mut files);
     if files.is_empty() {
-        println!("skipped: there are no corpora beside the repository");
+        eprintln!("skipped: there are no corpora beside the repository");
         return;
     }
     // By folder, how many were read and how many refused.
@@ -349,13 +349,13 @@ fn the_published_corpora_are_read_or_refused() {
             }
             Err(error) => {
                 if std::env::var_os("KODIAK_SHOW").is_some() {
-                    println!("{}: {error}", path.display());
+                    eprintln!("{}: {error}", path.display());
                 }
                 counts.1 += 1;
             }
         }
     }
-    println!("read, refused: {counts:?}");
+    eprintln!("read, refused: {counts:?}");
     assert!(counts["parquet/data"].0 >= 20, "{counts:?}");
     assert!(counts["orc/examples"].0 >= 13, "{counts:?}");
 }
