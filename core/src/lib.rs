@@ -10,6 +10,7 @@
 //! | block formats | [`BlockFormat`](format::BlockFormat) | [`FormatFactory`](format::FormatFactory) |
 //! | write-ahead logs | [`Wal`](wal::Wal) | [`WalFactory`](wal::WalFactory) |
 //! | filters | [`Filter`](filter::Filter) | [`FilterFactory`](filter::FilterFactory) |
+//! | indexes | [`Index`](index::Index) | [`IndexFactory`](index::IndexFactory) |
 //! | compaction policies | [`CompactionPolicy`](compaction::CompactionPolicy) | [`PolicyFactory`](compaction::PolicyFactory) |
 //! | storage | [`Storage`](storage::Storage) | given to the builder as an object |
 //!
@@ -27,6 +28,7 @@ pub mod entry;
 pub mod error;
 pub mod filter;
 pub mod format;
+pub mod index;
 pub mod keycodec;
 pub mod memtable;
 pub mod options;

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use arrow::buffer::Buffer;
 
-use crate::Result;
+use crate::{Error, ErrorKind, Result};
 
 /// A place for files. Every method may be called from any thread.
 ///
@@ -128,7 +128,7 @@ pub trait ReadableFile: Send + Sync + Debug {
 
 /// A preallocated file, overwritten in place by concurrent writers that agree on disjoint ranges.
 pub trait LogFile: Send + Sync + Debug {
-    /// The length in bytes, fixed at creation.
+    /// The length in bytes; only [`grow`](Self::grow) changes it.
     fn len(&self) -> u64;
 
     /// True if it has no bytes.
@@ -147,6 +147,19 @@ pub trait LogFile: Send + Sync + Debug {
 
     /// Makes what was written survive a power loss: what came through `write_at`, and through a mapping as well.
     fn sync_data(&self) -> Result<()>;
+
+    /// Makes the file `len` bytes long, the new ones zero, for every handle of it; a file that is as long already stays as it
+    /// is. The space need not be allocated: a later write may find the disk full. The new length survives a power loss
+    /// after [`sync_data`](Self::sync_data). A file that grows must not be mapped: old mappings may go their own way.
+    ///
+    /// # Errors
+    /// `Unsupported` where the storage cannot (the default); `Io`.
+    fn grow(&self, len: u64) -> Result<()> {
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("this storage cannot make a file {len} bytes long once it exists: use another storage"),
+        ))
+    }
 
     /// The whole file mapped for writing, or `None` if this storage cannot. What is written there counts as handed to the
     /// operating system.

@@ -159,17 +159,16 @@ impl Storage for MemoryStorage {
 
     fn create_log(&self, path: &Path, len: u64) -> Result<Arc<dyn LogFile>> {
         let failed = |error| io_error(&format!("allocate {len} bytes for a log file"), path, error);
-        let (file, bytes) = MemoryFile::new_log(len).map_err(failed)?;
-        self.add_file("create the file", path, Arc::new(file))?;
-        Ok(Arc::new(MemoryLog::new(path, bytes)))
+        let file = Arc::new(MemoryFile::new_log(len).map_err(failed)?);
+        self.add_file("create the file", path, file.clone())?;
+        Ok(Arc::new(MemoryLog::new(path, file)))
     }
 
     fn open_log(&self, path: &Path) -> Result<Arc<dyn LogFile>> {
         let file = self.file("open the file", path)?;
-        let bytes = file
-            .make_log()
+        file.make_log()
             .map_err(|error| io_error("open the file for overwriting", path, error))?;
-        Ok(Arc::new(MemoryLog::new(path, bytes)))
+        Ok(Arc::new(MemoryLog::new(path, file)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {

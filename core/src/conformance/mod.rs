@@ -5,6 +5,7 @@ pub mod format;
 pub mod compaction;
 
 pub mod filter;
+pub mod index;
 pub mod storage;
 
 pub mod memtable;

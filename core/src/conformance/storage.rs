@@ -17,7 +17,7 @@ pub type MakeStorage<'a> = &'a dyn Fn() -> (Arc<dyn Storage>, PathBuf);
 /// # Panics
 /// If one fails.
 pub fn storage_suite(make: MakeStorage<'_>) {
-    let checks: [fn(&dyn Storage, &Path); 15] = [
+    let checks: [fn(&dyn Storage, &Path); 16] = [
         files_are_created_once_and_read_back,
         positions_count_every_byte,
         missing_files_and_directories_are_not_found,
@@ -25,6 +25,7 @@ pub fn storage_suite(make: MakeStorage<'_>) {
         reads_are_aligned_and_mapping_equals_reading,
         a_log_starts_with_zeros_and_is_overwritten_in_place,
         a_log_refuses_what_lies_beyond_its_end,
+        a_log_grows_with_zeros_and_never_shrinks,
         mapped_and_written_bytes_meet_in_a_log,
         disjoint_mapped_writes_do_not_disturb_each_other,
         rename_replaces,
@@ -235,6 +236,28 @@ pub fn a_log_refuses_what_lies_beyond_its_end(storage: &dyn Storage, dir: &Path)
     }
     log.write_at(100, &[]).expect("nothing fits at the end");
     assert!(log_bytes(&*log).iter().all(|&byte| byte == 0));
+}
+
+/// A log that is made longer keeps its bytes, through every handle; asking for less changes nothing.
+pub fn a_log_grows_with_zeros_and_never_shrinks(storage: &dyn Storage, dir: &Path) {
+    let path = dir.join("log");
+    let log = storage.create_log(&path, 5000).expect("space");
+    let second = storage.open_log(&path).expect("opens");
+    log.write_at(4990, &[7; 10]).expect("within the log");
+    for (asked, len) in [(100, 5000), (5000, 5000), (100_000, 100_000), (6000, 100_000)] {
+        log.grow(asked).expect("space");
+        assert_eq!(log.len(), len);
+        assert_eq!(storage.len(&path).expect("looks"), Some(len));
+    }
+    second.grow(100_000).expect("it is as long already");
+    second.write_at(99_990, &[9; 10]).expect("within the log by now");
+    let mut expected = vec![0; 100_000];
+    expected[4990..5000].fill(7);
+    expected[99_990..].fill(9);
+    assert!(log_bytes(&*log) == expected, "the grown log differs");
+    log.sync_data().expect("syncs");
+    drop((log, second));
+    assert!(get(storage, &path) == expected, "the grown log read as a file differs");
 }
 
 /// What goes through a mapping and what goes through `write_at` are seen together.

@@ -139,6 +139,15 @@ impl FileState {
         self.mapped = None;
     }
 
+    /// Lengthens the file with zeros; never cuts it.
+    pub(super) fn grow(&mut self, len: u64) {
+        if len > self.current.len {
+            self.current.len = len;
+            self.length_dirty = true;
+            self.mapped = None;
+        }
+    }
+
     /// Saves what was written since the last sync, good or bad.
     pub(super) fn sync(&mut self) {
         for (chunk, mask) in std::mem::take(&mut self.dirty) {

@@ -145,31 +145,28 @@ impl ReadableFile for FaultFile {
 #[derive(Debug)]
 pub(super) struct FaultLog {
     handle: Handle,
-    len: u64,
 }
 
 impl FaultLog {
     pub(super) fn new(system: Arc<System>, path: &Path, file: FileRef) -> Self {
-        let handle = Handle {
-            system,
-            path: path.to_owned(),
-            file,
-        };
         Self {
-            len: handle.len(),
-            handle,
+            handle: Handle {
+                system,
+                path: path.to_owned(),
+                file,
+            },
         }
     }
 }
 
 impl LogFile for FaultLog {
     fn len(&self) -> u64 {
-        self.len
+        self.handle.len()
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let path = &self.handle.path;
-        check_log_range(path, offset, bytes.len(), self.len)?;
+        check_log_range(path, offset, bytes.len(), self.len())?;
         write_fully(bytes, |rest, done| {
             self.handle.write(OpKind::Write, offset + done, rest)
         })
@@ -178,7 +175,7 @@ impl LogFile for FaultLog {
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize> {
         let len = out.len();
-        let available = self.len.saturating_sub(offset).min(len as u64) as usize;
+        let available = self.len().saturating_sub(offset).min(len as u64) as usize;
         read_fully(&mut out[..available], |rest, done| {
             self.handle.read(offset + done, rest)
         })
@@ -190,15 +187,26 @@ impl LogFile for FaultLog {
         uninterrupted(|| self.handle.sync()).map_err(|error| io_error(what, &self.handle.path, error))
     }
 
+    fn grow(&self, len: u64) -> Result<()> {
+        let (handle, now) = (&self.handle, self.len());
+        let op = handle.op(OpKind::Grow).range(now, len.saturating_sub(now));
+        let grown = handle.system.run(op, |_, _| {
+            handle.file.lock().grow(len);
+            Ok(())
+        });
+        grown.map_err(|error| io_error(&format!("make the file {len} bytes long"), &handle.path, error))
+    }
+
     fn map(&self) -> Result<Option<Arc<dyn MappedLog>>> {
         let handle = &self.handle;
+        let len = self.len();
         handle
             .system
             .run(handle.op(OpKind::Map), |_, _| Ok(()))
-            .map_err(|error| io_error(&format!("map {} bytes for writing", self.len), &handle.path, error))?;
+            .map_err(|error| io_error(&format!("map {len} bytes for writing"), &handle.path, error))?;
         Ok(Some(Arc::new(FaultMappedLog {
             handle: handle.clone(),
-            len: self.len,
+            len,
         })))
     }
 }

@@ -43,11 +43,13 @@ pub enum OpKind {
     RemoveDir,
     /// Mapping a file or a log.
     Map,
+    /// Making a log longer.
+    Grow,
 }
 
 impl OpKind {
     /// All kinds.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Create,
         Self::Open,
         Self::Read,
@@ -65,6 +67,7 @@ impl OpKind {
         Self::MkDir,
         Self::RemoveDir,
         Self::Map,
+        Self::Grow,
     ];
 
     /// True if the operation changes what a crash may leave: the points at which a crash is worth trying.

@@ -254,7 +254,7 @@ fn a_failed_directory_sync_loses_the_entries() {
 #[test]
 fn each_kind_of_operation_fails_when_planned() {
     type Act = fn(&FaultStorage) -> Result<()>;
-    let acts: [(OpKind, Act); 16] = [
+    let acts: [(OpKind, Act); 17] = [
         (OpKind::Create, |s| s.create(Path::new("/db/new")).map(drop)),
         (OpKind::Open, |s| s.open(Path::new("/db/f")).map(drop)),
         (OpKind::Open, |s| s.open_log(Path::new("/db/f")).map(drop)),
@@ -271,6 +271,7 @@ fn each_kind_of_operation_fails_when_planned() {
         (OpKind::CreateLog, |s| s.create_log(Path::new("/db/log"), 10).map(drop)),
         (OpKind::MkDir, |s| s.create_dir_all(Path::new("/db/dir"))),
         (OpKind::Map, |s| s.open(Path::new("/db/f"))?.map().map(drop)),
+        (OpKind::Grow, |s| s.open_log(Path::new("/db/f"))?.grow(100)),
     ];
     for (kind, act) in acts {
         for (fault, text) in [(Fault::Eio, ""), (Fault::Enospc, "the file system is full")] {
@@ -300,6 +301,26 @@ fn each_kind_of_operation_fails_when_planned() {
         storage.set_plan(FaultRule::nth(kind, 1, Fault::Interrupted).sticky());
         act(&storage).expect_err("it ends some time");
     }
+}
+
+#[test]
+fn a_grown_length_is_safe_after_a_sync_only() {
+    let storage = storage();
+    let path = Path::new("/db/log");
+    let log = storage.create_log(path, 4096).expect("healthy");
+    log.sync_data().expect("healthy");
+    storage.sync_dir(Path::new("/db")).expect("healthy");
+    log.grow(9000).expect("healthy");
+    log.write_at(8000, b"bytes").expect("inside by now");
+    let lost = storage.crash_image(&CrashOptions::SYNCED_ONLY);
+    assert_eq!(lost.len(path).ok(), Some(Some(4096)));
+    log.sync_data().expect("healthy");
+    let kept = storage.crash_image(&CrashOptions::SYNCED_ONLY);
+    assert_eq!(kept.len(path).ok(), Some(Some(9000)));
+    assert_eq!(
+        get(&kept, "/db/log").map(|bytes| bytes[8000..8005].to_vec()),
+        Some(b"bytes".to_vec())
+    );
 }
 
 #[test]

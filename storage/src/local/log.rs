@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use kodiak_core::storage::{LogFile, MappedLog};
 use kodiak_core::{Error, ErrorKind, Result};
@@ -56,7 +56,7 @@ fn reserve(_: &File, _: u64) -> io::Result<()> {
 pub(super) struct LocalLog {
     path: PathBuf,
     file: File,
-    len: u64,
+    len: AtomicU64,
     sync_failed: AtomicBool,
 }
 
@@ -65,7 +65,7 @@ impl LocalLog {
         Self {
             path: path.to_owned(),
             file,
-            len,
+            len: AtomicU64::new(len),
             sync_failed: AtomicBool::new(false),
         }
     }
@@ -73,11 +73,11 @@ impl LocalLog {
 
 impl LogFile for LocalLog {
     fn len(&self) -> u64 {
-        self.len
+        self.len.load(Ordering::Acquire)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        check_log_range(&self.path, offset, bytes.len(), self.len)?;
+        check_log_range(&self.path, offset, bytes.len(), self.len())?;
         write_fully(bytes, |rest, done| {
             Ok(rustix::io::pwrite(&self.file, rest, offset + done)?)
         })
@@ -86,7 +86,7 @@ impl LogFile for LocalLog {
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize> {
         let len = out.len();
-        let available = self.len.saturating_sub(offset).min(len as u64) as usize;
+        let available = self.len().saturating_sub(offset).min(len as u64) as usize;
         read_fully(&mut out[..available], |rest, done| {
             Ok(rustix::io::pread(&self.file, rest, offset + done)?)
         })
@@ -108,8 +108,23 @@ impl LogFile for LocalLog {
         })
     }
 
+    fn grow(&self, len: u64) -> Result<()> {
+        let what = format!("make the file {len} bytes long");
+        let grown = || -> io::Result<u64> {
+            // Another handle may have made it longer already: this must never cut it.
+            let now = rustix::fs::fstat(&self.file)?.st_size as u64;
+            if now < len {
+                rustix::fs::ftruncate(&self.file, len)?;
+            }
+            Ok(now.max(len))
+        };
+        let len = uninterrupted(grown).map_err(|error| io_error(&what, &self.path, error))?;
+        self.len.fetch_max(len, Ordering::AcqRel);
+        Ok(())
+    }
+
     fn map(&self) -> Result<Option<Arc<dyn MappedLog>>> {
-        let Ok(len) = usize::try_from(self.len) else {
+        let Ok(len) = usize::try_from(self.len()) else {
             return Ok(None);
         };
         if len == 0 {

@@ -11,7 +11,7 @@ use kodiak_core::storage::{LogFile, MappedLog, ReadableFile};
 use parking_lot::RwLock;
 
 use crate::buffered::Sink;
-use crate::errors::{check_log_range, short_file};
+use crate::errors::{check_log_range, io_error, short_file};
 use crate::page::{self, PageBuf};
 
 /// The bytes of a file, in the form that what was last done to it needs.
@@ -63,10 +63,9 @@ impl MemoryFile {
         Self::with(Content::Finished(page::empty()))
     }
 
-    pub(super) fn new_log(len: u64) -> io::Result<(Self, Arc<PageBuf>)> {
+    pub(super) fn new_log(len: u64) -> io::Result<Self> {
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let bytes = Arc::new(PageBuf::zeroed(len)?);
-        Ok((Self::with(Content::Log(bytes.clone())), bytes))
+        Ok(Self::with(Content::Log(Arc::new(PageBuf::zeroed(len)?))))
     }
 
     pub(super) fn lock_flag(&self) -> &Arc<AtomicBool> {
@@ -135,17 +134,35 @@ impl MemoryFile {
         })
     }
 
-    /// Its bytes, from now on to be overwritten in place. Buffers handed out before keep their state.
-    pub(super) fn make_log(&self) -> io::Result<Arc<PageBuf>> {
+    /// Its bytes are from now on overwritten in place. Buffers handed out before keep their state.
+    pub(super) fn make_log(&self) -> io::Result<()> {
         let mut content = self.content.write();
         let bytes = match &*content {
-            Content::Log(bytes) => return Ok(bytes.clone()),
+            Content::Log(_) => return Ok(()),
             Content::Finished(bytes) => page_buf(bytes)?,
             Content::Growing { bytes, len } => grow(bytes, *len, *len)?,
         };
-        let bytes = Arc::new(bytes);
-        *content = Content::Log(bytes.clone());
-        Ok(bytes)
+        *content = Content::Log(Arc::new(bytes));
+        Ok(())
+    }
+
+    /// Calls `with` with the bytes of a log, which cannot be replaced by longer ones meanwhile.
+    fn with_log<T>(&self, with: impl FnOnce(&Arc<PageBuf>) -> Result<T>) -> Result<T> {
+        match &*self.content.read() {
+            Content::Log(bytes) => with(bytes),
+            _ => unreachable!("a file that has become a log stays one"),
+        }
+    }
+
+    fn grow_log(&self, len: u64) -> io::Result<()> {
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let mut content = self.content.write();
+        if let Content::Log(bytes) = &mut *content
+            && bytes.len() < len
+        {
+            *bytes = Arc::new(grow(bytes, bytes.len(), len)?);
+        }
+        Ok(())
     }
 }
 
@@ -211,39 +228,49 @@ impl ReadableFile for MemoryReader {
 #[derive(Debug)]
 pub(super) struct MemoryLog {
     path: PathBuf,
-    bytes: Arc<PageBuf>,
+    file: Arc<MemoryFile>,
 }
 
 impl MemoryLog {
-    pub(super) fn new(path: &Path, bytes: Arc<PageBuf>) -> Self {
+    pub(super) fn new(path: &Path, file: Arc<MemoryFile>) -> Self {
         Self {
             path: path.to_owned(),
-            bytes,
+            file,
         }
     }
 }
 
 impl LogFile for MemoryLog {
     fn len(&self) -> u64 {
-        self.bytes.len() as u64
+        self.file.len()
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        check_log_range(&self.path, offset, bytes.len(), self.len())?;
-        self.bytes.write(offset as usize, bytes);
-        Ok(())
+        self.file.with_log(|log| {
+            check_log_range(&self.path, offset, bytes.len(), log.len() as u64)?;
+            log.write(offset as usize, bytes);
+            Ok(())
+        })
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize> {
-        Ok(self.bytes.read(offset, out))
+        self.file.with_log(|log| Ok(log.read(offset, out)))
     }
 
     fn sync_data(&self) -> Result<()> {
         Ok(())
     }
 
+    fn grow(&self, len: u64) -> Result<()> {
+        let what = format!("make the file {len} bytes long");
+        self.file
+            .grow_log(len)
+            .map_err(|error| io_error(&what, &self.path, error))
+    }
+
     fn map(&self) -> Result<Option<Arc<dyn MappedLog>>> {
-        Ok(Some(Arc::new(MemoryMappedLog(self.bytes.clone()))))
+        self.file
+            .with_log(|log| Ok(Some(Arc::new(MemoryMappedLog(log.clone())) as _)))
     }
 }
 

@@ -257,6 +257,10 @@ impl LogFile for BuggyLog {
         }
     }
 
+    fn grow(&self, len: u64) -> Result<()> {
+        self.inner.grow(len)
+    }
+
     fn map(&self) -> Result<Option<Arc<dyn MappedLog>>> {
         self.inner.map()
     }

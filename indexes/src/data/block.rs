@@ -1,0 +1,425 @@
+//! Blocks: sorted entries in one piece of memory, which is what is written to the file.
+//!
+//! ```text
+//! count u32 | heap length u32 | prefix length u32 | prefix | heap | count x u32: where in the heap each entry starts
+//! ```
+//!
+//! An entry is `varint(4 * length of suffix + kind) | varint(length of value) | suffix | value`; its key is the prefix and
+//! the suffix. Everything is in key order, so that a stretch of entries is copied into another block at once.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use kodiak_core::varint::{Reader, put_u64};
+use kodiak_core::{Error, Result};
+
+use crate::store::piece::HEADER;
+
+/// What an entry says about its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Tag {
+    /// It has this value.
+    Put = 0,
+    /// It is to be deleted.
+    Delete = 1,
+    /// These operands are to be applied, oldest first, each with its length before it.
+    Upserts = 2,
+}
+
+const FIXED: usize = 12;
+/// One key of so many is kept where a search finds it without going through the heap.
+const STRIDE: usize = 8;
+
+/// The first eight bytes, for comparing without following a reference.
+#[inline]
+pub(crate) fn head(key: &[u8]) -> u64 {
+    match key.first_chunk::<8>() {
+        Some(bytes) => u64::from_be_bytes(*bytes),
+        None => {
+            let mut bytes = [0; 8];
+            bytes[..key.len()].copy_from_slice(key);
+            u64::from_be_bytes(bytes)
+        }
+    }
+}
+
+/// How many bytes two keys have in common at their start.
+pub(crate) fn common_prefix(left: &[u8], right: &[u8]) -> usize {
+    left.iter().zip(right).take_while(|(left, right)| left == right).count()
+}
+
+/// Sorted entries. Their places are checked when they are read from a file, so that nothing here can go wrong.
+#[derive(Debug)]
+pub(crate) struct Block {
+    /// Room for a header, then the body.
+    bytes: Vec<u8>,
+    count: usize,
+    prefix: Range<usize>,
+    heap: Range<usize>,
+    heads: OnceLock<Vec<u64>>,
+}
+
+/// An entry; its key is without the block's prefix.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry<'a> {
+    pub tag: Tag,
+    pub suffix: &'a [u8],
+    pub value: &'a [u8],
+}
+
+impl Block {
+    pub(crate) fn empty() -> Self {
+        Builder::new(b"", 0).finish()
+    }
+
+    /// Reads a block from the start of a body that has room for a header before it; also returns where it ends.
+    ///
+    /// # Errors
+    /// `Corruption` if it is malformed.
+    pub(crate) fn parse(bytes: Vec<u8>) -> Result<(Self, usize)> {
+        let mut reader = Reader::new(bytes.get(HEADER..).unwrap_or_default());
+        let (count, heap, prefix) = (
+            reader.u32_le()? as usize,
+            reader.u32_le()? as usize,
+            reader.u32_le()? as usize,
+        );
+        reader.take(prefix)?;
+        reader.take(heap)?;
+        let slots = reader.take(count.saturating_mul(4))?;
+        let end = HEADER + reader.position();
+        let start = HEADER + FIXED;
+        let (prefix, heap) = (start..start + prefix, start + prefix..start + prefix + heap);
+        check_entries(&bytes[heap.clone()], slots)?;
+        let block = Self {
+            bytes,
+            count,
+            prefix,
+            heap,
+            heads: OnceLock::new(),
+        };
+        Ok((block, end))
+    }
+
+    /// The number of entries.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes of the body.
+    pub(crate) fn body_len(&self) -> usize {
+        self.heap.end + self.count * 4 - HEADER
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn memory(&self) -> usize {
+        self.bytes.capacity() + self.count.div_ceil(STRIDE) * 8 + size_of::<Self>()
+    }
+
+    /// The whole piece: room for a header, then the body, then whatever the reader of the piece has left.
+    pub(crate) fn piece_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    pub(crate) fn prefix(&self) -> &[u8] {
+        &self.bytes[self.prefix.clone()]
+    }
+
+    #[inline]
+    fn slot(&self, index: usize) -> usize {
+        let at = self.heap.end + index * 4;
+        let mut bytes = [0; 4];
+        bytes.copy_from_slice(&self.bytes[at..at + 4]);
+        u32::from_le_bytes(bytes) as usize
+    }
+
+    /// Where entry `index` starts in the heap, or where the last one ends.
+    #[inline]
+    fn start(&self, index: usize) -> usize {
+        if index < self.count {
+            self.slot(index)
+        } else {
+            self.heap.len()
+        }
+    }
+
+    #[inline]
+    pub(crate) fn entry(&self, index: usize) -> Entry<'_> {
+        decode(&self.bytes[self.heap.start + self.slot(index)..self.heap.end])
+    }
+
+    #[inline]
+    pub(crate) fn value(&self, index: usize) -> &[u8] {
+        self.entry(index).value
+    }
+
+    /// Writes the key of an entry to `out`.
+    pub(crate) fn key_into(&self, index: usize, out: &mut Vec<u8>) {
+        out.clear();
+        out.extend_from_slice(self.prefix());
+        out.extend_from_slice(self.entry(index).suffix);
+    }
+
+    pub(crate) fn key(&self, index: usize) -> Vec<u8> {
+        let mut key = Vec::new();
+        self.key_into(index, &mut key);
+        key
+    }
+
+    pub(crate) fn key_is(&self, index: usize, key: &[u8]) -> bool {
+        key.strip_prefix(self.prefix()) == Some(self.entry(index).suffix)
+    }
+
+    /// The place of `key`, if it is there.
+    pub(crate) fn find(&self, key: &[u8]) -> Option<usize> {
+        let at = self.lower_bound(key);
+        (at < self.count && self.key_is(at, key)).then_some(at)
+    }
+
+    /// `key` without the prefix, or which side of all entries it is on.
+    #[inline]
+    fn suffix_of<'a>(&self, key: &'a [u8]) -> Result<&'a [u8], Ordering> {
+        let prefix = self.prefix();
+        match key.strip_prefix(prefix) {
+            Some(suffix) => Ok(suffix),
+            None => Err(key.cmp(prefix)),
+        }
+    }
+
+    /// The number of entries before `key`.
+    pub(crate) fn lower_bound(&self, key: &[u8]) -> usize {
+        let suffix = match self.suffix_of(key) {
+            Ok(suffix) => suffix,
+            Err(Ordering::Less) => return 0,
+            Err(_) => return self.count,
+        };
+        let heads = self.heads.get_or_init(|| {
+            (0..self.count)
+                .step_by(STRIDE)
+                .map(|index| head(self.entry(index).suffix))
+                .collect()
+        });
+        let wanted = head(suffix);
+        let low = heads.partition_point(|&head| head < wanted);
+        let mut high = low;
+        while heads.get(high) == Some(&wanted) {
+            high = low + heads[low..].partition_point(|&head| head == wanted);
+        }
+        self.search(
+            (low.saturating_sub(1) * STRIDE)..(high * STRIDE).min(self.count),
+            suffix,
+        )
+    }
+
+    /// The number of entries before `key`, none of which is at or after `from`'s end: `range` is known to hold the answer.
+    pub(crate) fn lower_bound_in(&self, range: Range<usize>, key: &[u8]) -> usize {
+        match self.suffix_of(key) {
+            Ok(suffix) => self.search(range, suffix),
+            Err(Ordering::Less) => range.start,
+            Err(_) => range.end,
+        }
+    }
+
+    /// As [`lower_bound`](Self::lower_bound), for a key that is not before entry `from`; quick if it is near.
+    pub(crate) fn lower_bound_from(&self, from: usize, key: &[u8]) -> usize {
+        let suffix = match self.suffix_of(key) {
+            Ok(suffix) => suffix,
+            Err(Ordering::Less) => return from,
+            Err(_) => return self.count,
+        };
+        let (mut low, mut step) = (from, 1);
+        while low + step <= self.count && self.entry(low + step - 1).suffix < suffix {
+            low += step;
+            step *= 2;
+        }
+        self.search(low..(low + step).min(self.count), suffix)
+    }
+
+    fn search(&self, range: Range<usize>, suffix: &[u8]) -> usize {
+        let (mut low, mut high) = (range.start, range.end);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.entry(middle).suffix < suffix {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    /// True if every key is after the one before it.
+    pub(crate) fn is_sorted(&self) -> bool {
+        (1..self.count).all(|index| self.entry(index - 1).suffix < self.entry(index).suffix)
+    }
+
+    /// Bytes of a stretch of entries within a body.
+    pub(crate) fn bytes_of(&self, range: Range<usize>) -> usize {
+        self.start(range.end) - self.start(range.start) + range.len() * 4
+    }
+}
+
+#[inline]
+fn decode(bytes: &[u8]) -> Entry<'_> {
+    if let [first, second, rest @ ..] = bytes
+        && *first < 0x80
+        && *second < 0x80
+    {
+        let (suffix, rest) = rest.split_at(usize::from(*first >> 2));
+        return Entry {
+            tag: tag(u64::from(*first)),
+            suffix,
+            value: &rest[..usize::from(*second)],
+        };
+    }
+    decode_long(bytes)
+}
+
+fn decode_long(bytes: &[u8]) -> Entry<'_> {
+    let mut reader = Reader::new(bytes);
+    let (first, value) = (reader.u64().unwrap_or(0), reader.u64().unwrap_or(0));
+    Entry {
+        tag: tag(first),
+        suffix: reader.take((first >> 2) as usize).unwrap_or_default(),
+        value: reader.take(value as usize).unwrap_or_default(),
+    }
+}
+
+#[inline]
+fn tag(first: u64) -> Tag {
+    match first & 3 {
+        0 => Tag::Put,
+        1 => Tag::Delete,
+        _ => Tag::Upserts,
+    }
+}
+
+/// Checks that each entry ends where the next one starts.
+fn check_entries(heap: &[u8], slots: &[u8]) -> Result<()> {
+    let (slots, _) = slots.as_chunks::<4>();
+    let mut reader = Reader::new(heap);
+    for slot in slots {
+        if u32::from_le_bytes(*slot) as usize != reader.position() {
+            return Err(Error::corruption("an entry is not where it should be"));
+        }
+        let (first, value) = (reader.u64()?, reader.u64()?);
+        if first & 3 == 3 {
+            return Err(Error::corruption("an entry of an unknown kind"));
+        }
+        let len = (first >> 2).saturating_add(value);
+        reader.take(usize::try_from(len).unwrap_or(usize::MAX))?;
+    }
+    if !reader.is_empty() {
+        return Err(Error::corruption("bytes after the last entry"));
+    }
+    Ok(())
+}
+
+/// Puts a block together, in key order.
+#[derive(Debug)]
+pub(crate) struct Builder {
+    bytes: Vec<u8>,
+    prefix: usize,
+    slots: Vec<u32>,
+}
+
+impl Builder {
+    /// A block whose keys all start with `prefix`, of about `capacity` bytes.
+    pub(crate) fn new(prefix: &[u8], capacity: usize) -> Self {
+        let mut bytes = Vec::with_capacity((HEADER + FIXED + prefix.len() + capacity).next_multiple_of(64));
+        bytes.resize(HEADER + FIXED, 0);
+        bytes.extend_from_slice(prefix);
+        Self {
+            bytes,
+            prefix: prefix.len(),
+            slots: Vec::new(),
+        }
+    }
+
+    fn heap_start(&self) -> usize {
+        HEADER + FIXED + self.prefix
+    }
+
+    fn prefix(&self) -> &[u8] {
+        &self.bytes[HEADER + FIXED..HEADER + FIXED + self.prefix]
+    }
+
+    /// Bytes of the body so far.
+    pub(crate) fn body_len(&self) -> usize {
+        self.bytes.len() - HEADER + self.slots.len() * 4
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Adds an entry with its whole key, which must start with the prefix.
+    #[inline]
+    pub(crate) fn push(&mut self, tag: Tag, key: &[u8], value: &[u8]) {
+        debug_assert!(key.starts_with(self.prefix()), "the key is outside the block's bounds");
+        self.push_parts(tag, &[], &key[self.prefix.min(key.len())..], value);
+    }
+
+    #[inline]
+    fn push_parts(&mut self, tag: Tag, first: &[u8], second: &[u8], value: &[u8]) {
+        self.slots.push((self.bytes.len() - self.heap_start()) as u32);
+        put_u64(
+            &mut self.bytes,
+            (((first.len() + second.len()) as u64) << 2) | tag as u64,
+        );
+        put_u64(&mut self.bytes, value.len() as u64);
+        self.bytes.extend_from_slice(first);
+        self.bytes.extend_from_slice(second);
+        self.bytes.extend_from_slice(value);
+    }
+
+    /// Adds a stretch of entries of another block.
+    pub(crate) fn extend(&mut self, block: &Block, range: Range<usize>) {
+        if range.is_empty() {
+            return;
+        }
+        if block.prefix.len() == self.prefix {
+            let (start, end) = (block.start(range.start), block.start(range.end));
+            let base = self.bytes.len() - self.heap_start();
+            self.bytes
+                .extend_from_slice(&block.bytes[block.heap.start + start..block.heap.start + end]);
+            self.slots
+                .extend(range.map(|index| (base + block.slot(index) - start) as u32));
+            return;
+        }
+        let theirs = block.prefix();
+        for index in range {
+            let entry = block.entry(index);
+            if theirs.len() > self.prefix {
+                self.push_parts(entry.tag, &theirs[self.prefix..], entry.suffix, entry.value);
+            } else {
+                let suffix = &entry.suffix[(self.prefix - theirs.len()).min(entry.suffix.len())..];
+                self.push_parts(entry.tag, &[], suffix, entry.value);
+            }
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> Block {
+        let prefix = HEADER + FIXED..self.heap_start();
+        let heap = self.heap_start()..self.bytes.len();
+        let fixed = [self.slots.len() as u32, heap.len() as u32, self.prefix as u32];
+        for (at, number) in fixed.into_iter().enumerate() {
+            self.bytes[HEADER + at * 4..HEADER + at * 4 + 4].copy_from_slice(&number.to_le_bytes());
+        }
+        self.bytes.reserve_exact(self.slots.len() * 4);
+        self.bytes.extend(self.slots.iter().flat_map(|slot| slot.to_le_bytes()));
+        Block {
+            bytes: self.bytes,
+            count: self.slots.len(),
+            prefix,
+            heap,
+            heads: OnceLock::new(),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What lies in pieces: sorted entries, buffers of changes, keys between children.
+
+pub(crate) mod batch;
+pub(crate) mod block;
+pub(crate) mod buffer;
+pub(crate) mod keys;
+pub(crate) mod merge;
+pub(crate) mod ranges;

@@ -1,0 +1,176 @@
+//! Accounts of space: what each commit writes about pages and roots.
+//!
+//! A *whole* account lists all free and dead extents; a *partial* one only what its commit has changed, and names the account
+//! before it. Opening follows them back to a whole one.
+
+use kodiak_core::varint::{Reader, put_u64};
+use kodiak_core::{Error, Result};
+
+use super::piece::Ptr;
+use super::space::{Dead, Extent, RootInfo, Space};
+
+/// An account as it lies in the file.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub generation: u64,
+    /// The account before; none if this one is whole.
+    pub previous: Option<Ptr>,
+    pub roots: Vec<(u64, RootInfo)>,
+    /// Whole: where the used part of the file ends.
+    end: u64,
+    /// Whole: free extents. Partial: those written by this commit.
+    extents: Vec<Extent>,
+    /// Whole: dead extents. Partial: those that died with this commit.
+    dead: Vec<Dead>,
+}
+
+fn put_extents(out: &mut Vec<u8>, extents: impl ExactSizeIterator<Item = Extent>) {
+    put_u64(out, extents.len() as u64);
+    let mut last = 0;
+    for extent in extents {
+        put_u64(out, extent.page - last);
+        put_u64(out, extent.pages);
+        last = extent.page;
+    }
+}
+
+fn put_ptr(out: &mut Vec<u8>, ptr: Option<&Ptr>) {
+    out.push(u8::from(ptr.is_some()));
+    if let Some(ptr) = ptr {
+        ptr.encode(out);
+    }
+}
+
+fn ptr(reader: &mut Reader<'_>) -> Result<Option<Ptr>> {
+    match reader.u8()? {
+        0 => Ok(None),
+        1 => Ptr::decode(reader).map(Some),
+        other => Err(Error::corruption(format!(
+            "an account is malformed: {other} is no flag"
+        ))),
+    }
+}
+
+/// Appends the account of the commit `generation`, which is about to be made, of `space`.
+pub(crate) fn encode(
+    out: &mut Vec<u8>,
+    space: &Space,
+    generation: u64,
+    roots: &[(u64, RootInfo)],
+    previous: Option<&Ptr>,
+    chain: &[Extent],
+) -> Result<()> {
+    put_u64(out, generation);
+    put_ptr(out, previous);
+    put_u64(out, roots.len() as u64);
+    for (id, root) in roots {
+        put_u64(out, *id);
+        out.push(root.level);
+        put_ptr(out, root.top.as_ref());
+    }
+    let dying = space.dying.iter().map(|&(extent, birth)| Dead {
+        extent,
+        birth,
+        death: generation,
+    });
+    let mut dead: Vec<Dead> = dying.collect();
+    if previous.is_some() {
+        put_extents(out, space.fresh.iter().map(|(&page, &pages)| Extent { page, pages }));
+    } else {
+        // The accounts before this one are free as soon as it counts.
+        let mut free = space.free.clone();
+        for extent in chain {
+            free.add(*extent)?;
+        }
+        put_u64(out, space.end);
+        put_extents(out, free.iter());
+        dead.extend_from_slice(&space.dead);
+    }
+    put_u64(out, dead.len() as u64);
+    for Dead { extent, birth, death } in dead {
+        for number in [extent.page, extent.pages, birth, death - birth] {
+            put_u64(out, number);
+        }
+    }
+    Ok(())
+}
+
+impl Account {
+    /// # Errors
+    /// `Corruption` if it is malformed.
+    pub(crate) fn decode(body: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(body);
+        let reader = &mut reader;
+        let generation = reader.u64()?;
+        let previous = ptr(reader)?;
+        let mut roots = Vec::new();
+        for _ in 0..reader.len(reader.remaining())? {
+            let (id, level, top) = (reader.u64()?, reader.u8()?, ptr(reader)?);
+            roots.push((id, RootInfo { top, level }));
+        }
+        let end = if previous.is_none() { reader.u64()? } else { 0 };
+        let mut extents = Vec::new();
+        let mut last = 0u64;
+        for _ in 0..reader.len(reader.remaining())? {
+            let page = last.saturating_add(reader.u64()?);
+            extents.push(extent(page, reader.u64()?)?);
+            last = page;
+        }
+        let mut dead = Vec::new();
+        for _ in 0..reader.len(reader.remaining())? {
+            let extent = extent(reader.u64()?, reader.u64()?)?;
+            let birth = reader.u64()?;
+            let death = birth.saturating_add(reader.u64()?);
+            dead.push(Dead { extent, birth, death });
+        }
+        if !reader.is_empty() || roots.last().is_none_or(|(id, _)| *id != generation) {
+            return Err(Error::corruption("an account of space is malformed"));
+        }
+        Ok(Self {
+            generation,
+            previous,
+            roots,
+            end,
+            extents,
+            dead,
+        })
+    }
+
+    /// Brings `space` from the state before this commit, or from nothing, to the one after it. `own` is where the account is.
+    ///
+    /// # Errors
+    /// `Corruption` if it contradicts what came before.
+    pub(crate) fn replay(self, space: &mut Space, own: Extent) -> Result<()> {
+        if self.previous.is_some() {
+            for extent in self.extents {
+                space.carve(extent)?;
+            }
+        } else {
+            space.end = self.end;
+            for extent in self.extents {
+                if extent.end() > self.end {
+                    return Err(Error::corruption("free pages after the end of the file"));
+                }
+                space.free.add(extent)?;
+            }
+        }
+        space.carve(own)?;
+        space.dead.extend(self.dead);
+        space.generation = self.generation;
+        space.roots = self.roots.into_iter().collect();
+        space.durable = space.roots.keys().copied().collect();
+        space.reap()?;
+        Ok(())
+    }
+}
+
+fn extent(page: u64, pages: u64) -> Result<Extent> {
+    let extent = Extent { page, pages };
+    if page < 2 || pages == 0 || extent.end() > u64::MAX / super::piece::PAGE / 2 {
+        return Err(Error::corruption(format!(
+            "an account names pages {page} to {}",
+            extent.end()
+        )));
+    }
+    Ok(extent)
+}

@@ -1,0 +1,216 @@
+//! Commits, and giving roots up.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use kodiak_core::storage::Storage;
+use kodiak_core::{Error, ErrorKind, Result};
+
+use super::account;
+use super::piece::{self, HEADER, Kind, PAGE, Ptr};
+use super::slot::Slot;
+use super::space::{Dead, Extent, RootInfo, Space};
+use super::{Store, count};
+
+/// A whole account is written after so many partial ones at the latest.
+const LONGEST_CHAIN: usize = 64;
+
+/// Writes a file with one, empty root.
+pub(super) fn write_first(storage: &dyn Storage, path: &Path, kind: &str, upsert: &str) -> Result<()> {
+    for (what, name, limit) in [("index", kind, 64), ("upsert operator", upsert, 64)] {
+        if name.len() > limit {
+            return Err(Error::invalid_input(format!(
+                "the name of the {what} is longer than {limit} bytes"
+            )));
+        }
+    }
+    let root = RootInfo { top: None, level: 0 };
+    let space = Space {
+        end: 2,
+        ..Space::default()
+    };
+    let mut bytes = vec![0; HEADER];
+    account::encode(&mut bytes, &space, 1, &[(1, root)], None, &[])?;
+    let raw_len = bytes.len() - HEADER;
+    let crc = piece::seal(&mut bytes, Kind::Space, 0, raw_len, false, 2, 1);
+    let slot = Slot {
+        generation: 1,
+        kind: kind.to_owned(),
+        upsert: upsert.to_owned(),
+        account: Ptr {
+            page: 2,
+            len: bytes.len() as u32,
+            crc,
+            birth: 1,
+        },
+    };
+    let file = storage.create_log(path, 3 * PAGE)?;
+    file.write_at(2 * PAGE, &bytes)?;
+    file.write_at(0, &slot.encode())?;
+    file.write_at(PAGE, &slot.encode())?;
+    file.sync_data()
+}
+
+impl Store {
+    /// # Errors
+    /// `Unavailable` if a sync has failed.
+    pub(crate) fn check_sound(&self) -> Result<()> {
+        if self.poisoned.load(Ordering::Acquire) {
+            let message = "a sync of the index failed, and what it was to save may be lost: open the file anew";
+            return Err(Error::new(ErrorKind::Unavailable, message).with_file(&self.path));
+        }
+        Ok(())
+    }
+
+    /// Makes a state durable whose nodes have all been written; returns its number.
+    ///
+    /// # Errors
+    /// `Io`; if a sync failed, nothing more can be committed.
+    pub(crate) fn commit(&self, root: RootInfo) -> Result<u64> {
+        self.check_sound()?;
+        let (generation, roots) = {
+            let space = self.space.lock();
+            let generation = space.generation + 1;
+            let old = space.roots.iter().map(|(id, root)| (*id, *root));
+            (generation, old.chain([(generation, root)]).collect::<Vec<_>>())
+        };
+        let (account, whole) = self.write_account(generation, &roots)?;
+        let slot = Slot {
+            generation,
+            account,
+            ..self.slot.lock().clone()
+        };
+        let saved = self.sync().and_then(|()| {
+            self.file.write_at(PAGE * (generation % 2), &slot.encode())?;
+            count(&self.counters.writes, 1);
+            count(&self.counters.write_bytes, super::slot::SLOT as u64);
+            self.sync()
+        });
+        // After a failure of any of them nobody knows which slot the disk has.
+        saved.inspect_err(|_| self.poisoned.store(true, Ordering::Release))?;
+        *self.slot.lock() = slot;
+        self.finish(generation, root, Extent::of(&account), whole)?;
+        count(&self.counters.commits, 1);
+        Ok(generation)
+    }
+
+    fn sync(&self) -> Result<()> {
+        count(&self.counters.syncs, 1);
+        self.file.sync_data()
+    }
+
+    fn write_account(&self, generation: u64, roots: &[(u64, RootInfo)]) -> Result<(Ptr, bool)> {
+        let mut bytes = vec![0; HEADER];
+        let whole = {
+            let (space, chain) = (self.space.lock(), self.chain.lock());
+            let pages: u64 = chain.extents.iter().map(|extent| extent.pages).sum();
+            let whole = chain.renew || chain.extents.len() >= LONGEST_CHAIN || pages > 3 * chain.whole_pages + 16;
+            let previous = self.slot.lock().account;
+            let previous = (!whole).then_some(&previous);
+            account::encode(&mut bytes, &space, generation, roots, previous, &chain.extents)?;
+            whole
+        };
+        Ok((self.write(Kind::Space, 0, &mut bytes)?, whole))
+    }
+
+    /// The slot is on the disk: what only the state before needed is free.
+    fn finish(&self, generation: u64, root: RootInfo, account: Extent, whole: bool) -> Result<()> {
+        let mut space = self.space.lock();
+        let mut chain = self.chain.lock();
+        if whole {
+            let old = std::mem::take(&mut *chain);
+            for extent in &old.extents {
+                space.free.add(*extent)?;
+            }
+            chain.whole_pages = account.pages;
+        }
+        chain.extents.push(account);
+        space.bury(generation);
+        space.roots.insert(generation, root);
+        space.durable = space.roots.keys().copied().collect();
+        let freed = space.reap()?;
+        drop((space, chain));
+        self.forget(&freed);
+        Ok(())
+    }
+
+    /// Gives a root up; its space is free after the next commit.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` for the newest.
+    pub(crate) fn release(&self, id: u64) -> Result<()> {
+        let mut space = self.space.lock();
+        if !space.roots.contains_key(&id) {
+            return Err(no_root(id).with_file(&self.path));
+        }
+        if space.roots.keys().next_back() == Some(&id) {
+            let message = format!("root {id} is the newest, which the index needs: commit before releasing it");
+            return Err(Error::invalid_input(message).with_file(&self.path));
+        }
+        space.roots.remove(&id);
+        Ok(())
+    }
+
+    /// Keeps a root's nodes until [`unpin`](Self::unpin).
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub(crate) fn pin(&self, id: u64) -> Result<RootInfo> {
+        let mut space = self.space.lock();
+        let root = *space.roots.get(&id).ok_or_else(|| no_root(id).with_file(&self.path))?;
+        *space.pins.entry(id).or_default() += 1;
+        Ok(root)
+    }
+
+    /// Ends one [`pin`](Self::pin).
+    pub(crate) fn unpin(&self, id: u64) {
+        let mut space = self.space.lock();
+        let Some(pins) = space.pins.get_mut(&id) else { return };
+        *pins -= 1;
+        if *pins > 0 {
+            return;
+        }
+        space.pins.remove(&id);
+        if space.roots.contains_key(&id) {
+            return;
+        }
+        // A contradiction in the account is found by the next commit, or by `verify`.
+        let freed = space.reap().unwrap_or_default();
+        drop(space);
+        self.forget(&freed);
+    }
+
+    /// Makes `root` the newest that counts: those after it are given up. `later` are the pieces that only they use.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corruption` if the account is wrong.
+    pub(crate) fn reset(&self, id: u64, later: &[Ptr]) -> Result<RootInfo> {
+        let mut space = self.space.lock();
+        let root = *space.roots.get(&id).ok_or_else(|| no_root(id).with_file(&self.path))?;
+        space.rollback()?;
+        let death = space.generation + 1;
+        space.dead.retain(|dead| !(dead.birth <= id && id < dead.death));
+        space.dead.extend(later.iter().map(|ptr| Dead {
+            extent: Extent::of(ptr),
+            birth: ptr.birth,
+            death,
+        }));
+        space.roots.retain(|&other, _| other <= id);
+        // A partial account could not tell of what has come back to life.
+        self.chain.lock().renew = true;
+        Ok(root)
+    }
+
+    /// The accounts that the file would be opened with.
+    pub(crate) fn accounts(&self) -> Vec<Extent> {
+        let chain = self.chain.lock();
+        chain.extents.clone()
+    }
+}
+
+fn no_root(id: u64) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        format!("there is no root {id} in this index, or it has been released"),
+    )
+}

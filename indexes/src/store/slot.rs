@@ -1,0 +1,78 @@
+//! The two slots at the start of a file, one of which names the newest account.
+//!
+//! A slot fits a sector of 512 bytes, which disks write as a whole; so a slot that does not check is damaged, and not merely
+//! half written, and is never passed over in silence.
+
+use kodiak_core::varint::{Reader, put_bytes};
+use kodiak_core::{Error, ErrorKind, Result};
+
+use super::piece::{PAGE, Ptr};
+
+/// Bytes of a slot.
+pub(crate) const SLOT: usize = 512;
+const MAGIC: [u8; 8] = *b"KODIAKIX";
+/// The version of files that this code writes, and the newest that it reads.
+const VERSION: u32 = 1;
+
+/// A slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Slot {
+    /// The commit that wrote it. Its slot is number `generation % 2`.
+    pub generation: u64,
+    /// The kind of index.
+    pub kind: String,
+    /// The name of the upsert operator; empty for none.
+    pub upsert: String,
+    /// The account of space of that commit.
+    pub account: Ptr,
+}
+
+impl Slot {
+    pub(crate) fn encode(&self) -> [u8; SLOT] {
+        let mut bytes = Vec::with_capacity(SLOT);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&(PAGE as u32).to_le_bytes());
+        bytes.extend_from_slice(&self.generation.to_le_bytes());
+        self.account.encode(&mut bytes);
+        put_bytes(&mut bytes, self.kind.as_bytes());
+        put_bytes(&mut bytes, self.upsert.as_bytes());
+        bytes.resize(SLOT - 4, 0);
+        let crc = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        let mut slot = [0; SLOT];
+        slot.copy_from_slice(&bytes);
+        slot
+    }
+
+    /// # Errors
+    /// `Corruption`; `Unsupported` for a newer version. Neither names file and offset.
+    pub(crate) fn decode(bytes: &[u8; SLOT]) -> Result<Self> {
+        let (body, crc) = bytes.split_at(SLOT - 4);
+        let mut reader = Reader::new(body);
+        if reader.take(8)? != MAGIC {
+            return Err(Error::corruption("this is not an index file, or its start is damaged"));
+        }
+        let version = reader.u32_le()?;
+        if crc32fast::hash(body).to_le_bytes() != *crc {
+            return Err(Error::corruption(
+                "the checksum of a root slot differs: restore a copy, or build the index anew",
+            ));
+        }
+        if version != VERSION {
+            let message = format!("the file has version {version}, this program knows {VERSION}: use another one");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        let page = reader.u32_le()?;
+        if u64::from(page) != PAGE {
+            let message = format!("the file has pages of {page} bytes, this program only knows {PAGE}");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        Ok(Self {
+            generation: reader.u64_le()?,
+            account: Ptr::decode(&mut reader)?,
+            kind: reader.str()?.to_owned(),
+            upsert: reader.str()?.to_owned(),
+        })
+    }
+}

@@ -1,0 +1,415 @@
+//! An open index: the working state behind a lock, and what is done to it.
+
+use std::sync::Arc;
+
+use kodiak_core::index::{Displaced, Index, IndexContext, IndexFinding, IndexStats, IndexView, Root, Updates, Upsert};
+use kodiak_core::{Error, ErrorKind, Result};
+use parking_lot::Mutex;
+
+use super::Shape;
+use super::bulk;
+use super::view::View;
+use super::work::{Child, Link, Pending, Writer};
+use crate::data::batch;
+use crate::data::buffer::Buffer;
+use crate::data::keys::Keys;
+use crate::data::ranges::{Bounds, Ranges};
+use crate::pool::BufferPool;
+use crate::store::Store;
+use crate::store::space::RootInfo;
+
+/// An open index of either kind.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(in crate::tree) store: Arc<Store>,
+    pub(in crate::tree) shape: Shape,
+    pub(in crate::tree) upsert: Option<Arc<dyn Upsert>>,
+    work: Mutex<Work>,
+}
+
+/// The working state.
+#[derive(Debug)]
+struct Work {
+    top: Option<Link>,
+    level: u8,
+    /// Something has changed since the last commit.
+    changed: bool,
+    /// An error left it half way.
+    broken: bool,
+    tick: u32,
+    recent: Recent,
+}
+
+/// Tells whether keys come in ascending order.
+#[derive(Debug, Default)]
+struct Recent {
+    largest: Option<Vec<u8>>,
+    /// How many have come in a row that were larger than all before.
+    ascending: usize,
+}
+
+/// So many ascending keys in a row make a sequence.
+const SEQUENCE: usize = 100;
+
+impl Recent {
+    fn note(&mut self, points: &crate::data::block::Block) {
+        if points.is_empty() {
+            return;
+        }
+        let above = self.largest.as_deref().is_none_or(|largest| *largest < *points.key(0));
+        let last = points.key(points.len() - 1);
+        if above {
+            self.ascending += points.len();
+            self.largest = Some(last);
+        } else {
+            self.ascending = 0;
+            self.largest = self.largest.take().max(Some(last));
+        }
+    }
+}
+
+fn pool_of(context: &IndexContext) -> Result<Arc<BufferPool>> {
+    let pool: Arc<dyn std::any::Any + Send + Sync> = context.pool.clone();
+    pool.downcast().map_err(|_| {
+        Error::invalid_input("the pool was made by another crate's index: make it with the factory's own `pool`")
+            .with_file(&context.path)
+    })
+}
+
+fn operator(context: &IndexContext) -> &str {
+    context.upsert.as_ref().map_or("", |upsert| upsert.name())
+}
+
+impl Tree {
+    /// # Errors
+    /// Those of `IndexFactory::create`.
+    pub(crate) fn create(context: IndexContext, shape: Shape) -> Result<Box<dyn Index>> {
+        check_pool(&context, &shape)?;
+        Store::create(&*context.storage, &context.path, shape.kind, operator(&context))?;
+        Self::open(context, shape)
+    }
+
+    /// # Errors
+    /// Those of `IndexFactory::open`.
+    pub(crate) fn open(context: IndexContext, shape: Shape) -> Result<Box<dyn Index>> {
+        check_pool(&context, &shape)?;
+        let (storage, path) = (&*context.storage, &context.path);
+        let pool = pool_of(&context)?;
+        let store = Store::open(storage, path, pool, shape.kind, operator(&context), shape.compress)?;
+        let work = Work::at(newest(&store)?.1);
+        Ok(Box::new(Self {
+            store: Arc::new(store),
+            shape,
+            upsert: context.upsert,
+            work: Mutex::new(work),
+        }))
+    }
+
+    pub(in crate::tree) fn writer<'a>(&'a self, displaced: Option<Displaced<'a>>) -> Writer<'a> {
+        Writer::new(&self.store, &self.shape, self.upsert.as_deref(), displaced)
+    }
+
+    /// Does something to the working state; an error leaves it broken.
+    fn change<T>(&self, with: impl FnOnce(&mut Work) -> Result<T>) -> Result<T> {
+        let mut work = self.work.lock();
+        work.check(&self.store)?;
+        let result = with(&mut work);
+        work.broken = result.is_err();
+        result
+    }
+
+    /// How many changes are applied at once, so that what they change stays within the pool.
+    fn slice_len(&self, work: &Work, writer: &Writer<'_>, buffer: &Buffer) -> usize {
+        let count = buffer.points.len().max(1);
+        if self.shape.buffers_at(work.level) {
+            let bytes = (self.shape.buffer_bytes / 4).min(writer.most_dirty / 8);
+            return (count * bytes / buffer.bytes().max(1)).clamp(1, count);
+        }
+        (writer.most_dirty / 4 / self.shape.leaf_bytes).clamp(1, 1 << 14)
+    }
+}
+
+fn check_pool(context: &IndexContext, shape: &Shape) -> Result<()> {
+    let (have, need) = (context.pool.budget(), shape.smallest_pool);
+    if have >= need {
+        return Ok(());
+    }
+    let message =
+        format!("a pool of {have} bytes is too small for nodes of this size: it takes {need}, about eight of them");
+    Err(Error::settings("pool", message).with_file(&context.path))
+}
+
+fn newest(store: &Store) -> Result<(u64, RootInfo)> {
+    let space = store.space.lock();
+    let newest = space.roots.last_key_value().map(|(id, root)| (*id, *root));
+    newest.ok_or_else(|| Error::corruption("the file has no root").with_file(&store.path))
+}
+
+impl Work {
+    fn at(root: RootInfo) -> Self {
+        Self {
+            top: root.top.map(Link::Disk),
+            level: root.level,
+            changed: false,
+            broken: false,
+            tick: 0,
+            recent: Recent::default(),
+        }
+    }
+
+    fn check(&self, store: &Store) -> Result<()> {
+        store.check_sound()?;
+        if self.broken {
+            let message = "an earlier error has left the working state half way: roll back to the last commit";
+            return Err(Error::new(ErrorKind::Unavailable, message).with_file(&store.path));
+        }
+        Ok(())
+    }
+
+    /// Applies one slice of a batch.
+    fn apply(
+        &mut self,
+        writer: &mut Writer<'_>,
+        buffer: &Buffer,
+        points: std::ops::Range<usize>,
+        ranges: &Ranges,
+    ) -> Result<()> {
+        self.tick += 1;
+        writer.tick = self.tick;
+        writer.appending = self.recent.ascending >= SEQUENCE;
+        let top = self.top.get_or_insert_with(|| writer.empty(0));
+        let slice = buffer.slice(points, ranges);
+        if ranges.cover_all(Bounds::default()) && slice.range.is_empty() {
+            return self.clear(writer);
+        }
+        let siblings = writer.update(top, self.level, &slice, Bounds::default())?;
+        if !siblings.is_empty() {
+            self.grow(writer, siblings)?;
+        }
+        self.shrink(writer)?;
+        if writer.store.pool.dirty() > writer.most_dirty {
+            let top = self.top.get_or_insert_with(|| writer.empty(0));
+            writer.write_half(top)?;
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self, writer: &mut Writer<'_>) -> Result<()> {
+        let Some(top) = self.top.take() else { return Ok(()) };
+        let child = Child {
+            link: top,
+            buffer: Pending::Empty,
+        };
+        let mut above = writer.node(self.level + 1, Keys::default(), vec![child]);
+        writer.empty_child(&mut above, 0)?;
+        self.level = 0;
+        Ok(())
+    }
+
+    /// Puts nodes over what the topmost one has become.
+    fn grow(&mut self, writer: &mut Writer<'_>, mut siblings: super::apply::Siblings) -> Result<()> {
+        while !siblings.is_empty() {
+            let Some(top) = self.top.take() else { return Ok(()) };
+            self.level += 1;
+            let mut keys = Keys::default();
+            let mut links = vec![top];
+            for (key, link) in siblings {
+                keys.push(&key);
+                links.push(link);
+            }
+            let buffer = || Pending::Empty;
+            let children = links.into_iter().map(|link| Child { link, buffer: buffer() }).collect();
+            let mut node = writer.node(self.level, keys, children);
+            siblings = writer.split_node(&mut node, Bounds::default())?;
+            self.top = Some(Link::Node(Box::new(node)));
+        }
+        Ok(())
+    }
+
+    /// Does without a topmost node that has a single child.
+    fn shrink(&mut self, writer: &mut Writer<'_>) -> Result<()> {
+        while let Some(Link::Node(node)) = &mut self.top
+            && node.children.len() == 1
+        {
+            if !node.children[0].buffer.is_empty() {
+                writer.flush(node, 0, Bounds::default())?;
+                continue;
+            }
+            let Some(child) = node.children.pop() else {
+                return Ok(());
+            };
+            self.top = Some(child.link);
+            self.level -= 1;
+        }
+        if matches!(&self.top, Some(Link::Leaf(leaf)) if leaf.block.is_empty()) {
+            self.top = None;
+        }
+        Ok(())
+    }
+}
+
+impl Index for Tree {
+    fn apply(&self, updates: &Updates, mut displaced: Option<Displaced<'_>>) -> Result<()> {
+        if updates.is_empty() {
+            return Ok(());
+        }
+        let mut work = self.work.lock();
+        work.check(&self.store)?;
+        // What is wrong with the batch is found before anything changes.
+        let told = displaced.as_mut().map(|displaced| &mut **displaced as Displaced<'_>);
+        let buffer = batch::to_buffer(updates, self.upsert.as_deref(), told)?;
+        work.changed = true;
+        work.recent.note(&buffer.points);
+        // The closure's own type has no lifetime that the writer's would have to outlive.
+        let wanted = displaced.is_some();
+        let mut tell = |key: &[u8], value: &[u8]| {
+            if let Some(displaced) = &mut displaced {
+                displaced(key, value);
+            }
+        };
+        let mut writer = self.writer(wanted.then_some(&mut tell));
+        let mut run = || -> Result<()> {
+            let none = Ranges::default();
+            for (from, to) in buffer.ranges.iter() {
+                let mut range = Ranges::default();
+                range.add(from, to);
+                work.apply(&mut writer, &buffer, 0..0, &range)?;
+            }
+            let mut start = 0;
+            while start < buffer.points.len() {
+                let end = (start + self.slice_len(&work, &writer, &buffer)).min(buffer.points.len());
+                work.apply(&mut writer, &buffer, start..end, &none)?;
+                start = end;
+            }
+            Ok(())
+        };
+        let result = run();
+        work.broken = result.is_err();
+        result
+    }
+
+    fn bulk_load(&self, entries: &mut dyn Iterator<Item = Result<(Vec<u8>, Vec<u8>)>>) -> Result<()> {
+        self.change(|work| {
+            if work.top.is_some() {
+                let message = "a bulk load needs an empty index: apply the entries instead";
+                return Err(Error::invalid_input(message).with_file(&self.store.path));
+            }
+            work.changed = true;
+            if let Some((level, link)) = bulk::load(&mut self.writer(None), entries)? {
+                (work.level, work.top) = (level, Some(link));
+            }
+            Ok(())
+        })
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let work = self.work.lock();
+        work.check(&self.store)?;
+        match &work.top {
+            None => Ok(None),
+            Some(top) => super::read::get_working(&self.store, self.upsert.as_deref(), top, work.level, key),
+        }
+    }
+
+    fn commit(&self) -> Result<Root> {
+        self.change(|work| {
+            let released = {
+                let space = self.store.space.lock();
+                !space.roots.keys().eq(space.durable.iter())
+            };
+            if !work.changed && !released {
+                return Ok(Root(newest(&self.store)?.0));
+            }
+            let top = match &mut work.top {
+                None => None,
+                Some(top) => {
+                    self.writer(None).write_all(top)?;
+                    match top {
+                        Link::Disk(ptr) => Some(*ptr),
+                        _ => return Err(Error::corruption("the root was not written").with_file(&self.store.path)),
+                    }
+                }
+            };
+            let level = if top.is_some() { work.level } else { 0 };
+            let root = self.store.commit(RootInfo { top, level })?;
+            work.changed = false;
+            Ok(Root(root))
+        })
+    }
+
+    fn rollback(&self) -> Result<()> {
+        let mut work = self.work.lock();
+        self.store.check_sound()?;
+        let fresh: Vec<_> = {
+            let mut space = self.store.space.lock();
+            let fresh = space
+                .fresh
+                .iter()
+                .map(|(&page, &pages)| crate::store::space::Extent { page, pages })
+                .collect();
+            space.rollback().map_err(|error| error.with_file(&self.store.path))?;
+            fresh
+        };
+        self.store.forget(&fresh);
+        *work = Work::at(newest(&self.store)?.1);
+        Ok(())
+    }
+
+    fn roots(&self) -> Vec<Root> {
+        self.store.space.lock().roots.keys().map(|&id| Root(id)).collect()
+    }
+
+    fn release(&self, root: Root) -> Result<()> {
+        self.store.release(root.0)
+    }
+
+    fn reset_to(&self, root: Root) -> Result<()> {
+        self.rollback()?;
+        let mut work = self.work.lock();
+        let later = super::verify::later_pieces(&self.store, root.0)?;
+        let info = self.store.reset(root.0, &later)?;
+        *work = Work::at(info);
+        Ok(())
+    }
+
+    fn view(&self, root: Root) -> Result<Arc<dyn IndexView>> {
+        Ok(Arc::new(View::open(&self.store, self.upsert.clone(), root)?))
+    }
+
+    fn verify(&self, finding: &mut dyn FnMut(IndexFinding)) -> Result<()> {
+        super::verify::verify(&self.store, finding)
+    }
+
+    fn dump(&self, root: Root, line: &mut dyn FnMut(String)) -> Result<()> {
+        super::dump::dump(&self.store, root, line)
+    }
+
+    fn stats(&self) -> IndexStats {
+        let height = {
+            let work = self.work.lock();
+            if work.top.is_some() {
+                u32::from(work.level) + 1
+            } else {
+                0
+            }
+        };
+        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
+        let counters = &self.store.counters;
+        let space = self.store.space.lock();
+        let free = space.free.pages() * crate::store::piece::PAGE;
+        IndexStats {
+            hits: load(&counters.hits),
+            misses: load(&counters.misses),
+            reads: load(&counters.reads),
+            read_bytes: load(&counters.read_bytes),
+            writes: load(&counters.writes),
+            write_bytes: load(&counters.write_bytes),
+            syncs: load(&counters.syncs),
+            commits: load(&counters.commits),
+            used_bytes: space.end * crate::store::piece::PAGE - free,
+            free_bytes: free,
+            height,
+            dirty_bytes: self.store.pool.dirty() as u64,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Point reads.
+
+use kodiak_core::index::Upsert;
+use kodiak_core::{Error, Result};
+
+use super::work::{Link, Pending};
+use crate::data::block::Block;
+use crate::data::buffer::{Buffer, Said};
+use crate::data::merge::fold;
+use crate::store::Store;
+use crate::store::piece::Ptr;
+
+/// What the buffers on the way down have said about a key.
+#[derive(Debug, Default)]
+struct Heard {
+    /// Operands, those of the upper buffers first.
+    operands: Vec<Vec<u8>>,
+    /// What they apply to, once it is known.
+    base: Option<Option<Vec<u8>>>,
+}
+
+impl Heard {
+    /// Listens to a buffer; true if what is below no longer counts.
+    fn hear(&mut self, buffer: &Buffer, key: &[u8]) -> bool {
+        match buffer.get(key) {
+            Said::Nothing => {}
+            Said::Put(value) => self.base = Some(Some(value.to_vec())),
+            Said::Deleted => self.base = Some(None),
+            Said::Upserts(operands) => self.operands.push(operands.to_vec()),
+        }
+        self.base.is_some()
+    }
+
+    fn hear_leaf(&mut self, leaf: &Block, key: &[u8]) {
+        self.base = Some(leaf.find(key).map(|at| leaf.value(at).to_vec()));
+    }
+
+    fn conclude(self, upsert: Option<&dyn Upsert>, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let mut value = self.base.flatten();
+        for operands in self.operands.iter().rev() {
+            value = fold(upsert, key, value.as_deref(), operands)?;
+        }
+        Ok(value)
+    }
+}
+
+/// The value of a key below a node in the file.
+pub(crate) fn get(
+    store: &Store,
+    upsert: Option<&dyn Upsert>,
+    top: &Ptr,
+    level: u8,
+    key: &[u8],
+) -> Result<Option<Vec<u8>>> {
+    let mut heard = Heard::default();
+    descend(store, &mut heard, *top, level, key)?;
+    heard.conclude(upsert, key)
+}
+
+fn descend(store: &Store, heard: &mut Heard, mut ptr: Ptr, mut level: u8, key: &[u8]) -> Result<()> {
+    while level > 0 {
+        let piece = store.read(&ptr)?;
+        let node = piece.node(level).map_err(|error| store.at(error, &ptr))?;
+        let child = node.children[node.route(key)];
+        drop(piece);
+        if let Some(pointer) = child.buffer {
+            let piece = store.read(&pointer.ptr)?;
+            let buffer = piece.buffer().map_err(|error| store.at(error, &pointer.ptr))?;
+            if heard.hear(buffer, key) {
+                return Ok(());
+            }
+        }
+        ptr = child.ptr;
+        level -= 1;
+    }
+    let piece = store.read(&ptr)?;
+    heard.hear_leaf(piece.leaf().map_err(|error| store.at(error, &ptr))?, key);
+    Ok(())
+}
+
+/// The value of a key below a node of the working state.
+pub(crate) fn get_working(
+    store: &Store,
+    upsert: Option<&dyn Upsert>,
+    top: &Link,
+    level: u8,
+    key: &[u8],
+) -> Result<Option<Vec<u8>>> {
+    let mut heard = Heard::default();
+    let (mut link, mut level) = (top, level);
+    loop {
+        match link {
+            Link::Disk(ptr) => {
+                descend(store, &mut heard, *ptr, level, key)?;
+                break;
+            }
+            Link::Leaf(leaf) => {
+                heard.hear_leaf(&leaf.block, key);
+                break;
+            }
+            Link::Node(node) => {
+                let child = &node.children[node.keys.route(key)];
+                let done = match &child.buffer {
+                    Pending::Empty => false,
+                    Pending::Dirty(dirty) => heard.hear(&dirty.buffer, key),
+                    Pending::Disk(pointer) => {
+                        let piece = store.read(&pointer.ptr)?;
+                        let buffer = piece.buffer().map_err(|error| store.at(error, &pointer.ptr))?;
+                        heard.hear(buffer, key)
+                    }
+                };
+                if done {
+                    break;
+                }
+                link = &child.link;
+                level = level
+                    .checked_sub(1)
+                    .ok_or_else(|| Error::corruption("nodes in memory are on wrong levels").with_file(&store.path))?;
+            }
+        }
+    }
+    heard.conclude(upsert, key)
+}
