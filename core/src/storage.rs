@@ -16,6 +16,7 @@
 
 use std::fmt::Debug;
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -124,6 +125,12 @@ pub trait ReadableFile: Send + Sync + Debug {
     /// The whole file as memory mapped from the page cache, or `None` if this storage or system cannot. The mapping stays
     /// valid after the file is removed, and costs no memory of the process's own. Its start is aligned to a page.
     fn map(&self) -> Result<Option<Buffer>>;
+
+    /// Says that these bytes of a mapping will not be looked at again soon, so that their pages need not count as memory of
+    /// the process. They stay what they are, and may be read all the same. A hint, which may do nothing.
+    fn forget(&self, range: Range<u64>) {
+        let _ = range;
+    }
 }
 
 /// A preallocated file, overwritten in place by concurrent writers that agree on disjoint ranges.

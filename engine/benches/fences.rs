@@ -41,13 +41,10 @@ fn fences(shape: fn(u64) -> Vec<u8>, count: usize) -> (Fences, Vec<Vec<u8>>) {
 }
 
 fn locate(criterion: &mut Criterion) {
-    let largest = std::env::var("KODIAK_BENCH_N")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(40_000);
+    let largest = kodiak_core::conformance::bench::size(40_000, 100);
     let mut group = criterion.benchmark_group("fences");
     for (name, shape) in SHAPES {
-        for count in [4_000, largest] {
+        for count in [largest / 10, largest] {
             let (fences, keys) = fences(shape, count);
             // Probes in an order that no cache foresees, but from few keys, so that the keys themselves are at hand.
             let probes: Vec<_> = (0..1024).map(|n| &keys[(n * 7_919_777) % keys.len()]).collect();

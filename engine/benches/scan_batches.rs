@@ -12,10 +12,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use kodiak::{Db, Settings, Table, TableSchema};
 
 fn rows() -> usize {
-    std::env::var("KODIAK_BENCH_N")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(100_000)
+    kodiak_core::conformance::bench::size(100_000, 1000)
 }
 
 /// Rows like those of a log of trips: seven key columns would be the flights'; here three, of which one is text.

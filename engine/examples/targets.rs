@@ -231,8 +231,8 @@ fn writes(dir: &Path, count: u64) -> Result<()> {
     Ok(())
 }
 
-fn syncs(dir: &Path) -> Result<()> {
-    let count = 300u64;
+fn syncs(dir: &Path, count: u64) -> Result<()> {
+    let count = (count / 2).clamp(1, 300);
     let path = dir.join("overwritten");
     std::fs::write(&path, vec![0; 4 << 20]).map_err(io)?;
     let file = File::options().write(true).open(&path).map_err(io)?;
@@ -354,7 +354,7 @@ fn walk(dir: &Path) -> Result<Vec<std::path::PathBuf>> {
     Ok(found)
 }
 
-fn many_runs(dir: &Path) -> Result<()> {
+fn many_runs(dir: &Path, count: u64) -> Result<()> {
     let mut settings = Settings::default();
     settings.memtable.size = 64 << 10;
     settings.backpressure.l0_slowdown = 5000;
@@ -367,7 +367,7 @@ fn many_runs(dir: &Path) -> Result<()> {
     settings.compaction.target_run_size = 64 << 10;
     drop((db, table));
     let (db, table) = open(dir, "runs", &settings)?;
-    fill(&table, 0, 620_000)?;
+    fill(&table, 0, count * 62 / 100)?;
     db.compact()?;
     let runs: usize = db
         .stats()
@@ -390,10 +390,12 @@ fn many_runs(dir: &Path) -> Result<()> {
 }
 
 fn main() -> Result<()> {
-    let count = std::env::args()
-        .nth(1)
-        .and_then(|count| count.parse().ok())
-        .unwrap_or(1_000_000);
+    let count = std::env::args().nth(1).and_then(|count| count.parse().ok());
+    measure(count.unwrap_or(1_000_000), std::env::args().nth(2).as_deref())
+}
+
+/// Measures all sections, or one, over so many keys.
+fn measure(count: u64, only: Option<&str>) -> Result<()> {
     let dir = tempfile::tempdir().map_err(io)?;
     println!(
         "{:<58} {:>13} {:>13} {:>8}  aim",
@@ -402,18 +404,23 @@ fn main() -> Result<()> {
         "yardstick",
         "ratio"
     );
-    let only = std::env::args().nth(2);
-    let wanted = |section: &str| only.as_deref().is_none_or(|only| only == section);
+    let wanted = |section: &str| only.is_none_or(|only| only == section);
     let sections: [(&str, &dyn Fn() -> Result<()>); 6] = [
         ("reads", &|| reads(dir.path(), count)),
         ("formats", &|| formats(dir.path(), count)),
         ("writes", &|| writes(dir.path(), count)),
         ("compaction", &|| compaction(dir.path(), count)),
-        ("syncs", &|| syncs(dir.path())),
-        ("runs", &|| many_runs(dir.path())),
+        ("syncs", &|| syncs(dir.path(), count)),
+        ("runs", &|| many_runs(dir.path(), count)),
     ];
     sections
         .iter()
         .filter(|(name, _)| wanted(name))
         .try_for_each(|(_, section)| section())
+}
+
+#[cfg(test)]
+#[test]
+fn every_section_runs() {
+    measure(200, None).expect("nothing fails");
 }

@@ -10,10 +10,7 @@ use kodiak_core::filter::{Filter, FilterFactory, hash_key};
 use kodiak_core::options::Options;
 
 fn keys() -> usize {
-    std::env::var("KODIAK_BENCH_N")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(100_000)
+    kodiak_core::conformance::bench::size(100_000, 1000)
 }
 
 fn hashes(stream: u64, count: usize) -> Vec<u64> {

@@ -23,10 +23,7 @@ use kodiak_formats::ALL;
 const BLOCK: usize = 256;
 
 fn rows() -> usize {
-    std::env::var("KODIAK_BENCH_N")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(1 << 16)
+    kodiak_core::conformance::bench::size(1 << 16, 2 * BLOCK)
 }
 
 fn keys(rows: usize) -> Vec<[u8; 16]> {

@@ -15,10 +15,7 @@ const VALUE: [u8; 100] = [7; 100];
 const ROWS: usize = 100;
 
 fn count() -> usize {
-    std::env::var("KODIAK_BENCH_N")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(20_000)
+    kodiak_core::conformance::bench::size(20_000, 500)
 }
 
 fn mix(n: u64) -> u64 {

@@ -188,9 +188,13 @@ fn setting(name: &str, default: usize) -> usize {
 }
 
 fn main() {
-    let count = setting("KODIAK_BENCH_N", 200_000) as u64;
-    let rounds = std::env::var("KODIAK_BENCH_ROUNDS").ok().and_then(|n| n.parse().ok());
     let named: Vec<String> = std::env::args().skip(1).collect();
+    let rounds = std::env::var("KODIAK_BENCH_ROUNDS").ok().and_then(|n| n.parse().ok());
+    compare(setting("KODIAK_BENCH_N", 200_000) as u64, rounds.unwrap_or(5), &named);
+}
+
+/// Prints the table for these memtables, or all.
+fn compare(count: u64, rounds: usize, named: &[String]) {
     let keys: Vec<Key> = (0..count)
         .map(|n| (u128::from(mix(n + (1 << 40))) << 64 | u128::from(mix(!n))).to_be_bytes())
         .collect();
@@ -203,7 +207,7 @@ fn main() {
         .map(|factory| Kodiak(factory))
         .collect();
     // Interleaved, so that a change of the machine's load touches all alike.
-    let rounds: Vec<Vec<Times>> = (0..rounds.unwrap_or(5).max(1))
+    let rounds: Vec<Vec<Times>> = (0..rounds.max(1))
         .map(|_| {
             let mut times = vec![measure(&Heap, &keys, &ascending)];
             times.extend(subjects.iter().map(|subject| measure(subject, &keys, &ascending)));
@@ -239,4 +243,10 @@ fn decimal(n: u64) -> u128 {
     (0..12)
         .map(|place| u128::from(n / 10_u64.pow(place) % 10) << (8 * place))
         .sum()
+}
+
+#[cfg(test)]
+#[test]
+fn every_memtable_is_measured() {
+    compare(200, 1, &[]);
 }

@@ -1,7 +1,7 @@
 //! The resident memory of a load of ten times the memory budget, against what it may be.
 //!
-//! `cargo run --release -p kodiak-tests --example memory [BUDGET] [SETTING=VALUE...]`: the budget in MiB, or `default` for the
-//! default settings; settings as in a file, `wal.kind="segment"` say.
+//! `cargo run --release -p kodiak-tests --example memory [BUDGET] [SETTING=VALUE...]`: the budget in MiB (64), or `default` for
+//! the default settings; settings as in a file, `wal.kind="segment"` say. Tests do the same in small (`tests/tests/memory.rs`).
 #![allow(clippy::print_stdout)]
 
 use kodiak::{Error, ErrorKind, Result, Settings};
@@ -15,7 +15,7 @@ fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let budget = arguments.next().unwrap_or_else(|| "64".to_owned());
     let base = match budget.parse::<u64>() {
-        Ok(budget) => settings(budget.max(48) << 20),
+        Ok(budget) => settings(budget.max(20) << 20),
         Err(_) => Settings::default(),
     };
     let given: Vec<String> = arguments.collect();
@@ -23,7 +23,7 @@ fn main() -> Result<()> {
     let settings = Settings::from_toml(&text)?;
     let dir = tempfile::tempdir().map_err(|error| Error::new(ErrorKind::Io, error.to_string()))?;
     let budget = settings.memory_budget();
-    let Some(peak) = load(dir.path(), &settings, 10 * budget)? else {
+    let Some(peak) = load(dir.path(), &settings, 10 * budget, 100)? else {
         println!("there is no /proc here to measure with");
         return Ok(());
     };

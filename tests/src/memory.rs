@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kodiak::{Db, Settings, TableSchema};
+use kodiak::{Db, Settings, Table, TableSchema};
 
 const MIB: u64 = 1 << 20;
 
@@ -44,26 +44,31 @@ impl Peak {
     }
 }
 
-/// Settings whose memory budget is `budget` bytes, at least 48 MiB: two background threads, an eighth for the cache, and the
-/// rest for memtables.
+/// Settings whose memory budget is `budget` bytes, at least 20 MiB: an eighth of it for the cache, 16 MiB for each of the one or
+/// two background threads, and the rest for memtables.
 pub fn settings(budget: u64) -> Settings {
     let mut settings = Settings::default();
+    settings.compaction.threads = if budget < 48 * MIB { 1 } else { 2 };
     settings.cache.capacity = budget / 8;
-    let work = settings.memory_needed() - settings.cache.capacity - 3 * settings.memtable.size;
-    settings.memtable.size = (budget - budget / 8 - work) / 3;
+    let memtables = settings.limits.max_immutable_memtables as u64 + 1;
+    let work = settings.memory_needed() - settings.cache.capacity - memtables * settings.memtable.size;
+    settings.memtable.size = (budget - budget / 8 - work) / memtables;
     settings.compaction.target_run_size = settings.memtable.size;
+    settings.wal.segment_size = settings.wal.segment_size.min(4 * settings.memtable.size);
     settings.limits.memory_budget = Some(budget);
     settings
 }
 
-/// Writes `bytes` of keys and values, most of them twice, compacts everything, and reads it once; the process's marks
-/// meanwhile. `None` where there is no `/proc`.
+/// Writes `bytes` of keys and values (of `value` bytes), each key twice, and compacts everything; the process's marks meanwhile, `None` where there
+/// is no `/proc`. Then everything is read: mapped files that somebody reads stay resident as long as the system likes.
 ///
 /// # Errors
-/// Those of the database.
-pub fn load(dir: &Path, settings: &Settings, bytes: u64) -> kodiak::Result<Option<Peak>> {
+/// Those of the database; `Corruption` if not all that was written is there.
+pub fn load(dir: &Path, settings: &Settings, bytes: u64, value: usize) -> kodiak::Result<Option<Peak>> {
     let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
+    let db = Db::open(dir, settings.clone())?;
+    let table = db.create_table("t", TableSchema::key_value())?;
+    let (written, peak) = std::thread::scope(|scope| {
         let watch = scope.spawn(|| {
             let mut peak = Peak::now();
             while !done.load(Ordering::Acquire) {
@@ -74,33 +79,30 @@ pub fn load(dir: &Path, settings: &Settings, bytes: u64) -> kodiak::Result<Optio
             }
             peak
         });
-        let written = write(dir, settings, bytes);
+        let written = write(&db, &table, bytes, value);
         done.store(true, Ordering::Release);
-        let peak = watch.join().unwrap_or_default();
-        written.map(|()| peak)
-    })
-}
-
-fn write(dir: &Path, settings: &Settings, bytes: u64) -> kodiak::Result<()> {
-    let db = Db::open(dir, settings.clone())?;
-    let table = db.create_table("t", TableSchema::key_value())?;
-    let mut value = [0u8; 100];
-    let count = bytes / (16 + value.len() as u64);
-    for n in 0..count {
-        // In no order, over half as many keys as there are writes.
-        let spread = (n % (count / 2).max(1)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let key = [spread.rotate_left(31).to_be_bytes(), spread.to_be_bytes()].concat();
-        value[..8].copy_from_slice(&n.to_be_bytes());
-        table.put(key, value)?;
-    }
-    db.compact()?;
-    let found = table
-        .scan(..)?
-        .try_fold(0u64, |found, entry| entry.map(|_| found + 1))?;
-    if found != (count / 2).max(1).min(count) {
-        let message = format!("{found} entries of {} are there", count / 2);
+        (written, watch.join().unwrap_or_default())
+    });
+    let (found, keys) = (table.scan(..)?.count() as u64, written?);
+    if found != keys {
+        let message = format!("{found} entries of {keys} are there");
         return Err(kodiak::Error::new(kodiak::ErrorKind::Corruption, message));
     }
     drop(table);
-    db.close()
+    db.close().map(|()| peak)
+}
+
+/// Returns the number of keys.
+fn write(db: &Db, table: &Table, bytes: u64, value: usize) -> kodiak::Result<u64> {
+    let mut value = vec![0u8; value.max(8)];
+    let keys = (bytes / (16 + value.len() as u64) / 2).max(1);
+    for n in 0..2 * keys {
+        // In no order.
+        let spread = (n % keys).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let key = [spread.rotate_left(31).to_be_bytes(), spread.to_be_bytes()].concat();
+        value[..8].copy_from_slice(&n.to_be_bytes());
+        table.put(key, &value)?;
+    }
+    db.compact()?;
+    Ok(keys)
 }

@@ -18,10 +18,7 @@ use kodiak_storage::LocalStorage;
 const MODES: [SyncMode; 3] = [SyncMode::None, SyncMode::Normal, SyncMode::Full];
 
 fn appends() -> u64 {
-    std::env::var("KODIAK_BENCH_N")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(20_000)
+    kodiak_core::conformance::bench::size(20_000, 1_600) as u64
 }
 
 fn directory() -> tempfile::TempDir {

@@ -64,6 +64,7 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
             bytes: 0,
             next_seq: 0,
             requested: 0,
+            retired: None,
         }),
         syncing: Mutex::new(Syncing {
             active,
@@ -100,7 +101,7 @@ impl Ready {
 /// A segment with its mapping.
 #[derive(Debug)]
 struct Active {
-    segment: Segment,
+    segment: Arc<Segment>,
     mapping: Arc<dyn Mapping>,
     /// The end of the last record, for those who sync without the lock.
     complete: AtomicU64,
@@ -110,7 +111,7 @@ impl Active {
     fn new(segment: Segment, mapping: Arc<dyn Mapping>, header: &[u8]) -> Self {
         mapping.write(0, header);
         Self {
-            segment,
+            segment: Arc::new(segment),
             mapping,
             complete: AtomicU64::new(SEGMENT_HEADER as u64),
         }
@@ -144,14 +145,17 @@ struct Place {
     next_seq: u64,
     /// The segment last asked of the preparer.
     requested: SegmentId,
+    /// The mapping of the segment before the active one: the preparer drops it, which takes a while.
+    retired: Option<Arc<dyn Mapping>>,
 }
 
 /// What the threads that sync agree on. Taken after `Place`, if both are.
 #[derive(Debug)]
 struct Syncing {
     active: Arc<Active>,
-    /// Closed segments that were not synced to their end, oldest first.
-    unsynced: Vec<Arc<Active>>,
+    /// Closed segments that were not synced to their end, with that, oldest first. Their mappings are gone: a log that is never
+    /// synced would keep all its segments in memory.
+    unsynced: Vec<(Arc<Segment>, u64)>,
     /// The position up to which the disk has the log.
     synced: u64,
     leading: bool,
@@ -177,9 +181,8 @@ impl MappedLog {
         let active = syncing.active.clone();
         syncing.leading = true;
         let result = MutexGuard::unlocked(syncing, || {
-            for closed in &unsynced {
-                self.files
-                    .sync(&closed.segment, closed.complete.load(Ordering::Acquire))?;
+            for (closed, end) in &unsynced {
+                self.files.sync(closed, *end)?;
             }
             let end = active.complete.load(Ordering::Acquire);
             self.metrics
@@ -208,13 +211,14 @@ impl MappedLog {
         let active = Arc::new(Active::new(segment, ready.mapping, &header));
         let mut syncing = self.syncing.lock();
         if link.synced < place.end {
-            syncing.unsynced.push(old.clone());
+            syncing.unsynced.push((old.segment.clone(), place.end));
         }
         syncing.active = active.clone();
         drop(syncing);
         self.files.closed(old.segment.number);
         place.attention = active.segment.file.len() / 2;
         place.active = active;
+        place.retired = Some(old.mapping.clone());
         place.end = SEGMENT_HEADER as u64;
         Ok(())
     }
@@ -236,8 +240,9 @@ impl MappedLog {
     fn look_ahead(&self, place: &mut Place) {
         place.attention = u64::MAX;
         place.requested = place.active.segment.number + 1;
+        let retired = place.retired.take();
         self.preparer
-            .request(place.requested, self.durable.load(Ordering::Relaxed));
+            .request(place.requested, self.durable.load(Ordering::Relaxed), retired);
     }
 
     /// Gives a batch its place and puts it there; returns what it is told, and the position of its end.
@@ -340,6 +345,11 @@ impl Wal for MappedLog {
     }
 
     fn release(&self, before: SegmentId) -> Result<()> {
+        // What is not needed any more need not be synced.
+        self.syncing
+            .lock()
+            .unsynced
+            .retain(|(segment, _)| segment.number >= before);
         self.files.release(before)
     }
 

@@ -293,6 +293,8 @@ impl Wal for SegmentLog {
     }
 
     fn release(&self, before: SegmentId) -> Result<()> {
+        // What is not needed any more need not be synced, nor its file kept open.
+        self.state.lock().unsynced.retain(|segment| segment.number >= before);
         self.files.release(before)
     }
 

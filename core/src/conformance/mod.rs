@@ -1,5 +1,7 @@
 //! What every implementation of a trait must pass. Each family's own tests run its suite for every entry of its `ALL`.
 
+pub mod bench;
+
 pub mod format;
 
 pub mod compaction;

@@ -302,7 +302,7 @@ impl Shared {
                 .cloned()
                 .collect();
             if !runs.is_empty() {
-                sources.push(Source::Run(SortedRunCursor::new(runs, false)));
+                sources.push(Source::Run(SortedRunCursor::new(runs, false).once()));
             }
         }
         let mut cursor = MergedCursor::new(sources, false);

@@ -64,12 +64,16 @@ impl SeqTimes {
         samples.dedup_by_key(|sample| sample.0);
     }
 
-    /// The samples for entries of `min..=max`.
+    /// The samples for entries of `min..=max`. They say nothing of later numbers: after a crash those may be given out anew.
     pub fn between(&self, min: SeqNo, max: SeqNo) -> Vec<(SeqNo, u64)> {
         let samples = self.samples.read();
         let from = samples.partition_point(|sample| sample.0 < min);
         let to = (samples.partition_point(|sample| sample.0 < max) + 1).min(samples.len());
-        samples[from.min(to)..to].to_vec()
+        let mut kept = samples[from.min(to)..to].to_vec();
+        if let Some(last) = kept.last_mut() {
+            last.0 = last.0.min(max);
+        }
+        kept
     }
 
     /// Entries below this sequence number had expired at `now` with this TTL.
@@ -102,6 +106,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn samples_for_a_run_say_nothing_of_what_was_written_after_it() {
+        let times = SeqTimes::new(1_000_000);
+        times.note(10, 1_000);
+        times.note(20, 50_000);
+        times.note(30, 90_000);
+        assert_eq!(times.between(1, 9), [(9, 1_000)]);
+        assert_eq!(times.between(1, 12), [(10, 1_000), (12, 50_000)]);
+        assert_eq!(times.between(11, 20), [(20, 50_000)]);
+        assert_eq!(times.between(25, 40), [(30, 90_000)]);
+        assert_eq!(times.between(31, 40), []);
     }
 
     #[test]

@@ -10,6 +10,51 @@ use kodiak_core::{EntryRef, Result, SeqNo};
 use super::reader::{Run, RunReader};
 use super::rows::Rows;
 
+/// Bytes of blocks after which those that were read are let go of.
+const FORGET_BYTES: u64 = 1 << 20;
+
+/// The blocks that a cursor leaves behind and that nobody is expected to read again: without this, the pages of all that a
+/// compaction reads would count as memory of the process until its inputs are gone.
+#[derive(Debug)]
+struct Behind {
+    run: Arc<RunReader>,
+    /// The first block that was read.
+    first: usize,
+    /// The first that may still be resident.
+    from: usize,
+    /// The one read last.
+    at: usize,
+    bytes: u64,
+}
+
+impl Behind {
+    fn new(run: &Arc<RunReader>, block: usize) -> Self {
+        Self {
+            run: Arc::clone(run),
+            first: block,
+            from: block,
+            at: block,
+            bytes: 0,
+        }
+    }
+
+    fn enter(&mut self, block: usize) {
+        self.bytes += self.run.block_bytes(self.at);
+        self.at = block;
+        if self.bytes >= FORGET_BYTES && self.from < block {
+            self.run.forget(self.from..block);
+            (self.from, self.bytes) = (block, 0);
+        }
+    }
+}
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        // From the first on: a page fault brings its neighbours along, those just let go of among them.
+        self.run.forget(self.first..self.at + 1);
+    }
+}
+
 /// A cursor over one run: a block, and a row in it.
 #[derive(Debug)]
 pub struct RunCursor {
@@ -19,6 +64,8 @@ pub struct RunCursor {
     row: usize,
     fill_cache: bool,
     projection: Projection,
+    once: bool,
+    behind: Option<Behind>,
 }
 
 impl RunCursor {
@@ -31,7 +78,15 @@ impl RunCursor {
             row: 0,
             fill_cache,
             projection,
+            once: false,
+            behind: None,
         }
+    }
+
+    /// Lets go of the pages of what it has read; see [`SortedRunCursor::once`].
+    pub fn once(mut self, once: bool) -> Self {
+        self.once = once;
+        self
     }
 
     fn load(&mut self, index: usize) -> Result<&Rows> {
@@ -42,6 +97,10 @@ impl RunCursor {
                 some => Rows::Columns(self.run.decode(index, some)?.columns()?),
             });
             self.index = index;
+            if self.once {
+                let behind = self.behind.get_or_insert_with(|| Behind::new(&self.run, index));
+                behind.enter(index);
+            }
         }
         self.block
             .as_ref()
@@ -207,6 +266,7 @@ pub struct SortedRunCursor {
     cursor: Option<RunCursor>,
     fill_cache: bool,
     projection: Projection,
+    once: bool,
 }
 
 impl SortedRunCursor {
@@ -225,7 +285,15 @@ impl SortedRunCursor {
             cursor: None,
             fill_cache,
             projection: Projection::All,
+            once: false,
         }
+    }
+
+    /// For one pass over runs that will hardly be read again: pages of mapped files are let go of behind the cursor, so that
+    /// what it reads does not count as memory of the process.
+    pub fn once(mut self) -> Self {
+        self.once = true;
+        self
     }
 
     /// Blocks have only what `projection` says; unless that is everything, they are neither looked for nor kept in the cache.
@@ -251,7 +319,8 @@ impl SortedRunCursor {
         };
         if self.cursor.is_none() || self.index != index {
             self.cursor = None;
-            self.cursor = Some(RunCursor::new(run.reader()?, self.fill_cache, self.projection.clone()));
+            let cursor = RunCursor::new(run.reader()?, self.fill_cache, self.projection.clone());
+            self.cursor = Some(cursor.once(self.once));
             self.index = index;
         }
         Ok(self.cursor.as_mut())

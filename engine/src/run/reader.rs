@@ -1,6 +1,7 @@
 //! Opening runs and finding keys in them.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -471,6 +472,23 @@ impl RunReader {
     fn cached(&self, index: usize, fill: bool) -> Result<Arc<dyn Block>> {
         self.cache
             .get(self.id, index as u32, fill, || self.decode(index, &Projection::All))
+    }
+
+    /// Lets go of the mapped pages of some blocks, which were read and will not be again soon.
+    pub fn forget(&self, blocks: Range<usize>) {
+        if self.map.is_none() || blocks.is_empty() {
+            return;
+        }
+        // The parts of a block may be far from each other, but each near those of the next block.
+        let (first, last) = (self.blocks.parts(blocks.start), self.blocks.parts(blocks.end - 1));
+        for (first, last) in first.iter().zip(last) {
+            self.file.forget(first.offset..last.offset + last.len);
+        }
+    }
+
+    /// Bytes of a block in the file.
+    pub fn block_bytes(&self, index: usize) -> u64 {
+        self.blocks.parts(index).iter().map(|part| part.len).sum()
     }
 
     /// Reads, verifies and decodes a block.

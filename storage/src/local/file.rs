@@ -4,14 +4,16 @@
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arrow::buffer::{Buffer, MutableBuffer};
 use kodiak_core::Result;
 use kodiak_core::storage::ReadableFile;
-use memmap2::MmapOptions;
+use memmap2::{Mmap, MmapOptions, UncheckedAdvice};
+use parking_lot::Mutex;
 
 use super::sync_data;
 use crate::buffered::{Sink, uninterrupted};
@@ -56,6 +58,8 @@ pub(super) struct LocalFile {
     path: PathBuf,
     file: File,
     len: u64,
+    /// The last mapping, for as long as somebody has it.
+    mapped: Mutex<Weak<Mmap>>,
 }
 
 impl LocalFile {
@@ -64,6 +68,7 @@ impl LocalFile {
             path: path.to_owned(),
             file,
             len,
+            mapped: Mutex::default(),
         }
     }
 
@@ -115,10 +120,25 @@ impl ReadableFile for LocalFile {
         let map = unsafe { MmapOptions::new().len(len).map(&self.file) }
             .map_err(|error| io_error(&format!("map {len} bytes"), &self.path, error))?;
         let start = NonNull::from(&map[..]).cast::<u8>();
+        let map = Arc::new(map);
+        *self.mapped.lock() = Arc::downgrade(&map);
         // SAFETY: the mapping is valid for `len` bytes until it is dropped, moving it does not move its memory, and the buffer
         // owns it.
-        Ok(Some(unsafe {
-            Buffer::from_custom_allocation(start, len, Arc::new(map))
-        }))
+        Ok(Some(unsafe { Buffer::from_custom_allocation(start, len, map) }))
+    }
+
+    fn forget(&self, range: Range<u64>) {
+        let Some(map) = self.mapped.lock().upgrade() else {
+            return;
+        };
+        let (start, end) = (range.start.min(self.len) as usize, range.end.min(self.len) as usize);
+        if start >= end {
+            return;
+        }
+        // SAFETY: the mapping is shared, read-only, and of a file that does not change: a page dropped from it is found in the
+        // file again, with the same bytes, by whoever looks.
+        let forgotten = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
+        // Only a hint.
+        drop(forgotten);
     }
 }

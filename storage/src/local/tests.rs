@@ -227,3 +227,36 @@ fn a_mapping_outlives_file_and_reader() {
     assert!(map.iter().all(|&byte| byte == 3));
     assert_eq!(map.as_ptr() as usize % 4096, 0);
 }
+
+/// Resident bytes of the mappings of a file; `None` where there is no `/proc`.
+fn resident(path: &Path) -> Option<u64> {
+    let maps = std::fs::read_to_string("/proc/self/smaps").ok()?;
+    let mut lines = maps
+        .lines()
+        .skip_while(|line| !line.ends_with(path.to_str().expect("a plain name")));
+    let line = lines.find(|line| line.starts_with("Rss:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
+}
+
+#[test]
+fn forgotten_bytes_of_a_mapping_are_not_resident_and_stay_what_they_are() {
+    let root = dir();
+    let path = root.path().join("file");
+    let bytes: Vec<u8> = (0..1u32 << 20).map(|at| (at / 7) as u8).collect();
+    put(&path, &bytes);
+    let reader = LocalStorage.open(&path).expect("opens");
+    reader.forget(0..100);
+    let map = reader.map().expect("maps").expect("maps");
+    assert!(map[..] == bytes[..]);
+    if let Some(before) = resident(&path) {
+        assert!(before > 900 << 10, "{before} bytes of those just read");
+        reader.forget(0..512 << 10);
+        let after = resident(&path).expect("as before");
+        assert!(after < 600 << 10, "{after} bytes");
+    }
+    // Anywhere, and beyond the end.
+    reader.forget(100_001..100_002);
+    reader.forget(5000..u64::MAX);
+    reader.forget(u64::MAX - 1..u64::MAX);
+    assert!(map[..] == bytes[..]);
+}

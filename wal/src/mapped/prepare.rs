@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use kodiak_core::storage::MappedLog as Mapping;
 use kodiak_core::wal::SegmentId;
 use kodiak_core::{Error, Result};
 use parking_lot::{Condvar, Mutex};
@@ -32,6 +33,8 @@ struct Shared {
 struct Tasks {
     /// The segment to be prepared, and whether its name and size are to be made durable as well.
     wanted: Option<(SegmentId, bool)>,
+    /// To be dropped.
+    retired: Option<Arc<dyn Mapping>>,
     /// The one in the works.
     working: bool,
     ready: Option<Ready>,
@@ -62,9 +65,11 @@ impl Preparer {
         })
     }
 
-    /// Asks for segment `number`.
-    pub fn request(&self, number: SegmentId, durable: bool) {
-        self.shared.tasks.lock().wanted = Some((number, durable));
+    /// Asks for segment `number`, and drops a mapping that is not needed any more.
+    pub fn request(&self, number: SegmentId, durable: bool, retired: Option<Arc<dyn Mapping>>) {
+        let mut tasks = self.shared.tasks.lock();
+        (tasks.wanted, tasks.retired) = (Some((number, durable)), retired);
+        drop(tasks);
         self.shared.changed.notify_all();
     }
 
@@ -104,7 +109,10 @@ impl Shared {
         while !tasks.stop {
             if let Some((number, durable)) = tasks.wanted.take() {
                 tasks.working = true;
+                let retired = tasks.retired.take();
                 drop(tasks);
+                // First, so that no more than two segments are ever in memory.
+                drop(retired);
                 let ready = self.prepare(number, durable);
                 tasks = self.tasks.lock();
                 tasks.working = false;

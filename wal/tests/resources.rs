@@ -1,0 +1,76 @@
+//! What an open log holds of the system's.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use kodiak_core::conformance::wal::{batch, context, open};
+use kodiak_core::storage::Storage;
+use kodiak_core::wal::{SyncMode, WalContext};
+use kodiak_storage::LocalStorage;
+
+/// How often files of `dir` are mapped, and how many are open. Nothing where there is no `/proc`.
+fn held(dir: &Path) -> Option<(usize, usize)> {
+    let name = dir.to_str().expect("a plain name");
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let files = std::fs::read_dir("/proc/self/fd").ok()?;
+    let targets = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+    let open = targets.filter(|target: &PathBuf| target.starts_with(name)).count();
+    Some((maps.lines().filter(|line| line.contains(name)).count(), open))
+}
+
+#[test]
+fn a_log_that_is_never_synced_lets_go_of_segments_that_were_released() {
+    for factory in kodiak_wal::ALL {
+        let dir = tempfile::tempdir().expect("a directory");
+        let storage: Arc<dyn Storage> = Arc::new(LocalStorage);
+        let context = WalContext {
+            segment_bytes: 4096,
+            ..context(&storage, dir.path())
+        };
+        let wal = open(factory, &context, 1);
+        let next_seq = AtomicU64::new(1);
+        for number in 0..300 {
+            let batch = batch(number, 1, 500);
+            wal.append(&batch, number, &next_seq, SyncMode::Normal)
+                .expect("appends");
+            if number % 20 == 19 {
+                let active = wal.rotate().expect("rotates");
+                wal.release(active).expect("releases");
+            }
+        }
+        // The active segment, the one before it, and the one that is being prepared.
+        if let Some((maps, files)) = held(dir.path()) {
+            let name = factory.component.name;
+            assert!(maps <= 3 && files <= 3, "{name}: {maps} mappings, {files} open files");
+        }
+    }
+}
+
+#[test]
+fn of_segments_that_wait_for_a_sync_only_the_files_are_held() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let storage: Arc<dyn Storage> = Arc::new(LocalStorage);
+    let context = WalContext {
+        segment_bytes: 4096,
+        ..context(&storage, dir.path())
+    };
+    let mapped = kodiak_wal::ALL
+        .iter()
+        .find(|factory| factory.component.name == "mapped");
+    let wal = open(mapped.expect("built in"), &context, 1);
+    let next_seq = AtomicU64::new(1);
+    let write = || {
+        for number in 0..300 {
+            let batch = batch(number, 1, 500);
+            wal.append(&batch, number, &next_seq, SyncMode::Normal)
+                .expect("appends");
+        }
+    };
+    write();
+    let Some((maps, files)) = held(dir.path()) else { return };
+    assert!(maps <= 3 && files > 20, "{maps} mappings, {files} open files");
+    wal.sync().expect("syncs");
+    let (_, files) = held(dir.path()).expect("as before");
+    assert!(files <= 3, "{files} open files after a sync");
+}
