@@ -14,6 +14,7 @@ mod prepare;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crossbeam_utils::CachePadded;
 use kodiak_core::batch::Batch;
 use kodiak_core::options::Options;
 use kodiak_core::registry::Component;
@@ -56,7 +57,7 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
         metrics: Metrics::new(context.metrics, FACTORY.component.name),
         health: Health::default(),
         durable: AtomicBool::new(false),
-        place: Mutex::new(Place {
+        place: CachePadded::new(Mutex::new(Place {
             end: SEGMENT_HEADER as u64,
             attention: active.segment.file.len() / 2,
             active: active.clone(),
@@ -65,7 +66,7 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
             next_seq: 0,
             requested: 0,
             retired: None,
-        }),
+        })),
         syncing: Mutex::new(Syncing {
             active,
             unsynced: Vec::new(),
@@ -126,7 +127,7 @@ struct MappedLog {
     health: Health,
     /// Something was appended in mode `full`, or synced: segments prepared from now on are made durable ahead of need.
     durable: AtomicBool,
-    place: Mutex<Place>,
+    place: CachePadded<Mutex<Place>>,
     syncing: Mutex<Syncing>,
     sync_done: Condvar,
     preparer: Preparer,

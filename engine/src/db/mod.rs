@@ -14,6 +14,7 @@ mod snapshot;
 mod stall;
 mod stats;
 mod table;
+mod visibility;
 mod write;
 
 use std::path::Path;
@@ -234,7 +235,7 @@ impl Db {
 
     /// A moment at which all tables can be read from now on.
     pub fn snapshot(&self) -> Snapshot {
-        self.shared().snapshots.take(self.shared().visible_cell())
+        self.shared().snapshots.take(&self.shared().visibility)
     }
 
     /// Makes every acknowledged write survive a power loss.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
+use crossbeam_utils::CachePadded;
 use crossbeam_utils::sync::ShardedLock;
 use kodiak_core::batch::TableId;
 use kodiak_core::compaction::RunId;
@@ -18,6 +19,7 @@ use super::counters::Counters;
 use super::snapshot::Snapshots;
 use super::stall::Stalls;
 use super::table::TableInner;
+use super::visibility::Visibility;
 use crate::components::Resolved;
 use crate::manifest::{Manifest, SortedRunId};
 use crate::merge::MergeOperators;
@@ -50,8 +52,8 @@ pub(crate) struct Shared {
     /// Writers hold it shared from taking their sequence numbers to inserting; whoever freezes a memtable, exclusively.
     pub gate: ShardedLock<()>,
     /// The sequence number that the next write gets.
-    pub next_seq: AtomicU64,
-    visible: AtomicU64,
+    pub next_seq: CachePadded<AtomicU64>,
+    pub visibility: Visibility,
     pub snapshots: Arc<Snapshots>,
     pub tables: RwLock<Tables>,
     pub manifest: Mutex<Option<Manifest>>,
@@ -143,8 +145,8 @@ impl Shared {
             lock: Mutex::new(parts.lock),
             wal: parts.wal,
             gate: ShardedLock::new(()),
-            next_seq: AtomicU64::new(parts.last_seq + 1),
-            visible: AtomicU64::new(parts.last_seq),
+            next_seq: CachePadded::new(AtomicU64::new(parts.last_seq + 1)),
+            visibility: Visibility::new(parts.last_seq),
             snapshots: Arc::default(),
             tables: RwLock::default(),
             manifest: Mutex::new(parts.manifest),
@@ -166,17 +168,13 @@ impl Shared {
     /// The sequence number up to which writes are visible.
     #[inline]
     pub fn visible(&self) -> SeqNo {
-        self.visible.load(Ordering::Acquire)
+        self.visibility.newest()
     }
 
     /// During opening: the log has been replayed up to `last_seq`.
     pub fn recovered(&self, last_seq: SeqNo) {
         self.next_seq.store(last_seq + 1, Ordering::Release);
-        self.visible.store(last_seq, Ordering::Release);
-    }
-
-    pub fn visible_cell(&self) -> &AtomicU64 {
-        &self.visible
+        self.visibility.reset(last_seq);
     }
 
     /// Makes `first..=last` visible once everything before is.
@@ -185,22 +183,8 @@ impl Shared {
     /// `Unavailable` if the log failed meanwhile: a write before this one may have been given up then, and never become visible.
     #[inline]
     pub fn publish(&self, first: SeqNo, last: SeqNo) -> Result<()> {
-        let mut spins = 0u32;
-        while self.visible.load(Ordering::Acquire) != first - 1 {
-            spins = spins.wrapping_add(1);
-            if spins < 64 {
-                std::hint::spin_loop();
-            } else {
-                std::thread::yield_now();
-                if spins.is_multiple_of(1024)
-                    && let Some(wal) = &self.wal
-                {
-                    wal.check()?;
-                }
-            }
-        }
-        self.visible.store(last, Ordering::Release);
-        Ok(())
+        self.visibility
+            .publish(first, last, || self.wal.as_ref().map_or(Ok(()), |wal| wal.check()))
     }
 
     pub fn now_micros(&self) -> u64 {

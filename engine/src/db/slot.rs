@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crossbeam_utils::CachePadded;
 use kodiak_core::memtable::{Memtable, MemtableFactory};
 use kodiak_core::options::Options;
 use kodiak_core::wal::SegmentId;
@@ -22,11 +23,20 @@ pub struct Slot {
     first_segment: AtomicU64,
     /// Present if the memtable takes one writer at a time.
     writer: Option<Mutex<()>>,
-    /// When its oldest entry was written, microseconds since 1970; `u64::MAX` while it is empty.
-    oldest_micros: AtomicU64,
-    /// When its newest entry was written.
-    newest_micros: AtomicU64,
+    times: CachePadded<Times>,
 }
+
+/// Apart from the rest, which does not change with every write.
+#[derive(Debug)]
+struct Times {
+    /// When the oldest entry was written, microseconds since 1970; `u64::MAX` while there is none.
+    oldest: AtomicU64,
+    /// When the newest entry was written, rounded up to [`GRAIN`].
+    newest: AtomicU64,
+}
+
+/// Microseconds, a power of two: the time of the newest entry is noted once in so many, not with every write.
+const GRAIN: u64 = 1024;
 
 impl Slot {
     /// An empty memtable whose entries will be in `segment` of the log or later ones.
@@ -36,8 +46,10 @@ impl Slot {
             tombstones: LiveRangeTombstones::default(),
             first_segment: AtomicU64::new(segment),
             writer: (!factory.capabilities.concurrent_insert).then(|| Mutex::new(())),
-            oldest_micros: AtomicU64::new(u64::MAX),
-            newest_micros: AtomicU64::new(0),
+            times: CachePadded::new(Times {
+                oldest: AtomicU64::new(u64::MAX),
+                newest: AtomicU64::new(0),
+            }),
         })
     }
 
@@ -55,18 +67,20 @@ impl Slot {
     /// Notes when entries were written.
     #[inline]
     pub fn touch(&self, micros: u64) {
-        if micros < self.oldest_micros.load(Ordering::Relaxed) {
-            self.oldest_micros.fetch_min(micros, Ordering::Relaxed);
+        if micros < self.times.oldest.load(Ordering::Relaxed) {
+            self.times.oldest.fetch_min(micros, Ordering::Relaxed);
         }
-        if micros > self.newest_micros.load(Ordering::Relaxed) {
-            self.newest_micros.fetch_max(micros, Ordering::Relaxed);
+        let rounded = micros | (GRAIN - 1);
+        if rounded > self.times.newest.load(Ordering::Relaxed) {
+            self.times.newest.fetch_max(rounded, Ordering::Relaxed);
         }
     }
 
-    /// When its oldest and newest entries were written, microseconds since 1970.
+    /// When its oldest and newest entries were written, microseconds since 1970; the latter rounded up to about a
+    /// millisecond.
     pub fn times(&self) -> (u64, u64) {
-        let newest = self.newest_micros.load(Ordering::Relaxed);
-        (self.oldest_micros.load(Ordering::Relaxed).min(newest), newest)
+        let newest = self.times.newest.load(Ordering::Relaxed);
+        (self.times.oldest.load(Ordering::Relaxed).min(newest), newest)
     }
 
     /// True if it holds nothing.

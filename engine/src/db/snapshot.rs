@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use kodiak_core::{Error, Result, SeqNo};
 use parking_lot::Mutex;
 
 use super::shared::Shared;
+use super::visibility::Visibility;
 
 /// The snapshots held at present.
 #[derive(Debug, Default)]
@@ -18,9 +18,9 @@ pub(crate) struct Snapshots {
 impl Snapshots {
     /// Takes one at the newest visible sequence number. It is read under the lock, so that a flush or compaction either
     /// knows of the snapshot or began when everything that it may drop was older.
-    pub fn take(self: &Arc<Self>, visible: &AtomicU64) -> Snapshot {
+    pub fn take(self: &Arc<Self>, visible: &Visibility) -> Snapshot {
         let mut held = self.held.lock();
-        let seq = visible.load(Ordering::Acquire);
+        let seq = visible.newest();
         *held.entry(seq).or_default() += 1;
         Snapshot {
             seq,

@@ -1,0 +1,219 @@
+//! Which writes readers see: all up to one sequence number.
+//!
+//! Writers finish in any order but become visible in that of their sequence numbers. One that finishes before its
+//! predecessors leaves a mark, and whoever closes the gap takes it along: so a chain of waiting writers needs no chain of
+//! wake-ups, and a writer that the system has put aside holds up others only until it runs again.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::Thread;
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+use kodiak_core::{Result, SeqNo};
+use parking_lot::Mutex;
+
+/// Writers further ahead than this wait before they leave a mark.
+const WINDOW: usize = 1024;
+/// A predecessor that runs is done after so many looks; one that does not may take milliseconds.
+const SPINS: u32 = 100;
+/// How long a writer sleeps before it looks whether the log has failed.
+const NAP: Duration = Duration::from_millis(1);
+
+/// The sequence number up to which writes are visible.
+#[derive(Debug)]
+pub(crate) struct Visibility {
+    visible: CachePadded<AtomicU64>,
+    /// At a range's first sequence number, modulo the window: its last one, once it is complete.
+    marks: Box<[AtomicU64]>,
+    /// Writers in `waiters`.
+    waiting: AtomicUsize,
+    /// Sleeping writers, with the sequence number that each waits for.
+    waiters: Mutex<Vec<(SeqNo, Thread)>>,
+}
+
+impl Visibility {
+    /// Everything up to `seq` is visible.
+    pub fn new(seq: SeqNo) -> Self {
+        Self {
+            visible: CachePadded::new(AtomicU64::new(seq)),
+            marks: (0..WINDOW).map(|_| AtomicU64::new(0)).collect(),
+            waiting: AtomicUsize::new(0),
+            waiters: Mutex::default(),
+        }
+    }
+
+    /// The newest visible sequence number.
+    #[inline]
+    pub fn newest(&self) -> SeqNo {
+        self.visible.load(Ordering::Acquire)
+    }
+
+    /// During opening, with no writers: everything up to `seq` is visible.
+    pub fn reset(&self, seq: SeqNo) {
+        self.visible.store(seq, Ordering::Release);
+    }
+
+    /// Makes `first..=last` visible, and returns once it is. `check` is asked now and then whether to give up: then writes
+    /// before these may never be completed.
+    ///
+    /// # Errors
+    /// Those of `check`.
+    #[inline]
+    pub fn publish(&self, first: SeqNo, last: SeqNo, check: impl Fn() -> Result<()>) -> Result<()> {
+        if self.newest() == first - 1 {
+            // Nobody else moves on from here before this range is complete.
+            self.visible.store(last, Ordering::SeqCst);
+            self.advance();
+            return Ok(());
+        }
+        self.publish_later(first, last, check)
+    }
+
+    fn publish_later(&self, first: SeqNo, last: SeqNo, check: impl Fn() -> Result<()>) -> Result<()> {
+        // Within the window no two ranges have one place.
+        self.wait_for(first.saturating_sub(WINDOW as u64), &check)?;
+        self.mark(first).store(last, Ordering::SeqCst);
+        self.advance();
+        self.wait_for(last, &check)
+    }
+
+    #[inline]
+    fn mark(&self, first: SeqNo) -> &AtomicU64 {
+        &self.marks[first as usize % WINDOW]
+    }
+
+    /// Takes along all complete ranges that follow what is visible.
+    ///
+    /// The mark, or the store to `visible`, and the loads here are in one order for all threads: of two writers of which
+    /// each completes what the other waits for, one sees it.
+    #[inline]
+    fn advance(&self) {
+        loop {
+            let visible = self.visible.load(Ordering::SeqCst);
+            // Marks of ranges before this one are smaller.
+            let last = self.mark(visible + 1).load(Ordering::SeqCst);
+            if last <= visible {
+                break;
+            }
+            // If it fails another thread has taken the range along.
+            let _ = self
+                .visible
+                .compare_exchange(visible, last, Ordering::SeqCst, Ordering::SeqCst);
+        }
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        let visible = self.newest();
+        for (seq, thread) in &*self.waiters.lock() {
+            if *seq <= visible {
+                thread.unpark();
+            }
+        }
+    }
+
+    fn wait_for(&self, seq: SeqNo, check: &impl Fn() -> Result<()>) -> Result<()> {
+        for _ in 0..SPINS {
+            if self.newest() >= seq {
+                return Ok(());
+            }
+            std::hint::spin_loop();
+        }
+        self.sleep_until(seq, check)
+    }
+
+    #[cold]
+    fn sleep_until(&self, seq: SeqNo, check: &impl Fn() -> Result<()>) -> Result<()> {
+        let thread = std::thread::current();
+        let id = thread.id();
+        self.waiters.lock().push((seq, thread));
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut result = Ok(());
+        while result.is_ok() && self.visible.load(Ordering::SeqCst) < seq {
+            std::thread::park_timeout(NAP);
+            result = check();
+        }
+        self.waiters
+            .lock()
+            .retain(|(other, thread)| thread.id() != id || *other != seq);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        // What became visible is, whatever else has failed.
+        if self.newest() >= seq { Ok(()) } else { result }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use kodiak_core::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn ranges_become_visible_in_order_and_publishers_return_after_that() {
+        const EACH: u64 = 4000;
+        let visibility = Visibility::new(10);
+        let next = AtomicU64::new(11);
+        let complete: Vec<AtomicBool> = (0..3 * 8 * EACH + 11).map(|_| AtomicBool::new(false)).collect();
+        std::thread::scope(|scope| {
+            for thread in 0..8u64 {
+                let (visibility, next, complete) = (&visibility, &next, &complete);
+                scope.spawn(move || {
+                    for round in 0..EACH {
+                        let count = 1 + (thread + round) % 3;
+                        let first = next.fetch_add(count, Ordering::SeqCst);
+                        if (thread + round) % 97 == 0 {
+                            std::thread::yield_now();
+                        }
+                        (first..first + count).for_each(|seq| complete[seq as usize].store(true, Ordering::Release));
+                        visibility
+                            .publish(first, first + count - 1, || Ok(()))
+                            .expect("publish");
+                        let newest = visibility.newest();
+                        assert!(newest >= first + count - 1, "{newest} after {first}");
+                        assert!(
+                            complete[newest as usize].load(Ordering::Acquire),
+                            "{newest} is not complete"
+                        );
+                    }
+                });
+            }
+        });
+        assert_eq!(visibility.newest() + 1, next.into_inner());
+        assert!(visibility.waiters.lock().is_empty());
+    }
+
+    #[test]
+    fn whoever_waits_for_a_write_that_never_comes_is_told_so() {
+        let visibility = Visibility::new(0);
+        let failed = || Err(Error::new(ErrorKind::Unavailable, "the log failed"));
+        for (first, last) in [(2, 2), (3, 5000), (5001, 5001)] {
+            let error = visibility
+                .publish(first, last, failed)
+                .expect_err("number 1 is missing");
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+        }
+        assert_eq!(visibility.newest(), 0);
+    }
+
+    #[test]
+    fn whoever_closes_a_gap_takes_along_what_waits_behind_it() {
+        let visibility = Visibility::new(0);
+        std::thread::scope(|scope| {
+            let later = scope.spawn(|| visibility.publish(3, 2000, || Ok(())));
+            let latest = scope.spawn(|| visibility.publish(2001, 2001, || Ok(())));
+            while visibility.waiting.load(Ordering::SeqCst) < 2 {
+                std::thread::yield_now();
+            }
+            assert_eq!(visibility.newest(), 0);
+            visibility.publish(1, 2, || Ok(())).expect("nothing is missing");
+            later.join().expect("no panic").expect("published");
+            latest.join().expect("no panic").expect("published");
+        });
+        assert_eq!(visibility.newest(), 2001);
+    }
+}
