@@ -16,6 +16,8 @@ use crate::reader::{SegmentFile, SegmentReader};
 
 /// Released segments kept for reuse.
 const SPARES: usize = 2;
+/// So many of them stay when the log is closed: the next opening begins with one.
+const SPARES_WHEN_CLOSED: usize = 1;
 
 /// The directory of an open log.
 #[derive(Debug)]
@@ -223,6 +225,18 @@ impl Files {
         match self.storage.remove(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => Ok(()),
+        }
+    }
+
+    /// Removes spare files that the next opening will not need.
+    pub fn trim(&self) {
+        let spares = &mut self.listed.lock().spares;
+        while spares.len() > SPARES_WHEN_CLOSED
+            && let Some(name) = spares.pop()
+        {
+            self.storage.remove(&self.dir.join(name)).unwrap_or_else(|error| {
+                tracing::warn!(%error, "a spare log segment stays behind");
+            });
         }
     }
 

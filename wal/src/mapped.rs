@@ -376,6 +376,7 @@ impl Wal for MappedLog {
             place.active.mapping.write(place.end as usize, &close);
         }
         self.health.close();
+        self.files.trim();
         Ok(())
     }
 

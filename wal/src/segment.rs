@@ -321,6 +321,7 @@ impl Wal for SegmentLog {
         self.metrics.publish(|| self.snapshot(&state));
         self.health.close();
         self.changed.notify_all();
+        self.files.trim();
         written
     }
 

@@ -74,3 +74,27 @@ fn of_segments_that_wait_for_a_sync_only_the_files_are_held() {
     let (_, files) = held(dir.path()).expect("as before");
     assert!(files <= 3, "{files} open files after a sync");
 }
+
+#[test]
+fn a_closed_log_keeps_one_spare_file_at_most() {
+    for factory in kodiak_wal::ALL {
+        let dir = tempfile::tempdir().expect("a directory");
+        let storage: Arc<dyn Storage> = Arc::new(LocalStorage);
+        let context = WalContext {
+            segment_bytes: 4096,
+            ..context(&storage, dir.path())
+        };
+        let wal = open(factory, &context, 1);
+        let next_seq = AtomicU64::new(1);
+        for number in 0..100 {
+            wal.append(&batch(number, 1, 500), number, &next_seq, SyncMode::Normal)
+                .expect("appends");
+        }
+        let active = wal.rotate().expect("rotates");
+        wal.release(active).expect("releases");
+        drop(wal);
+        let names = storage.list(&context.dir).unwrap_or_default();
+        let spares = names.iter().filter(|name| name.ends_with(".spare")).count();
+        assert!(spares <= 1 && names.len() <= 2, "{}: {names:?}", factory.component.name);
+    }
+}

@@ -179,6 +179,26 @@ impl MergedCursor {
         Ok(())
     }
 
+    /// Passes every version of the key under the cursor, which it puts into `key`.
+    #[inline]
+    pub fn pass_key(&mut self, key: &mut Vec<u8>) -> Result<()> {
+        let Some(&Head { prefix, .. }) = self.heap.first() else {
+            return Ok(());
+        };
+        key.clear();
+        key.extend_from_slice(self.top().and_then(Source::key).unwrap_or_default());
+        loop {
+            self.advance()?;
+            let same = self
+                .heap
+                .first()
+                .is_some_and(|head| head.prefix == prefix && self.top().and_then(Source::key) == Some(key));
+            if !same {
+                return Ok(());
+            }
+        }
+    }
+
     #[inline]
     fn settle_top(&mut self) {
         let Some(head) = self.heap.first_mut() else { return };

@@ -179,23 +179,6 @@ impl Scan {
         moved
     }
 
-    /// Passes every version of the key under the cursor.
-    #[inline]
-    fn skip_key(&mut self) -> Result<()> {
-        let Some(entry) = self.cursor.entry() else {
-            return Ok(());
-        };
-        self.key.clear();
-        self.key.extend_from_slice(entry.key);
-        loop {
-            self.cursor.advance()?;
-            match self.cursor.entry() {
-                Some(entry) if entry.key == self.key.as_slice() => {}
-                _ => return Ok(()),
-            }
-        }
-    }
-
     #[inline]
     fn hidden(&self, key: &[u8], seq: SeqNo) -> bool {
         seq < self.context.hidden_below
@@ -210,7 +193,7 @@ impl Scan {
                 return Ok(true);
             }
             self.on_row = false;
-            self.skip_key()?;
+            self.cursor.pass_key(&mut self.key)?;
         }
         self.value = None;
         loop {
@@ -235,7 +218,7 @@ impl Scan {
             if entry.op == Op::Merge && !self.hidden(entry.key, entry.seq) {
                 return self.merge_forward().map(|()| true);
             }
-            self.skip_key()?;
+            self.cursor.pass_key(&mut self.key)?;
         }
     }
 
@@ -276,9 +259,7 @@ impl Scan {
                 if op == Op::Put && !hidden {
                     base = self.cursor.value()?;
                 }
-                let key = std::mem::take(&mut self.key);
-                self.skip_key()?;
-                self.key = key;
+                self.cursor.pass_key(&mut self.key)?;
                 break;
             }
             operands.extend(self.cursor.value()?);
