@@ -7,6 +7,7 @@
 
 pub mod crash;
 pub mod factors;
+pub mod failing;
 pub mod generate;
 pub mod history;
 pub mod memory;

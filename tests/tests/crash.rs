@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use kodiak::SyncMode;
 use kodiak_storage::FaultStorage;
-use kodiak_tests::crash::points::collect;
+use kodiak_tests::crash::order::{Violations, watch};
+use kodiak_tests::crash::points::{collect, collect_watched};
 use kodiak_tests::crash::script::Setup;
 use kodiak_tests::crash::verify::{Depth, verify_all};
 
@@ -35,7 +36,11 @@ fn crash(wal: &'static str, sync: SyncMode, background: bool, wanted: usize) {
             writes: 220,
             background,
         };
-        let calm = collect(&setup, u64::MAX, &FaultStorage::with_seed(seed), &|storage| storage).expect("no faults");
+        let storage = FaultStorage::with_seed(seed);
+        let violations = Violations::default();
+        let order = watch(&storage, &violations);
+        let calm = collect_watched(&setup, u64::MAX, &storage, &|storage| storage, Some(order)).expect("no faults");
+        failures.append(&mut violations.lock());
         let every = (calm.mutations / wanted as u64).max(1);
         let storage = FaultStorage::with_seed(seed);
         let run = collect(&setup, every, &storage, &|storage: Arc<FaultStorage>| storage).expect("no faults");

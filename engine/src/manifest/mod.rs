@@ -90,10 +90,19 @@ impl Manifest {
         if Self::exists(&*storage, dir)? {
             return Err(Error::new(ErrorKind::AlreadyExists, "there is a database already").with_file(dir));
         }
+        let mut left_over = false;
         for name in storage.list(dir)? {
-            if name == TAIL || name == files::CURRENT_NEW || parse_file_name(&name).is_some() {
+            if name == files::CURRENT_NEW || parse_file_name(&name).is_some() {
                 storage.remove(&dir.join(name))?;
+                left_over = true;
             }
+        }
+        if left_over {
+            // A power loss must not leave them without the tail that tells them from those of a database.
+            storage.sync_dir(dir)?;
+        }
+        if storage.len(&dir.join(TAIL))?.is_some() {
+            storage.remove(&dir.join(TAIL))?;
         }
         let tail = Tail::create(&*storage, &dir.join(TAIL))?;
         storage.sync_dir(dir)?;

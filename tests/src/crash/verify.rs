@@ -79,7 +79,17 @@ pub fn verify(setup: &Setup, model: &Model, point: &Point, depth: Depth) -> Resu
     Ok(())
 }
 
-fn examine(setup: &Setup, model: &Model, image: &FaultStorage, bounds: &Bounds, reopen: bool) -> Result<(), String> {
+/// Opens an image and compares it with what was promised; with `reopen` also writes to it, and opens it again.
+///
+/// # Errors
+/// What is wrong.
+pub fn examine(
+    setup: &Setup,
+    model: &Model,
+    image: &FaultStorage,
+    bounds: &Bounds,
+    reopen: bool,
+) -> Result<(), String> {
     let (db, found) = open(setup.settings(), image)?;
     model.find(&found, bounds.kept..=bounds.issued, bounds.acknowledged..=bounds.issued)?;
     let closed = |error: kodiak::Error| format!("it cannot be closed: {error:?}");

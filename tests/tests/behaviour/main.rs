@@ -3,5 +3,6 @@
 mod clock;
 mod limits;
 mod locking;
+mod mends;
 mod names;
 mod regressions;

@@ -1,0 +1,151 @@
+//! How logs end: closed in a segment that had an earlier life, or by a failure while some appends are synced and others are not.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kodiak_core::ErrorKind;
+use kodiak_core::conformance::wal::{Replayed, batch, context, open, replay};
+use kodiak_core::storage::Storage;
+use kodiak_core::wal::{RecoveryMode, SyncMode, Wal, WalContext, WalFactory};
+use kodiak_storage::{CrashOptions, Fault, FaultRule, FaultStorage, OpKind};
+
+const MODES: [RecoveryMode; 4] = [
+    RecoveryMode::Absolute,
+    RecoveryMode::PointInTime,
+    RecoveryMode::TolerateTail,
+    RecoveryMode::SkipCorrupt,
+];
+
+fn durable() -> impl Iterator<Item = &'static &'static WalFactory> {
+    kodiak_wal::ALL.iter().filter(|factory| factory.capabilities.durable)
+}
+
+fn context_on(storage: &FaultStorage) -> WalContext {
+    let storage: Arc<dyn Storage> = Arc::new(storage.clone());
+    WalContext {
+        segment_bytes: 4096,
+        ..context(&storage, Path::new("/db/wal"))
+    }
+}
+
+fn append(wal: &dyn Wal, number: u64, len: usize, next_seq: &AtomicU64) -> Replayed {
+    let batch = batch(number, 1, len);
+    let appended = wal.append(&batch, number, next_seq, SyncMode::Normal).expect("appends");
+    (appended.first_seq, number, batch.payload().to_vec())
+}
+
+/// The mark of a log closed in good order goes behind the last record, over what an earlier life of the file has left there; or
+/// there is no room for it.
+#[test]
+fn a_log_closed_in_a_recycled_segment_ends_where_it_was_closed() {
+    for factory in durable() {
+        let mut closed = 0;
+        for last in (0..1900).step_by(19) {
+            let storage = FaultStorage::with_seed(last as u64);
+            let context = context_on(&storage);
+            let next_seq = AtomicU64::new(1);
+            let wal = open(factory, &context, 1);
+            for number in 0..60 {
+                append(wal.as_ref(), number, 300, &next_seq);
+                wal.release(wal.active_segment()).expect("releases");
+            }
+            let from = wal.rotate().expect("rotates");
+            wal.release(from).expect("releases");
+            // Two records of different lengths, so that the end falls anywhere in the segment.
+            let written = [1900, last].map(|len| append(wal.as_ref(), 1000, len, &next_seq));
+            wal.close().expect("closes");
+            drop(wal);
+            for mode in MODES {
+                let what = format!("{}, last value of {last} bytes, {mode:?}", factory.component.name);
+                let (records, report) = replay(factory, &context, from, mode).expect(&what);
+                assert_eq!(records, written, "{what}");
+                assert_eq!((report.torn_bytes, report.skipped), (0, 0), "{what}");
+                closed += u32::from(report.closed);
+            }
+            // What goes on from there knows nothing of the earlier life either.
+            let (_, report) = replay(factory, &context, from, RecoveryMode::Absolute).expect("as before");
+            let wal = open(factory, &context, report.next_segment);
+            let later = append(wal.as_ref(), 2000, 10, &next_seq);
+            drop(wal);
+            let (records, _) = replay(factory, &context, from, RecoveryMode::Absolute).expect("as before");
+            assert_eq!(records[2..], [later], "{}", factory.component.name);
+        }
+        assert!(
+            closed > 300,
+            "{}: {closed} of 400 tell that they were closed",
+            factory.component.name
+        );
+    }
+}
+
+/// Which modes a log's appends take by turns.
+const MIXED: [SyncMode; 5] = [
+    SyncMode::Normal,
+    SyncMode::Full,
+    SyncMode::None,
+    SyncMode::Normal,
+    SyncMode::Full,
+];
+
+#[test]
+fn a_log_that_fails_while_modes_are_mixed_keeps_what_each_has_promised() {
+    for factory in durable() {
+        for kind in [OpKind::Write, OpKind::Sync] {
+            for (nth, fault) in (1..60).flat_map(|nth| [(nth, Fault::Eio), (nth, Fault::Enospc)]) {
+                let storage = FaultStorage::with_seed(nth);
+                storage.set_plan(FaultRule::nth(kind, nth, fault));
+                fail_in_mixed_modes(
+                    factory,
+                    &storage,
+                    &format!("{}, {kind:?} {nth} {fault:?}", factory.component.name),
+                );
+            }
+        }
+    }
+}
+
+fn fail_in_mixed_modes(factory: &WalFactory, storage: &FaultStorage, what: &str) {
+    let context = context_on(storage);
+    let options = kodiak_core::options::Options::defaults(factory.component.options);
+    let Ok(wal) = (factory.open)(context.clone(), &options, 1) else {
+        assert!(storage.faults_fired() > 0, "{what}");
+        return;
+    };
+    let next_seq = AtomicU64::new(1);
+    let mut acknowledged: Vec<Replayed> = Vec::new();
+    // So many are to survive a killed process, and a power loss.
+    let (mut handed_over, mut synced) = (0, 0);
+    for number in 0..90 {
+        let (batch, mode) = (batch(number, 1, 250), MIXED[number as usize % MIXED.len()]);
+        match wal.append(&batch, number, &next_seq, mode) {
+            Ok(appended) => acknowledged.push((appended.first_seq, number, batch.payload().to_vec())),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Io, "{what}: {error}");
+                for mode in [SyncMode::None, SyncMode::Normal, SyncMode::Full] {
+                    let error = wal.append(&batch, 0, &AtomicU64::new(9000), mode).expect_err(what);
+                    assert_eq!(error.kind(), ErrorKind::Unavailable, "{what}: {error}");
+                }
+                break;
+            }
+        }
+        if mode >= SyncMode::Normal {
+            handed_over = acknowledged.len();
+        }
+        if mode == SyncMode::Full {
+            synced = acknowledged.len();
+        }
+    }
+    assert!(next_seq.load(Ordering::Acquire) > acknowledged.len() as u64, "{what}");
+    for (image, least) in [
+        (storage.kill_image(), handed_over),
+        (storage.crash_image(&CrashOptions::SYNCED_ONLY), synced),
+    ] {
+        let (records, _) = replay(factory, &context_on(&image), 1, RecoveryMode::PointInTime).expect(what);
+        assert!(records.len() >= least, "{what}: {} of {least} promised", records.len());
+        // At most the batch that failed follows what was acknowledged.
+        let common = records.len().min(acknowledged.len());
+        assert_eq!(records[..common], acknowledged[..common], "{what}");
+        assert!(records.len() <= acknowledged.len() + 1, "{what}");
+    }
+}
