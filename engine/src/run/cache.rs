@@ -84,6 +84,13 @@ impl BlockCache {
         Ok(loaded)
     }
 
+    /// The block, if it is in the cache; a look that finds nothing is not counted.
+    pub fn peek(&self, run: RunId, block: u32) -> Option<Arc<dyn Block>> {
+        let found = self.blocks.as_ref()?.get(&(run, block))?;
+        self.hits.fetch_add(1, Ordering::Relaxed);
+        Some(found)
+    }
+
     /// Forgets the blocks of a run that is gone.
     pub fn forget(&self, run: RunId, blocks: u32) {
         if let Some(cache) = &self.blocks {

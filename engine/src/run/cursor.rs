@@ -92,10 +92,7 @@ impl RunCursor {
     fn load(&mut self, index: usize) -> Result<&Rows> {
         if self.block.is_none() || self.index != index {
             self.block = None;
-            self.block = Some(match &self.projection {
-                Projection::All => self.run.rows(index, self.fill_cache)?,
-                some => Rows::Columns(self.run.decode(index, some)?.columns()?),
-            });
+            self.block = Some(self.run.rows(index, &self.projection, self.fill_cache)?);
             self.index = index;
             if self.once {
                 let behind = self.behind.get_or_insert_with(|| Behind::new(&self.run, index));
@@ -296,7 +293,7 @@ impl SortedRunCursor {
         self
     }
 
-    /// Blocks have only what `projection` says; unless that is everything, they are neither looked for nor kept in the cache.
+    /// Blocks have what `projection` says, or everything where that costs no more.
     pub fn with_projection(mut self, projection: &Projection) -> Self {
         self.projection = projection.clone();
         self

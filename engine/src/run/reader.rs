@@ -298,6 +298,8 @@ pub struct RunReader {
     pub tombstones: RangeTombstones,
     file: Arc<dyn ReadableFile>,
     map: Option<Buffer>,
+    /// A block's columns are in the mapped file as they are: only encoded keys take work and memory.
+    lies_decoded: bool,
     decoder: Arc<dyn BlockDecoder>,
     cache: Arc<BlockCache>,
     /// Blocks that are searched in the mapped file, each checked and opened once; empty if the format must decode.
@@ -358,10 +360,10 @@ impl RunReader {
             None => (None, None),
         };
         let count = blocks.len();
-        let in_place = map.is_some()
+        let lies_decoded = map.is_some()
             && format.capabilities.random_access_without_decode
-            && meta.compression == Compression::None
-            && context.schema.is_key_value();
+            && meta.compression == Compression::None;
+        let in_place = lies_decoded && context.schema.is_key_value();
         Ok(Self {
             id: meta.id,
             filter,
@@ -371,6 +373,7 @@ impl RunReader {
             verified: (0..if map.is_some() { count.div_ceil(64) } else { 0 })
                 .map(|_| AtomicU64::new(0))
                 .collect(),
+            lies_decoded,
             path,
             sidecar,
             fences,
@@ -442,12 +445,21 @@ impl RunReader {
         self.cached(index, true)?.find(key, seq)
     }
 
-    /// A block for a cursor: where it lies, if it can be read there. It stays in the cache if `fill_cache`.
-    pub fn rows(&self, index: usize, fill_cache: bool) -> Result<Rows> {
+    /// A block for a cursor: where it lies, if it can be read there; with what `projection` says, or whole if it is in the
+    /// cache or if that costs no more. A whole block stays in the cache if `fill_cache`.
+    pub fn rows(&self, index: usize, projection: &Projection, fill_cache: bool) -> Result<Rows> {
         if let Some((block, map)) = self.direct_block(index)? {
             return Ok(Rows::direct(block, map));
         }
-        self.cached(index, fill_cache)?.columns().map(Rows::Columns)
+        let block = match projection {
+            Projection::All => self.cached(index, fill_cache)?,
+            _ if self.lies_decoded => self.cached(index, fill_cache)?,
+            part => match self.cache.peek(self.id, index as u32) {
+                Some(block) => block,
+                None => self.decode(index, part)?,
+            },
+        };
+        block.columns().map(Rows::Columns)
     }
 
     /// Where a block is in the mapped file, if it is searched there.

@@ -43,7 +43,8 @@ impl Columns {
                 Arc::new(Schema::new_with_metadata(fields, own.metadata().clone()))
             }
         };
-        let projection = if names.is_none() || whole {
+        // Blocks are whole or have fewer columns than the table: so they are told apart.
+        let projection = if names.is_none() || whole || indexes.len() >= own.fields().len() {
             Projection::All
         } else if !schema.is_key_value() {
             Projection::Columns(Arc::clone(&indexes))
@@ -66,16 +67,18 @@ impl Columns {
         &self.output
     }
 
-    /// What blocks must be decoded to.
+    /// What blocks must be decoded to, at least.
     pub fn projection(&self) -> &Projection {
         &self.projection
     }
 
-    /// Column `position` of what is handed out, of a block decoded as [`projection`](Self::projection) says.
+    /// Column `position` of what is handed out, of a block decoded whole or as [`projection`](Self::projection) says.
     fn of_block(&self, block: &ColumnBlock, position: usize) -> Result<ArrayRef> {
         let index = self.indexes[position];
         match block.values() {
-            Values::Columns(batch, _) if self.projection == Projection::All => Ok(Arc::clone(batch.column(index))),
+            Values::Columns(batch, _) if batch.num_columns() == self.schema.columns().fields().len() => {
+                Ok(Arc::clone(batch.column(index)))
+            }
             Values::Columns(batch, _) => Ok(Arc::clone(batch.column(position))),
             _ if index == 0 => Ok(Arc::new(block.keys().clone())),
             Values::Binary(values) => Ok(Arc::new(values.clone())),
