@@ -106,8 +106,13 @@ impl CompactionPolicy for Leveled {
         trigger::saturated(shape, &targets, self.zero)
             .into_iter()
             .find_map(|due| match due.level {
-                0 => pick::level_zero(shape, targets.base, due.score)
-                    .or_else(|| pick::within_level_zero(shape, self.zero.runs as usize, due.score)),
+                0 => {
+                    let (base, runs) = (targets.base, self.zero.runs as usize);
+                    let small = (self.context.memtable_bytes, self.layout.size_ratio);
+                    pick::small_level_zero(shape, base, small, runs, due.score)
+                        .or_else(|| pick::level_zero(shape, base, due.score))
+                        .or_else(|| pick::within_level_zero(shape, runs, due.score))
+                }
                 level if shape.levels[level].sorted_runs.len() > 1 => pick::unify(shape, level, due.score),
                 level => pick::level_down(
                     shape,

@@ -111,33 +111,64 @@ pub(crate) fn level_zero(shape: &VersionShape, base: usize, score: f64) -> Optio
 
 /// While the way down is blocked: the newest sorted runs of level 0 become one there, if there are at least `least`.
 pub(crate) fn within_level_zero(shape: &VersionShape, least: usize, score: f64) -> Option<CompactionPlan> {
+    let taken = of_like_size(&shape.levels[0]);
+    (taken >= least.max(2)).then(|| newest_become_one(shape, taken, score, "the way down is blocked"))
+}
+
+/// How many of the newest sorted runs of level 0 are free and of sizes at which merging them pays.
+fn of_like_size(level_zero: &LevelShape) -> usize {
     let mut bytes = 0u64;
-    let mut taken = 0;
-    let sorted_runs = &shape.levels[0].sorted_runs;
-    for sorted in sorted_runs {
+    let like = level_zero.sorted_runs.iter().take_while(|sorted| {
         // A much larger one is the result of an earlier merge: rewriting it again would not pay.
-        if sorted.busy() || (taken > 0 && sorted.bytes() > bytes.saturating_mul(2)) {
-            break;
-        }
+        let like = !sorted.busy() && (bytes == 0 || sorted.bytes() <= bytes.saturating_mul(2));
         bytes += sorted.bytes();
-        taken += 1;
-    }
-    if taken < least.max(2) {
-        return None;
-    }
+        like
+    });
+    like.count()
+}
+
+fn newest_become_one(shape: &VersionShape, taken: usize, score: f64, why: &str) -> CompactionPlan {
+    let sorted_runs = &shape.levels[0].sorted_runs;
     let inputs = sorted_runs[..taken]
         .iter()
         .flat_map(|sorted| &sorted.runs)
         .map(|run| run.id)
         .collect();
-    let reason = format!(
-        "level 0 has {} sorted runs and the way down is blocked",
-        sorted_runs.len()
-    );
-    Some(CompactionPlan {
+    let reason = format!("level 0 has {} sorted runs and {why}", sorted_runs.len());
+    CompactionPlan {
         join: false,
         ..plan(PlanKind::Merge, inputs, 0, score, reason)
-    })
+    }
+}
+
+/// Small flushes: while all of level 0 is below `enough` bytes and below 1/`ratio` of what it would meet in the base level,
+/// its runs are merged among themselves, which costs so much less than to rewrite the base.
+pub(crate) fn small_level_zero(
+    shape: &VersionShape,
+    base: usize,
+    (enough, ratio): (u64, u64),
+    least: usize,
+    score: f64,
+) -> Option<CompactionPlan> {
+    let zero = &shape.levels[0];
+    let bytes = zero.bytes();
+    let (min_key, max_key) = (
+        zero.runs().map(|run| &run.min_key).min()?,
+        zero.runs().map(|run| &run.max_key).max()?,
+    );
+    let below = only_run(&shape.levels[base]);
+    let met: u64 = below[overlapping(below, min_key, max_key)]
+        .iter()
+        .map(|run| run.bytes)
+        .sum();
+    if bytes >= enough || bytes.saturating_mul(ratio) >= met || zero.runs().any(|run| run.busy) {
+        return None;
+    }
+    let taken = match of_like_size(zero) {
+        some if some >= least.max(2) => some,
+        _ => zero.sorted_runs.len(),
+    };
+    (taken >= 2).then(|| newest_become_one(shape, taken, score, "its runs are small"))
 }
 
 /// All sorted runs of a level become one.
@@ -316,6 +347,34 @@ pub(crate) mod tests {
         assert_eq!(level_zero(&shape, 1, 1.0), None);
         let plan = within_level_zero(&shape, 2, 1.0).expect("two runs are free");
         assert_eq!((plan.inputs, plan.output_level, plan.join), (vec![9, 8], 0, false));
+    }
+
+    #[test]
+    fn small_runs_of_level_0_are_merged_there_until_going_down_pays() {
+        let zero = |sizes: &[u64]| {
+            let runs = (0..)
+                .zip(sizes)
+                .map(|(age, &bytes)| sorted(vec![run(9 - age, "a", "z", bytes)]));
+            let below = (1..4).map(|id| run(id, &format!("{id}"), &format!("{id}z"), 100));
+            shape(vec![
+                runs.collect(),
+                vec![],
+                vec![sorted(below.chain([run(4, "b", "y", 700)]).collect())],
+            ])
+        };
+        let inputs = |sizes: &[u64], enough| {
+            let plan = small_level_zero(&zero(sizes), 2, (enough, 10), 3, 1.0)?;
+            assert_eq!((plan.output_level, plan.join), (0, false));
+            Some(plan.inputs)
+        };
+        assert_eq!(inputs(&[1, 1, 1, 20], 50), Some(vec![9, 8, 7]), "those of like size");
+        assert_eq!(inputs(&[1, 1, 20], 50), Some(vec![9, 8, 7]), "too few are: all");
+        assert_eq!(inputs(&[1, 1, 20], 22), None, "together they are a memtable");
+        assert_eq!(inputs(&[20, 25, 25], 500), None, "a tenth of what they meet");
+        assert_eq!(inputs(&[1], 50), None, "nothing to merge");
+        let mut busy = zero(&[1, 1, 1]);
+        busy.levels[0].sorted_runs[1].runs[0].busy = true;
+        assert_eq!(small_level_zero(&busy, 2, (50, 10), 3, 1.0), None);
     }
 
     #[test]

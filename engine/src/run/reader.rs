@@ -360,9 +360,8 @@ impl RunReader {
             None => (None, None),
         };
         let count = blocks.len();
-        let lies_decoded = map.is_some()
-            && format.capabilities.random_access_without_decode
-            && meta.compression == Compression::None;
+        let lies_decoded =
+            map.is_some() && format.capabilities.random_access_without_decode && meta.compression == Compression::None;
         let in_place = lies_decoded && context.schema.is_key_value();
         Ok(Self {
             id: meta.id,
