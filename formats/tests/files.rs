@@ -1,6 +1,6 @@
 //! What lies in the files: golden bytes, other readers, files from elsewhere.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, Int8Array, Int64Array, RecordBatch};
@@ -144,28 +144,44 @@ fn row_blocks_are_searched_with_any_restart_interval() {
     }
 }
 
-#[test]
-fn files_from_fuzzers_are_refused_or_recovered_without_panic() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpora/arrow/fuzz-file");
-    let Ok(entries) = std::fs::read_dir(&dir) else {
-        eprintln!("skipped: no fuzz corpus at {}", dir.display());
-        return;
-    };
-    let schemas = [TableSchema::key_value(), typed()];
-    let mut files = 0;
-    for entry in entries {
-        let bytes = std::fs::read(entry.expect("an entry").path()).expect("readable");
-        files += 1;
-        let file = MemoryBytes(bytes);
-        for schema in &schemas {
-            assert!(
-                (feather::FACTORY.create)().recover(&file, schema).is_err(),
-                "none of them is a run of Kodiak's"
-            );
-            assert!((row::FACTORY.create)().recover(&file, schema).is_err());
+/// The files below a directory.
+fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten() {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            walk(&path, found);
+        } else {
+            found.push(path);
         }
     }
-    assert!(files > 0, "the corpus is empty");
+}
+
+/// Every reader of runs gets every file of the corpora, its own kind and others; readers that take them apart further are in
+/// the formats' own tests.
+#[test]
+fn files_from_elsewhere_are_refused_without_panic_by_every_format() {
+    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpora");
+    let mut files = Vec::new();
+    walk(&corpora, &mut files);
+    if files.is_empty() {
+        eprintln!("skipped: there are no corpora at {}", corpora.display());
+        return;
+    }
+    assert!(files.len() > 300, "{} files: are these all?", files.len());
+    let schemas = [TableSchema::key_value(), typed()];
+    for path in &files {
+        let file = MemoryBytes(std::fs::read(path).expect("readable"));
+        for factory in kodiak_formats::ALL {
+            for schema in &schemas {
+                assert!(
+                    (factory.create)().recover(&file, schema).is_err(),
+                    "{} takes {} for a run of Kodiak's",
+                    factory.component.name,
+                    path.display()
+                );
+            }
+        }
+    }
 }
 
 fn typed() -> TableSchema {

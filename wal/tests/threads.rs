@@ -1,0 +1,72 @@
+//! Appends by several threads in all modes, with syncs, rotations and releases, on threads that are joined one by one, over a log
+//! that is never dropped: so that a thread sanitizer without an instrumented standard library has nothing to complain of but the
+//! log itself (`docs/testing.md`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use kodiak_core::conformance::wal::{batch, context, open, replay};
+use kodiak_core::storage::Storage;
+use kodiak_core::wal::{RecoveryMode, SyncMode, Wal, WalContext};
+use kodiak_storage::LocalStorage;
+
+const MODES: [SyncMode; 3] = [SyncMode::None, SyncMode::Normal, SyncMode::Full];
+
+struct Shared {
+    wal: Box<dyn Wal>,
+    next_seq: AtomicU64,
+}
+
+#[test]
+fn appends_of_many_threads_come_back_once_each() {
+    for factory in kodiak_wal::ALL {
+        let name = factory.component.name;
+        let dir = tempfile::tempdir().expect("a directory");
+        let storage: Arc<dyn Storage> = Arc::new(LocalStorage);
+        let context = WalContext {
+            segment_bytes: 16 << 10,
+            ..context(&storage, dir.path())
+        };
+        let shared: &'static Shared = Box::leak(Box::new(Shared {
+            wal: open(factory, &context, 1),
+            next_seq: AtomicU64::new(1),
+        }));
+        let durable = factory.capabilities.durable;
+        let writers = (0..3u64).map(|writer| {
+            thread::spawn(move || {
+                for number in 0..300 {
+                    let batch = batch(writer << 32 | number, 1 + number % 3, 100);
+                    let mode = if durable && number % 50 != 0 {
+                        MODES[number as usize % 2]
+                    } else if durable {
+                        SyncMode::Full
+                    } else {
+                        SyncMode::None
+                    };
+                    let appended = shared.wal.append(&batch, number, &shared.next_seq, mode);
+                    assert!(appended.expect("appends").first_seq > 0);
+                }
+            })
+        });
+        let mut threads: Vec<_> = writers.collect();
+        threads.push(thread::spawn(move || {
+            for _ in 0..20 {
+                if durable {
+                    shared.wal.sync().expect("syncs");
+                }
+                shared.wal.rotate().expect("rotates");
+                assert!(shared.wal.stats().failures == 0);
+            }
+        }));
+        for thread in threads {
+            thread.join().unwrap_or_else(|_| panic!("{name}"));
+        }
+        shared.wal.close().expect("closes");
+        let (records, _) = replay(factory, &context, 1, RecoveryMode::Absolute).expect("sound");
+        let ops = shared.next_seq.load(Ordering::Acquire) - 1;
+        assert_eq!(ops, 3 * 600);
+        assert_eq!(records.len(), if durable { 900 } else { 0 }, "{name}");
+        assert!(records.windows(2).all(|pair| pair[0].0 < pair[1].0), "{name}");
+    }
+}
