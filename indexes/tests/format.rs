@@ -1,33 +1,18 @@
 //! The bytes of an index file are those of `docs/formats/index.md`.
 
+mod common;
+
 use std::path::Path;
 use std::sync::Arc;
 
+use common::{PATH, put};
 use kodiak_core::ErrorKind;
-use kodiak_core::conformance::index::Append;
 use kodiak_core::index::{Index, IndexContext, IndexFactory, Updates};
-use kodiak_core::options::{OptionValue, Options};
 use kodiak_core::storage::Storage;
 use kodiak_storage::MemoryStorage;
 
-const PATH: &str = "/index";
-
 fn context(factory: &IndexFactory, storage: Arc<dyn Storage>) -> IndexContext {
-    let given: &[(&str, u64)] = if factory.capabilities.blind_writes {
-        &[("node_size", 16 << 10), ("basement_size", 4 << 10), ("fanout", 4)]
-    } else {
-        &[("page_size", 4 << 10)]
-    };
-    let given = given
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), OptionValue::Int(*value)));
-    IndexContext {
-        storage,
-        path: PATH.into(),
-        pool: (factory.pool)(4 << 20),
-        options: Options::resolve(factory.component.options, given).expect("valid options"),
-        upsert: Some(Arc::new(Append)),
-    }
+    common::context(factory, storage, common::small(factory))
 }
 
 fn bytes(storage: &dyn Storage) -> Vec<u8> {
@@ -114,12 +99,6 @@ fn a_file_as_version_1_wrote_it_still_opens() {
             factory.component.name
         );
     }
-}
-
-fn put(storage: &dyn Storage, bytes: &[u8]) {
-    let mut file = storage.create(Path::new(PATH)).expect("new");
-    file.write_all(bytes).expect("space");
-    file.finish(true).expect("space");
 }
 
 /// A file with nodes, buffers, range deletes, upserts, dead and free extents and several roots.

@@ -179,21 +179,20 @@ fn merge(
             below = (!covered).then_some(entry);
             old.next = at + 1;
         }
-        let deleted = leaf || covered || (!older_ranges.is_empty() && older_ranges.covers(&key));
-        put_over(rules, &key, below, change, deleted, leaf, out)?;
+        let bare = leaf || covered || (!older_ranges.is_empty() && older_ranges.covers(&key));
+        put_over(rules, &key, below, change, bare, out)?;
     }
     old.copy_to(older.len(), rules, out);
     Ok(())
 }
 
-/// Writes what a change makes of the entry below it. `bare`: without such an entry the key has no value, for sure.
+/// Writes what a change makes of the entry below it. `bare`: nothing further below can hold the key.
 fn put_over(
     rules: &Rules<'_>,
     key: &[u8],
     below: Option<Entry<'_>>,
     change: Entry<'_>,
     bare: bool,
-    leaf: bool,
     out: &mut Builder,
 ) -> Result<()> {
     let resolved = match (change.tag, below.map(|entry| (entry.tag, entry.value))) {
@@ -201,7 +200,6 @@ fn put_over(
             out.push(Tag::Put, key, change.value);
             return Ok(());
         }
-        (Tag::Delete, None) if bare => return Ok(()),
         (Tag::Delete, _) => None,
         (Tag::Upserts, Some((Tag::Upserts, older))) => {
             let joined = join(rules.upsert, key, older, change.value)?;
@@ -217,8 +215,8 @@ fn put_over(
     };
     match resolved {
         Some(value) => out.push(Tag::Put, key, &value),
-        // Below a leaf, and below a range delete, is nothing that would have to hear of it.
-        None if leaf || (bare && below.is_none()) => {}
+        // Nothing below would have to hear of it.
+        None if bare => {}
         None => out.push(Tag::Delete, key, b""),
     }
     Ok(())
