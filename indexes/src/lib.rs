@@ -59,6 +59,7 @@
 mod bplus;
 mod data;
 mod fractal;
+mod inspect;
 mod pool;
 mod store;
 mod tree;
@@ -66,6 +67,7 @@ mod tree;
 use kodiak_core::index::IndexFactory;
 use kodiak_core::options::{OptionKind, OptionSpec};
 
+pub use inspect::IndexFile;
 pub use pool::BufferPool;
 
 /// Every index. The first is the default.

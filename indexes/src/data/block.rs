@@ -45,6 +45,17 @@ pub(crate) fn head(key: &[u8]) -> u64 {
     }
 }
 
+/// `left < right`, quickly where the first eight bytes tell.
+#[inline]
+fn before(left: &[u8], right: &[u8]) -> bool {
+    if let (Some(one), Some(two)) = (left.first_chunk::<8>(), right.first_chunk::<8>())
+        && one != two
+    {
+        return u64::from_be_bytes(*one) < u64::from_be_bytes(*two);
+    }
+    left < right
+}
+
 /// How many bytes two keys have in common at their start.
 pub(crate) fn common_prefix(left: &[u8], right: &[u8]) -> usize {
     left.iter().zip(right).take_while(|(left, right)| left == right).count()
@@ -234,7 +245,7 @@ impl Block {
             Err(_) => return self.count,
         };
         let (mut low, mut step) = (from, 1);
-        while low + step <= self.count && self.entry(low + step - 1).suffix < suffix {
+        while low + step <= self.count && before(self.entry(low + step - 1).suffix, suffix) {
             low += step;
             step *= 2;
         }
@@ -245,7 +256,7 @@ impl Block {
         let (mut low, mut high) = (range.start, range.end);
         while low < high {
             let middle = low.midpoint(high);
-            if self.entry(middle).suffix < suffix {
+            if before(self.entry(middle).suffix, suffix) {
                 low = middle + 1;
             } else {
                 high = middle;

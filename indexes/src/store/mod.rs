@@ -115,8 +115,9 @@ impl Store {
         upsert: &str,
         compress: bool,
     ) -> Result<Self> {
-        let file = storage.open_log(path)?;
-        let slot = read_slots(&*file, path)?;
+        let mut store = Self::open_any(storage, path, pool)?;
+        store.compress = compress;
+        let slot = store.slot.get_mut();
         let other = |what: &str, found: &str, wanted: &str| {
             let message =
                 format!("the file was made with the {what} \"{found}\", not \"{wanted}\": open it with that one");
@@ -128,23 +129,37 @@ impl Store {
         if !slot.upsert.is_empty() && slot.upsert != upsert {
             return other("upsert operator", &slot.upsert, upsert);
         }
+        upsert.clone_into(&mut slot.upsert);
+        Ok(store)
+    }
+
+    /// Opens a file of whatever index, to be read.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn open_any(storage: &dyn Storage, path: &Path, pool: Arc<BufferPool>) -> Result<Self> {
+        let file = storage.open_log(path)?;
+        let slot = read_slots(&*file, path)?;
         let store = Self {
             path: path.to_owned(),
             number: pool.new_file(),
             pool,
             space: Mutex::default(),
             counters: Counters::default(),
-            slot: Mutex::new(Slot {
-                upsert: upsert.to_owned(),
-                ..slot.clone()
-            }),
+            slot: Mutex::new(slot.clone()),
             chain: Mutex::default(),
             file,
-            compress,
+            compress: false,
             poisoned: AtomicBool::new(false),
         };
         store.replay(&slot)?;
         Ok(store)
+    }
+
+    /// The kind of index, and the name of its upsert operator, which may be empty.
+    pub(crate) fn names(&self) -> (String, String) {
+        let slot = self.slot.lock();
+        (slot.kind.clone(), slot.upsert.clone())
     }
 
     /// Reads the accounts and brings the state of space up to date.

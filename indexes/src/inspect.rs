@@ -1,0 +1,71 @@
+//! Looking into a file without knowing which index it is of.
+
+use std::path::Path;
+
+use kodiak_core::Result;
+use kodiak_core::index::{IndexFinding, Root};
+use kodiak_core::storage::Storage;
+
+use crate::pool::BufferPool;
+use crate::store::Store;
+use crate::store::piece::PAGE;
+use crate::tree::{dump, verify};
+
+/// An index file, open for looking into it. Nothing is ever changed.
+#[derive(Debug)]
+pub struct IndexFile {
+    store: Store,
+}
+
+/// Memory for looking into a file: nodes that several roots share are mostly read once.
+const POOL: usize = 16 << 20;
+
+impl IndexFile {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corruption`, `Unsupported`, `Io`.
+    pub fn open(storage: &dyn Storage, path: &Path) -> Result<Self> {
+        Ok(Self {
+            store: Store::open_any(storage, path, BufferPool::new(POOL))?,
+        })
+    }
+
+    /// The kind of index.
+    pub fn kind(&self) -> String {
+        self.store.names().0
+    }
+
+    /// The name of the upsert operator; empty for none.
+    pub fn upsert(&self) -> String {
+        self.store.names().1
+    }
+
+    /// The committed roots that have not been released.
+    pub fn roots(&self) -> Vec<Root> {
+        self.store.space.lock().roots.keys().map(|&id| Root(id)).collect()
+    }
+
+    /// Bytes in use, and bytes that wait to be used again.
+    pub fn space(&self) -> (u64, u64) {
+        let space = self.store.space.lock();
+        let free = space.free.pages();
+        ((space.end - free) * PAGE, free * PAGE)
+    }
+
+    /// [`Index::verify`](kodiak_core::index::Index::verify).
+    ///
+    /// # Errors
+    /// `Io` only.
+    pub fn verify(&self, finding: &mut dyn FnMut(IndexFinding)) -> Result<()> {
+        verify::verify(&self.store, finding)
+    }
+
+    /// [`Index::dump`](kodiak_core::index::Index::dump).
+    ///
+    /// # Errors
+    /// `NotFound`, `Corruption`, `Io`.
+    pub fn dump(&self, root: Root, line: &mut dyn FnMut(String)) -> Result<()> {
+        dump::dump(&self.store, root, line)
+    }
+}
