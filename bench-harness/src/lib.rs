@@ -4,12 +4,15 @@
 //! [`Configuration`] in a directory of its own, checks every answer against a model, and returns an [`Outcome`];
 //! [`Comparison::new`] puts outcomes side by side and refuses them if they did not give the same answers.
 //!
+//! [`indexes`] measures the indexes by themselves, which are no part of a configuration yet.
+//!
 //! The parts are kept apart, so that each can grow: [`data`] makes entries, [`workloads`] choose operations, [`measure`]
 //! turns what happened into figures, and [`report`] prints them.
 
 mod comparison;
 pub mod configuration;
 pub mod data;
+pub mod indexes;
 pub mod measure;
 mod plan;
 pub mod report;

@@ -1,4 +1,4 @@
-//! What each index costs for small work in memory. `examples/ratios.rs` measures with data larger than the pool.
+//! What each index costs for small work in memory. `kodiak index bench` measures with data larger than the pool.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -11,6 +11,7 @@ mod drop_table;
 mod dump;
 mod get;
 mod import;
+mod index;
 mod ingest;
 mod put;
 mod repair;
@@ -66,6 +67,9 @@ pub enum Command {
     /// Print what manifests, sidecars and runs hold
     #[command(subcommand)]
     Dump(dump::Dump),
+    /// Measure the indexes, and look into their files
+    #[command(subcommand)]
+    Index(index::Index),
     /// Look into write-ahead logs
     #[command(subcommand)]
     Wal(wal::Wal),
@@ -101,6 +105,7 @@ impl Command {
             Self::Verify(command) => command.run(out),
             Self::Repair(command) => command.run(out),
             Self::Dump(command) => command.run(out),
+            Self::Index(command) => command.run(out),
             Self::Wal(command) => command.run(out),
             Self::Compare(command) => command.run(out),
             Self::CompareOne(command) => command.run(out),

@@ -1,0 +1,135 @@
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use kodiak::core::index::Root;
+use kodiak::{Error, LocalStorage};
+use kodiak_bench_harness::indexes::{self, Bench};
+use kodiak_indexes::IndexFile;
+
+use crate::failure::{Failure, Result};
+use crate::output::Output;
+
+/// `kodiak index`
+#[derive(Debug, Subcommand)]
+pub enum Index {
+    /// Measure the indexes side by side, with data of 1, 4 and 16 times their pool, and check their targets
+    Bench(Run),
+    /// Print the nodes of an index file
+    Dump(Dump),
+    /// Read every byte of an index file and list whatever is wrong
+    Verify(Verify),
+}
+
+/// `kodiak index bench`
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Mebibytes of the pool; nodes scale with it
+    #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pool: u64,
+    /// Data as multiples of the pool
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [1, 4, 16])]
+    times: Vec<usize>,
+    /// Entries for the reads in memory
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    memory_entries: u64,
+    /// Where the files are made, and removed afterwards [default: the directory for temporary files]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// `kodiak index dump`
+#[derive(Debug, Args)]
+pub struct Dump {
+    /// An index file
+    file: PathBuf,
+    /// A root [default: the newest]
+    #[arg(long, value_name = "N")]
+    root: Option<u64>,
+}
+
+/// `kodiak index verify`
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// An index file
+    file: PathBuf,
+}
+
+impl Index {
+    pub fn run(self, out: &mut Output) -> Result {
+        match self {
+            Self::Bench(command) => command.run(out),
+            Self::Dump(command) => command.run(out),
+            Self::Verify(command) => command.run(out),
+        }
+    }
+}
+
+impl Run {
+    fn run(self, out: &mut Output) -> Result {
+        let bench = Bench {
+            pool: (self.pool as usize) << 20,
+            times: self.times,
+            memory_entries: self.memory_entries.max(1000),
+            dir: self.dir,
+        };
+        let mut failed = None;
+        let rows = indexes::run(&bench, &mut |row| {
+            let written = writeln!(out, "{row}").and_then(|()| out.flush());
+            failed = failed.take().or(written.err());
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        writeln!(out)?;
+        for target in indexes::targets(&rows) {
+            writeln!(out, "{target}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Dump {
+    fn run(self, out: &mut Output) -> Result {
+        let file = IndexFile::open(&LocalStorage::new(), &self.file)?;
+        let roots = file.roots();
+        let (used, free) = file.space();
+        let upsert = match &*file.upsert() {
+            "" => String::new(),
+            name => format!(", upsert operator {name}"),
+        };
+        let numbers: Vec<_> = roots.iter().map(|root| root.0.to_string()).collect();
+        writeln!(
+            out,
+            "{}{upsert}: roots {}; {used} bytes used, {free} free",
+            file.kind(),
+            numbers.join(", ")
+        )?;
+        let newest = roots.last().copied();
+        let Some(root) = self.root.map(Root).or(newest) else {
+            return Ok(());
+        };
+        let mut failed = None;
+        file.dump(root, &mut |line| {
+            failed = failed.take().or(writeln!(out, "{line}").err());
+        })?;
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+impl Verify {
+    fn run(self, out: &mut Output) -> Result {
+        let file = IndexFile::open(&LocalStorage::new(), &self.file)?;
+        let mut findings = Vec::new();
+        file.verify(&mut |finding| findings.push(finding))?;
+        for finding in &findings {
+            writeln!(out, "at {}: {}", finding.offset, finding.what)?;
+        }
+        if findings.is_empty() {
+            writeln!(out, "{}, {} roots: sound", file.kind(), file.roots().len())?;
+            return Ok(());
+        }
+        let message = format!("{} problems: restore a copy, or build the index anew", findings.len());
+        Err(Failure::Error(Error::corruption(message).with_file(self.file)))
+    }
+}
