@@ -90,14 +90,19 @@ fn digit(char: u8) -> Option<u8> {
     char::from(char).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
-fn to_hex(bytes: &[u8], out: &mut String) {
+/// Appends bytes as hexadecimal digits.
+pub fn to_hex(bytes: &[u8], out: &mut String) {
     for byte in bytes {
         // Writing to a string cannot fail.
         let _ = write!(out, "{byte:02x}");
     }
 }
 
-fn from_hex(text: &str) -> Result<Vec<u8>> {
+/// The bytes of hexadecimal digits.
+///
+/// # Errors
+/// `InvalidInput`.
+pub fn from_hex(text: &str) -> Result<Vec<u8>> {
     let refuse = || Error::invalid_input(format!("\"{text}\": --hex takes an even number of hexadecimal digits"));
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if !rest.is_empty() {

@@ -3,6 +3,7 @@
 mod arguments;
 mod bytes;
 mod commands;
+mod export;
 mod failure;
 mod import;
 mod output;

@@ -14,11 +14,19 @@ fn style(template: &str) -> ProgressStyle {
 
 const BYTES: &str = "{msg} {wide_bar} {bytes}/{total_bytes} ({eta} left)";
 const ROWS: &str = "{msg} {wide_bar} {human_pos}/{human_len} ({per_sec}, {eta} left)";
+const COUNT: &str = "{spinner} {human_pos} rows ({per_sec}, {elapsed})";
 const BUSY: &str = "{spinner} {msg} ({elapsed})";
 
 /// A bar over the bytes of a file, whose message tells the rows.
 pub fn bytes(total: u64) -> ProgressBar {
     let bar = ProgressBar::new(total).with_style(style(BYTES));
+    bar.enable_steady_tick(TICK);
+    bar
+}
+
+/// Rows of which nobody knows how many there are.
+pub fn rows() -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_style(style(COUNT));
     bar.enable_steady_tick(TICK);
     bar
 }
@@ -70,7 +78,7 @@ mod tests {
 
     #[test]
     fn every_template_is_valid() {
-        for template in [BYTES, ROWS, BUSY] {
+        for template in [BYTES, ROWS, COUNT, BUSY] {
             ProgressStyle::with_template(template).expect(template);
         }
     }

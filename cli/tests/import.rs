@@ -89,9 +89,11 @@ fn files_that_cannot_be_imported_are_refused_with_the_place() {
         let file = kodiak.file(name, text);
         kodiak.refuses(&[&["import", "db", "t", &file], more].concat())
     };
-    assert!(refused("ragged.csv", "a,b\n1,2\n3\n", &[]).contains("line: 3"));
+    assert!(refused("ragged.csv", "a,b\n1,2\n3\n", &[]).contains("line 3: 1 fields where the header has 2"));
     assert!(refused("plain.csv", "a,b\n1,2\n", &["--key", "c"]).contains("the columns are: a, b"));
-    assert!(refused("missing.csv", "a,b\n1,2\nNA,3\n", &["--key", "a"]).contains("row 2: key column \"a\""));
+    assert!(
+        refused("missing.csv", "a,b\n1,2\nNA,3\n", &["--key", "a"]).contains("line 3: column \"a\": it has no value")
+    );
     assert!(refused("twice.csv", "a,a\n1,2\n", &[]).contains("twice.csv"));
     assert!(refused("broken.jsonl", "{\"a\":1}\n{\"a\":\n", &[]).contains("broken.jsonl"));
     assert!(refused("empty.jsonl", "", &[]).contains("no JSON objects"));
@@ -126,5 +128,257 @@ fn a_key_makes_a_table_with_the_columns_of_the_file() {
             .field_with_name("age")
             .expect("a column")
             .is_nullable()
+    );
+}
+
+#[test]
+fn columns_and_key_are_as_the_user_writes_them() {
+    let kodiak = Kodiak::new();
+    let text = "id,price,at,note\n1,1.50,2013-01-01T10:00:00Z,x\n2,NA,NA,\"\"\n";
+    let file = kodiak.file("rows.csv", text);
+    let schema = "id:int16, price:decimal(10, 2), at:timestamp(ms, UTC)\nnote:text not null";
+    let columns = kodiak.file("columns.txt", schema);
+    for (table, more) in [("t", ["--schema", schema]), ("u", ["--schema-file", &columns])] {
+        kodiak.prints(&[&["import", "db", table, &file, "--key", "id desc"], more.as_slice()].concat());
+        let exported = kodiak.prints(&["export", "db", table]);
+        assert_eq!(
+            exported, "id,price,at,note\n2,,,\"\"\n1,1.50,2013-01-01T10:00:00Z,x\n",
+            "descending, and an empty text is no missing one"
+        );
+    }
+    let db = kodiak::Db::open(kodiak.path("db"), kodiak::Settings::default()).expect("open");
+    let table = db.table("t").expect("made");
+    let field = |name: &str| table.schema().columns().field_with_name(name).expect(name).clone();
+    assert_eq!(
+        field("price").data_type(),
+        &arrow::datatypes::DataType::Decimal128(10, 2)
+    );
+    assert!(!field("note").is_nullable() && !field("id").is_nullable() && field("at").is_nullable());
+    drop(table);
+    db.close().expect("close");
+    let other = [
+        "import",
+        "db",
+        "t",
+        &file,
+        "--key",
+        "id desc",
+        "--schema",
+        "id:int32,note:text",
+    ];
+    assert!(kodiak.refuses(&other).contains("other columns than --schema"));
+    assert!(
+        kodiak
+            .refuses(&["import", "db", "v", &file, "--schema", "id:number"])
+            .contains("\"number\"")
+    );
+    let more = kodiak.file("more.csv", "id,extra,note\n7,1,y\n");
+    assert!(
+        kodiak
+            .refuses(&["import", "db", "t", &more])
+            .contains("no column \"extra\"")
+    );
+    kodiak.prints(&["import", "db", "t", &more, "--columns", "note,id"]);
+    assert!(
+        kodiak
+            .prints(&["export", "db", "t", "--columns", "id,note"])
+            .starts_with("id,note\n7,y\n")
+    );
+}
+
+#[test]
+fn rows_that_cannot_be_imported_go_to_a_file_with_line_and_reason() {
+    let kodiak = Kodiak::new();
+    let csv = "id,n\n1,10\nx,11\n\"2\nz\",12\n3\n,14\n5,400\n6,\"1\n7,\"\n8,18\n9,\"open\n";
+    let jsonl =
+        "{\"id\":1,\"n\":10}\n{\"id\":\"x\",\"n\":11}\n[]\n{\"id\":3,\"m\":1}\n{\"id\":8,\"n\":18}\n{\"n\":1}\n";
+    for (name, text, lines) in [
+        ("rows.csv", csv, vec![3, 4, 6, 7, 8, 9, 12]),
+        ("rows.jsonl", jsonl, vec![2, 3, 4, 6]),
+    ] {
+        let (db, rejects) = (format!("{name}.db"), format!("{name}.rejects"));
+        let file = kodiak.file(name, text);
+        let import = ["import", &db, "t", &file, "--key", "id", "--schema", "id:int32,n:int8"];
+        let error = kodiak.refuses(&import);
+        assert!(
+            error.contains(&format!("line {}:", lines[0])) && error.contains("--rejects"),
+            "{error}"
+        );
+        let few = [&import[..], &["--rejects", &rejects, "--max-rejects", "2"]].concat();
+        let error = kodiak.refuses(&few);
+        assert!(error.contains("more than 2 rows"), "{error}");
+        std::fs::remove_file(kodiak.path(&rejects)).expect("was made");
+        let printed = kodiak.prints(&[&import[..], &["--rejects", &rejects]].concat());
+        assert!(printed.contains(&format!("{} rejected", lines.len())), "{printed}");
+        assert_eq!(kodiak.prints(&["export", &db, "t"]), "id,n\n1,10\n8,18\n");
+        let text = std::fs::read_to_string(kodiak.path(&rejects)).expect("written");
+        let found: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
+        let numbers: Vec<u64> = found
+            .iter()
+            .map(|reject| reject["line"].as_u64().expect("a number"))
+            .collect();
+        assert_eq!(numbers, lines, "{text}");
+        assert!(
+            found
+                .iter()
+                .all(|reject| reject["reason"].is_string() && reject["text"].is_string()),
+            "{text}"
+        );
+        let again = kodiak.refuses(&[&import[..], &["--rejects", &rejects]].concat());
+        assert!(again.contains("already exists"), "{again}");
+    }
+}
+
+/// Rows of which every seventh cannot be imported.
+fn many_rows(count: usize) -> String {
+    let row = |row: usize| match row % 7 {
+        0 => format!("{row},x\n"),
+        _ => format!("{row},{}\n", row * 3),
+    };
+    std::iter::once("id,n\n".to_owned())
+        .chain((1..=count).map(row))
+        .collect()
+}
+
+#[test]
+fn an_import_that_is_killed_goes_on_exactly_where_it_was() {
+    const ROWS: usize = 12_000;
+    let kodiak = Kodiak::new();
+    let file = kodiak.file("rows.csv", &many_rows(ROWS));
+    let import = [
+        "import",
+        "db",
+        "t",
+        &file,
+        "--key",
+        "id",
+        "--schema",
+        "id:int64,n:int64",
+        "--rejects",
+        "rejected",
+        "--max-rejects",
+        "100000",
+        "--batch",
+        "16",
+        "--resume",
+    ];
+    let mut kills = 0;
+    loop {
+        let mut child = kodiak.command(&import);
+        child
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
+        let mut child = child.spawn().expect("started");
+        std::thread::sleep(std::time::Duration::from_millis(40 + 37 * kills % 200));
+        if child.try_wait().expect("waits").is_some_and(|status| status.success()) {
+            break;
+        }
+        if kills < 6 {
+            child.kill().expect("killed");
+        }
+        let ended = child.wait().expect("ended");
+        if ended.success() {
+            break;
+        }
+        kills += 1;
+        assert!(kills < 40, "it never ends");
+    }
+    assert!(kills > 0, "it was never killed");
+    let exported = kodiak.prints(&["export", "db", "t"]);
+    let expected: String = many_rows(ROWS)
+        .lines()
+        .filter(|line| !line.ends_with('x'))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert!(
+        exported == expected,
+        "{} lines where {} are expected",
+        exported.lines().count(),
+        expected.lines().count()
+    );
+    let rejected = std::fs::read_to_string(kodiak.path("rejected")).expect("written");
+    let lines: Vec<u64> = rejected
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).expect("JSON")["line"]
+                .as_u64()
+                .expect("a number")
+        })
+        .collect();
+    let expected: Vec<u64> = (1..=ROWS as u64)
+        .filter(|row| row % 7 == 0)
+        .map(|row| row + 1)
+        .collect();
+    assert_eq!(lines, expected, "each rejected row is there once");
+    assert!(
+        !kodiak.prints(&["tables", "db"]).contains("_kodiak_imports"),
+        "no import is under way"
+    );
+}
+
+#[test]
+fn an_import_goes_on_only_with_the_same_file_and_arguments() {
+    let kodiak = Kodiak::new();
+    let file = kodiak.file("rows.csv", "id,n\n1,1\n2,2\nx,3\n4,4\n");
+    let import = [
+        "import",
+        "db",
+        "t",
+        &file,
+        "--key",
+        "id",
+        "--schema",
+        "id:int64,n:int64",
+        "--batch",
+        "1",
+    ];
+    assert!(kodiak.refuses(&import).contains("line 4"));
+    assert_eq!(kodiak.prints(&["export", "db", "t"]), "id,n\n1,1\n2,2\n");
+    let other = [&import[..], &["--resume", "--na", "none"]].concat();
+    assert!(kodiak.refuses(&other).contains("other arguments"));
+    let printed = kodiak.prints(&[&import[..], &["--resume", "--rejects", "rejected"]].concat());
+    assert!(
+        printed.starts_with("1 rows into table t") && printed.contains("after 2 rows before"),
+        "{printed}"
+    );
+    assert!(
+        kodiak
+            .prints(&[&import[..4], &["--columns", "id", "--rejects", "r2"]].concat())
+            .starts_with("3 rows")
+    );
+    kodiak.file("rows.csv", "id,n\n1,1\nx,2\n");
+    assert!(kodiak.refuses(&import).contains("line 3"));
+    kodiak.file("rows.csv", "id,n\n1,1\nx,2\n5,5\n");
+    assert!(
+        kodiak
+            .refuses(&[&import[..], &["--resume"]].concat())
+            .contains("has changed")
+    );
+}
+
+#[test]
+fn rows_above_the_limits_are_rejected_by_themselves() {
+    let kodiak = Kodiak::new();
+    let file = kodiak.file("rows.csv", &format!("key,value\na,1\nb,{}\nc,3\n", "x".repeat(3000)));
+    let import = [
+        "import",
+        "db",
+        "t",
+        &file,
+        "--rejects",
+        "rejected",
+        "--set",
+        "limits.max_value=1KiB",
+    ];
+    assert!(kodiak.prints(&import).contains("2 rows into table t"));
+    let rejected = std::fs::read_to_string(kodiak.path("rejected")).expect("written");
+    assert!(rejected.starts_with("{\"line\":3,"), "{rejected}");
+    assert_eq!(
+        kodiak.prints(&["export", "db", "t"]),
+        "key,value\na,1\nc,3\n",
+        "entries as they are"
     );
 }

@@ -69,7 +69,7 @@ fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Each of the published test files, damaged or not, is ingested or refused in one line, in bounded memory.
+/// Each of the published test files, damaged or not, is imported or refused in one line, in bounded memory.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_published_corpora_neither_panic_nor_abort() {
@@ -81,55 +81,63 @@ fn the_published_corpora_neither_panic_nor_abort() {
         return;
     }
     let kodiak = Kodiak::new();
-    kodiak.prints(&["create", "db", "kv"]);
     let (mut taken, mut refused) = (0, 0);
-    for chunk in files.chunks(8) {
-        // One process for each file: an abort must be seen.
-        let children: Vec<_> = chunk
+    // A process for each file: an abort must be seen. The formats' own tests read all of them in one process.
+    let step = if std::env::var_os("KODIAK_ALL_CORPORA").is_some() {
+        1
+    } else {
+        5
+    };
+    for file in files.into_iter().step_by(step) {
+        let format = match file
+            .strip_prefix(&corpora)
+            .expect("below")
             .iter()
-            .enumerate()
-            .map(|(nth, file)| {
-                let mut command = Command::new("sh");
-                let script = "ulimit -v 3000000; exec \"$0\" ingest \"$1\" t \"$2\" --key \"$3\"";
-                command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_kodiak"));
-                command
-                    .arg(kodiak.path(&format!("db{nth}")))
-                    .arg(file)
-                    .arg(first_column(file));
-                command
-                    .stdout(std::process::Stdio::piped())
-                    .stderr(std::process::Stdio::piped());
-                (file, command.spawn().expect("started"))
-            })
-            .collect();
-        for (nth, (file, child)) in children.into_iter().enumerate() {
-            let output = child.wait_with_output().expect("ended");
-            let errors = String::from_utf8_lossy(&output.stderr);
-            match output.status.code() {
-                Some(0) => taken += 1,
-                Some(1) => {
-                    refused += 1;
-                    assert_eq!(errors.lines().count(), 1, "{}: {errors}", file.display());
-                    assert!(errors.starts_with("kodiak: "), "{}: {errors}", file.display());
-                }
-                _ => panic!("{}: {} {errors}", file.display(), output.status),
+            .next()
+            .and_then(|part| part.to_str())
+        {
+            Some("arrow") => "feather",
+            Some("parquet") => "parquet",
+            _ => "orc",
+        };
+        let columns = flat_columns(&file);
+        let mut command = Command::new("sh");
+        let script = "ulimit -v 3000000; exec \"$0\" import db t \"$1\" --format \"$2\" --columns \"$3\"";
+        command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_kodiak"));
+        let output = command
+            .arg(&file)
+            .arg(format)
+            .arg(columns)
+            .current_dir(kodiak.path(""))
+            .output()
+            .expect("started");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(0) => taken += 1,
+            Some(1) => {
+                refused += 1;
+                assert_eq!(errors.lines().count(), 1, "{}: {errors}", file.display());
+                assert!(errors.starts_with("kodiak: "), "{}: {errors}", file.display());
             }
-            let _ = std::fs::remove_dir_all(kodiak.path(&format!("db{nth}")));
+            _ => panic!("{}: {} {errors}", file.display(), output.status),
         }
     }
-    eprintln!("{taken} ingested, {refused} refused");
-    assert!(taken >= 1 && refused >= 100, "{taken} ingested, {refused} refused");
+    eprintln!("{taken} imported, {refused} refused");
+    assert!(taken >= 5 && refused >= 20, "{taken} imported, {refused} refused");
 }
 
-/// A column that the file may be sorted by.
-fn first_column(file: &Path) -> String {
-    let name = file.to_string_lossy();
-    let known = [
-        ("alltypes", "id"),
-        ("int32_decimal", "value"),
-        ("delta_b", "c_customer_sk"),
-        ("orc", "_col0"),
-    ];
-    let found = known.iter().find(|(part, _)| name.contains(part));
-    found.map_or("a", |(_, column)| column).to_owned()
+/// The names of the columns that can be read, as the arguments take them.
+fn flat_columns(file: &Path) -> String {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let file = kodiak::core::storage::Storage::open(&kodiak::LocalStorage::new(), file);
+    let opened = file.and_then(kodiak::outside::OutsideFile::open);
+    std::panic::set_hook(hook);
+    let Ok(opened) = opened else { return String::new() };
+    let fields = opened.schema().fields().iter();
+    let names: Vec<String> = fields
+        .filter(|field| !field.data_type().is_nested() && !field.name().contains(','))
+        .map(|field| field.name().clone())
+        .collect();
+    names.join(",")
 }

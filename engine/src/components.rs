@@ -18,7 +18,7 @@ use kodiak_core::registry::Registry;
 use kodiak_core::wal::WalFactory;
 
 pub use describe::{Described, DescribedOption};
-pub use kodiak_formats::outside;
+pub use kodiak_formats::{export, outside};
 
 use crate::settings::{Explained, Settings};
 

@@ -45,7 +45,7 @@ pub mod sidecar;
 mod typed;
 mod version;
 
-pub use components::{Components, outside};
+pub use components::{Components, export, outside};
 pub use db::{
     Builder, Db, LevelStats, ScanOptions, Snapshot, StallCause, Stats, Table, TableOptions, TableStats, WorkStats,
     WriteBatch,

@@ -13,6 +13,7 @@
 mod budget;
 mod columns;
 mod compress;
+pub mod export;
 pub mod feather;
 mod file;
 pub mod orc;

@@ -2,16 +2,20 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use clap::{Args, ValueEnum};
-use kodiak::{Error, ErrorKind};
+use arrow::datatypes::{DataType, SchemaRef};
+use clap::Args;
+use kodiak::{Db, Error, ErrorKind, Table, TableSchema};
 
 use crate::arguments::SettingsArguments;
 use crate::failure::Result;
-use crate::import::{CsvOptions, RowKeys, Sink, Source, TableArguments};
+use crate::import::{
+    CsvOptions, FileFormat, IMPORTS, Layout, Position, Progress, Rejects, RowKeys, Sink, Source, TableArguments,
+};
 use crate::output::Output;
 
 /// `kodiak import`
 #[derive(Debug, Args)]
+#[command(after_long_help = HELP)]
 pub struct Import {
     /// The directory of the database; made if there is none
     db: PathBuf,
@@ -19,17 +23,32 @@ pub struct Import {
     table: String,
     /// The file
     file: PathBuf,
-    /// What the file is [default: by its name: .csv, .tsv, .jsonl, .ndjson]
+    /// What the file is [default: by its name: .csv, .tsv, .jsonl, .ndjson, .parquet, .feather, .arrow, .orc]
     #[arg(long, value_enum)]
     format: Option<FileFormat>,
     #[command(flatten)]
     new: TableArguments,
-    /// Texts of a CSV file that stand for a missing value
+    /// Read only these columns of the file
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
+    columns: Vec<String>,
+    /// Texts of a CSV file that stand for a missing value; a text in quotes never does
     #[arg(long, value_name = "TEXT,...", value_delimiter = ',', default_values_t = ["".to_owned(), "NA".to_owned()])]
     na: Vec<String>,
     /// The character between the fields of a CSV file [default: a comma; a tab for .tsv]
     #[arg(long, value_name = "CHARACTER")]
     delimiter: Option<char>,
+    /// Keys and values in a text file are hexadecimal digits, if the table is a key-value table
+    #[arg(long)]
+    hex: bool,
+    /// Leave rows out that cannot be imported, and write them to this file, as JSON objects with line and reason
+    #[arg(long, value_name = "FILE")]
+    rejects: Option<PathBuf>,
+    /// Give up when more rows than this are rejected
+    #[arg(long, value_name = "ROWS", default_value_t = 1000, requires = "rejects")]
+    max_rejects: u64,
+    /// Go on with an import of this file that was interrupted, exactly where it was
+    #[arg(long)]
+    resume: bool,
     /// Rows written at once
     #[arg(long, value_name = "ROWS", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: u32,
@@ -37,64 +56,180 @@ pub struct Import {
     settings: SettingsArguments,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum FileFormat {
-    /// A header, then rows; the types of columns are found by reading all of them
-    Csv,
-    /// One JSON object per line
-    Jsonl,
+const HELP: &str = "\
+Into a table with columns, the file's columns go by name. A table that is made has the columns of --schema or, without it,
+those of the file; types of text files are found by reading all of it. A key-value table takes a file whose columns are key and
+value as it is; rows of other files become JSON objects, whose keys are the --key columns joined by / or the row number.
+
+The rows of a batch and how far the import is are written together, to the table and to the table _kodiak_imports, which is
+dropped when no import is under way. With --resume, no row is lost or imported twice, whenever the import was killed.";
+
+/// What rows are to become.
+struct Plan {
+    table: Table,
+    layout: Layout,
+    target: SchemaRef,
+    /// Rows of JSON lines are decoded with the target's types, which may be lists and objects.
+    typed: bool,
 }
 
 impl Import {
     pub fn run(self, out: &mut Output) -> Result {
-        let source = self.source()?;
-        let new = self.new.table(&source.schema())?;
-        let db = self.settings.builder(&self.db)?.open(&self.db)?;
-        let table = match db.table(&self.table) {
-            Err(error) if error.kind() == ErrorKind::NotFound => db.create_table(&self.table, new)?,
-            found => found?,
-        };
-        let mut sink = if table.schema().is_key_value() {
-            Sink::key_value(&db, &table, RowKeys::new(source.schema(), &self.new.key_names())?)
-        } else {
-            Sink::typed(&db, &table)
-        };
-        let begun = Instant::now();
-        for batch in source {
-            sink.write(&batch?)?;
+        if self.table == IMPORTS {
+            return Err(Error::invalid_input(format!("{IMPORTS} is the table in which imports are recorded")).into());
         }
-        let (rows, seconds) = (sink.rows(), begun.elapsed().as_secs_f64());
+        let source = self.source()?;
+        // What can be wrong with the file is told before a database is made for it.
+        let columns = source.columns()?;
+        let explicit = self.new.columns()?;
+        let db = self.settings.builder(&self.db)?.open(&self.db)?;
+        let begun = Instant::now();
+        let format = source.format();
+        let plan = self.plan(&db, &source, columns.as_ref(), explicit)?;
+        let hex = self.hex || !plan.table.schema().is_key_value();
+        let sink = Sink::new(
+            &db,
+            &plan.table,
+            plan.layout,
+            plan.target.clone(),
+            format.is_text(),
+            hex,
+        );
+        let sink = if plan.typed { sink.unconverted() } else { sink };
+        if let Some(columns) = &columns {
+            sink.check(columns).map_err(|error| error.with_file(&self.file))?;
+        }
+        let progress = Progress::open(&db, &self.table, &self.file, self.how(format))?;
+        let done = if self.resume { progress.resume()? } else { None };
+        let place = if format.is_text() { "line" } else { "row" };
+        let rejected = match (self.resume, done) {
+            (true, Some((_, rejected))) => Some(rejected),
+            // Whatever an import left that had not come to its first batch.
+            (true, None) => Some((0, 0)),
+            (false, _) => None,
+        };
+        let mut rejects = Rejects::open(self.rejects.as_deref(), place, self.max_rejects, rejected)?;
+        let from = done.map_or(Position::default(), |(position, _)| position);
+        let texts = rejects.wants_texts();
+        let mut rows = source.rows(from, &plan.target, plan.typed, self.batch as usize, texts)?;
+        let mut imported = 0;
+        while let Some(mut chunk) = rows.next()? {
+            let (mut batch, count) = sink.batch(&mut chunk)?;
+            rejects
+                .write(&chunk.rejects)
+                .map_err(|error| error.with_file(&self.file))?;
+            progress.record(&mut batch, chunk.position, rejects.done())?;
+            db.write(batch)?;
+            imported += count;
+        }
+        drop(rows);
+        progress.finish(&db)?;
+        let seconds = begun.elapsed().as_secs_f64();
         db.close()?;
-        let rate = rows as f64 / seconds.max(1e-9);
-        writeln!(
+        let rate = imported as f64 / seconds.max(1e-9);
+        write!(
             out,
-            "{rows} rows into table {} in {seconds:.2} s, {rate:.0} rows/s",
+            "{imported} rows into table {} in {seconds:.2} s, {rate:.0} rows/s",
             self.table
         )?;
+        if from.row > 0 {
+            write!(out, ", after {} rows before", from.row)?;
+        }
+        match (rejects.done().0, &self.rejects) {
+            (count, Some(file)) if count > 0 => writeln!(out, "; {count} rejected, see {}", file.display())?,
+            _ => writeln!(out)?,
+        }
         Ok(())
     }
 
+    /// The table, and what rows become in it.
+    fn plan(
+        &self,
+        db: &Db,
+        source: &Source,
+        columns: Option<&SchemaRef>,
+        explicit: Option<SchemaRef>,
+    ) -> Result<Plan, Error> {
+        let found = match db.table(&self.table) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            found => Some(found?),
+        };
+        let key_value = match &found {
+            Some(table) => table.schema().is_key_value(),
+            None => self.new.key.is_empty() || self.new.key_value,
+        };
+        if let (Some(table), false) = (&found, key_value) {
+            let target = table.schema().columns().clone();
+            if let Some(explicit) = explicit
+                && self.new.table(&explicit)?.columns() != &target
+            {
+                let message = format!("table \"{}\" exists, with other columns than --schema says", self.table);
+                return Err(Error::invalid_input(message));
+            }
+            return Ok(Plan {
+                table: table.clone(),
+                layout: Layout::Typed,
+                target,
+                typed: false,
+            });
+        }
+        if key_value && self.new.key.is_empty() && explicit.is_none() && is_entries(source, columns)? {
+            let table = match found {
+                Some(table) => table,
+                None => db.create_table(&self.table, TableSchema::key_value())?,
+            };
+            return Ok(Plan {
+                target: table.schema().columns().clone(),
+                table,
+                layout: Layout::Entries,
+                typed: false,
+            });
+        }
+        let inferred = explicit.is_none();
+        let target = match explicit {
+            Some(columns) => columns,
+            None => source.infer()?,
+        };
+        if !key_value {
+            let table = db.create_table(&self.table, self.new.table(&target)?)?;
+            return Ok(Plan {
+                target: table.schema().columns().clone(),
+                table,
+                layout: Layout::Typed,
+                typed: false,
+            });
+        }
+        let keys = RowKeys::new(target.clone(), &self.new.key_names())?;
+        let table = match found {
+            Some(table) => table,
+            None => db.create_table(&self.table, TableSchema::key_value())?,
+        };
+        Ok(Plan {
+            table,
+            layout: Layout::Objects(keys),
+            target,
+            typed: inferred && source.format() == FileFormat::Jsonl,
+        })
+    }
+
+    /// The arguments that say what the rows of the file are: they must not change when an import goes on.
+    fn how(&self, format: FileFormat) -> String {
+        format!(
+            "format {format:?}, columns {:?}, na {:?}, delimiter {:?}, key {:?}, hex {}",
+            self.columns, self.na, self.delimiter, self.new.key, self.hex
+        )
+    }
+
     fn source(&self) -> Result<Source> {
-        let extension = self
+        let Some(format) = self.format.or_else(|| FileFormat::of(&self.file)) else {
+            let message = "its name does not tell what it is: say --format csv, jsonl, parquet, feather or orc";
+            return Err(Error::invalid_input(message).with_file(&self.file).into());
+        };
+        let tsv = self
             .file
             .extension()
-            .and_then(|extension| extension.to_str())
-            .map(str::to_ascii_lowercase);
-        let format = match (self.format, extension.as_deref()) {
-            (Some(format), _) => format,
-            (None, Some("csv" | "tsv")) => FileFormat::Csv,
-            (None, Some("jsonl" | "ndjson" | "json")) => FileFormat::Jsonl,
-            _ => {
-                let message = "its name does not tell what it is: say --format csv or --format jsonl";
-                return Err(Error::invalid_input(message).with_file(&self.file).into());
-            }
-        };
-        if format == FileFormat::Jsonl {
-            return Ok(Source::json_lines(&self.file, self.batch as usize)?);
-        }
-        let delimiter = self
-            .delimiter
-            .unwrap_or(if extension.as_deref() == Some("tsv") { '\t' } else { ',' });
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("tsv"));
+        let delimiter = self.delimiter.unwrap_or(if tsv { '\t' } else { ',' });
         let delimiter = u8::try_from(delimiter).ok().filter(u8::is_ascii).ok_or_else(|| {
             Error::invalid_input(format!("--delimiter takes one ASCII character, not \"{delimiter}\""))
         })?;
@@ -102,6 +237,28 @@ impl Import {
             delimiter,
             missing: self.na.clone(),
         };
-        Ok(Source::csv(&self.file, &options, self.batch as usize)?)
+        Ok(Source::new(&self.file, format, options, &self.columns)?)
     }
+}
+
+/// True if the file's columns are a key and a value, by name and type.
+fn is_entries(source: &Source, columns: Option<&SchemaRef>) -> Result<bool, Error> {
+    let inferred;
+    let columns = match columns {
+        Some(columns) => columns,
+        None => {
+            inferred = source.infer()?;
+            &inferred
+        }
+    };
+    use DataType as D;
+    let bytes = |of: &D| {
+        matches!(
+            of,
+            D::Utf8 | D::LargeUtf8 | D::Utf8View | D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_)
+        )
+    };
+    let mut names: Vec<&str> = columns.fields().iter().map(|field| field.name().as_str()).collect();
+    names.sort_unstable();
+    Ok(names == ["key", "value"] && columns.fields().iter().all(|field| bytes(field.data_type())))
 }

@@ -9,6 +9,7 @@ mod create;
 mod delete;
 mod drop_table;
 mod dump;
+mod export;
 mod get;
 mod import;
 mod index;
@@ -42,8 +43,10 @@ pub enum Command {
     Delete(delete::Delete),
     /// Print the entries of a key range in key order
     Scan(scan::Scan),
-    /// Read a CSV or JSON lines file into a table
+    /// Read a CSV, JSON lines, Parquet, Feather or ORC file into a table
     Import(import::Import),
+    /// Write a table as a CSV, JSON lines, Parquet, Feather or ORC file, in key order
+    Export(export::Export),
     /// Take sorted Feather, Parquet and ORC files into a table, past the log and memtables
     Ingest(ingest::Ingest),
     /// Drop a table and everything in it
@@ -95,6 +98,7 @@ impl Command {
             Self::Delete(command) => command.run(),
             Self::Scan(command) => command.run(out),
             Self::Import(command) => command.run(out),
+            Self::Export(command) => command.run(out),
             Self::Ingest(command) => command.run(out),
             Self::DropTable(command) => command.run(),
             Self::Compact(command) => command.run(out),

@@ -1,42 +1,28 @@
-//! CSV files: the types of their columns, and their rows.
+//! CSV files: the types of their columns, and their rows as texts.
 
 use std::io::Read;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
-use arrow::record_batch::RecordBatchReader;
-use arrow_csv::ReaderBuilder;
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringBuilder};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use kodiak::{Error, Result};
-use regex::Regex;
 
-use super::source::{Bytes, malformed};
+use super::records::Records;
+use super::rows::{Chunk, Position, Reject, Rows};
 
 /// How a CSV file is written.
 #[derive(Debug, Clone)]
 pub struct CsvOptions {
     /// The character between fields.
     pub delimiter: u8,
-    /// Texts that stand for a missing value.
+    /// Texts that stand for a missing value, unless they are quoted.
     pub missing: Vec<String>,
 }
 
-/// Opens a CSV file twice: to infer its schema, and to read it.
-pub(super) fn reader(
-    open: &dyn Fn(&'static str) -> Result<Bytes>,
-    options: &CsvOptions,
-    batch_rows: usize,
-) -> Result<impl RecordBatchReader + use<>> {
-    let schema = infer(open("looking for types")?, options)?;
-    let missing: Vec<_> = options.missing.iter().map(|text| regex::escape(text)).collect();
-    let missing = Regex::new(&format!("^(?:{})$", missing.join("|")))
-        .map_err(|error| Error::invalid_input("--na texts").with_source(error))?;
-    let reader = ReaderBuilder::new(Arc::new(schema))
-        .with_header(true)
-        .with_delimiter(options.delimiter)
-        .with_null_regex(missing)
-        .with_batch_size(batch_rows)
-        .build_buffered(open("reading")?);
-    reader.map_err(malformed)
+impl CsvOptions {
+    fn is_missing(&self, (field, quoted): (&[u8], bool)) -> bool {
+        !quoted && self.missing.iter().any(|missing| missing.as_bytes() == field)
+    }
 }
 
 /// What the texts of a column can be, from narrow to wide.
@@ -120,30 +106,162 @@ fn is_timestamp(text: &[u8]) -> bool {
         && number(17) < 60
 }
 
-fn infer(bytes: impl Read, options: &CsvOptions) -> Result<Schema> {
-    let malformed = |error: csv::Error| Error::invalid_input("the file is not CSV").with_source(error);
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(options.delimiter)
-        .from_reader(bytes);
-    let header = reader.headers().map_err(malformed)?.clone();
-    let mut kinds = vec![Kind::Nothing; header.len()];
-    let mut record = csv::ByteRecord::new();
-    while reader.read_byte_record(&mut record).map_err(malformed)? {
-        for (kind, text) in kinds.iter_mut().zip(&record) {
-            if *kind == Kind::Text || options.missing.iter().any(|missing| missing.as_bytes() == text) {
-                continue;
-            }
-            *kind = kind.and(std::str::from_utf8(text).map_or(Kind::Text, Kind::of));
-        }
+/// The columns of a file, by its header.
+///
+/// # Errors
+/// `InvalidInput` if two have the same name, or there is no header.
+pub fn header<R: Read>(records: &mut Records<R>) -> Result<Vec<String>> {
+    if !records.next()? {
+        return Err(Error::invalid_input("the file is empty: it has no header"));
     }
-    let mut fields: Vec<Field> = Vec::with_capacity(kinds.len());
-    for (name, kind) in header.iter().zip(kinds) {
-        if fields.iter().any(|field| field.name() == name) {
+    let mut names: Vec<String> = Vec::with_capacity(records.len());
+    for index in 0..records.len() {
+        let name = std::str::from_utf8(records.field(index).0)
+            .map_err(|error| Error::invalid_input("the header is not UTF-8").with_source(error))?;
+        if names.iter().any(|other| other == name) {
             return Err(Error::invalid_input(format!("two columns are called \"{name}\"")));
         }
-        fields.push(Field::new(name, kind.data_type(), true));
+        names.push(name.to_owned());
     }
-    Ok(Schema::new(fields))
+    Ok(names)
+}
+
+/// The types of the columns, by all rows. Rows that are not what they should be are passed over: they are found when they
+/// are read.
+pub fn infer(bytes: impl Read, options: &CsvOptions) -> Result<Schema> {
+    let mut records = Records::new(bytes, options.delimiter, 0, 1);
+    let names = header(&mut records)?;
+    let mut kinds = vec![Kind::Nothing; names.len()];
+    while records.next()? {
+        if records.len() != names.len() || records.problem().is_some() {
+            continue;
+        }
+        for (index, kind) in kinds.iter_mut().enumerate() {
+            let field = records.field(index);
+            if *kind != Kind::Text && !options.is_missing(field) {
+                *kind = kind.and(std::str::from_utf8(field.0).map_or(Kind::Text, Kind::of));
+            }
+        }
+    }
+    let field = |(name, kind): (String, Kind)| Field::new(name, kind.data_type(), true);
+    Ok(Schema::new(names.into_iter().zip(kinds).map(field).collect::<Vec<_>>()))
+}
+
+/// The rows of a file, every column as text.
+pub struct CsvRows<R> {
+    records: Records<R>,
+    options: CsvOptions,
+    /// How many columns the file has, and which of them are read.
+    fields: usize,
+    chosen: Vec<usize>,
+    schema: SchemaRef,
+    batch: usize,
+    row: u64,
+    raw: bool,
+}
+
+impl<R: Read> CsvRows<R> {
+    /// Rows from where `records` are, which is behind the header and before row `row`. `raw` keeps each row's text.
+    pub fn new(
+        records: Records<R>,
+        options: &CsvOptions,
+        names: &[String],
+        chosen: Vec<usize>,
+        row: u64,
+        batch: usize,
+        raw: bool,
+    ) -> Self {
+        let field = |&index: &usize| Field::new(&names[index], DataType::Utf8, true);
+        Self {
+            records,
+            options: options.clone(),
+            fields: names.len(),
+            schema: Arc::new(Schema::new(chosen.iter().map(field).collect::<Vec<_>>())),
+            chosen,
+            batch,
+            row,
+            raw,
+        }
+    }
+
+    /// Appends the fields of the record at hand, or says what is wrong with them.
+    fn push(&self, builders: &mut [StringBuilder]) -> Result<(), (Option<String>, String)> {
+        if let Some(problem) = self.records.problem() {
+            return Err((None, problem.to_owned()));
+        }
+        if self.records.len() != self.fields {
+            let reason = format!("{} fields where the header has {}", self.records.len(), self.fields);
+            return Err((None, reason));
+        }
+        let mut texts = Vec::with_capacity(self.chosen.len());
+        for (place, &index) in self.chosen.iter().enumerate() {
+            let field = self.records.field(index);
+            if self.options.is_missing(field) {
+                texts.push(None);
+                continue;
+            }
+            match std::str::from_utf8(field.0) {
+                Ok(text) => texts.push(Some(text)),
+                Err(_) => {
+                    let name = self.schema.field(place).name().clone();
+                    return Err((Some(name), "it is not UTF-8".to_owned()));
+                }
+            }
+        }
+        for (builder, text) in builders.iter_mut().zip(texts) {
+            builder.append_option(text);
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Rows for CsvRows<R> {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn next(&mut self) -> Result<Option<Chunk>> {
+        let mut builders: Vec<StringBuilder> = self.chosen.iter().map(|_| StringBuilder::new()).collect();
+        let mut chunk = Chunk::default();
+        while chunk.numbers.len() + chunk.rejects.len() < self.batch && self.records.next()? {
+            self.row += 1;
+            let text = || String::from_utf8_lossy(self.records.raw()).into_owned();
+            match self.push(&mut builders) {
+                Ok(()) => {
+                    chunk.numbers.push(self.row);
+                    chunk.lines.push(self.records.line());
+                    if self.raw {
+                        chunk.texts.push(text());
+                    }
+                }
+                Err((column, reason)) => chunk.rejects.push(Reject {
+                    line: self.records.line(),
+                    column,
+                    reason,
+                    text: Some(text()),
+                }),
+            }
+        }
+        if chunk.numbers.is_empty() && chunk.rejects.is_empty() {
+            return Ok(None);
+        }
+        let columns: Vec<ArrayRef> = builders
+            .iter_mut()
+            .map(|builder| Arc::new(builder.finish()) as ArrayRef)
+            .collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(chunk.numbers.len()));
+        chunk.rows = Some(
+            RecordBatch::try_new_with_options(self.schema(), columns, &options)
+                .map_err(|error| Error::invalid_input("the rows cannot be held").with_source(error))?,
+        );
+        let (offset, line) = self.records.end();
+        chunk.position = Position {
+            offset,
+            line,
+            row: self.row,
+        };
+        Ok(Some(chunk))
+    }
 }
 
 #[cfg(test)]
@@ -185,29 +303,10 @@ mod tests {
             "NaN",
             "2013-01-01",
             "0x10",
+            "\"NA\"",
         ] {
             assert_eq!(inferred(&format!("a\n{code}\n")), std::slice::from_ref(&text), "{code}");
         }
         assert_eq!(inferred("a\nNA\n"), [text], "a column without values");
-    }
-
-    #[test]
-    fn malformed_files_are_refused() {
-        let options = CsvOptions {
-            delimiter: b',',
-            missing: vec![],
-        };
-        assert!(
-            infer("a,a\n1,2\n".as_bytes(), &options)
-                .expect_err("twice")
-                .to_string()
-                .contains("\"a\"")
-        );
-        assert!(
-            infer("a,b\n1\n".as_bytes(), &options)
-                .expect_err("ragged")
-                .to_string()
-                .contains("line: 2")
-        );
     }
 }

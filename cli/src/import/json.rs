@@ -1,26 +1,263 @@
 //! Files with a JSON object in each line.
 
+use std::io::{BufRead, Read};
 use std::sync::Arc;
 
-use arrow::record_batch::RecordBatchReader;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use arrow_json::ReaderBuilder;
-use arrow_json::reader::infer_json_schema;
-use kodiak::{Error, Result};
+use arrow_json::reader::infer_json_schema_from_iterator;
+use kodiak::{Error, ErrorKind, Result};
 
-use super::source::{Bytes, malformed};
+use super::rows::{Chunk, Position, Reject, Rows};
 
-/// Opens a file twice: to infer its schema, and to read it. Where a field has values of several simple types, it becomes
-/// text.
-pub(super) fn reader(
-    open: &dyn Fn(&'static str) -> Result<Bytes>,
-    batch_rows: usize,
-) -> Result<impl RecordBatchReader + use<>> {
-    let (schema, rows) = infer_json_schema(open("looking for types")?, None).map_err(malformed)?;
-    if rows == 0 || schema.fields().is_empty() {
-        return Err(Error::invalid_input("the file has no JSON objects"));
+/// A longer line is taken for a file that is not made of lines.
+const MAX_LINE: u64 = 64 << 20;
+
+/// Reads lines that are not empty.
+struct Lines<R> {
+    source: R,
+    line: Vec<u8>,
+    offset: u64,
+    /// Of the line at hand.
+    number: u64,
+    next: u64,
+}
+
+impl<R: BufRead> Lines<R> {
+    fn new(source: R, offset: u64, line: u64) -> Self {
+        Self {
+            source,
+            line: Vec::new(),
+            offset,
+            number: line,
+            next: line,
+        }
     }
-    let builder = ReaderBuilder::new(Arc::new(schema))
-        .with_coerce_primitive(true)
-        .with_batch_size(batch_rows);
-    builder.build(open("reading")?).map_err(malformed)
+
+    fn next(&mut self) -> Result<bool> {
+        loop {
+            self.line.clear();
+            let read = (&mut self.source)
+                .take(MAX_LINE)
+                .read_until(b'\n', &mut self.line)
+                .map_err(|error| Error::new(ErrorKind::Io, "cannot read the rows").with_source(error))?;
+            if read == 0 {
+                return Ok(false);
+            }
+            if read as u64 == MAX_LINE {
+                let message = format!("line {} has more than {} MiB", self.next, MAX_LINE >> 20);
+                return Err(Error::invalid_input(message));
+            }
+            self.offset += read as u64;
+            self.number = self.next;
+            self.next += 1;
+            if !self.line.trim_ascii().is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+/// The columns and their types, by all rows. Lines that are no JSON objects are passed over: they are found when they are read.
+///
+/// # Errors
+/// `InvalidInput` if there is no object.
+pub fn infer(source: impl BufRead) -> Result<Schema> {
+    let mut lines = Lines::new(source, 0, 1);
+    let mut failed = None;
+    let objects = std::iter::from_fn(|| {
+        loop {
+            match lines.next() {
+                Ok(true) => match serde_json::from_slice::<serde_json::Value>(&lines.line) {
+                    Ok(value) if value.is_object() => return Some(Ok::<_, ArrowError>(value)),
+                    _ => {}
+                },
+                Ok(false) => return None,
+                Err(error) => {
+                    failed = Some(error);
+                    return None;
+                }
+            }
+        }
+    });
+    let schema = infer_json_schema_from_iterator(objects)
+        .map_err(|error| Error::invalid_input("the types of the columns cannot be told").with_source(error));
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let schema = schema?;
+    match schema.fields().is_empty() {
+        true => Err(Error::invalid_input("the file has no JSON objects")),
+        false => Ok(schema),
+    }
+}
+
+/// The rows of a file.
+pub struct JsonRows<R> {
+    lines: Lines<R>,
+    schema: SchemaRef,
+    batch: usize,
+    row: u64,
+    raw: bool,
+    /// Objects have no other columns.
+    strict: bool,
+}
+
+impl<R: BufRead> JsonRows<R> {
+    /// Rows with these columns, which have their types, as lists and objects too.
+    pub fn typed(source: R, schema: SchemaRef, from: Position, batch: usize, raw: bool) -> Self {
+        Self {
+            lines: Lines::new(source, from.offset, from.line.max(1)),
+            schema,
+            batch,
+            row: from.row,
+            raw,
+            strict: true,
+        }
+    }
+
+    /// Passes over columns that are not read.
+    pub fn among_others(mut self) -> Self {
+        self.strict = false;
+        self
+    }
+
+    /// Rows with these columns as texts.
+    pub fn texts(source: R, names: impl Iterator<Item = String>, from: Position, batch: usize, raw: bool) -> Self {
+        let fields: Vec<Field> = names.map(|name| Field::new(name, DataType::Utf8, true)).collect();
+        Self::typed(source, Arc::new(Schema::new(fields)), from, batch, raw)
+    }
+
+    fn decode(&self, lines: &[u8], rows: usize) -> Result<RecordBatch, String> {
+        let decode = || {
+            let mut decoder = ReaderBuilder::new(self.schema())
+                .with_batch_size(rows + 1)
+                .with_coerce_primitive(true)
+                .with_strict_mode(self.strict)
+                .build_decoder()?;
+            let mut rest = lines;
+            while !rest.is_empty() {
+                let taken = decoder.decode(rest)?;
+                if taken == 0 {
+                    break;
+                }
+                rest = &rest[taken..];
+            }
+            let batch = decoder.flush()?;
+            Ok(batch.unwrap_or_else(|| RecordBatch::new_empty(self.schema())))
+        };
+        match decode() {
+            Ok(batch) if batch.num_rows() == rows => Ok(batch),
+            Ok(batch) => Err(format!("a line holds {} objects instead of one", batch.num_rows())),
+            Err::<_, ArrowError>(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Decodes line by line what could not be decoded together.
+    fn sort_out(&self, chunk: &mut Chunk, lines: &[u8], ends: &[usize]) -> Result<RecordBatch> {
+        let (mut good, mut start) = (Vec::new(), 0);
+        let (mut numbers, mut places, mut texts) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, &end) in ends.iter().enumerate() {
+            let line = &lines[start..end];
+            start = end;
+            let text = || String::from_utf8_lossy(line.trim_ascii()).into_owned();
+            match self.decode(line, 1) {
+                Ok(_) => {
+                    good.extend_from_slice(line);
+                    numbers.push(chunk.numbers[index]);
+                    places.push(chunk.lines[index]);
+                    if self.raw {
+                        texts.push(text());
+                    }
+                }
+                Err(reason) => chunk.rejects.push(Reject {
+                    line: chunk.lines[index],
+                    column: None,
+                    reason,
+                    text: Some(text()),
+                }),
+            }
+        }
+        let rows = numbers.len();
+        (chunk.numbers, chunk.lines, chunk.texts) = (numbers, places, texts);
+        self.decode(&good, rows).map_err(Error::invalid_input)
+    }
+}
+
+impl<R: BufRead> Rows for JsonRows<R> {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn next(&mut self) -> Result<Option<Chunk>> {
+        let mut chunk = Chunk::default();
+        let (mut lines, mut ends) = (Vec::new(), Vec::new());
+        while ends.len() < self.batch && self.lines.next()? {
+            self.row += 1;
+            chunk.numbers.push(self.row);
+            chunk.lines.push(self.lines.number);
+            lines.extend_from_slice(&self.lines.line);
+            // The last line of a file may have no line break.
+            if !lines.ends_with(b"\n") {
+                lines.push(b'\n');
+            }
+            ends.push(lines.len());
+            if self.raw {
+                chunk
+                    .texts
+                    .push(String::from_utf8_lossy(self.lines.line.trim_ascii()).into_owned());
+            }
+        }
+        if ends.is_empty() {
+            return Ok(None);
+        }
+        chunk.rows = Some(match self.decode(&lines, ends.len()) {
+            Ok(rows) => rows,
+            Err(_) => self.sort_out(&mut chunk, &lines, &ends)?,
+        });
+        chunk.position = Position {
+            offset: self.lines.offset,
+            line: self.lines.next,
+            row: self.row,
+        };
+        Ok(Some(chunk))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::AsArray;
+
+    #[test]
+    fn lines_that_are_no_objects_of_these_columns_are_told_by_number() {
+        let text = "{\"a\":1}\n\n{\"a\":\n[1]\n{\"b\":2}\n{\"a\":\"x\"} {\"a\":2}\n{\"a\":1.50}";
+        let names = || ["a".to_owned()].into_iter();
+        let mut rows = JsonRows::texts(text.as_bytes(), names(), Position::default(), 100, true);
+        let chunk = rows.next().expect("memory").expect("rows");
+        assert_eq!(chunk.numbers, [1, 6]);
+        assert_eq!(chunk.lines, [1, 7]);
+        assert_eq!(chunk.texts, ["{\"a\":1}", "{\"a\":1.50}"]);
+        let lines: Vec<u64> = chunk.rejects.iter().map(|reject| reject.line).collect();
+        assert_eq!(lines, [3, 4, 5, 6]);
+        let column = chunk.rows.expect("rows");
+        let texts: Vec<_> = column.column(0).as_string::<i32>().iter().flatten().collect();
+        assert_eq!(texts, ["1", "1.50"], "numbers keep their digits");
+        // Going on where the first line ended.
+        let from = Position {
+            offset: 8,
+            line: 2,
+            row: 1,
+        };
+        let mut rest = JsonRows::texts(&text.as_bytes()[8..], names(), from, 100, false);
+        assert_eq!(rest.next().expect("memory").expect("rows").numbers, [6]);
+        assert!(
+            infer("[]\nx\n".as_bytes())
+                .expect_err("nothing")
+                .to_string()
+                .contains("no JSON objects")
+        );
+    }
 }

@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
-use arrow::array::Array;
+use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use kodiak::{Error, Result};
 
@@ -30,31 +29,32 @@ impl RowKeys {
         Ok(Self { schema, columns })
     }
 
-    /// Appends the key of each row of `batch`, the first of which is row `first` of the file (counted from 1), to `keys`.
+    /// The rows whose keys lack a value, and the column that does.
+    pub fn missing(&self, rows: &RecordBatch) -> Vec<(usize, String)> {
+        let null = |row: usize| {
+            let column = self.columns.iter().find(|&&column| rows.column(column).is_null(row))?;
+            Some((row, self.schema.field(*column).name().clone()))
+        };
+        (0..rows.num_rows()).filter_map(null).collect()
+    }
+
+    /// The keys of rows, given the numbers that they have in the file.
     ///
     /// # Errors
-    /// `InvalidInput` naming row and column if the value is missing.
-    pub fn of(&self, batch: &RecordBatch, first: u64, keys: &mut Vec<String>) -> Result<()> {
+    /// `InvalidInput` naming a column that cannot be shown.
+    pub fn of(&self, rows: &RecordBatch, numbers: &[u64]) -> Result<Vec<String>> {
         if self.columns.is_empty() {
-            keys.extend((first..).take(batch.num_rows()).map(|row| format!("{row:010}")));
-            return Ok(());
+            return Ok(numbers.iter().map(|row| format!("{row:010}")).collect());
         }
-        let start = keys.len();
-        keys.resize(start + batch.num_rows(), String::new());
+        let mut keys = vec![String::new(); rows.num_rows()];
         for (nth, &column) in self.columns.iter().enumerate() {
-            let array = batch.column(column);
+            let array = rows.column(column);
             let cannot = |error| {
                 let name = self.schema.field(column).name();
                 Error::invalid_input(format!("column \"{name}\" cannot be a key")).with_source(error)
             };
             let format = ArrayFormatter::try_new(array, &FormatOptions::default()).map_err(cannot)?;
-            for (row, key) in keys[start..].iter_mut().enumerate() {
-                if array.is_null(row) {
-                    let (row, name) = (first + row as u64, self.schema.field(column).name());
-                    return Err(Error::invalid_input(format!(
-                        "row {row}: key column \"{name}\" has no value"
-                    )));
-                }
+            for (row, key) in keys.iter_mut().enumerate() {
                 if nth > 0 {
                     key.push('/');
                 }
@@ -63,6 +63,6 @@ impl RowKeys {
                     .map_err(|error| Error::invalid_input("a key cannot be shown").with_source(error))?;
             }
         }
-        Ok(())
+        Ok(keys)
     }
 }

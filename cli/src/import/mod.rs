@@ -1,17 +1,25 @@
 //! Reading files of rows into tables.
 //!
-//! A [`Source`] turns a file into record batches of inferred types; a [`Sink`] writes record batches to a table. Neither
-//! knows of the other, so that a table of another kind is one more sink.
+//! A [`Source`] turns a file into chunks of rows, and [`Rows`](rows::Rows) is what its formats have in common; a [`Sink`] makes
+//! write batches of them. [`Rejects`] are the rows that one of the two cannot use, and [`Progress`] is written with each batch,
+//! so that an import that was killed goes on where it was.
 
 mod csv;
 mod json;
 mod keys;
+mod records;
+mod rejects;
+mod resume;
+mod rows;
 mod schema;
 mod sink;
 mod source;
 
 pub use csv::CsvOptions;
 pub use keys::RowKeys;
-pub use schema::TableArguments;
-pub use sink::Sink;
-pub use source::Source;
+pub use rejects::Rejects;
+pub use resume::{IMPORTS, Progress};
+pub use rows::Position;
+pub use schema::{TableArguments, column_index};
+pub use sink::{Layout, Sink};
+pub use source::{FileFormat, Source};

@@ -2,130 +2,248 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, new_null_array};
-use arrow::compute::{CastOptions, cast_with_options};
-use arrow::record_batch::RecordBatch;
+use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, BooleanArray, RecordBatch};
+use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow_json::WriterBuilder;
 use arrow_json::writer::LineDelimited;
-use kodiak::{Db, Error, Result, Table};
+use kodiak::{Db, Error, ErrorKind, Fitting, Result, Table, WriteBatch};
 
 use super::keys::RowKeys;
+use super::rows::{Chunk, Reject};
+use crate::bytes::from_hex;
+
+/// What rows become.
+pub enum Layout {
+    /// Rows of a table with columns.
+    Typed,
+    /// Keys and values of a key-value table, as they are.
+    Entries,
+    /// JSON objects in a key-value table, missing values as null.
+    Objects(RowKeys),
+}
 
 /// Writes rows to a table.
 pub struct Sink<'t> {
     db: &'t Db,
     table: &'t Table,
-    /// Of a key-value table.
-    keys: Option<RowKeys>,
-    rows: u64,
-    /// Room for the keys and JSON lines of a batch.
-    key_texts: Vec<String>,
-    lines: Vec<u8>,
+    layout: Layout,
+    /// The columns that are written, and how others become them; `None` if rows have them already.
+    target: SchemaRef,
+    fitting: Option<Fitting>,
+    /// Binary columns are written as hexadecimal digits.
+    hex: bool,
 }
 
 impl<'t> Sink<'t> {
-    /// Rows to a table with columns of its own: those of the file are found by name.
-    pub fn typed(db: &'t Db, table: &'t Table) -> Self {
-        Self::new(db, table, None)
-    }
-
-    /// Rows to a key-value table: the value of a key is its row as a JSON object, missing values as null.
-    pub fn key_value(db: &'t Db, table: &'t Table, keys: RowKeys) -> Self {
-        Self::new(db, table, Some(keys))
-    }
-
-    fn new(db: &'t Db, table: &'t Table, keys: Option<RowKeys>) -> Self {
+    /// Rows to a table, with the columns of `target`. In text files, binary values are hexadecimal digits if `hex`.
+    pub fn new(db: &'t Db, table: &'t Table, layout: Layout, target: SchemaRef, texts: bool, hex: bool) -> Self {
+        let fitting = Fitting::columns(Arc::clone(&target));
         Self {
             db,
             table,
-            keys,
-            rows: 0,
-            key_texts: Vec::new(),
-            lines: Vec::new(),
+            layout,
+            target,
+            fitting: Some(if texts { fitting.parsing() } else { fitting }),
+            hex: texts && hex,
         }
     }
 
-    /// Rows written so far.
-    pub fn rows(&self) -> u64 {
-        self.rows
+    /// Rows have the columns of the target already.
+    pub fn unconverted(mut self) -> Self {
+        self.fitting = None;
+        self
     }
 
-    /// Writes all rows of `batch` at once.
+    /// Checks that a file with these columns can be written.
     ///
     /// # Errors
-    /// `InvalidInput` naming the row; those of writing.
-    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let Some(keys) = &self.keys else {
-            self.table.insert(&conform(self.table, batch, self.rows + 1)?)?;
-            self.rows += batch.num_rows() as u64;
-            return Ok(());
-        };
-        self.key_texts.clear();
-        keys.of(batch, self.rows + 1, &mut self.key_texts)?;
-        self.lines.clear();
-        let mut writer = WriterBuilder::new()
-            .with_explicit_nulls(true)
-            .build::<_, LineDelimited>(&mut self.lines);
-        let unwritable = |error| Error::invalid_input("a row cannot be written as JSON").with_source(error);
-        writer.write(batch).and_then(|()| writer.finish()).map_err(unwritable)?;
-        drop(writer);
-        let mut write = self.db.batch();
-        // A line break within a text is escaped in JSON: every one here ends a row.
-        for (key, line) in self.key_texts.iter().zip(self.lines.split(|&byte| byte == b'\n')) {
-            write.put(self.table, key, line);
+    /// `InvalidInput` naming the column.
+    pub fn check(&self, columns: &Schema) -> Result<()> {
+        match &self.fitting {
+            Some(fitting) => fitting.check(columns),
+            None => Ok(()),
         }
-        self.db.write(write)?;
-        self.rows += batch.num_rows() as u64;
-        Ok(())
+    }
+
+    /// A batch with the rows of a chunk. Those that cannot be written become rejects of the chunk.
+    ///
+    /// # Errors
+    /// `InvalidInput` if that is not about single rows.
+    pub fn batch(&self, chunk: &mut Chunk) -> Result<(WriteBatch, u64)> {
+        let Some(rows) = chunk.rows.take() else {
+            return Ok((self.db.batch(), 0));
+        };
+        let mut rows = self.fit(rows, chunk)?;
+        let mut batch = self.fill(&rows, &chunk.numbers)?;
+        if let Err(error) = batch.check() {
+            if error.kind() != ErrorKind::InvalidInput {
+                return Err(error);
+            }
+            // Some are above the limits: which?
+            let mut wrong = Vec::new();
+            for row in 0..rows.num_rows() {
+                let one = self.fill(&rows.slice(row, 1), &chunk.numbers[row..=row])?;
+                if let Err(error) = one.check() {
+                    wrong.push((row, None, error.message().to_owned()));
+                }
+            }
+            rows = without(&rows, &wrong, chunk)?;
+            batch = self.fill(&rows, &chunk.numbers)?;
+        }
+        Ok((batch, rows.num_rows() as u64))
+    }
+
+    /// The rows with the target's columns.
+    fn fit(&self, rows: RecordBatch, chunk: &mut Chunk) -> Result<RecordBatch> {
+        let rows = match self.hex {
+            true => {
+                let (decoded, wrong) = self.decode_hex(&rows)?;
+                without(&decoded, &wrong, chunk)?
+            }
+            false => rows,
+        };
+        let rows = match &self.fitting {
+            Some(fitting) => {
+                let (fitted, misfits) = fitting.fit(&rows)?;
+                let wrong = misfits
+                    .into_iter()
+                    .map(|misfit| (misfit.row, Some(misfit.column), misfit.reason));
+                reject(chunk, &wrong.collect::<Vec<_>>());
+                fitted
+            }
+            None => rows,
+        };
+        let Layout::Objects(keys) = &self.layout else {
+            return Ok(rows);
+        };
+        let missing = "it has no value, and is part of the key";
+        let wrong = keys
+            .missing(&rows)
+            .into_iter()
+            .map(|(row, column)| (row, Some(column), missing.to_owned()));
+        without(&rows, &wrong.collect::<Vec<_>>(), chunk)
+    }
+
+    /// Binary columns of the target, which are text in the file.
+    fn decode_hex(&self, rows: &RecordBatch) -> Result<(RecordBatch, Vec<Wrong>)> {
+        let mut wrong: Vec<Wrong> = Vec::new();
+        let mut fields = Vec::new();
+        let mut columns: Vec<ArrayRef> = Vec::new();
+        for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
+            let own = self.target.field_with_name(field.name());
+            let is_binary = own.is_ok_and(|own| {
+                use DataType as D;
+                matches!(
+                    own.data_type(),
+                    D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_)
+                )
+            });
+            if !is_binary || *column.data_type() != DataType::Utf8 {
+                fields.push(Arc::clone(field));
+                columns.push(Arc::clone(column));
+                continue;
+            }
+            let mut binary = BinaryBuilder::new();
+            for (row, text) in column.as_string::<i32>().iter().enumerate() {
+                match text.map(from_hex).transpose() {
+                    Ok(bytes) => binary.append_option(bytes),
+                    Err(error) => {
+                        binary.append_null();
+                        wrong.push((row, Some(field.name().clone()), error.message().to_owned()));
+                    }
+                }
+            }
+            fields.push(Arc::new(Field::new(field.name(), DataType::Binary, true)));
+            columns.push(Arc::new(binary.finish()));
+        }
+        wrong.sort();
+        wrong.dedup_by_key(|wrong| wrong.0);
+        Ok((
+            RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(unfit)?,
+            wrong,
+        ))
+    }
+
+    fn fill(&self, rows: &RecordBatch, numbers: &[u64]) -> Result<WriteBatch> {
+        let mut batch = self.db.batch();
+        match &self.layout {
+            Layout::Typed => {
+                batch.insert(self.table, rows);
+            }
+            Layout::Entries => {
+                let columns = rows.columns().iter().map(|column| cast(column, &DataType::LargeBinary));
+                let columns = columns.collect::<Result<Vec<_>, _>>().map_err(unfit)?;
+                let (keys, values) = (columns[0].as_binary::<i64>(), columns[1].as_binary::<i64>());
+                for row in 0..rows.num_rows() {
+                    batch.put(self.table, keys.value(row), values.value(row));
+                }
+            }
+            Layout::Objects(keys) => {
+                let texts = keys.of(rows, numbers)?;
+                let mut lines = Vec::new();
+                let mut writer = WriterBuilder::new()
+                    .with_explicit_nulls(true)
+                    .build::<_, LineDelimited>(&mut lines);
+                writer.write(rows).and_then(|()| writer.finish()).map_err(unfit)?;
+                drop(writer);
+                // A line break within a text is escaped in JSON: every one here ends a row.
+                for (key, line) in texts.iter().zip(lines.split(|&byte| byte == b'\n')) {
+                    batch.put(self.table, key, line);
+                }
+            }
+        }
+        Ok(batch)
     }
 }
 
-/// The rows of `batch`, the first of which is row `first` of the file, as rows of the table: columns by name, of its types,
-/// nulls where the file has no such column.
-fn conform(table: &Table, batch: &RecordBatch, first: u64) -> Result<RecordBatch> {
-    let schema = table.schema().columns();
-    if let Some(unknown) = batch
-        .schema()
-        .fields()
-        .iter()
-        .find(|field| schema.index_of(field.name()).is_err())
-    {
-        let known: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        return Err(Error::invalid_input(format!(
-            "table \"{}\" has no column \"{}\"; its columns are: {}",
-            table.name(),
-            unknown.name(),
-            known.join(", ")
-        )));
+/// A row that cannot be written, by its place in a batch; the column at fault; and what is wrong.
+type Wrong = (usize, Option<String>, String);
+
+/// The rows of a batch but for these, which become rejects.
+fn without(rows: &RecordBatch, wrong: &[Wrong], chunk: &mut Chunk) -> Result<RecordBatch> {
+    if wrong.is_empty() {
+        return Ok(rows.clone());
     }
-    let options = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
-    let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
-    for (index, field) in schema.fields().iter().enumerate() {
-        let column = match batch.column_by_name(field.name()) {
-            None => new_null_array(field.data_type(), batch.num_rows()),
-            Some(column) => cast_with_options(column, field.data_type(), &options).map_err(|error| {
-                let (last, name) = (first + batch.num_rows() as u64 - 1, field.name());
-                let message = format!(
-                    "rows {first} to {last}: column \"{name}\" cannot become {}",
-                    field.data_type()
-                );
-                Error::invalid_input(message).with_source(error)
-            })?,
-        };
-        if let Some(row) = (0..column.len()).find(|&row| !field.is_nullable() && column.is_null(row)) {
-            let what = if table.schema().is_key_column(index) {
-                "key column"
-            } else {
-                "column"
-            };
-            let message = format!("row {}: {what} \"{}\" has no value", first + row as u64, field.name());
-            return Err(Error::invalid_input(message));
-        }
-        columns.push(column);
+    reject(chunk, wrong);
+    keep(rows, &wrong.iter().map(|wrong| wrong.0).collect::<Vec<_>>())
+}
+
+fn keep(rows: &RecordBatch, gone: &[usize]) -> Result<RecordBatch> {
+    let mut fits = vec![true; rows.num_rows()];
+    gone.iter().for_each(|&row| fits[row] = false);
+    filter_record_batch(rows, &BooleanArray::from(fits)).map_err(unfit)
+}
+
+/// The places of rows that are left when others are gone.
+fn kept(rows: usize, gone: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut fits = vec![true; rows];
+    gone.for_each(|row| fits[row] = false);
+    (0..rows).filter(|&row| fits[row]).collect()
+}
+
+/// Moves rows from those of a chunk to its rejects.
+fn reject(chunk: &mut Chunk, wrong: &[Wrong]) {
+    if wrong.is_empty() {
+        return;
     }
-    RecordBatch::try_new(Arc::clone(schema), columns)
-        .map_err(|error| Error::invalid_input("the rows do not fit the table").with_source(error))
+    for (row, column, reason) in wrong {
+        chunk.rejects.push(Reject {
+            line: chunk.lines[*row],
+            column: column.clone(),
+            reason: reason.clone(),
+            text: chunk.texts.get(*row).cloned(),
+        });
+    }
+    let left = kept(chunk.numbers.len(), wrong.iter().map(|wrong| wrong.0));
+    chunk.numbers = left.iter().map(|&row| chunk.numbers[row]).collect();
+    chunk.lines = left.iter().map(|&row| chunk.lines[row]).collect();
+    if !chunk.texts.is_empty() {
+        chunk.texts = left.iter().map(|&row| std::mem::take(&mut chunk.texts[row])).collect();
+    }
+    chunk.rejects.sort_by_key(|reject| reject.line);
+}
+
+fn unfit(error: arrow::error::ArrowError) -> Error {
+    Error::invalid_input("the rows cannot be written").with_source(error)
 }

@@ -83,6 +83,14 @@ impl WriteBatch {
         }
     }
 
+    /// Whether everything put into it so far can be written.
+    ///
+    /// # Errors
+    /// `InvalidInput` for the first operation that cannot: writing the batch would return the same.
+    pub fn check(&self) -> Result<()> {
+        self.mistake.as_ref().map_or(Ok(()), |mistake| Err(mistake.replicate()))
+    }
+
     /// How many operations it holds.
     pub fn len(&self) -> usize {
         self.batch.len()

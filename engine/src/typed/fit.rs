@@ -170,9 +170,21 @@ impl Fitting {
             safe: true,
             ..CastOptions::default()
         };
-        let converted = match same {
-            true => Arc::clone(column),
-            false => cast_with_options(column, field.data_type(), &options).map_err(unfit)?,
+        let converted = match (same, field.data_type()) {
+            (true, _) => Arc::clone(column),
+            (false, to) => {
+                // Arrow reads no texts as these types.
+                let between = match to {
+                    DataType::Duration(_) if text(column.data_type()) => Some(DataType::Int64),
+                    DataType::Float16 if text(column.data_type()) => Some(DataType::Float32),
+                    _ => None,
+                };
+                let column = match between {
+                    Some(between) => &cast_with_options(column, &between, &options).map_err(unfit)?,
+                    None => column,
+                };
+                cast_with_options(column, to, &options).map_err(unfit)?
+            }
         };
         if !field.is_nullable() && column.logical_null_count() > 0 {
             let nulls = column.logical_nulls();

@@ -20,6 +20,7 @@ mod writer;
 use std::sync::Arc;
 
 use arrow::buffer::Buffer;
+use arrow::datatypes::SchemaRef;
 use kodiak_core::block::{Block, Codecs, ColumnBlock, Values};
 use kodiak_core::format::{
     BlockDecoder, BlockFormat, BlockHandle, BlockWriter, Compression, FileLayout, FormatCapabilities, FormatFactory,
@@ -52,6 +53,22 @@ pub const FACTORY: FormatFactory = FormatFactory {
     },
     create: || Arc::new(Orc),
 };
+
+/// A writer of a file with these columns and no others.
+///
+/// # Errors
+/// `InvalidInput` naming a column that cannot be held; those of writing.
+pub(crate) fn plain(
+    file: Box<dyn WritableFile>,
+    columns: &SchemaRef,
+    options: &WriteOptions,
+) -> Result<Box<dyn BlockWriter>> {
+    Ok(Box::new(writer::Writer::of(
+        file,
+        types::columns_of(columns)?,
+        options,
+    )?))
+}
 
 #[derive(Debug)]
 struct Orc;

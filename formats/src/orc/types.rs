@@ -1,6 +1,6 @@
 //! How each column of a run is stored: its ORC type.
 
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use kodiak_core::schema::TableSchema;
 use kodiak_core::{Error, Result};
 use orc_rust::proto::{self, r#type::Kind};
@@ -88,7 +88,14 @@ fn stored(data_type: &DataType) -> Result<(DataType, Kind, Store), String> {
 /// # Errors
 /// `InvalidInput` naming a column that cannot be held.
 pub(super) fn columns(schema: &TableSchema) -> Result<Vec<Column>> {
-    let run = schema.run_columns();
+    columns_of(&schema.run_columns())
+}
+
+/// These columns.
+///
+/// # Errors
+/// As [`columns`].
+pub(super) fn columns_of(columns: &SchemaRef) -> Result<Vec<Column>> {
     let column = |field: &arrow::datatypes::FieldRef| {
         let (stored, kind, store) = stored(field.data_type()).map_err(|reason| {
             Error::invalid_input(format!(
@@ -107,7 +114,7 @@ pub(super) fn columns(schema: &TableSchema) -> Result<Vec<Column>> {
             store,
         })
     };
-    run.fields().iter().map(column).collect()
+    columns.fields().iter().map(column).collect()
 }
 
 /// The types of a file's footer: a struct of the columns.

@@ -36,7 +36,11 @@ pub(super) struct Writer {
 
 impl Writer {
     pub fn new(file: Box<dyn WritableFile>, schema: &TableSchema, options: &WriteOptions) -> Result<Self> {
-        let columns = types::columns(schema)?;
+        Self::of(file, types::columns(schema)?, options)
+    }
+
+    /// A writer of any columns.
+    pub fn of(file: Box<dyn WritableFile>, columns: Vec<Column>, options: &WriteOptions) -> Result<Self> {
         let encoding = |store| match store {
             Store::Bits | Store::Byte | Store::Raw(_) => column_encoding::Kind::Direct,
             Store::Integer | Store::Bytes | Store::Timestamp(_) | Store::Decimal => column_encoding::Kind::DirectV2,

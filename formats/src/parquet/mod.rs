@@ -27,12 +27,13 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::buffer::Buffer;
+use arrow::datatypes::SchemaRef;
 use kodiak_core::block::{Block, Codecs, ColumnBlock, Values};
 use kodiak_core::format::{
     BlockDecoder, BlockFormat, BlockHandle, BlockWriter, Compression, FileLayout, FormatCapabilities, FormatFactory,
     Projection, WriteOptions,
 };
-use kodiak_core::options::{OptionKind, OptionSpec};
+use kodiak_core::options::{OptionKind, OptionSpec, Options};
 use kodiak_core::registry::Component;
 use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::{ReadableFile, WritableFile};
@@ -67,6 +68,23 @@ pub const FACTORY: FormatFactory = FormatFactory {
     },
     create: || Arc::new(Parquet),
 };
+
+/// A writer of a file with these columns and no others.
+///
+/// # Errors
+/// `InvalidInput` naming a column that cannot be held; those of writing.
+pub(crate) fn plain(
+    file: Box<dyn WritableFile>,
+    columns: &SchemaRef,
+    options: &WriteOptions,
+) -> Result<Box<dyn BlockWriter>> {
+    let options = WriteOptions {
+        options: Options::defaults(FACTORY.component.options),
+        ..options.clone()
+    };
+    let plan = Plan::of(SchemaRef::clone(columns), None)?;
+    Ok(Box::new(writer::Writer::of(file, plan, None, &options)?))
+}
 
 #[derive(Debug)]
 struct Parquet;

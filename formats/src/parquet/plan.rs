@@ -94,7 +94,14 @@ impl Plan {
     /// # Errors
     /// `InvalidInput` naming a column that cannot be held.
     pub fn new(schema: &TableSchema) -> Result<Self> {
-        let arrow = schema.run_columns();
+        Self::of(schema.run_columns(), schema.is_key_value().then_some(1))
+    }
+
+    /// The plan for these columns, of which one may be opaque.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of(arrow: SchemaRef, opaque: Option<usize>) -> Result<Self> {
         for field in arrow.fields() {
             if let Some(reason) = refuses(field.data_type()) {
                 return Err(Error::invalid_input(format!(
@@ -120,7 +127,7 @@ impl Plan {
                 physical: leaf.physical_type(),
                 type_length: leaf.type_length(),
                 // Opaque values are in no order, and half floats have an order that few readers know.
-                bounds: !(schema.is_key_value() && index == 1) && *field.data_type() != DataType::Float16,
+                bounds: opaque != Some(index) && *field.data_type() != DataType::Float16,
             })
             .collect();
         Ok(Self {

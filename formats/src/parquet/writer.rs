@@ -64,14 +64,23 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn new(mut file: Box<dyn WritableFile>, schema: &TableSchema, options: &WriteOptions) -> Result<Self> {
-        let plan = Plan::new(schema)?;
+    pub fn new(file: Box<dyn WritableFile>, schema: &TableSchema, options: &WriteOptions) -> Result<Self> {
+        Self::of(file, Plan::new(schema)?, sorting(schema), options)
+    }
+
+    /// A writer of any columns.
+    pub fn of(
+        mut file: Box<dyn WritableFile>,
+        plan: Plan,
+        sorting: Option<Vec<SortingColumn>>,
+        options: &WriteOptions,
+    ) -> Result<Self> {
         if file.position() != 0 {
             return Err(Error::invalid_input("a data file must be begun in an empty file"));
         }
         file.write_all(MAGIC).map_err(refused)?;
         Ok(Self {
-            sorting: sorting(schema),
+            sorting,
             chunks: plan.columns.iter().map(|_| ChunkBuffer::default()).collect(),
             plan,
             row_group_bytes: options.options.int("row_group_bytes"),

@@ -1,0 +1,185 @@
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::datatypes::SchemaRef;
+use clap::{Args, ValueEnum};
+use kodiak::core::format::Compression;
+use kodiak::core::storage::WritableFile;
+use kodiak::outside::FileKind;
+use kodiak::{Error, Table};
+
+use crate::arguments::Existing;
+use crate::export::{CsvWriter, JsonWriter, NewFile, Target, TextOut, entry_texts, typed};
+use crate::failure::{Failure, Result};
+use crate::import::{FileFormat, column_index};
+use crate::output::Output;
+use crate::progress;
+
+/// `kodiak export`
+#[derive(Debug, Args)]
+pub struct Export {
+    #[command(flatten)]
+    db: Existing,
+    /// The table
+    table: String,
+    /// What is written [default: by the name of the output, or csv]
+    #[arg(long, value_enum)]
+    format: Option<FileFormat>,
+    /// The file to write [default: standard output, for csv and jsonl]
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace the file if there is one
+    #[arg(long, requires = "output")]
+    force: bool,
+    /// Only these columns, in this order
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
+    columns: Vec<String>,
+    /// At most so many rows
+    #[arg(long, value_name = "ROWS")]
+    limit: Option<usize>,
+    /// What a missing value is in a CSV file; a value that looks like it is written in quotes
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    na: String,
+    /// The character between the fields of a CSV file
+    #[arg(long, value_name = "CHARACTER", default_value_t = ',')]
+    delimiter: char,
+    /// Write keys and values of a key-value table as hexadecimal digits, in csv and jsonl
+    #[arg(long)]
+    hex: bool,
+    /// Compression of feather, parquet and orc files
+    #[arg(long, value_enum, default_value_t = Packing::None)]
+    compression: Packing,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Packing {
+    None,
+    Lz4,
+    Zstd,
+}
+
+impl Export {
+    pub fn run(self, out: &mut Output) -> Result {
+        let format = self.format.or_else(|| self.output.as_deref().and_then(FileFormat::of));
+        let format = format.unwrap_or(FileFormat::Csv);
+        if self.output.is_none() && !format.is_text() {
+            return Err(
+                Error::invalid_input("files with types are not written to standard output: say --output FILE").into(),
+            );
+        }
+        let delimiter = u8::try_from(self.delimiter)
+            .ok()
+            .filter(|byte| byte.is_ascii() && !b"\"\n\r".contains(byte));
+        let delimiter = delimiter.ok_or_else(|| {
+            Error::invalid_input(format!(
+                "--delimiter takes one ASCII character, not {:?}",
+                self.delimiter
+            ))
+        })?;
+        if self
+            .na
+            .bytes()
+            .any(|byte| byte == delimiter || b"\"\n\r".contains(&byte))
+        {
+            return Err(Error::invalid_input("--na takes a text without delimiters, quotes and line breaks").into());
+        }
+        let db = self.db.open_read_only()?;
+        let table = db.table(&self.table)?;
+        let begun = Instant::now();
+        let Some(path) = &self.output else {
+            let text = TextOut::Output(out);
+            self.text(&table, format, delimiter, text).map_err(closed)?;
+            drop(table);
+            return Ok(db.close()?);
+        };
+        let (new, file) = NewFile::create(path, self.force)?;
+        let rows = match format.kind() {
+            None => self.text(&table, format, delimiter, TextOut::File(file)),
+            Some(kind) => self.typed(&table, kind, file),
+        };
+        let rows = rows.map_err(|error| error.with_file(path))?;
+        new.finish()?;
+        drop(table);
+        db.close()?;
+        let seconds = begun.elapsed().as_secs_f64();
+        let rate = rows as f64 / seconds.max(1e-9);
+        writeln!(
+            out,
+            "{rows} rows into {} in {seconds:.2} s, {rate:.0} rows/s",
+            path.display()
+        )?;
+        Ok(())
+    }
+
+    fn text(&self, table: &Table, format: FileFormat, delimiter: u8, out: TextOut<'_>) -> Result<u64, Error> {
+        let names: Vec<String> = self
+            .columns(table)?
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect();
+        let target = match format {
+            FileFormat::Jsonl => Target::Json(JsonWriter::new(out)),
+            _ => Target::Csv(CsvWriter::new(out, &names, delimiter, &self.na)?),
+        };
+        self.write(table, target)
+    }
+
+    fn typed(&self, table: &Table, kind: FileKind, file: Box<dyn WritableFile>) -> Result<u64, Error> {
+        let compression = match self.compression {
+            Packing::None => Compression::None,
+            Packing::Lz4 => Compression::Lz4,
+            Packing::Zstd => Compression::Zstd,
+        };
+        self.write(table, typed(kind, file, &self.columns(table)?, compression)?)
+    }
+
+    fn columns(&self, table: &Table) -> Result<SchemaRef, Error> {
+        let own = table.schema().columns();
+        if self.columns.is_empty() {
+            return Ok(own.clone());
+        }
+        let indexes = self.columns.iter().map(|name| column_index(own, name));
+        let indexes = indexes.collect::<Result<Vec<usize>, Error>>()?;
+        let columns = own.project(&indexes);
+        columns
+            .map(Arc::new)
+            .map_err(|error| Error::invalid_input("the columns cannot be chosen").with_source(error))
+    }
+
+    fn write(&self, table: &Table, mut target: Target<'_>) -> Result<u64, Error> {
+        let mut read = table.read().without_cache();
+        if !self.columns.is_empty() {
+            read = read.project(&self.columns);
+        }
+        if let Some(limit) = self.limit {
+            read = read.limit(limit);
+        }
+        let entries = table.schema().is_key_value() && !matches!(target, Target::Typed(_));
+        let bar = progress::rows();
+        let mut rows = 0;
+        for batch in read.batches()? {
+            let batch = batch?;
+            match entries {
+                true => target.write(&entry_texts(&batch, rows + 1, self.hex)?, rows + 1)?,
+                false => target.write(&batch, rows + 1)?,
+            }
+            rows += batch.num_rows() as u64;
+            bar.set_position(rows);
+        }
+        target.finish()?;
+        bar.finish_and_clear();
+        Ok(rows)
+    }
+}
+
+/// Whoever reads the output may go away before it ends.
+fn closed(error: Error) -> Failure {
+    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    match source {
+        Some(source) if source.kind() == std::io::ErrorKind::BrokenPipe => Failure::Output(source.kind().into()),
+        _ => Failure::Error(error),
+    }
+}
