@@ -1,9 +1,8 @@
 //! Configurations: settings with a name.
 
 use kodiak::components::Components;
-use kodiak::core::options::OptionValue;
-use kodiak::settings::{FIELDS, Field, GivenOptions, PRESETS};
-use kodiak::{Error, ErrorKind, Result, Settings};
+use kodiak::settings::PRESETS;
+use kodiak::{Error, Result, Settings};
 
 /// Settings with a name.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,8 +54,8 @@ impl Configuration {
         }
         for part in parts.iter().copied().filter(|part| !preset(part)) {
             match part.split_once('=') {
-                Some((path, value)) => set(&mut settings, path.trim(), value.trim())?,
-                None => set(&mut settings, component(part)?, part)?,
+                Some((path, value)) => settings.set(path.trim(), value.trim())?,
+                None => settings.set(component(part)?, part)?,
             }
         }
         Ok(Self::new(specification, settings))
@@ -100,79 +99,10 @@ fn component(name: &str) -> Result<&'static str> {
     }
 }
 
-/// Sets one setting from text, as a settings file would have it (quotes around names and sizes may be left out). As there,
-/// another component loses the options that were given to the one before.
-///
-/// # Errors
-/// `InvalidSettings` naming the setting and what is allowed.
-pub fn set(settings: &mut Settings, path: &str, text: &str) -> Result<()> {
-    let value = value_of(path, text)?;
-    if let Some(field) = Field::find(path) {
-        let before = field.get(settings);
-        field.set(settings, &value)?;
-        let (section, key) = path.split_once('.').unwrap_or((path, ""));
-        if matches!((section, key), (_, "kind") | ("compaction", "preset"))
-            && field.get(settings) != before
-            && let Some(options) = options_of(settings, section)
-        {
-            options.clear();
-        }
-        return Ok(());
-    }
-    let Some((section, key)) = path.split_once('.') else {
-        return Err(Error::settings(
-            path,
-            "write section.key=value, such as format.kind=parquet",
-        ));
-    };
-    if let Some(options) = options_of(settings, section) {
-        options.insert(key.to_owned(), value);
-        return Ok(());
-    }
-    let own: Vec<_> = FIELDS
-        .iter()
-        .map(|field| field.path)
-        .filter(|own| own.split('.').next() == Some(section))
-        .collect();
-    let known = if own.is_empty() {
-        FIELDS.iter().map(|field| field.path).collect()
-    } else {
-        own
-    };
-    Err(Error::settings(
-        path,
-        format!("unknown setting; known are: {}", known.join(", ")),
-    ))
-}
-
-fn value_of(path: &str, text: &str) -> Result<OptionValue> {
-    Ok(match text.parse::<toml::Value>() {
-        Ok(toml::Value::Boolean(value)) => OptionValue::Bool(value),
-        Ok(toml::Value::Float(value)) if value.is_finite() => OptionValue::Float(value),
-        Ok(toml::Value::String(value)) => OptionValue::Name(value),
-        Ok(toml::Value::Integer(value)) => {
-            OptionValue::Int(u64::try_from(value).map_err(|_| {
-                Error::new(ErrorKind::InvalidSettings, format!("{value} is below 0")).with_setting(path)
-            })?)
-        }
-        // A name or size without its quotes.
-        _ => OptionValue::Name(text.to_owned()),
-    })
-}
-
-fn options_of<'s>(settings: &'s mut Settings, section: &str) -> Option<&'s mut GivenOptions> {
-    match section {
-        "memtable" => Some(&mut settings.memtable.options),
-        "format" => Some(&mut settings.format.options),
-        "filter" => Some(&mut settings.filter.options),
-        "compaction" => Some(&mut settings.compaction.options),
-        "wal" => Some(&mut settings.wal.options),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use kodiak::core::options::OptionValue;
+
     use super::*;
 
     fn parsed(specification: &str) -> Settings {

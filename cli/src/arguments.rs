@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::builder::styling::Styles;
 use clap::{ArgAction, Args, Parser};
 use kodiak::core::storage::Storage;
+use kodiak::settings::SETTINGS_FILE;
 use kodiak::{Builder, Db, LocalStorage, Result, Settings};
-use kodiak_bench_harness::configuration;
 
 use crate::commands::Command;
 
@@ -39,9 +39,6 @@ fn assignment(text: &str) -> Result<(String, String), String> {
     Ok((path.trim().to_owned(), value.trim().to_owned()))
 }
 
-/// Where the engine keeps the settings that a database was last opened with.
-const SETTINGS_FILE: &str = "SETTINGS.toml";
-
 impl SettingsArguments {
     /// The settings for a database, which need not exist.
     ///
@@ -57,7 +54,7 @@ impl SettingsArguments {
         let mut settings = file.map_or_else(|| Ok(Settings::default()), Settings::from_file)?;
         self.set
             .iter()
-            .try_for_each(|(path, value)| configuration::set(&mut settings, path, value))?;
+            .try_for_each(|(path, value)| settings.set(path, value))?;
         Ok(settings)
     }
 

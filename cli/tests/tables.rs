@@ -203,3 +203,22 @@ fn told_to_be_verbose_it_tells_what_happens() {
     let output = kodiak.command(&["create", "db", "-v"]).output().expect("started");
     assert!(String::from_utf8_lossy(&output.stderr).contains("opened"), "{output:?}");
 }
+
+#[test]
+#[cfg(unix)]
+fn a_database_behind_a_symbolic_link_is_refused_with_what_to_do() {
+    let kodiak = Kodiak::new();
+    kodiak.prints(&["create", "real", "t"]);
+    std::os::unix::fs::symlink("real", kodiak.path("link")).expect("a link");
+    for command in [
+        &["put", "link", "t", "a", "b"][..],
+        &["stats", "link"],
+        &["verify", "link"],
+    ] {
+        let error = kodiak.refuses(command);
+        assert!(
+            error.contains("symbolic links are not followed: give the real path"),
+            "{error}"
+        );
+    }
+}

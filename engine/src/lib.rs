@@ -58,6 +58,6 @@ pub use kodiak_core::{Error, ErrorKind, Result, Slice};
 pub use kodiak_storage::{LocalStorage, MemoryStorage};
 pub use merge::{Append, Counter, LastNonNull, MergeOperator, MergeOperators};
 pub use read::Scan;
-pub use run::CacheStats;
+pub use run::{CacheStats, ReadStats};
 pub use settings::Settings;
 pub use typed::{Batches, Fitting, Misfit, Read};

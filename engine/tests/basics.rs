@@ -215,3 +215,38 @@ fn a_compaction_asked_for_gets_along_with_those_in_the_background() {
     db.wait_idle().expect("idle");
     assert_eq!(table.scan(..).expect("scan").count(), 700);
 }
+
+#[test]
+fn reads_are_counted_in_mapped_files_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = kodiak::Db::open(dir.path(), small()).expect("open");
+    let table = db.create_table("t", TableSchema::key_value()).expect("create");
+    (0..2000u32).for_each(|key| table.put(key.to_be_bytes(), [7; 100]).expect("put"));
+    db.compact().expect("compact");
+    let before = db.stats();
+    for key in 0..100u32 {
+        assert!(table.get((key * 17).to_be_bytes()).expect("get").is_some());
+    }
+    let found = db.stats();
+    assert_eq!(found.reads.runs - before.reads.runs, 100);
+    assert_eq!(found.reads.mapped_blocks - before.reads.mapped_blocks, 100);
+    assert_eq!(
+        found.blocks_read() - before.blocks_read(),
+        100,
+        "uncompressed Feather does not go through the cache"
+    );
+    for key in 0..100u32 {
+        assert!(table.get([key.to_be_bytes(), [1; 4]].concat()).expect("get").is_none());
+    }
+    let absent = db.stats();
+    let searched = absent.reads.runs - found.reads.runs;
+    assert_eq!(
+        absent.reads.excluded - found.reads.excluded + searched,
+        100,
+        "all keys are within the run's bounds"
+    );
+    assert!(searched < 20, "{searched} filters were wrong");
+    assert_eq!(table.scan(..).expect("scan").count(), 2000);
+    assert!(db.stats().reads.mapped_blocks > absent.reads.mapped_blocks);
+    assert!(db.stats().to_string().contains("in mapped files"));
+}

@@ -76,7 +76,18 @@ fn open_dir(path: &Path) -> Result<File, Errno> {
     } else {
         path
     };
-    open_at(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+    open_at(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).map_err(|error| {
+        // Systems call a link "not a directory" here, which would puzzle whoever sees one behind it.
+        let is_link = || {
+            let stat = fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW);
+            stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+        };
+        if error == Errno::NOTDIR && is_link() {
+            Errno::LOOP
+        } else {
+            error
+        }
+    })
 }
 
 /// Makes the data and length of `file` survive a power loss.

@@ -14,8 +14,10 @@ pub struct Counted {
     pub flushed_bytes: u64,
     /// Bytes that compactions wrote.
     pub compacted_bytes: u64,
-    /// Blocks asked of the cache; those that are searched in a mapped file are not.
+    /// Blocks looked into, in the cache or in mapped files.
     pub blocks: u64,
+    /// Runs searched for a key.
+    pub runs: u64,
     /// Blocks that the cache did not have.
     pub opened: u64,
     /// Time that writers waited, nanoseconds.
@@ -30,7 +32,8 @@ impl Counted {
             log_bytes: stats.wal.bytes,
             flushed_bytes: stats.flushes.bytes_written,
             compacted_bytes: stats.compactions.bytes_written,
-            blocks: stats.cache.hits + stats.cache.misses,
+            blocks: stats.blocks_read(),
+            runs: stats.reads.runs,
             opened: stats.cache.misses,
             stalled_nanos: stats.stalls.iter().map(|(_, _, nanos)| nanos).sum(),
         }
@@ -48,8 +51,11 @@ pub struct Amplification {
     pub flush: Option<f64>,
     /// The part of it that compactions wrote.
     pub compaction: Option<f64>,
-    /// Blocks asked of the cache for each operation; those that are searched in a mapped file are not counted.
+    /// Blocks looked into for each operation, in the cache or in mapped files.
     pub blocks: f64,
+    /// Runs searched for a key, for each operation.
+    #[serde(default)]
+    pub runs: f64,
     /// Blocks read and decoded for each operation, because the cache did not have them.
     pub opened: f64,
 }
@@ -70,6 +76,7 @@ impl Amplification {
             flush: per_byte(flush),
             compaction: per_byte(compaction),
             blocks: per_operation(after.blocks - before.blocks),
+            runs: per_operation(after.runs - before.runs),
             opened: per_operation(after.opened - before.opened),
         }
     }
@@ -90,6 +97,7 @@ mod tests {
             user_bytes: 200,
             log_bytes: 260,
             blocks: 30,
+            runs: 20,
             opened: 5,
             ..before
         };
@@ -105,7 +113,7 @@ mod tests {
             (found.log, found.flush, found.compaction),
             (Some(1.1), Some(0.9), Some(3.0))
         );
-        assert_eq!((found.blocks, found.opened), (3.0, 0.5));
+        assert_eq!((found.blocks, found.runs, found.opened), (3.0, 2.0, 0.5));
         assert_eq!(Amplification::between(&drained, &drained, &drained, 0).write, None);
     }
 }

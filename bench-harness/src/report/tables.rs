@@ -77,7 +77,7 @@ fn workload_titles(done: &Measured, writes: bool) -> Vec<&'static str> {
     } else {
         vec!["ops/s", "p50", "p90", "p99", "p99.9", "max"]
     };
-    titles.extend(["cached blocks/op", "misses/op"]);
+    titles.extend(["runs/op", "blocks/op", "misses/op"]);
     if writes {
         titles.extend(["write amp.", "drained in", "stalled"]);
     }
@@ -95,10 +95,8 @@ fn workload_row(done: &Measured, writes: bool) -> Vec<Ranked> {
     } else {
         row.extend([latency.p50, latency.p90, latency.p99, latency.p999, latency.max].map(time));
     }
-    // Blocks that are searched in their mapped files do not go through the cache.
-    let cached = done.amplification.blocks > 0.0;
-    let through_cache = |value: f64| if cached { figure(value) } else { ("-".to_owned(), None) };
-    row.extend([done.amplification.blocks, done.amplification.opened].map(through_cache));
+    let read = &done.amplification;
+    row.extend([read.runs, read.blocks, read.opened].map(figure));
     if writes {
         row.push(done.amplification.write.map_or(("-".to_owned(), None), figure));
         row.extend([seconds(done.drain_seconds), seconds(done.stalled_seconds)]);

@@ -99,7 +99,7 @@ impl Import {
         if let Some(columns) = &columns {
             sink.check(columns).map_err(|error| error.with_file(&self.file))?;
         }
-        let progress = Progress::open(&db, &self.table, &self.file, self.how(format))?;
+        let mut progress = Progress::open(&db, &self.table, &self.file, self.how(format))?;
         let done = if self.resume { progress.resume()? } else { None };
         let place = if format.is_text() { "line" } else { "row" };
         let rejected = match (self.resume, done) {
@@ -118,7 +118,7 @@ impl Import {
             rejects
                 .write(&chunk.rejects)
                 .map_err(|error| error.with_file(&self.file))?;
-            progress.record(&mut batch, chunk.position, rejects.done())?;
+            progress.record(&db, &mut batch, chunk.position, rejects.done())?;
             db.write(batch)?;
             imported += count;
         }

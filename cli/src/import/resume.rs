@@ -55,7 +55,8 @@ impl FileId {
 
 /// The record of one import.
 pub struct Progress {
-    imports: Table,
+    /// Made when there is something to record.
+    imports: Option<Table>,
     key: Vec<u8>,
     file: FileId,
     how: String,
@@ -68,8 +69,8 @@ impl Progress {
     /// Those of the database; `Io`.
     pub fn open(db: &Db, table: &str, path: &Path, how: String) -> Result<Self> {
         let imports = match db.table(IMPORTS) {
-            Err(error) if error.kind() == ErrorKind::NotFound => db.create_table(IMPORTS, TableSchema::key_value())?,
-            found => found?,
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            found => Some(found?),
         };
         let path: PathBuf = std::fs::canonicalize(path).map_err(|error| Error::io("look at the file", path, error))?;
         let mut key = table.as_bytes().to_vec();
@@ -88,7 +89,12 @@ impl Progress {
     /// # Errors
     /// `InvalidInput` if the file or the arguments are others than those that it began with.
     pub fn resume(&self) -> Result<Option<(Position, (u64, u64))>> {
-        let Some(bytes) = self.imports.get(&self.key)? else {
+        let found = self
+            .imports
+            .as_ref()
+            .map(|imports| imports.get(&self.key))
+            .transpose()?;
+        let Some(bytes) = found.flatten() else {
             return Ok(None);
         };
         let record: Record = serde_json::from_slice(&bytes)
@@ -116,8 +122,8 @@ impl Progress {
     /// Adds to a batch that the file is imported up to `position`.
     ///
     /// # Errors
-    /// `InvalidInput` if that cannot be written down.
-    pub fn record(&self, batch: &mut WriteBatch, position: Position, rejected: (u64, u64)) -> Result<()> {
+    /// `InvalidInput` if that cannot be written down; those of the database.
+    pub fn record(&mut self, db: &Db, batch: &mut WriteBatch, position: Position, rejected: (u64, u64)) -> Result<()> {
         let record = Record {
             version: VERSION,
             file: self.file.clone(),
@@ -127,7 +133,11 @@ impl Progress {
         };
         let bytes = serde_json::to_vec(&record)
             .map_err(|error| Error::invalid_input("the import cannot be recorded").with_source(error))?;
-        batch.put(&self.imports, &self.key, bytes);
+        let imports = match &self.imports {
+            Some(imports) => imports,
+            None => self.imports.insert(db.create_table(IMPORTS, TableSchema::key_value())?),
+        };
+        batch.put(imports, &self.key, bytes);
         Ok(())
     }
 
@@ -136,9 +146,10 @@ impl Progress {
     /// # Errors
     /// Those of the database.
     pub fn finish(self, db: &Db) -> Result<()> {
-        self.imports.delete(&self.key)?;
-        let none = self.imports.scan(..)?.next().is_none();
-        drop(self.imports);
+        let Some(imports) = self.imports else { return Ok(()) };
+        imports.delete(&self.key)?;
+        let none = imports.scan(..)?.next().is_none();
+        drop(imports);
         // A table that holds nothing would only puzzle people.
         if none { db.drop_table(IMPORTS) } else { Ok(()) }
     }

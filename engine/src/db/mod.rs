@@ -27,7 +27,7 @@ use kodiak_core::{Error, ErrorKind, Result};
 
 pub use builder::Builder;
 pub(crate) use builder::OpenMode;
-pub(crate) use open::{LOCK_FILE, SETTINGS_FILE, TABLES_DIR, WAL_DIR, wal_context};
+pub(crate) use open::{LOCK_FILE, TABLES_DIR, WAL_DIR, wal_context};
 pub use options::TableOptions;
 pub(crate) use shared::{Open, Shared};
 pub use snapshot::Snapshot;

@@ -20,14 +20,12 @@ use crate::components::Resolved;
 use crate::maintenance::TABLE_FILE;
 use crate::manifest::{Manifest, State, TableState};
 use crate::run::{BlockCache, OpenRuns, Run};
-use crate::settings::Settings;
+use crate::settings::{SETTINGS_FILE, Settings};
 
 /// The directory of the tables' directories.
 pub(crate) const TABLES_DIR: &str = "tables";
 /// The directory of the log.
 pub(crate) const WAL_DIR: &str = "wal";
-/// The settings that a database was last opened with, beside its data.
-pub(crate) const SETTINGS_FILE: &str = "SETTINGS.toml";
 /// The lock of the process that has a database open.
 pub(crate) const LOCK_FILE: &str = "LOCK";
 

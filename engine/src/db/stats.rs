@@ -8,7 +8,7 @@ use kodiak_core::wal::WalStats;
 use super::counters::Work;
 use super::shared::Shared;
 use super::stall::StallCause;
-use crate::run::CacheStats;
+use crate::run::{CacheStats, ReadStats};
 
 /// One level of a table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -82,6 +82,8 @@ pub struct Stats {
     pub compactions: WorkStats,
     /// Runs moved to another level without rewriting.
     pub moves: u64,
+    /// What reads have touched, and compactions as far as they read in mapped files.
+    pub reads: ReadStats,
     /// The block cache.
     pub cache: CacheStats,
     /// Open runs.
@@ -129,6 +131,7 @@ impl Stats {
             flushes: WorkStats::of(&shared.counters.flushes),
             compactions: WorkStats::of(&shared.counters.compactions),
             moves: shared.counters.moves.load(Ordering::Relaxed),
+            reads: shared.cache.reads.stats(),
             cache: shared.cache.stats(),
             open_runs: shared.open_runs.len(),
             snapshots: shared.snapshots.len(),
@@ -150,6 +153,11 @@ impl Stats {
     /// Bytes of memtables and cache.
     pub fn memory_bytes(&self) -> u64 {
         self.tables.iter().map(|table| table.memtable_bytes).sum::<u64>() + self.cache.used
+    }
+
+    /// Blocks that were looked into, in the cache or in mapped files.
+    pub fn blocks_read(&self) -> u64 {
+        self.cache.hits + self.cache.misses + self.reads.mapped_blocks
     }
 
     /// Bytes written to disk (log, flushes, compactions) for each byte that the program wrote; `None` before it wrote any.
@@ -212,6 +220,14 @@ impl fmt::Display for Stats {
             )?;
         }
         writeln!(f, "runs moved: {}", self.moves)?;
+        writeln!(
+            f,
+            "reads: {} runs searched, {} passed over by filters; {} blocks, {} of them in mapped files",
+            self.reads.runs,
+            self.reads.excluded,
+            self.blocks_read(),
+            self.reads.mapped_blocks
+        )?;
         let cache = &self.cache;
         let asked = (cache.hits + cache.misses).max(1) as f64;
         writeln!(

@@ -11,9 +11,10 @@ use kodiak_core::storage::Storage;
 use kodiak_core::{Error, Result};
 
 use super::{TableFile, files};
-use crate::db::{LOCK_FILE, SETTINGS_FILE, Shared, TABLES_DIR};
+use crate::db::{LOCK_FILE, Shared, TABLES_DIR};
 use crate::manifest::{Manifest, State};
 use crate::run::Run;
+use crate::settings::SETTINGS_FILE;
 
 /// The runs that made up a database at one moment.
 pub(crate) struct Capture {

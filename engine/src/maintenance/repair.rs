@@ -58,6 +58,13 @@ impl fmt::Display for RepairReport {
         for path in &self.lost {
             writeln!(f, "moved to {}", path.display())?;
         }
+        if self.manifest_rebuilt && self.runs > 0 {
+            writeln!(
+                f,
+                "warning: without the manifest, nobody knows which run files were in force: what was deleted or replaced \
+                 shortly before may be back"
+            )?;
+        }
         let manifest = if self.manifest_rebuilt { "made anew" } else { "kept" };
         write!(
             f,

@@ -9,7 +9,11 @@ use kodiak_core::block::{Codecs, ColumnBlock, Values};
 use kodiak_core::schema::TableSchema;
 use kodiak_core::{EntryRef, Error, Op, Result, SeqNo};
 
-use crate::typed::{Pieces, row_bytes};
+use crate::typed::{Pieces, countable_rows, row_bytes};
+
+/// Bytes of a row beside its key and value: sequence number, operation, two offsets. In a table whose dictionaries count few
+/// values a row counts for more, so that a block never has more rows than those.
+const ROW_OVERHEAD: usize = 17;
 
 /// A growing binary column.
 #[derive(Debug)]
@@ -75,6 +79,8 @@ pub struct BlockBuilder {
     ops: Vec<i8>,
     expected_rows: usize,
     expected_bytes: usize,
+    /// What a row counts beside its key and value.
+    row_overhead: usize,
 }
 
 impl BlockBuilder {
@@ -82,6 +88,7 @@ impl BlockBuilder {
     pub fn new(schema: Arc<TableSchema>, codecs: Codecs, block_size: usize) -> Self {
         let (rows, bytes) = (block_size / 64 + 16, block_size + block_size / 8);
         Self {
+            row_overhead: block_size.div_ceil(countable_rows(&schema)).max(ROW_OVERHEAD),
             run_columns: schema.run_columns(),
             schema,
             codecs,
@@ -143,7 +150,7 @@ impl BlockBuilder {
         let Values::Binary(values) = block.values() else {
             let keys = block.keys().value_offsets();
             let key_bytes = (keys[to] - keys[from]) as usize / (to - from);
-            let rows = room.div_ceil(self.row_bytes(block) + key_bytes + 17);
+            let rows = room.div_ceil(self.row_bytes(block) + key_bytes + self.row_overhead);
             return (from + rows.max(1)).min(to);
         };
         let (keys, values) = (block.keys().value_offsets(), values.value_offsets());
@@ -151,7 +158,7 @@ impl BlockBuilder {
         let (mut low, mut high) = (from + 1, to);
         while low < high {
             let middle = low.midpoint(high);
-            if (keys[middle] + values[middle]) as usize - start + (middle - from) * 17 >= room {
+            if (keys[middle] + values[middle]) as usize - start + (middle - from) * self.row_overhead >= room {
                 high = middle;
             } else {
                 low = middle + 1;
@@ -168,7 +175,7 @@ impl BlockBuilder {
     /// Bytes collected.
     #[inline]
     pub fn bytes(&self) -> usize {
-        self.keys.data.len() + self.values.data.len() + self.typed_bytes + self.seqs.len() * 17
+        self.keys.data.len() + self.values.data.len() + self.typed_bytes + self.seqs.len() * self.row_overhead
     }
 
     /// The last key collected.

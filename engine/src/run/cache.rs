@@ -10,6 +10,8 @@ use kodiak_core::compaction::RunId;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use super::reads::ReadCounters;
+
 type Key = (RunId, u32);
 
 #[derive(Debug, Clone)]
@@ -29,6 +31,8 @@ pub struct BlockCache {
     capacity: u64,
     hits: AtomicU64,
     misses: AtomicU64,
+    /// What reads touch, in the cache or past it.
+    pub reads: ReadCounters,
 }
 
 /// What a cache has done since the database was opened.
@@ -57,6 +61,7 @@ impl BlockCache {
             capacity,
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
+            reads: ReadCounters::default(),
         }
     }
 

@@ -6,6 +6,7 @@ mod cursor;
 mod direct;
 mod open_runs;
 mod reader;
+mod reads;
 mod rows;
 mod writer;
 
@@ -15,4 +16,5 @@ pub use cache::CacheStats;
 pub(crate) use cursor::SortedRunCursor;
 pub(crate) use open_runs::OpenRuns;
 pub(crate) use reader::{KeyHash, Run, RunContext};
+pub use reads::ReadStats;
 pub(crate) use writer::{RunPlan, RunWriter};

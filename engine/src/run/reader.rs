@@ -426,8 +426,10 @@ impl RunReader {
     #[inline]
     pub fn get(&self, key: &[u8], hash: &mut KeyHash, seq: SeqNo) -> Result<Option<FoundVersion>> {
         if !self.may_contain(key, hash) {
+            self.cache.reads.excluded();
             return Ok(None);
         }
+        self.cache.reads.run();
         for block in self.fences.blocks_of(key, seq) {
             if let Some(found) = self.find_in(block, key, seq)? {
                 return Ok(Some(found));
@@ -439,6 +441,7 @@ impl RunReader {
     #[inline]
     fn find_in(&self, index: usize, key: &[u8], seq: SeqNo) -> Result<Option<FoundVersion>> {
         if let Some((block, map)) = self.direct_block(index)? {
+            self.cache.reads.mapped();
             return block.find(map, key, seq);
         }
         self.cached(index, true)?.find(key, seq)
@@ -448,6 +451,7 @@ impl RunReader {
     /// cache or if that costs no more. A whole block stays in the cache if `fill_cache`.
     pub fn rows(&self, index: usize, projection: &Projection, fill_cache: bool) -> Result<Rows> {
         if let Some((block, map)) = self.direct_block(index)? {
+            self.cache.reads.mapped();
             return Ok(Rows::direct(block, map));
         }
         let block = match projection {

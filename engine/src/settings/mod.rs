@@ -4,6 +4,7 @@
 //! refuses what cannot work. Every setting is listed once, in [`fields`](FIELDS): reading, writing, explaining and the
 //! documentation all iterate that list.
 
+mod assign;
 mod changes;
 mod explain;
 mod fields;
@@ -24,6 +25,9 @@ pub use explain::{Explained, Origin, Origins};
 pub use fields::{FIELDS, Field};
 pub(crate) use parse::own_settings;
 pub use presets::PRESETS;
+
+/// The file, in a database's directory, with the settings that it was last opened with.
+pub const SETTINGS_FILE: &str = "SETTINGS.toml";
 
 /// Options of a component as they were given; what is not given takes the component's default.
 pub type GivenOptions = BTreeMap<String, OptionValue>;

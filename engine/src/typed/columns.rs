@@ -1,9 +1,29 @@
 //! From encoded rows to columns.
 
 use arrow::array::{ArrayRef, BinaryArray};
+use arrow::datatypes::DataType;
 use kodiak_core::Result;
 use kodiak_core::block::Codecs;
 use kodiak_core::schema::TableSchema;
+
+/// How many rows a batch may have so that the indexes of its dictionaries can count their values, whatever these are.
+pub fn countable_rows(schema: &TableSchema) -> usize {
+    let counted = |data_type: &DataType| match data_type {
+        DataType::Dictionary(index, _) => match **index {
+            DataType::Int8 => 1 << 7,
+            DataType::UInt8 => 1 << 8,
+            DataType::Int16 => 1 << 15,
+            DataType::UInt16 => 1 << 16,
+            _ => usize::MAX,
+        },
+        _ => usize::MAX,
+    };
+    let fields = schema.columns().fields().iter();
+    fields
+        .map(|field| counted(field.data_type()))
+        .min()
+        .unwrap_or(usize::MAX)
+}
 
 /// The table's own columns, in order, of rows given as user keys and values; a null value (a delete) becomes nulls.
 ///

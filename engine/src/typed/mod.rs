@@ -17,7 +17,7 @@ mod rows;
 mod write;
 
 pub use batches::Batches;
-pub(crate) use columns::own_columns;
+pub(crate) use columns::{countable_rows, own_columns};
 pub(crate) use conform::check as check_batch;
 pub use fit::{Fitting, Misfit};
 pub(crate) use gather::row_bytes;

@@ -8,7 +8,7 @@ use kodiak_core::entry::MAX_SEQ;
 
 use super::batches::{Batches, Plan};
 use super::gather::Columns;
-use super::keys;
+use super::{countable_rows, keys};
 use crate::db::{ScanRange, Snapshot, Table};
 use crate::key_range::KeyRange;
 use crate::read::{ScanBounds, ScanContext};
@@ -90,7 +90,7 @@ impl<'a> Read<'a> {
     }
 
     /// At most so many rows in a batch (at least 1; 8192 if not said). Batches are smaller where rows can be handed out as
-    /// they lie in a file.
+    /// they lie in a file, and where the indexes of a dictionary column count no more values.
     pub fn batch_size(mut self, rows: usize) -> Self {
         self.batch_size = rows.max(1);
         self
@@ -140,7 +140,7 @@ impl<'a> Read<'a> {
             bounds,
             reverse: self.reverse,
             limit: self.limit,
-            batch_size: self.batch_size,
+            batch_size: self.batch_size.min(countable_rows(&inner.schema)),
         };
         Batches::new(sources, plan, columns)
     }

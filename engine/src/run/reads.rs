@@ -1,0 +1,114 @@
+//! What reads have touched since the database was opened.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+/// Threads beyond so many share their counters, and may then lose counts to each other.
+const STRIPES: usize = 64;
+
+/// Counters that cost a read a nanosecond: each thread has its own, so that adding takes no atomic operation.
+#[derive(Debug)]
+pub struct ReadCounters(Box<[CachePadded<Stripe>]>);
+
+#[derive(Debug, Default)]
+struct Stripe {
+    runs: AtomicU64,
+    excluded: AtomicU64,
+    mapped: AtomicU64,
+}
+
+/// What point reads and scans have touched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadStats {
+    /// Runs that were searched for a key.
+    pub runs: u64,
+    /// Runs that were not, because their filter knew better.
+    pub excluded: u64,
+    /// Blocks that were searched or read in mapped files. Those of the cache are counted by [`CacheStats`](super::CacheStats).
+    pub mapped_blocks: u64,
+}
+
+impl Default for ReadCounters {
+    fn default() -> Self {
+        Self((0..STRIPES).map(|_| CachePadded::default()).collect())
+    }
+}
+
+impl ReadCounters {
+    /// A run was searched for a key.
+    #[inline]
+    pub fn run(&self) {
+        add(&self.stripe().runs);
+    }
+
+    /// A filter kept a run from being searched.
+    #[inline]
+    pub fn excluded(&self) {
+        add(&self.stripe().excluded);
+    }
+
+    /// A block was searched or read in its mapped file.
+    #[inline]
+    pub fn mapped(&self) {
+        add(&self.stripe().mapped);
+    }
+
+    /// The sums.
+    pub fn stats(&self) -> ReadStats {
+        let sum = |of: fn(&Stripe) -> &AtomicU64| self.0.iter().map(|stripe| of(stripe).load(Ordering::Relaxed)).sum();
+        ReadStats {
+            runs: sum(|stripe| &stripe.runs),
+            excluded: sum(|stripe| &stripe.excluded),
+            mapped_blocks: sum(|stripe| &stripe.mapped),
+        }
+    }
+
+    #[inline]
+    fn stripe(&self) -> &Stripe {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static STRIPE: Cell<usize> = const { Cell::new(usize::MAX) };
+        }
+        let mut stripe = STRIPE.get();
+        if stripe == usize::MAX {
+            stripe = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
+            STRIPE.set(stripe);
+        }
+        &self.0[stripe % STRIPES]
+    }
+}
+
+/// Adds one without an atomic operation: nobody else writes to it.
+#[inline]
+fn add(counter: &AtomicU64) {
+    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_lost_between_threads() {
+        let counters = ReadCounters::default();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..10_000 {
+                        counters.run();
+                        counters.mapped();
+                    }
+                    counters.excluded();
+                });
+            }
+        });
+        let expected = ReadStats {
+            runs: 40_000,
+            excluded: 4,
+            mapped_blocks: 40_000,
+        };
+        assert_eq!(counters.stats(), expected);
+    }
+}
