@@ -99,6 +99,7 @@ fn files_that_cannot_be_imported_are_refused_with_the_place() {
     assert!(refused("empty.jsonl", "", &[]).contains("no JSON objects"));
     assert!(refused("rows.txt", "a\n1\n", &[]).contains("--format csv"));
     assert!(kodiak.refuses(&["import", "db", "t", "none.csv"]).contains("none.csv"));
+    assert!(!kodiak.prints(&["tables", "db"]).contains("_kodiak_imports"));
     kodiak.misunderstands(&["import", "db", "t", "rows.txt", "--batch", "0"]);
 }
 
@@ -339,6 +340,9 @@ fn an_import_goes_on_only_with_the_same_file_and_arguments() {
     assert_eq!(kodiak.prints(&["export", "db", "t"]), "id,n\n1,1\n2,2\n");
     let other = [&import[..], &["--resume", "--na", "none"]].concat();
     assert!(kodiak.refuses(&other).contains("other arguments"));
+    let mine = kodiak.file("mine", "my notes");
+    let error = kodiak.refuses(&[&import[..], &["--resume", "--rejects", &mine]].concat());
+    assert!(error.contains("holds something else"), "{error}");
     let printed = kodiak.prints(&[&import[..], &["--resume", "--rejects", "rejected"]].concat());
     assert!(
         printed.starts_with("1 rows into table t") && printed.contains("after 2 rows before"),

@@ -173,7 +173,14 @@ impl Import {
                 typed: false,
             });
         }
-        if key_value && self.new.key.is_empty() && explicit.is_none() && is_entries(source, columns)? {
+        // Of JSON lines, even the columns are known only when all are read.
+        let known = match columns {
+            Some(columns) => Some(columns.clone()),
+            None if explicit.is_none() => Some(source.infer()?),
+            None => None,
+        };
+        let entries = known.as_ref().is_some_and(is_entries);
+        if key_value && self.new.key.is_empty() && explicit.is_none() && entries {
             let table = match found {
                 Some(table) => table,
                 None => db.create_table(&self.table, TableSchema::key_value())?,
@@ -186,9 +193,10 @@ impl Import {
             });
         }
         let inferred = explicit.is_none();
-        let target = match explicit {
-            Some(columns) => columns,
-            None => source.infer()?,
+        let target = match (explicit, known) {
+            (Some(columns), _) => columns,
+            (None, Some(known)) if source.format() != FileFormat::Csv => known,
+            (None, _) => source.infer()?,
         };
         if !key_value {
             let table = db.create_table(&self.table, self.new.table(&target)?)?;
@@ -241,16 +249,8 @@ impl Import {
     }
 }
 
-/// True if the file's columns are a key and a value, by name and type.
-fn is_entries(source: &Source, columns: Option<&SchemaRef>) -> Result<bool, Error> {
-    let inferred;
-    let columns = match columns {
-        Some(columns) => columns,
-        None => {
-            inferred = source.infer()?;
-            &inferred
-        }
-    };
+/// True if these columns are a key and a value, by name and type.
+fn is_entries(columns: &SchemaRef) -> bool {
     use DataType as D;
     let bytes = |of: &D| {
         matches!(
@@ -260,5 +260,5 @@ fn is_entries(source: &Source, columns: Option<&SchemaRef>) -> Result<bool, Erro
     };
     let mut names: Vec<&str> = columns.fields().iter().map(|field| field.name().as_str()).collect();
     names.sort_unstable();
-    Ok(names == ["key", "value"] && columns.fields().iter().all(|field| bytes(field.data_type())))
+    names == ["key", "value"] && columns.fields().iter().all(|field| bytes(field.data_type()))
 }

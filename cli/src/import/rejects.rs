@@ -1,12 +1,15 @@
 //! Rows that are not imported: the first one ends the import, or they go to a file, as JSON objects.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use kodiak::{Error, Result};
 
 use super::rows::Reject;
+
+/// How each rejected row begins.
+const HEAD: &[u8] = b"{\"line\":";
 
 /// What becomes of rejected rows.
 pub struct Rejects {
@@ -27,6 +30,9 @@ impl Rejects {
     pub fn open(path: Option<&Path>, place: &'static str, limit: u64, done: Option<(u64, u64)>) -> Result<Self> {
         let open = |path: &Path| {
             let failed = |error| Error::io("open the file for rejected rows", path, error);
+            if done.is_some_and(|(rows, _)| rows == 0) {
+                check_ours(path)?;
+            }
             let mut options = OpenOptions::new();
             let file = match done {
                 None => options.write(true).create_new(true).open(path),
@@ -96,5 +102,19 @@ impl Rejects {
         self.count += rejects.len() as u64;
         self.bytes += out.len() as u64;
         Ok(())
+    }
+}
+
+/// Refuses to write over a file that is none of rejected rows.
+fn check_ours(path: &Path) -> Result<()> {
+    let mut head = Vec::new();
+    match File::open(path).and_then(|file| file.take(HEAD.len() as u64).read_to_end(&mut head)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("open the file for rejected rows", path, error)),
+        Ok(_) if head.is_empty() || head == HEAD => Ok(()),
+        Ok(_) => {
+            let message = "the file for rejected rows exists, and holds something else";
+            Err(Error::new(kodiak::ErrorKind::AlreadyExists, message).with_file(path))
+        }
     }
 }
