@@ -65,19 +65,30 @@ pub enum Start<'a> {
 
 /// Entries of all sources in one order, in one direction.
 ///
-/// The sources that have entries left form a binary heap by their current entry; with one source nothing is compared.
+/// The sources that have entries left form a binary heap by their current entry. Of a few the first is found by looking at
+/// all of them, which takes no branch that a processor would have to guess; with one source nothing is compared.
 pub struct MergedCursor {
     sources: Vec<Source>,
     heap: Vec<Head>,
     reverse: bool,
 }
 
+#[inline]
+fn order_of(key: &[u8], reverse: bool) -> u128 {
+    let prefix = wide_prefix_of(key);
+    if reverse { !prefix } else { prefix }
+}
+
 /// A source in the heap, with the beginning of its current key: most comparisons need no more of it.
 #[derive(Debug, Clone, Copy)]
 struct Head {
+    /// Inverted for a cursor that goes backward, so that the smallest comes first.
     prefix: u128,
     source: u32,
 }
+
+/// So many sources, and fewer, are no heap: only the first has its place.
+const FEW: usize = 8;
 
 impl MergedCursor {
     /// A cursor that is not positioned.
@@ -106,11 +117,15 @@ impl MergedCursor {
         self.heap.clear();
         self.heap
             .extend((0..).zip(&self.sources).filter_map(|(source, cursor)| {
-                let prefix = wide_prefix_of(cursor.key()?);
+                let prefix = order_of(cursor.key()?, self.reverse);
                 Some(Head { prefix, source })
             }));
-        for position in (0..self.heap.len() / 2).rev() {
-            self.sift_down(position);
+        if self.heap.len() > FEW {
+            for position in (0..self.heap.len() / 2).rev() {
+                self.sift_down(position);
+            }
+        } else {
+            self.first_to_front();
         }
         Ok(())
     }
@@ -118,10 +133,7 @@ impl MergedCursor {
     /// True if the entry of `left` comes before that of `right`.
     #[inline]
     fn before(&self, left: Head, right: Head) -> bool {
-        if left.prefix != right.prefix {
-            return (left.prefix < right.prefix) != self.reverse;
-        }
-        self.before_in_full(left, right)
+        left.prefix < right.prefix || left.prefix == right.prefix && self.before_in_full(left, right)
     }
 
     fn before_in_full(&self, left: Head, right: Head) -> bool {
@@ -203,14 +215,48 @@ impl MergedCursor {
     fn settle_top(&mut self) {
         let Some(head) = self.heap.first_mut() else { return };
         match self.sources[head.source as usize].key() {
-            Some(key) => head.prefix = wide_prefix_of(key),
+            Some(key) => head.prefix = order_of(key, self.reverse),
             None => {
                 self.heap.swap_remove(0);
             }
         }
-        if self.heap.len() > 1 {
+        if self.heap.len() > FEW {
             self.sift_down(0);
+        } else {
+            self.first_to_front();
         }
+    }
+
+    /// Swaps the source that comes first with the one in front, as far as there are any.
+    #[inline]
+    fn first_to_front(&mut self) {
+        let Some((front, others)) = self.heap.split_first() else {
+            return;
+        };
+        let (mut first, mut least, mut tie) = (0, front.prefix, false);
+        for (index, other) in (1..).zip(others) {
+            let less = other.prefix < least;
+            tie = !less & (tie | (other.prefix == least));
+            first = if less { index } else { first };
+            least = if less { other.prefix } else { least };
+        }
+        if tie {
+            for index in first + 1..self.heap.len() {
+                let (left, right) = (self.heap[index], self.heap[first]);
+                if left.prefix == least && self.before_in_full(left, right) {
+                    first = index;
+                }
+            }
+        }
+        self.heap.swap(0, first);
+    }
+
+    /// The sources besides the front one among which the second is.
+    #[inline]
+    fn next_ones(&self) -> impl Iterator<Item = &Head> {
+        let heap = &self.heap;
+        let end = if heap.len() > FEW { 3 } else { heap.len() };
+        heap[..end].iter().skip(1)
     }
 
     /// The entry under the cursor; in a typed table the value of a run's row is empty (see [`value`](Self::value)).
@@ -254,7 +300,7 @@ impl MergedCursor {
     pub fn stretch(&self) -> Option<(&Arc<ColumnBlock>, usize, usize)> {
         let (block, row) = self.position()?;
         let mut end = block.rows();
-        for &other in self.heap.iter().skip(1).take(2) {
+        for &other in self.next_ones() {
             if let Some(entry) = self.entry_of(other) {
                 let last = (block.key(end - 1), block.seq(end - 1));
                 if compare(last, (entry.key, entry.seq)).is_gt() {
@@ -275,8 +321,9 @@ impl MergedCursor {
         if rows.plain().is_none_or(|newest| newest > seq) {
             return 0;
         }
-        let others = self.heap.iter().skip(1).take(2);
-        let keys = others.filter_map(|other| self.sources[other.source as usize].key());
+        let keys = self
+            .next_ones()
+            .filter_map(|other| self.sources[other.source as usize].key());
         let mut stop = rows.len();
         for key in keys.chain(end) {
             if stop > row && rows.key(stop - 1) >= key {
@@ -301,5 +348,93 @@ impl MergedCursor {
             self.settle_top();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kodiak_core::Op;
+    use kodiak_core::memtable::Memtable;
+
+    use super::*;
+
+    /// Keys of which many share their first sixteen bytes, are prefixes of each other, or end in zeros.
+    fn key(n: u64) -> Vec<u8> {
+        let mut key = [&b"sixteen bytes of"[..], b"ab", b""][(n % 3) as usize].to_vec();
+        key.extend(std::iter::repeat_n(0, (n / 3 % 4) as usize));
+        key.extend_from_slice(&n.to_be_bytes()[(8 - n / 12 % 3) as usize..]);
+        key
+    }
+
+    /// `count` memtables among which versions of 200 keys are spread, and all entries in order.
+    fn sources(count: u64) -> (Vec<Arc<dyn Memtable>>, Vec<(Vec<u8>, SeqNo)>) {
+        let tables: Vec<_> = (0..count)
+            .map(|_| kodiak_memtables::ALL[0].create_default(1 << 16).expect("a memtable"))
+            .collect();
+        let mut all = Vec::new();
+        for seq in 1..=600u64 {
+            let spread = seq.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+            let key = key(spread % 200);
+            let entry = EntryRef {
+                key: &key,
+                seq,
+                op: Op::Put,
+                value: b"",
+            };
+            tables[(spread / 200 % count) as usize].insert(entry).expect("insert");
+            all.push((key, seq));
+        }
+        all.sort_by(|a, b| compare((&a.0, a.1), (&b.0, b.1)));
+        (tables, all)
+    }
+
+    fn cursor(tables: &[Arc<dyn Memtable>], reverse: bool) -> MergedCursor {
+        let sources = tables.iter().map(|table| Source::Memory(Arc::clone(table).cursor()));
+        MergedCursor::new(sources.collect(), reverse)
+    }
+
+    fn rest(cursor: &mut MergedCursor) -> Vec<(Vec<u8>, SeqNo)> {
+        let mut found = Vec::new();
+        while let Some(entry) = cursor.entry() {
+            found.push((entry.key.to_vec(), entry.seq));
+            cursor.advance().expect("advance");
+        }
+        found
+    }
+
+    #[test]
+    fn few_and_many_sources_are_read_in_order_both_ways() {
+        for count in [1, 2, 3, FEW as u64, FEW as u64 + 1, 40] {
+            let (tables, all) = sources(count);
+            let backward: Vec<_> = all.iter().rev().cloned().collect();
+            for (reverse, expected) in [(false, &all), (true, &backward)] {
+                let mut cursor = cursor(&tables, reverse);
+                cursor.start(Start::Edge).expect("start");
+                assert_eq!(rest(&mut cursor), *expected, "{count} sources");
+                for (key, seq) in all.iter().step_by(37) {
+                    cursor.start(Start::At(key, *seq)).expect("start");
+                    let at = expected.iter().position(|entry| entry == &(key.clone(), *seq));
+                    let at = at.expect("it is there") + usize::from(reverse);
+                    assert_eq!(rest(&mut cursor), expected[at..], "{count} sources from {key:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_passed_with_all_its_versions() {
+        for count in [1, 5, 20] {
+            let (tables, mut all) = sources(count);
+            let mut cursor = cursor(&tables, false);
+            cursor.start(Start::Edge).expect("start");
+            all.dedup_by(|next, kept| next.0 == kept.0);
+            let mut key = Vec::new();
+            for (expected, _) in &all {
+                assert_eq!(cursor.entry().map(|entry| entry.key.to_vec()).as_ref(), Some(expected));
+                cursor.pass_key(&mut key).expect("pass");
+                assert_eq!(&key, expected);
+            }
+            assert!(cursor.entry().is_none());
+        }
     }
 }
