@@ -8,7 +8,10 @@ use kodiak_core::index::{Index, IndexContext, IndexFactory, Updates};
 use kodiak_core::options::Options;
 use kodiak_storage::MemoryStorage;
 
-const ENTRIES: u64 = 10_000;
+/// How many entries: fewer among the tests.
+fn entries() -> u64 {
+    kodiak_core::conformance::bench::size(10_000, 1_000) as u64
+}
 
 fn key(number: u64) -> [u8; 8] {
     number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()
@@ -26,8 +29,9 @@ fn create(factory: &IndexFactory) -> Box<dyn Index> {
 }
 
 fn fill(index: &dyn Index) {
+    let entries = entries();
     let mut updates = Updates::new();
-    for start in (0..ENTRIES).step_by(1000) {
+    for start in (0..entries).step_by(1000) {
         updates.clear();
         for number in start..start + 1000 {
             updates.put(&key(number), &[7; 24]);
@@ -37,9 +41,10 @@ fn fill(index: &dyn Index) {
 }
 
 fn indexes(criterion: &mut Criterion) {
+    let entries = entries();
     for factory in kodiak_indexes::ALL {
         let name = factory.component.name;
-        criterion.bench_function(&format!("{name}/insert {ENTRIES}"), |bench| {
+        criterion.bench_function(&format!("{name}/insert {entries}"), |bench| {
             bench.iter_batched(|| create(factory), |index| fill(&*index), BatchSize::LargeInput);
         });
         let index = create(factory);
@@ -49,11 +54,11 @@ fn indexes(criterion: &mut Criterion) {
         let mut number = 0;
         criterion.bench_function(&format!("{name}/get"), |bench| {
             bench.iter(|| {
-                number = (number + 7919) % ENTRIES;
+                number = (number + 7919) % entries;
                 black_box(view.get(&key(number)).expect("memory"))
             });
         });
-        criterion.bench_function(&format!("{name}/scan {ENTRIES}"), |bench| {
+        criterion.bench_function(&format!("{name}/scan {entries}"), |bench| {
             bench.iter(|| {
                 let mut cursor = view.clone().cursor();
                 let mut bytes = 0;

@@ -25,7 +25,8 @@ fn number(name: &str, default: usize) -> usize {
 /// Carries out the history of each seed under each configuration, on all cores; the configurations' failures, explained.
 fn compare(factors: &[Factor], rows: &[Row], seeds: usize, ops: usize) -> Vec<String> {
     let components = Components::new();
-    let histories: Vec<Vec<Op>> = (0..seeds as u64)
+    let first = number("KODIAK_FIRST_SEED", 0);
+    let histories: Vec<Vec<Op>> = (first as u64..(first + seeds) as u64)
         .map(|seed| Generator::new(seed).take(ops).collect())
         .collect();
     let next = AtomicUsize::new(0);
@@ -39,14 +40,15 @@ fn compare(factors: &[Factor], rows: &[Row], seeds: usize, ops: usize) -> Vec<St
                     if job >= rows.len() * seeds || failures.lock().len() >= 3 {
                         return;
                     }
-                    let (row, seed) = (&rows[job / seeds], job % seeds);
+                    let (row, history) = (&rows[job / seeds], &histories[job % seeds]);
+                    let seed = first + job % seeds;
                     let setup = Setup {
                         components: components.clone(),
                         ..Setup::new(factors::settings(factors, row))
                     };
-                    if let Err(failure) = run(&histories[seed], &setup) {
+                    if let Err(failure) = run(history, &setup) {
                         let label = factors::label(factors, row);
-                        let message = explain(&histories[seed], failure, &setup, &format!("{seed}-{job}"));
+                        let message = explain(history, failure, &setup, &format!("{seed}-{job}"));
                         failures.lock().push(format!("seed {seed}, {label}:\n  {message}"));
                     }
                 }

@@ -194,11 +194,13 @@ impl MergedCursor {
     /// Passes every version of the key under the cursor, which it puts into `key`.
     #[inline]
     pub fn pass_key(&mut self, key: &mut Vec<u8>) -> Result<()> {
-        let Some(&Head { prefix, .. }) = self.heap.first() else {
+        let Some(current) = self.top().and_then(Source::key) else {
             return Ok(());
         };
         key.clear();
-        key.extend_from_slice(self.top().and_then(Source::key).unwrap_or_default());
+        key.extend_from_slice(current);
+        // The one in the heap may be that of an earlier row: `step` leaves it.
+        let prefix = wide_prefix_of(key);
         loop {
             self.advance()?;
             let same = self

@@ -131,3 +131,41 @@ fn a_merge_behind_a_newer_run_stays_behind_it() {
     assert!(db.stats().compactions.jobs > 1, "nothing was merged: {}", db.stats());
     assert_eq!(table.get(b"key").expect("get").as_deref(), Some(&b"new"[..]));
 }
+
+/// Snapshots keep versions of a key, and a block ends between two of them. A scan that had passed over plain rows up to the end of
+/// the block took the older version for another key.
+#[test]
+fn a_scan_gives_a_key_once_though_a_block_ends_between_its_versions() {
+    for format in ["feather", "row"] {
+        let mut settings = small();
+        settings.format.kind = format.to_owned();
+        settings.format.block_size = 1 << 10;
+        let db = Builder::new(settings)
+            .storage(Arc::new(FaultStorage::with_seed(1)))
+            .open("/db")
+            .expect("open");
+        for before in 0..40u8 {
+            let table = db
+                .create_table(&format!("{before}"), TableSchema::key_value())
+                .expect("create");
+            for key in 0..before {
+                table.put([b'a', key], [1; 60]).expect("put");
+            }
+            let mut snapshots = Vec::new();
+            for version in 0..30u8 {
+                table.put(b"key", [version; 60]).expect("put");
+                snapshots.push(db.snapshot());
+            }
+            table.put(b"key", [99; 60]).expect("put");
+            db.flush().expect("flush");
+            let rows: Vec<_> = table.scan(..).expect("scan").map(|row| row.expect("a row")).collect();
+            assert_eq!(rows.len(), usize::from(before) + 1, "{format}, {before} keys before");
+            let (key, value) = &rows[usize::from(before)];
+            assert_eq!(
+                (&**key, &**value),
+                (&b"key"[..], &[99; 60][..]),
+                "{format}, {before} keys before"
+            );
+        }
+    }
+}
