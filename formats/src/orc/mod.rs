@@ -11,6 +11,7 @@ mod chunks;
 mod decode;
 mod encode;
 mod rle;
+mod stats;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -46,7 +47,7 @@ pub const FACTORY: FormatFactory = FormatFactory {
     capabilities: FormatCapabilities {
         random_access_without_decode: false,
         compressions: &Compression::ALL,
-        statistics: false,
+        statistics: true,
         open: true,
         extension: "orc",
         refuses: types::refuses,

@@ -306,6 +306,6 @@ fn the_bytes_of_a_small_file_are_golden() {
     let postscript = fetch(&bytes, layout.shared[0]);
     assert_eq!(
         postscript.last_chunk::<6>(),
-        Some(b"\xF4\x03\x03ORC\x13".last_chunk().expect("six bytes"))
+        Some(b"\xF4\x03\x03ORC\x14".last_chunk().expect("six bytes"))
     );
 }

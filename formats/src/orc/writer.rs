@@ -10,6 +10,7 @@ use prost::Message;
 
 use super::chunks::{self, CHUNK};
 use super::encode;
+use super::stats;
 use super::types::{self, Column, Store};
 use crate::raw::Compressor;
 use crate::sink::PartSink;
@@ -27,6 +28,10 @@ pub(super) struct Writer {
     compression: Compression,
     compressor: Compressor,
     stripes: Vec<proto::StripeInformation>,
+    /// Of each stripe: those of all rows, then those of the columns.
+    stripe_stats: Vec<proto::StripeStatistics>,
+    /// Of the file.
+    stats: Vec<proto::ColumnStatistics>,
     blocks: Vec<BlockHandle>,
     rows: u64,
     data: Vec<u8>,
@@ -60,6 +65,8 @@ impl Writer {
                 .iter()
                 .any(|c| matches!(c.store, Store::Timestamp(_)))
                 .then(|| "UTC".to_owned()),
+            stripe_stats: Vec::new(),
+            stats: vec![proto::ColumnStatistics::default(); columns.len() + 1],
             columns,
             compression: options.compression,
             compressor: Compressor::new(options.compression)?,
@@ -86,12 +93,21 @@ impl Writer {
 
     /// Writes the file's footer and postscript; the latter is what readers of ours need.
     fn tail(&mut self) -> Result<Part> {
+        let content = self.sink.position();
+        self.footer.clear();
+        let metadata = proto::Metadata {
+            stripe_stats: std::mem::take(&mut self.stripe_stats),
+        };
+        self.stream(&metadata.encode_to_vec(), true)?;
+        self.part(true)?;
+        let metadata_length = self.footer.len() as u64;
         let footer = proto::Footer {
             header_length: Some(MAGIC.len() as u64),
-            content_length: Some(self.sink.position()),
+            content_length: Some(content),
             stripes: std::mem::take(&mut self.stripes),
             types: types::types(&self.columns),
             number_of_rows: Some(self.rows),
+            statistics: std::mem::take(&mut self.stats),
             row_index_stride: Some(0),
             writer: Some(WRITER),
             software_version: Some(concat!("kodiak ", env!("CARGO_PKG_VERSION")).to_owned()),
@@ -110,7 +126,7 @@ impl Writer {
             compression: Some(kind as i32),
             compression_block_size: (self.compression != Compression::None).then_some(CHUNK as u64),
             version: vec![0, 12],
-            metadata_length: Some(0),
+            metadata_length: Some(metadata_length),
             // Timestamps and statistics follow the rules of version 6 and later.
             writer_version: Some(6),
             stripe_statistics_length: None,
@@ -174,6 +190,14 @@ impl BlockWriter for Writer {
             parts: vec![data, footer],
         });
         self.rows += u64::from(rows);
+        let columns = self.columns.iter().zip(batch.columns());
+        let columns = columns.map(|(column, array)| stats::of(column, array));
+        let col_stats: Vec<_> = std::iter::once(stats::of_rows(rows.into())).chain(columns).collect();
+        self.stats
+            .iter_mut()
+            .zip(&col_stats)
+            .for_each(|(all, more)| stats::add(all, more));
+        self.stripe_stats.push(proto::StripeStatistics { col_stats });
         Ok(())
     }
 
