@@ -286,7 +286,8 @@ pub struct IndexFactory {
     pub component: Component,
     /// What its indexes can do.
     pub capabilities: IndexCapabilities,
-    /// The least memory that works with these options: about eight nodes.
+    /// The least memory that works with these options: about eight nodes. Entries that are larger than a node need more: such a
+    /// node may exceed the pool while it is changed.
     pub smallest_pool: fn(options: &Options) -> usize,
     /// Makes a pool of so many bytes.
     pub pool: fn(bytes: usize) -> Arc<dyn IndexPool>,

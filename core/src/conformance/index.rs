@@ -1,5 +1,6 @@
 //! What every [`Index`] must do. Crashes and damage depend on the form of the file, and are tested where it is implemented.
 
+mod effects;
 pub mod history;
 mod rules;
 
@@ -62,8 +63,8 @@ pub fn check(subject: &Subject) {
     rules::a_bulk_load_holds_what_it_was_given(subject);
     rules::roots_are_kept_until_released(subject);
     rules::a_reset_gives_later_roots_up(subject);
-    rules::every_dead_value_is_told_once(subject);
-    rules::readers_and_a_writer_do_not_disturb_each_other(subject);
+    effects::every_dead_value_is_told_once(subject);
+    effects::readers_and_a_writer_do_not_disturb_each_other(subject);
     for seed in 0..4 {
         history::check(subject, seed, 120);
     }

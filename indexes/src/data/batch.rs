@@ -4,8 +4,9 @@ use kodiak_core::index::{Change, MAX_KEY, MAX_VALUE, Updates, Upsert};
 use kodiak_core::varint::put_bytes;
 use kodiak_core::{Error, ErrorKind, Result};
 
-use super::block::{Builder, Tag};
+use super::block::Tag;
 use super::buffer::Buffer;
+use super::builder::Builder;
 use super::merge::{fold, join};
 use super::ranges::Ranges;
 use kodiak_core::index::Displaced;

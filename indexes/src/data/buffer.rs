@@ -9,7 +9,8 @@ use std::ops::Range;
 use kodiak_core::varint::Reader;
 use kodiak_core::{Error, Result};
 
-use super::block::{Block, Builder, Tag};
+use super::block::{Block, Tag};
+use super::builder::Builder;
 use super::ranges::{Bounds, Ranges};
 use crate::store::piece::HEADER;
 

@@ -4,8 +4,9 @@ use kodiak_core::index::{Displaced, MAX_VALUE, Upsert};
 use kodiak_core::varint::{Reader, put_bytes};
 use kodiak_core::{Error, ErrorKind, Result};
 
-use super::block::{Block, Builder, Entry, Tag};
+use super::block::{Block, Entry, Tag};
 use super::buffer::{Buffer, Changes};
+use super::builder::Builder;
 use super::ranges::{Bounds, Ranges};
 
 /// What a merge needs to know besides the entries.

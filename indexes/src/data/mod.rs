@@ -3,6 +3,10 @@
 pub(crate) mod batch;
 pub(crate) mod block;
 pub(crate) mod buffer;
+pub(crate) mod builder;
 pub(crate) mod keys;
 pub(crate) mod merge;
 pub(crate) mod ranges;
+
+#[cfg(test)]
+mod tests;

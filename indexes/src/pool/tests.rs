@@ -1,5 +1,6 @@
 use super::*;
-use crate::data::block::{Builder, Tag};
+use crate::data::block::Tag;
+use crate::data::builder::Builder;
 
 fn piece(bytes: usize) -> Arc<Piece> {
     let mut builder = Builder::new(b"", bytes);

@@ -129,8 +129,23 @@ impl Store {
         space.roots.insert(generation, root);
         space.durable = space.roots.keys().copied().collect();
         let freed = space.reap()?;
-        drop((space, chain));
         self.forget(&freed);
+        Ok(())
+    }
+
+    /// Gives up whatever was written since the last commit.
+    ///
+    /// # Errors
+    /// `Corruption` if the account is wrong.
+    pub(crate) fn rollback(&self) -> Result<()> {
+        let mut space = self.space.lock();
+        let fresh: Vec<Extent> = space
+            .fresh
+            .iter()
+            .map(|(&page, &pages)| Extent { page, pages })
+            .collect();
+        space.rollback().map_err(|error| error.with_file(&self.path))?;
+        self.forget(&fresh);
         Ok(())
     }
 
@@ -174,20 +189,20 @@ impl Store {
         if space.roots.contains_key(&id) {
             return;
         }
-        // A contradiction in the account is found by the next commit, or by `verify`.
+        // A contradiction in the account is found by the next commit, or by `verify`. The pool forgets the pieces before
+        // the writer, which may be another thread, can give their pages to others.
         let freed = space.reap().unwrap_or_default();
-        drop(space);
         self.forget(&freed);
     }
 
-    /// Makes `root` the newest that counts: those after it are given up. `later` are the pieces that only they use.
+    /// Makes a root the newest that counts: those after it are given up. `later` are the pieces that only they use. Nothing may
+    /// have been written since the last commit.
     ///
     /// # Errors
     /// `NotFound`; `Corruption` if the account is wrong.
     pub(crate) fn reset(&self, id: u64, later: &[Ptr]) -> Result<RootInfo> {
         let mut space = self.space.lock();
         let root = *space.roots.get(&id).ok_or_else(|| no_root(id).with_file(&self.path))?;
-        space.rollback()?;
         let death = space.generation + 1;
         space.dead.retain(|dead| !(dead.birth <= id && id < dead.death));
         space.dead.extend(later.iter().map(|ptr| Dead {

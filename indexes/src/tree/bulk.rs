@@ -6,7 +6,8 @@ use kodiak_core::{Error, Result};
 use super::piece::{ChildPtr, Node, Piece};
 use super::split::separator;
 use super::work::{Link, Writer};
-use crate::data::block::{Builder, Tag};
+use crate::data::block::Tag;
+use crate::data::builder::Builder;
 use crate::data::keys::Keys;
 use crate::store::piece::{Kind, Ptr};
 

@@ -8,8 +8,9 @@ use kodiak_core::index::IndexCursor;
 
 use super::piece::Piece;
 use super::view::View;
-use crate::data::block::{Block, Builder};
+use crate::data::block::Block;
 use crate::data::buffer::Changes;
+use crate::data::builder::Builder;
 use crate::data::merge::{Rules, into_leaf};
 use crate::data::ranges::Bounds;
 

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use kodiak_core::index::{Displaced, Index, IndexContext, IndexFinding, IndexStats, IndexView, Root, Updates, Upsert};
-use kodiak_core::{Error, ErrorKind, Result};
+use kodiak_core::{Error, Result};
 use parking_lot::Mutex;
 
 use super::Shape;
 use super::bulk;
 use super::view::View;
-use super::work::{Child, Link, Pending, Writer};
+use super::work::{Link, Writer};
+use super::working::Work;
 use crate::data::batch;
 use crate::data::buffer::Buffer;
-use crate::data::keys::Keys;
-use crate::data::ranges::{Bounds, Ranges};
+use crate::data::ranges::Ranges;
 use crate::pool::BufferPool;
 use crate::store::Store;
 use crate::store::space::RootInfo;
@@ -25,47 +25,6 @@ pub(crate) struct Tree {
     pub(in crate::tree) shape: Shape,
     pub(in crate::tree) upsert: Option<Arc<dyn Upsert>>,
     work: Mutex<Work>,
-}
-
-/// The working state.
-#[derive(Debug)]
-struct Work {
-    top: Option<Link>,
-    level: u8,
-    /// Something has changed since the last commit.
-    changed: bool,
-    /// An error left it half way.
-    broken: bool,
-    tick: u32,
-    recent: Recent,
-}
-
-/// Tells whether keys come in ascending order.
-#[derive(Debug, Default)]
-struct Recent {
-    largest: Option<Vec<u8>>,
-    /// How many have come in a row that were larger than all before.
-    ascending: usize,
-}
-
-/// So many ascending keys in a row make a sequence.
-const SEQUENCE: usize = 100;
-
-impl Recent {
-    fn note(&mut self, points: &crate::data::block::Block) {
-        if points.is_empty() {
-            return;
-        }
-        let above = self.largest.as_deref().is_none_or(|largest| *largest < *points.key(0));
-        let last = points.key(points.len() - 1);
-        if above {
-            self.ascending += points.len();
-            self.largest = Some(last);
-        } else {
-            self.ascending = 0;
-            self.largest = self.largest.take().max(Some(last));
-        }
-    }
 }
 
 fn pool_of(context: &IndexContext) -> Result<Arc<BufferPool>> {
@@ -118,6 +77,14 @@ impl Tree {
         result
     }
 
+    /// Drops everything since the last commit.
+    fn back_to_newest(&self, work: &mut Work) -> Result<()> {
+        self.store.check_sound()?;
+        self.store.rollback()?;
+        *work = Work::at(newest(&self.store)?.1);
+        Ok(())
+    }
+
     /// How many changes are applied at once, so that what they change stays within the pool.
     fn slice_len(&self, work: &Work, writer: &Writer<'_>, buffer: &Buffer) -> usize {
         let count = buffer.points.len().max(1);
@@ -143,109 +110,6 @@ fn newest(store: &Store) -> Result<(u64, RootInfo)> {
     let space = store.space.lock();
     let newest = space.roots.last_key_value().map(|(id, root)| (*id, *root));
     newest.ok_or_else(|| Error::corruption("the file has no root").with_file(&store.path))
-}
-
-impl Work {
-    fn at(root: RootInfo) -> Self {
-        Self {
-            top: root.top.map(Link::Disk),
-            level: root.level,
-            changed: false,
-            broken: false,
-            tick: 0,
-            recent: Recent::default(),
-        }
-    }
-
-    fn check(&self, store: &Store) -> Result<()> {
-        store.check_sound()?;
-        if self.broken {
-            let message = "an earlier error has left the working state half way: roll back to the last commit";
-            return Err(Error::new(ErrorKind::Unavailable, message).with_file(&store.path));
-        }
-        Ok(())
-    }
-
-    /// Applies one slice of a batch.
-    fn apply(
-        &mut self,
-        writer: &mut Writer<'_>,
-        buffer: &Buffer,
-        points: std::ops::Range<usize>,
-        ranges: &Ranges,
-    ) -> Result<()> {
-        self.tick += 1;
-        writer.tick = self.tick;
-        writer.appending = self.recent.ascending >= SEQUENCE;
-        let top = self.top.get_or_insert_with(|| writer.empty(0));
-        let slice = buffer.slice(points, ranges);
-        if ranges.cover_all(Bounds::default()) && slice.range.is_empty() {
-            return self.clear(writer);
-        }
-        let siblings = writer.update(top, self.level, &slice, Bounds::default())?;
-        if !siblings.is_empty() {
-            self.grow(writer, siblings)?;
-        }
-        self.shrink(writer)?;
-        if writer.store.pool.dirty() > writer.most_dirty {
-            let top = self.top.get_or_insert_with(|| writer.empty(0));
-            writer.write_half(top)?;
-        }
-        Ok(())
-    }
-
-    fn clear(&mut self, writer: &mut Writer<'_>) -> Result<()> {
-        let Some(top) = self.top.take() else { return Ok(()) };
-        let child = Child {
-            link: top,
-            buffer: Pending::Empty,
-        };
-        let mut above = writer.node(self.level + 1, Keys::default(), vec![child]);
-        writer.empty_child(&mut above, 0)?;
-        self.level = 0;
-        Ok(())
-    }
-
-    /// Puts nodes over what the topmost one has become.
-    fn grow(&mut self, writer: &mut Writer<'_>, mut siblings: super::apply::Siblings) -> Result<()> {
-        while !siblings.is_empty() {
-            let Some(top) = self.top.take() else { return Ok(()) };
-            self.level += 1;
-            let mut keys = Keys::default();
-            let mut links = vec![top];
-            for (key, link) in siblings {
-                keys.push(&key);
-                links.push(link);
-            }
-            let buffer = || Pending::Empty;
-            let children = links.into_iter().map(|link| Child { link, buffer: buffer() }).collect();
-            let mut node = writer.node(self.level, keys, children);
-            siblings = writer.split_node(&mut node, Bounds::default())?;
-            self.top = Some(Link::Node(Box::new(node)));
-        }
-        Ok(())
-    }
-
-    /// Does without a topmost node that has a single child.
-    fn shrink(&mut self, writer: &mut Writer<'_>) -> Result<()> {
-        while let Some(Link::Node(node)) = &mut self.top
-            && node.children.len() == 1
-        {
-            if !node.children[0].buffer.is_empty() {
-                writer.flush(node, 0, Bounds::default())?;
-                continue;
-            }
-            let Some(child) = node.children.pop() else {
-                return Ok(());
-            };
-            self.top = Some(child.link);
-            self.level -= 1;
-        }
-        if matches!(&self.top, Some(Link::Leaf(leaf)) if leaf.block.is_empty()) {
-            self.top = None;
-        }
-        Ok(())
-    }
 }
 
 impl Index for Tree {
@@ -338,21 +202,7 @@ impl Index for Tree {
     }
 
     fn rollback(&self) -> Result<()> {
-        let mut work = self.work.lock();
-        self.store.check_sound()?;
-        let fresh: Vec<_> = {
-            let mut space = self.store.space.lock();
-            let fresh = space
-                .fresh
-                .iter()
-                .map(|(&page, &pages)| crate::store::space::Extent { page, pages })
-                .collect();
-            space.rollback().map_err(|error| error.with_file(&self.store.path))?;
-            fresh
-        };
-        self.store.forget(&fresh);
-        *work = Work::at(newest(&self.store)?.1);
-        Ok(())
+        self.back_to_newest(&mut self.work.lock())
     }
 
     fn roots(&self) -> Vec<Root> {
@@ -364,8 +214,8 @@ impl Index for Tree {
     }
 
     fn reset_to(&self, root: Root) -> Result<()> {
-        self.rollback()?;
         let mut work = self.work.lock();
+        self.back_to_newest(&mut work)?;
         let later = super::verify::later_pieces(&self.store, root.0)?;
         let info = self.store.reset(root.0, &later)?;
         *work = Work::at(info);
@@ -377,6 +227,8 @@ impl Index for Tree {
     }
 
     fn verify(&self, finding: &mut dyn FnMut(IndexFinding)) -> Result<()> {
+        // What is in use must not change meanwhile.
+        let _work = self.work.lock();
         super::verify::verify(&self.store, finding)
     }
 

@@ -15,6 +15,7 @@ pub(crate) mod split;
 pub(crate) mod verify;
 pub(crate) mod view;
 pub(crate) mod work;
+mod working;
 pub(crate) mod write;
 
 /// What tells one tree from another: how large its parts are.

@@ -6,8 +6,8 @@ use kodiak_core::Result;
 
 use super::apply::{Siblings, child_bounds};
 use super::work::{Child, DirtyNode, Link, Pending, WHOLE, Writer};
-use crate::data::block::Builder;
 use crate::data::buffer::Buffer;
+use crate::data::builder::Builder;
 use crate::data::ranges::Bounds;
 
 /// What is below one part in so many of its limit is merged with a neighbour.

@@ -4,7 +4,8 @@ use kodiak_core::Result;
 
 use super::apply::Siblings;
 use super::work::{DirtyNode, Link, WHOLE, Writer};
-use crate::data::block::{Block, Builder, common_prefix};
+use crate::data::block::{Block, common_prefix};
+use crate::data::builder::Builder;
 use crate::data::keys::Keys;
 use crate::data::ranges::Bounds;
 

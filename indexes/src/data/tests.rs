@@ -1,0 +1,260 @@
+use kodiak_core::varint::Reader;
+
+use super::block::{Block, Tag};
+use super::buffer::Buffer;
+use super::builder::Builder;
+use super::keys::{Heads, Keys};
+use super::ranges::Ranges;
+use crate::store::account::Account;
+use crate::store::piece::{HEADER, Kind};
+use crate::store::slot::{SLOT, Slot};
+use crate::store::space::Space;
+use crate::tree::piece::{Node, Piece};
+
+/// Small, seeded random numbers.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit.max(1)
+    }
+}
+
+fn block(prefix: &[u8], count: usize, step: usize) -> Block {
+    let mut builder = Builder::new(prefix, 0);
+    for number in 0..count {
+        let key = [prefix, &format!("{:05}", number * step).into_bytes()].concat();
+        let tag = [Tag::Put, Tag::Delete, Tag::Upserts][number % 3];
+        builder.push(tag, &key, &vec![number as u8; number * 37 % 300]);
+    }
+    builder.finish()
+}
+
+#[test]
+fn searches_agree_with_a_linear_one() {
+    for prefix in [&b""[..], b"pre", b"a longer prefix of all keys "] {
+        for count in [0, 1, 7, 8, 9, 100] {
+            let block = block(prefix, count, 3);
+            let mut probes: Vec<Vec<u8>> = (0..count * 3 + 2)
+                .map(|number| [prefix, &format!("{number:05}").into_bytes()].concat())
+                .collect();
+            probes.extend([vec![], vec![0xFF; 40], prefix.to_vec(), b"pr".to_vec()]);
+            for probe in probes {
+                let expected = (0..count).filter(|&index| block.key(index) < probe).count();
+                assert_eq!(block.lower_bound(&probe), expected);
+                assert_eq!(block.lower_bound_in(0..count, &probe), expected);
+                for from in [0, expected / 2, expected] {
+                    assert_eq!(block.lower_bound_from(from, &probe), expected, "from {from}");
+                }
+                assert_eq!(
+                    block.find(&probe).is_some(),
+                    (0..count).any(|index| block.key(index) == probe)
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stretch_is_copied_whatever_the_two_prefixes() {
+    let source = block(b"common/", 50, 1);
+    for prefix in [&b""[..], b"com", b"common/", b"common/0000"] {
+        let mut builder = Builder::new(prefix, 0);
+        let range = if prefix.len() > 7 { 0..10 } else { 5..40 };
+        builder.extend(&source, range.clone());
+        let copy = builder.finish();
+        for (at, index) in range.enumerate() {
+            assert_eq!((copy.key(at), copy.value(at)), (source.key(index), source.value(index)));
+        }
+    }
+}
+
+#[test]
+fn routes_with_and_without_heads_agree() {
+    let mut random = Random(1);
+    for round in 0..200 {
+        let prefix = &b"a common start"[..random.below(14)];
+        let mut all: Vec<Vec<u8>> = (0..random.below(60))
+            .map(|_| [prefix, &vec![b'a' + random.below(3) as u8; random.below(14)]].concat())
+            .collect();
+        all.sort();
+        all.dedup();
+        let mut keys = Keys::default();
+        // Inserted in two turns, so that places in the middle are taken too.
+        for key in all.iter().step_by(2) {
+            keys.push(key);
+        }
+        for (index, key) in all.iter().enumerate().skip(1).step_by(2) {
+            keys.insert(index, key);
+        }
+        let heads = Heads::new(&keys);
+        let probes = all.iter().cloned().chain([
+            vec![],
+            vec![0xFF],
+            prefix.to_vec(),
+            b"a commoz".to_vec(),
+            [prefix, b"b"].concat(),
+        ]);
+        for probe in probes {
+            let expected = all.iter().filter(|key| **key <= probe).count();
+            assert_eq!(
+                (keys.route(&probe), heads.route(&keys, &probe)),
+                (expected, expected),
+                "round {round}"
+            );
+            assert_eq!(
+                keys.route_before(&probe),
+                all.iter().filter(|key| **key < probe).count()
+            );
+        }
+        if !all.is_empty() {
+            let gone = random.below(all.len());
+            keys.remove(gone);
+            all.remove(gone);
+        }
+        let mut bytes = Vec::new();
+        keys.encode(&mut bytes);
+        let decoded = Keys::decode(&mut Reader::new(&bytes)).expect("its own bytes");
+        assert!((0..keys.len()).all(|index| decoded.get(index) == all[index]) && decoded.len() == all.len());
+    }
+}
+
+/// A body as it is written, and what reads it and then uses it.
+type Case = (Vec<u8>, fn(Vec<u8>));
+
+fn bodies() -> Vec<Case> {
+    let mut ranges = Ranges::default();
+    ranges.add(b"pre1", Some(b"pre2"));
+    ranges.add(b"pre5", None);
+    let mut buffer = Buffer {
+        ranges,
+        points: block(b"pre", 30, 2),
+    };
+    let mut keys = Keys::default();
+    [b"pre1", b"pre2", b"pre4"].iter().for_each(|key| keys.push(*key));
+    let ptr = crate::store::piece::Ptr {
+        page: 77,
+        len: 5000,
+        crc: 1,
+        birth: 3,
+    };
+    let child = crate::tree::piece::ChildPtr {
+        ptr,
+        buffer: Some(crate::tree::piece::BufferPtr { ptr, bytes: 9 }),
+    };
+    let node = Node::encode(&keys, &[child; 4]);
+    vec![
+        (block(b"pre", 60, 2).piece_mut().clone(), |bytes| {
+            if let Ok((block, _)) = Block::parse(bytes) {
+                let _ = (
+                    block.lower_bound(b"pre00100"),
+                    block.is_sorted(),
+                    block.find(b"pre00003"),
+                );
+                (0..block.len())
+                    .for_each(|index| _ = (block.key(index), block.entry(index), block.bytes_of(index..index + 1)));
+            }
+        }),
+        (buffer.piece_mut().clone(), |bytes| {
+            if let Ok(buffer) = Buffer::parse(bytes) {
+                let _ = (buffer.get(b"pre00004"), buffer.ranges.covers(b"pre6"), buffer.bytes());
+            }
+        }),
+        (node, |bytes| {
+            let header = crate::store::piece::Header {
+                kind: Kind::Node,
+                level: 2,
+            };
+            if let Ok(Piece::Node(node)) = Piece::parse(header, bytes) {
+                let at = node.route(b"pre3");
+                let _ = (node.children[at], node.keys.route_before(b"x"));
+            }
+        }),
+    ]
+}
+
+#[test]
+fn malformed_bodies_are_refused_or_harmless_even_with_a_right_checksum() {
+    let mut random = Random(5);
+    for (body, read) in bodies() {
+        for cut in HEADER..body.len() {
+            read(body[..cut].to_vec());
+        }
+        for _ in 0..20_000 {
+            let mut damaged = body.clone();
+            for _ in 0..1 + random.below(3) {
+                let at = HEADER + random.below(body.len() - HEADER);
+                damaged[at] = [random.below(256) as u8, 0, 0xFF, damaged[at] ^ 1][random.below(4)];
+            }
+            read(damaged);
+        }
+    }
+}
+
+#[test]
+fn malformed_accounts_and_slots_are_refused_or_harmless() {
+    let mut space = Space {
+        end: 40,
+        generation: 4,
+        ..Space::default()
+    };
+    for page in [5, 9, 20] {
+        space
+            .free
+            .add(crate::store::space::Extent { page, pages: 2 })
+            .expect("apart");
+    }
+    let ptr = crate::store::piece::Ptr {
+        page: 30,
+        len: 5000,
+        crc: 1,
+        birth: 3,
+    };
+    let root = crate::store::space::RootInfo {
+        top: Some(ptr),
+        level: 1,
+    };
+    space
+        .dying
+        .push((crate::store::space::Extent { page: 12, pages: 1 }, 2));
+    let mut random = Random(6);
+    for previous in [None, Some(&ptr)] {
+        let mut body = Vec::new();
+        crate::store::account::encode(&mut body, &space, 5, &[(3, root), (5, root)], previous, &[])
+            .expect("a sound state");
+        for round in 0..20_000 {
+            let mut damaged = body.clone();
+            let at = random.below(body.len());
+            damaged[at] = [random.below(256) as u8, 0, 0xFF, damaged[at] ^ 1][random.below(4)];
+            if round < body.len() {
+                damaged.truncate(round);
+            }
+            if let Ok(account) = Account::decode(&damaged) {
+                let mut state = Space {
+                    end: 2,
+                    ..Space::default()
+                };
+                let _ = account.replay(&mut state, crate::store::space::Extent { page: 7, pages: 1 });
+            }
+        }
+    }
+    let slot = Slot {
+        generation: 5,
+        kind: "bplus".to_owned(),
+        upsert: String::new(),
+        account: ptr,
+    };
+    let bytes = slot.encode();
+    assert_eq!(Slot::decode(&bytes).ok(), Some(slot));
+    for at in 0..SLOT {
+        for bit in 0..8 {
+            let mut damaged = bytes;
+            damaged[at] ^= 1 << bit;
+            assert!(Slot::decode(&damaged).is_err(), "bit {bit} of byte {at}");
+        }
+    }
+}

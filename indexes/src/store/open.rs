@@ -1,0 +1,176 @@
+//! Making and opening index files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use kodiak_core::storage::{LogFile, Storage};
+use kodiak_core::{Error, ErrorKind, Result};
+use parking_lot::Mutex;
+
+use super::account::Account;
+use super::piece::PAGE;
+use super::slot::{SLOT, Slot};
+use super::space::{Extent, Space};
+use super::{Chain, Counters, Store, commit};
+use crate::pool::BufferPool;
+
+impl Store {
+    /// Makes a file with one, empty root. It gets its name only when it is whole.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `Io`.
+    pub(crate) fn create(storage: &dyn Storage, path: &Path, kind: &str, upsert: &str) -> Result<()> {
+        if storage.len(path)?.is_some() {
+            let message = "there is a file of this name already: open it, or pick another name";
+            return Err(Error::new(ErrorKind::AlreadyExists, message).with_file(path));
+        }
+        let mut name = path.as_os_str().to_owned();
+        name.push(".new");
+        let draft = PathBuf::from(name);
+        match storage.remove(&draft) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let made = commit::write_first(storage, &draft, kind, upsert).and_then(|()| storage.rename(&draft, path));
+        if let Err(error) = made {
+            // The first error is the one worth telling.
+            let _ = storage.remove(&draft);
+            return Err(error);
+        }
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        storage.sync_dir(dir.unwrap_or(Path::new(".")))
+    }
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corruption`, `Unsupported`; `InvalidSettings` if another kind of index or operator made it; `Io`.
+    pub(crate) fn open(
+        storage: &dyn Storage,
+        path: &Path,
+        pool: Arc<BufferPool>,
+        kind: &str,
+        upsert: &str,
+        compress: bool,
+    ) -> Result<Self> {
+        let mut store = Self::open_any(storage, path, pool)?;
+        store.compress = compress;
+        let slot = store.slot.get_mut();
+        let other = |what: &str, found: &str, wanted: &str| {
+            let message =
+                format!("the file was made with the {what} \"{found}\", not \"{wanted}\": open it with that one");
+            Err(Error::new(ErrorKind::InvalidSettings, message).with_file(path))
+        };
+        if slot.kind != kind {
+            return other("index", &slot.kind, kind);
+        }
+        if !slot.upsert.is_empty() && slot.upsert != upsert {
+            return other("upsert operator", &slot.upsert, upsert);
+        }
+        upsert.clone_into(&mut slot.upsert);
+        Ok(store)
+    }
+
+    /// Opens a file of whatever index, to be read.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn open_any(storage: &dyn Storage, path: &Path, pool: Arc<BufferPool>) -> Result<Self> {
+        let file = storage.open_log(path)?;
+        let slot = read_slots(&*file, path)?;
+        let store = Self {
+            path: path.to_owned(),
+            number: pool.new_file(),
+            pool,
+            space: Mutex::default(),
+            counters: Counters::default(),
+            slot: Mutex::new(slot.clone()),
+            chain: Mutex::default(),
+            file,
+            compress: false,
+            poisoned: AtomicBool::new(false),
+        };
+        store.replay(&slot)?;
+        Ok(store)
+    }
+
+    /// The kind of index, and the name of its upsert operator, which may be empty.
+    pub(crate) fn names(&self) -> (String, String) {
+        let slot = self.slot.lock();
+        (slot.kind.clone(), slot.upsert.clone())
+    }
+
+    /// Reads the accounts and brings the state of space up to date.
+    fn replay(&self, slot: &Slot) -> Result<()> {
+        let mut accounts: Vec<(Extent, Account)> = Vec::new();
+        let mut next = Some(slot.account);
+        while let Some(ptr) = next {
+            let account = self.read_account(&ptr).map_err(|error| self.at(error, &ptr))?;
+            let expected = accounts
+                .last()
+                .map_or(slot.generation, |(_, later)| later.generation - 1);
+            if account.generation != expected || (account.generation < 2 && account.previous.is_some()) {
+                return Err(self.at(
+                    Error::corruption("an account of space is not the one that belongs here"),
+                    &ptr,
+                ));
+            }
+            next = account.previous;
+            accounts.push((Extent::of(&ptr), account));
+        }
+        let mut space = Space {
+            end: 2,
+            ..Space::default()
+        };
+        let mut chain = Chain::default();
+        for (own, account) in accounts.into_iter().rev() {
+            if chain.extents.is_empty() {
+                chain.whole_pages = own.pages;
+            }
+            chain.extents.push(own);
+            account
+                .replay(&mut space, own)
+                .map_err(|error| error.with_file(&self.path).with_offset(own.page.saturating_mul(PAGE)))?;
+        }
+        if space.end.saturating_mul(PAGE) > self.file.len() {
+            let message = format!("the file is cut short: {} pages are in use", space.end);
+            return Err(Error::corruption(message)
+                .with_file(&self.path)
+                .with_offset(self.file.len()));
+        }
+        (*self.space.lock(), *self.chain.lock()) = (space, chain);
+        Ok(())
+    }
+}
+
+/// The newer of the two slots.
+fn read_slots(file: &dyn LogFile, path: &Path) -> Result<Slot> {
+    let mut slots = Vec::new();
+    for offset in [0, PAGE] {
+        let mut bytes = [0; SLOT];
+        let read = file.read_at(offset, &mut bytes)?;
+        let slot = if read < SLOT {
+            Err(Error::corruption("the file is cut short within its root slots"))
+        } else {
+            Slot::decode(&bytes)
+        };
+        slots.push(slot.map_err(|error| error.with_file(path).with_offset(offset))?);
+    }
+    let (odd, even) = (slots.pop(), slots.pop());
+    let (Some(even), Some(odd)) = (even, odd) else {
+        return Err(Error::corruption("no root slots").with_file(path));
+    };
+    let (older, newer) = if even.generation > odd.generation {
+        (odd, even)
+    } else {
+        (even, odd)
+    };
+    if newer.generation - older.generation > 1 {
+        let message = "the two root slots do not belong together: one is from another time";
+        return Err(Error::corruption(message)
+            .with_file(path)
+            .with_offset(PAGE * (older.generation % 2)));
+    }
+    Ok(newer)
+}
