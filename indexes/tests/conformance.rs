@@ -92,3 +92,27 @@ fn long_histories_agree_with_the_model_under_many_options() {
         history::check(&subject("fractal", &options, None), seed, 250);
     }
 }
+
+#[test]
+#[ignore = "minutes: more seeds of the test above"]
+fn many_long_histories_agree_with_the_model() {
+    for seed in 100..200u64 {
+        let pick = |choices: [u64; 3]| choices[seed as usize % 3];
+        let lz4 = ["none", "lz4"][seed as usize % 2];
+        let compression = ("compression", OptionValue::Name(lz4.to_owned()));
+        let page = ("page_size", int(pick([4 << 10, 8 << 10, 16 << 10])));
+        history::check(&subject("bplus", &[page, compression.clone()], None), seed, 300);
+        let options = [
+            ("node_size", int(pick([16 << 10, 64 << 10, 256 << 10]))),
+            ("basement_size", int(4 << 10)),
+            ("fanout", int([4, 8, 16, 5][seed as usize % 4])),
+            (
+                "buffer_share",
+                OptionValue::Float([0.1, 0.9, 0.5, 0.3, 1.0][seed as usize % 5]),
+            ),
+            ("promotion", OptionValue::Bool(seed % 4 < 3)),
+            compression,
+        ];
+        history::check(&subject("fractal", &options, None), seed, 300);
+    }
+}

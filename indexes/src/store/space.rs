@@ -192,16 +192,15 @@ impl Space {
     /// # Errors
     /// `Corruption` if they are in use already.
     pub(crate) fn carve(&mut self, extent: Extent) -> Result<()> {
-        if extent.page >= self.end {
-            if extent.page > self.end {
-                let gap = Extent {
-                    page: self.end,
-                    pages: extent.page - self.end,
-                };
-                self.free.add(gap)?;
-            }
+        // What lies beyond the end was free, if it was ever used: extents that came and went between two commits are in no
+        // account. So the extent may begin before the end that the accounts know, and end after it.
+        if extent.end() > self.end {
+            let new = Extent {
+                page: self.end,
+                pages: extent.end() - self.end,
+            };
+            self.free.add(new)?;
             self.end = extent.end();
-            return Ok(());
         }
         if self.free.carve(extent) {
             return Ok(());
@@ -256,5 +255,42 @@ impl Space {
             self.free.add(*extent)?;
         }
         Ok(freed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_extent_across_the_known_end_is_carved() {
+        let mut space = Space {
+            end: 10,
+            ..Space::default()
+        };
+        space.free.add(Extent { page: 6, pages: 4 }).expect("apart");
+        space
+            .carve(Extent { page: 8, pages: 5 })
+            .expect("free, or beyond the end");
+        assert_eq!(space.end, 13);
+        assert_eq!(space.free.iter().collect::<Vec<_>>(), [Extent { page: 6, pages: 2 }]);
+        space.carve(Extent { page: 7, pages: 2 }).expect_err("page 8 is in use");
+    }
+
+    #[test]
+    fn the_smallest_extent_that_fits_is_taken_and_neighbours_join() {
+        let mut free = FreeMap::default();
+        for (page, pages) in [(2, 3), (10, 8), (30, 4)] {
+            free.add(Extent { page, pages }).expect("apart");
+        }
+        assert_eq!(free.take(4), Some(30));
+        assert_eq!(free.take(4), Some(10));
+        assert_eq!(free.take(5), None);
+        free.add(Extent { page: 5, pages: 5 }).expect("apart");
+        free.add(Extent { page: 10, pages: 4 }).expect("apart");
+        assert_eq!(free.iter().collect::<Vec<_>>(), [Extent { page: 2, pages: 16 }]);
+        free.add(Extent { page: 17, pages: 2 })
+            .expect_err("page 17 is free already");
+        assert_eq!(free.pages(), 16);
     }
 }

@@ -205,7 +205,7 @@ impl Verifier<'_> {
     /// Every page is used once, dead or free.
     fn compare_space(&mut self) {
         let accounts = self.store.accounts();
-        let (free, dead, fresh, dying, end) = {
+        let (free, dead, fresh, end) = {
             let space = self.store.space.lock();
             let free: Vec<Extent> = space.free.iter().collect();
             let dead: Vec<Extent> = space.dead.iter().map(|dead| dead.extent).collect();
@@ -214,7 +214,7 @@ impl Verifier<'_> {
                 .iter()
                 .map(|(&page, &pages)| Extent { page, pages })
                 .collect();
-            (free, dead, fresh, space.dying.len(), space.end)
+            (free, dead, fresh, space.end)
         };
         for extent in accounts {
             self.claim(extent, "account of space");
@@ -235,8 +235,6 @@ impl Verifier<'_> {
                 self.claim(extent, "dead extent");
             }
         }
-        // What dies with the next commit is still used by the newest root.
-        let _ = dying;
         let mut next = 2;
         let mut gaps = Vec::new();
         for (&page, &(pages, _)) in &self.used {
