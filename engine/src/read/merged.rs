@@ -200,7 +200,7 @@ impl MergedCursor {
         key.clear();
         key.extend_from_slice(current);
         // The one in the heap may be that of an earlier row: `step` leaves it.
-        let prefix = wide_prefix_of(key);
+        let prefix = order_of(key, self.reverse);
         loop {
             self.advance()?;
             let same = self
