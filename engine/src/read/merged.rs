@@ -368,8 +368,10 @@ mod tests {
         key
     }
 
+    type Version = (Vec<u8>, SeqNo);
+
     /// `count` memtables among which versions of 200 keys are spread, and all entries in order.
-    fn sources(count: u64) -> (Vec<Arc<dyn Memtable>>, Vec<(Vec<u8>, SeqNo)>) {
+    fn sources(count: u64) -> (Vec<Arc<dyn Memtable>>, Vec<Version>) {
         let tables: Vec<_> = (0..count)
             .map(|_| kodiak_memtables::ALL[0].create_default(1 << 16).expect("a memtable"))
             .collect();
@@ -395,7 +397,7 @@ mod tests {
         MergedCursor::new(sources.collect(), reverse)
     }
 
-    fn rest(cursor: &mut MergedCursor) -> Vec<(Vec<u8>, SeqNo)> {
+    fn rest(cursor: &mut MergedCursor) -> Vec<Version> {
         let mut found = Vec::new();
         while let Some(entry) = cursor.entry() {
             found.push((entry.key.to_vec(), entry.seq));

@@ -3,7 +3,7 @@
 //! Nothing in such a file is trusted. Every length, offset and count is checked against the file before memory is taken for
 //! it; blocks are decompressed here, into memory whose size is bounded beforehand, and only what is then known to fit is
 //! handed to the decoders of Arrow, Parquet and ORC. Those are known to panic on some damaged input: they run behind a guard
-//! that turns a panic into [`ErrorKind::Corruption`](kodiak_core::ErrorKind::Corruption). Programs must therefore not be
+//! that turns a panic into [`ErrorKind::Corruption`]. Programs must therefore not be
 //! built with `panic = "abort"`; [`is_decoding`] lets their panic hooks stay quiet meanwhile.
 
 mod codec;
