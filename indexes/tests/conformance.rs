@@ -94,7 +94,7 @@ fn long_histories_agree_with_the_model_under_many_options() {
 }
 
 #[test]
-#[ignore = "minutes: more seeds of the test above"]
+#[ignore = "takes minutes: cargo test --release -p kodiak-indexes --test conformance -- --ignored"]
 fn many_long_histories_agree_with_the_model() {
     for seed in 100..200u64 {
         let pick = |choices: [u64; 3]| choices[seed as usize % 3];

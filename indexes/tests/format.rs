@@ -148,7 +148,7 @@ fn check_rich(index: &dyn Index) {
 }
 
 #[test]
-#[ignore = "writes the golden files of a new version"]
+#[ignore = "writes files, for a new version of the format: cargo test -p kodiak-indexes --test format write_golden_files -- --ignored"]
 fn write_golden_files() {
     for factory in kodiak_indexes::ALL {
         let packed = lz4_flex::block::compress_prepend_size(&rich(factory));
