@@ -4,9 +4,10 @@ mod support;
 
 use std::sync::Arc;
 
-use kodiak::LocalStorage;
 use kodiak::core::index::{IndexContext, Updates};
 use kodiak::core::options::Options;
+use kodiak::core::storage::Storage;
+use kodiak::{Db, LocalStorage, Settings, TableSchema};
 use support::Kodiak;
 
 /// An index file with three roots.
@@ -105,4 +106,46 @@ fn a_tiny_bench_prints_rows_and_targets() {
     ] {
         assert!(printed.contains(expected), "{printed}");
     }
+}
+
+#[test]
+fn the_index_of_a_database_tells_where_its_keys_are() {
+    let kodiak = Kodiak::new();
+    for name in ["bplus", "fractal"] {
+        let mut settings = Settings::default();
+        name.clone_into(&mut settings.index.primary);
+        let db = Db::open(kodiak.path(name), settings).expect("open");
+        let table = db.create_table("t", TableSchema::key_value()).expect("create");
+        table.put("apple", "12").expect("put");
+        table.put("pear", "7").expect("put");
+        table.delete("apple").expect("delete");
+        db.flush().expect("flush");
+        table.put("pear", "8").expect("put");
+        table.delete("apple").expect("delete");
+        db.flush().expect("flush");
+        db.close().expect("close");
+        let tables = kodiak.path(name).join("tables/000001");
+        let files = LocalStorage::new().list(&tables).expect("list");
+        let file = files
+            .iter()
+            .find(|file| file.ends_with(".index"))
+            .expect("an index file");
+        let file = format!("{name}/tables/000001/{file}");
+        let entries = kodiak.prints(&["index", "dump", &file, "--entries"]);
+        assert!(
+            entries
+                .ends_with("\napple in run 3, block 0, row 0: Delete at 5\npear in run 3, block 0, row 1: Put at 4\n"),
+            "{entries}"
+        );
+        assert!(kodiak.prints(&["index", "verify", &file]).starts_with(name));
+        assert!(kodiak.prints(&["verify", name]).contains("1 primary indexes"));
+        let manifest = kodiak.prints(&["dump", "manifest", name]);
+        assert!(
+            manifest.contains(&format!("primary index: {name} in 0000000001.index")),
+            "{manifest}"
+        );
+    }
+    let standalone = index(&kodiak, "bplus");
+    let entries = kodiak.prints(&["index", "dump", &standalone, "--entries", "--root", "2"]);
+    assert!(entries.contains("\nkey 000002 \\x07"), "{entries}");
 }

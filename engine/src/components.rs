@@ -8,19 +8,20 @@ mod resolve;
 
 use std::sync::Arc;
 
-use kodiak_core::Result;
 use kodiak_core::compaction::{CompactionPolicy, PolicyContext, PolicyFactory};
 use kodiak_core::filter::FilterFactory;
 use kodiak_core::format::{BlockFormat, Compression, FormatFactory, WriteOptions};
+use kodiak_core::index::{IndexFactory, IndexPool};
 use kodiak_core::memtable::MemtableFactory;
 use kodiak_core::options::{OptionSpec, Options};
 use kodiak_core::registry::Registry;
 use kodiak_core::wal::WalFactory;
+use kodiak_core::{Error, Result};
 
 pub use describe::{Described, DescribedOption};
 pub use kodiak_formats::{export, outside};
 
-use crate::settings::{Explained, Settings};
+use crate::settings::{Explained, FENCE, Settings};
 
 /// The registries of all families.
 #[derive(Debug, Clone)]
@@ -29,6 +30,7 @@ pub struct Components {
     formats: Registry<FormatFactory>,
     wals: Registry<WalFactory>,
     filters: Registry<FilterFactory>,
+    indexes: Registry<IndexFactory>,
     policies: Registry<PolicyFactory>,
 }
 
@@ -46,6 +48,7 @@ impl Components {
             formats: Registry::new(kodiak_formats::ALL),
             wals: Registry::new(kodiak_wal::ALL),
             filters: Registry::new(kodiak_filters::ALL),
+            indexes: Registry::new(kodiak_indexes::ALL),
             policies: Registry::new(kodiak_compaction::ALL),
         }
     }
@@ -82,6 +85,19 @@ impl Components {
         self.filters.register(factory)
     }
 
+    /// Adds an index.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the name is taken, or is that of having none.
+    pub fn register_index(&mut self, factory: &'static IndexFactory) -> Result<()> {
+        if factory.component.name == FENCE {
+            return Err(Error::invalid_input(format!(
+                "\"{FENCE}\" names the absence of an index"
+            )));
+        }
+        self.indexes.register(factory)
+    }
+
     /// Adds a compaction policy.
     ///
     /// # Errors
@@ -108,6 +124,11 @@ impl Components {
     /// The filters, in order. A run names the filter that it was written with.
     pub fn filters(&self) -> &Registry<FilterFactory> {
         &self.filters
+    }
+
+    /// The indexes, in order.
+    pub fn indexes(&self) -> &Registry<IndexFactory> {
+        &self.indexes
     }
 
     /// The compaction policies, in order.
@@ -191,6 +212,8 @@ pub struct Resolved {
     pub wal: Picked<WalFactory>,
     /// The filter.
     pub filter: Picked<FilterFactory>,
+    /// The primary index; `None` for fences.
+    pub index: Option<Picked<IndexFactory>>,
     /// The compaction policy.
     pub policy: Picked<PolicyFactory>,
     levels: Vec<LevelFormat>,
@@ -202,6 +225,12 @@ impl Resolved {
     pub fn format_at(&self, level: usize) -> &LevelFormat {
         // There are at least two levels: the range of the setting says so.
         &self.levels[level.min(self.levels.len() - 1)]
+    }
+
+    /// Memory for primary indexes, if there are any.
+    pub(crate) fn index_pool(&self) -> Option<Arc<dyn IndexPool>> {
+        let bytes = usize::try_from(self.settings.index.pool).unwrap_or(usize::MAX);
+        self.index.as_ref().map(|picked| (picked.factory.pool)(bytes))
     }
 
     /// Every registry, to find what existing runs were written with.

@@ -5,14 +5,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kodiak_core::format::{Compression, Projection};
+use kodiak_core::index::{IndexContext, Root};
+use kodiak_core::options::Options;
 use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::Storage;
-use kodiak_core::{EntryRef, Error, Op, Result, SeqNo};
+use kodiak_core::{EntryRef, Error, ErrorKind, Op, Result, SeqNo};
 
 use crate::components::Components;
 use crate::maintenance::{DataFile, TableFile, TableFiles, layout_of, read_small};
-use crate::manifest::{Change, Manifest, RunMeta, State, VersionEdit};
+use crate::manifest::{Change, IndexMeta, Manifest, RunMeta, State, VersionEdit};
+use crate::primary::locator::NewestWins;
 use crate::sidecar::{RangeTombstone, Sidecar, SidecarMeta};
+
+pub use crate::primary::locator::Locator;
+
+/// The name of the upsert operator of indexes that databases keep.
+pub const LOCATOR_OPERATOR: &str = NewestWins::NAME;
 
 /// A manifest: its edits, and what they add up to.
 #[derive(Debug, Clone)]
@@ -64,6 +72,9 @@ impl fmt::Display for ManifestDump {
                 table.runs.len(),
                 table.flushed
             )?;
+            if let Some(index) = &table.index {
+                writeln!(f, "  primary index: {}", IndexLine(index))?;
+            }
             for placed in table.runs.values() {
                 let place = placed.place;
                 writeln!(
@@ -122,7 +133,21 @@ impl fmt::Display for Line<'_> {
             Change::NextIds { run, table, sorted_run } => {
                 write!(f, "next run {run}, table {table}, sorted run {sorted_run}")
             }
+            Change::SetIndex { table, index: None } => write!(f, "no index of table {table}"),
+            Change::SetIndex {
+                table,
+                index: Some(index),
+            } => write!(f, "index of table {table}: {}", IndexLine(index)),
         }
+    }
+}
+
+struct IndexLine<'i>(&'i IndexMeta);
+
+impl fmt::Display for IndexLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = crate::primary::file_name(self.0.id);
+        write!(f, "{} in {file}, root {}", self.0.kind, self.0.root)
     }
 }
 
@@ -211,6 +236,54 @@ pub fn run(
         }
     }
     Ok(())
+}
+
+/// Takes a key and its value.
+pub type Each<'e> = &'e mut dyn FnMut(&[u8], &[u8]) -> Result<()>;
+
+/// Hands over every key of an index file with its value, from one of its roots, or from the newest. In an index of a database
+/// (whose operator is [`LOCATOR_OPERATOR`]) values are [`Locator`]s.
+///
+/// # Errors
+/// `InvalidSettings` if no component reads the file; `NotFound`; `Corruption` naming file and offset; `Unsupported`, `Io`; whatever
+/// `each` returns.
+pub fn index(
+    storage: Arc<dyn Storage>,
+    components: &Components,
+    path: &Path,
+    root: Option<Root>,
+    each: Each<'_>,
+) -> Result<()> {
+    let mut refused = Error::settings("index.primary", "no index is registered").with_file(path);
+    for factory in components.indexes().iter() {
+        let options = Options::defaults(factory.component.options);
+        let opened = (factory.open)(IndexContext {
+            storage: Arc::clone(&storage),
+            path: path.to_owned(),
+            pool: (factory.pool)((factory.smallest_pool)(&options)),
+            options,
+            upsert: Some(Arc::new(NewestWins)),
+        });
+        let index = match opened {
+            Err(error) if error.kind() == ErrorKind::InvalidSettings => {
+                refused = error;
+                continue;
+            }
+            opened => opened?,
+        };
+        let newest = index.roots().last().copied();
+        let root = root
+            .or(newest)
+            .ok_or_else(|| Error::corruption("there is no root").with_file(path))?;
+        let mut cursor = index.view(root)?.cursor();
+        cursor.seek_first()?;
+        while let (Some(key), Some(value)) = (cursor.key(), cursor.value()) {
+            each(key, value)?;
+            cursor.next()?;
+        }
+        return Ok(());
+    }
+    Err(refused)
 }
 
 /// One block, as a sidecar tells of it.

@@ -37,6 +37,7 @@ mod key_range;
 pub mod maintenance;
 pub mod manifest;
 mod merge;
+mod primary;
 mod range_delete;
 mod read;
 mod run;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use kodiak::core::format::Compression;
-use kodiak::core::options::{OptionKind, OptionSpec, OptionValue};
+use kodiak::core::options::{OptionKind, OptionSpec, OptionValue, Options};
 use kodiak::core::registry::{Component, Factory, Registry};
 use kodiak::settings::{Allocation, FormatLevel, GivenOptions};
 use kodiak::{Components, RecoveryMode, Settings, SyncMode};
@@ -110,6 +110,7 @@ pub fn all(components: &Components) -> Vec<Factor> {
             s.compaction.options.clone_from(options);
         }),
         below(components),
+        indexes(components),
     ];
     factors.extend(sizes());
     factors.extend(modes());
@@ -186,6 +187,27 @@ fn below(components: &Components) -> Factor {
         }
     }
     Factor::new("below", choices)
+}
+
+/// No primary index, and each one with each option changed by itself, in the smallest pool that it works in.
+fn indexes(components: &Components) -> Factor {
+    let of_kinds = kinds("index", components.indexes(), |s, kind, options| {
+        kind.clone_into(&mut s.index.primary);
+        s.index.options.clone_from(options);
+    });
+    let mut choices = vec![Choice::new("fence", |_| {})];
+    for choice in of_kinds.choices {
+        let registry = components.indexes().clone();
+        choices.push(Choice::new(choice.label.clone(), move |settings| {
+            (choice.apply)(settings);
+            if let Ok(factory) = registry.find(&settings.index.primary) {
+                let given = settings.index.options.clone();
+                let options = Options::resolve(factory.component.options, given).unwrap_or_default();
+                settings.index.pool = (factory.smallest_pool)(&options) as u64;
+            }
+        }));
+    }
+    Factor::new(of_kinds.name, choices)
 }
 
 fn sizes() -> Vec<Factor> {

@@ -1,9 +1,11 @@
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use kodiak::core::index::Root;
-use kodiak::{Error, LocalStorage};
+use kodiak::inspect::{self, Locator};
+use kodiak::{Components, Error, LocalStorage};
 use kodiak_bench_harness::indexes::{self, Bench};
 use kodiak_indexes::IndexFile;
 
@@ -17,7 +19,7 @@ pub enum Index {
     Bench(Run),
     /// Print the nodes of an index file
     Dump(Dump),
-    /// Read every byte of an index file and list whatever is wrong
+    /// Read every byte of an index file and list whatever is wrong (`kodiak verify` also compares a database's indexes with its data)
     Verify(Verify),
 }
 
@@ -46,6 +48,9 @@ pub struct Dump {
     /// A root [default: the newest]
     #[arg(long, value_name = "N")]
     root: Option<u64>,
+    /// Print every key with its value instead; in an index of a database, where the newest version of the key is
+    #[arg(long)]
+    entries: bool,
 }
 
 /// `kodiak index verify`
@@ -109,12 +114,44 @@ impl Dump {
         let Some(root) = self.root.map(Root).or(newest) else {
             return Ok(());
         };
+        if self.entries {
+            return print_entries(&self.file, root, file.upsert() == inspect::LOCATOR_OPERATOR, out);
+        }
         let mut failed = None;
         file.dump(root, &mut |line| {
             failed = failed.take().or(writeln!(out, "{line}").err());
         })?;
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
+}
+
+/// One line for each key.
+fn print_entries(file: &Path, root: Root, locators: bool, out: &mut Output) -> Result {
+    let mut failed = None;
+    inspect::index(
+        Arc::new(LocalStorage::new()),
+        &Components::new(),
+        file,
+        Some(root),
+        &mut |key, value| {
+            let key = key.escape_ascii();
+            let written = if locators {
+                let Locator {
+                    run,
+                    block,
+                    row,
+                    seq,
+                    op,
+                } = Locator::decode(value)?;
+                writeln!(out, "{key} in run {run}, block {block}, row {row}: {op:?} at {seq}")
+            } else {
+                writeln!(out, "{key} {}", value.escape_ascii())
+            };
+            failed = failed.take().or(written.err());
+            Ok(())
+        },
+    )?;
+    failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
 impl Verify {

@@ -11,6 +11,7 @@ use super::outputs::remove_runs;
 use super::{OutputPlan, Outputs, Retention, Rewriter};
 use crate::db::{Shared, TableInner, View};
 use crate::manifest::{Change, Place, RunMeta, VersionEdit};
+use crate::primary::{IndexUpdate, RunChange};
 use crate::range_delete::RangeTombstones;
 use crate::read::{MergedCursor, Source, Start};
 use crate::run::{Run, SortedRunCursor};
@@ -96,15 +97,13 @@ impl Shared {
         tracing::debug!(table = table.name, ?plan.kind, inputs = ?plan.inputs, reason = plan.reason, "compaction begins");
         let done = match plan.kind {
             PlanKind::Move => self.move_runs(table, plan, &inputs),
-            PlanKind::Drop => self.replace(
-                table,
-                &inputs,
-                Vec::new(),
-                Place {
+            PlanKind::Drop => {
+                let place = Place {
                     level: 0,
                     sorted_run: 0,
-                },
-            ),
+                };
+                self.replace(table, &inputs, Vec::new(), place, true)
+            }
             PlanKind::Merge => self.merge_runs(table, plan, version, &inputs),
         };
         match done {
@@ -147,7 +146,7 @@ impl Shared {
         self.counters
             .moves
             .fetch_add(inputs.0.len() as u64, std::sync::atomic::Ordering::Relaxed);
-        change_version(table, |version| {
+        change_version(table, None, |version| {
             for run in &inputs.0 {
                 if let Some((_, _, run)) = version.remove(run.id()) {
                     version.add(plan.output_level, place.sorted_run, run);
@@ -157,8 +156,16 @@ impl Shared {
         Ok(())
     }
 
-    /// Puts `outputs` in the place of the inputs, on disk and in memory.
-    fn replace(&self, table: &Arc<TableInner>, inputs: &Inputs, outputs: Vec<RunMeta>, place: Place) -> Result<()> {
+    /// Puts `outputs` in the place of the inputs, on disk and in memory. `lost` tells that they lack the newest version of some
+    /// key.
+    fn replace(
+        &self,
+        table: &Arc<TableInner>,
+        inputs: &Inputs,
+        outputs: Vec<RunMeta>,
+        place: Place,
+        lost: bool,
+    ) -> Result<()> {
         let outputs: Vec<Arc<Run>> = outputs
             .into_iter()
             .map(|meta| Arc::new(Run::new(meta, Arc::clone(&table.runs))))
@@ -177,8 +184,15 @@ impl Shared {
                 run: Arc::new(run.meta().clone()),
             });
         }
+        let change = RunChange::Rewritten {
+            inputs: &inputs.0,
+            outputs: &outputs,
+            lost,
+        };
+        let index = self.update_index(table, change, &outputs)?;
+        index.record(&mut edit);
         self.commit_edit(table, &edit, &outputs)?;
-        change_version(table, |version| {
+        change_version(table, Some(&index), |version| {
             for run in &inputs.0 {
                 version.remove(run.id());
             }
@@ -186,6 +200,7 @@ impl Shared {
                 version.add(place.level as usize, place.sorted_run, run);
             }
         });
+        index.installed();
         inputs.0.iter().for_each(|run| run.mark_obsolete());
         Ok(())
     }
@@ -213,13 +228,13 @@ impl Shared {
             key_value: table.schema.is_key_value(),
         };
         let read: u64 = inputs.0.iter().map(|run| run.bytes()).sum();
-        let outputs = self.rewrite(table, plan, version, inputs, &retention, read)?;
+        let Written { runs: outputs, lost } = self.rewrite(table, plan, version, inputs, &retention, read)?;
         self.storage
             .sync_dir(&table.runs.dir)
             .inspect_err(|_| remove_runs(self, table, &outputs))?;
         let written: u64 = outputs.iter().map(RunMeta::bytes).sum();
         let count = outputs.len();
-        self.replace(table, inputs, outputs, place)?;
+        self.replace(table, inputs, outputs, place, lost)?;
         let nanos = self.storage.monotonic_nanos().saturating_sub(begun);
         self.counters.compacted(read, written, nanos);
         tracing::info!(
@@ -245,7 +260,7 @@ impl Shared {
         inputs: &Inputs,
         retention: &Retention,
         bytes: u64,
-    ) -> Result<Vec<RunMeta>> {
+    ) -> Result<Written> {
         let target = self.settings.compaction.target_run_size;
         let wanted =
             (bytes / target.max(1)).clamp(1, self.settings.compaction.max_subcompactions.max(1) as u64) as usize;
@@ -259,7 +274,7 @@ impl Shared {
         if let [only] = ranges.as_slice() {
             return work(only);
         }
-        let results: Vec<Result<Vec<RunMeta>>> = std::thread::scope(|scope| {
+        let results: Vec<Result<Written>> = std::thread::scope(|scope| {
             let threads: Vec<_> = ranges.iter().map(|range| scope.spawn(|| work(range))).collect();
             let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
                 thread
@@ -268,15 +283,18 @@ impl Shared {
             };
             threads.into_iter().map(join).collect()
         });
-        let (mut written, mut failure) = (Vec::new(), None);
+        let (mut written, mut failure) = (Written::default(), None);
         for result in results {
             match result {
-                Ok(runs) => written.extend(runs),
+                Ok(part) => {
+                    written.runs.extend(part.runs);
+                    written.lost |= part.lost;
+                }
                 Err(error) => failure = Some(error),
             }
         }
         if let Some(error) = failure {
-            remove_runs(self, table, &written);
+            remove_runs(self, table, &written.runs);
             return Err(error);
         }
         Ok(written)
@@ -292,7 +310,7 @@ impl Shared {
         retention: &Retention,
         from: Option<Vec<u8>>,
         to: Option<Vec<u8>>,
-    ) -> Result<Vec<RunMeta>> {
+    ) -> Result<Written> {
         let mut sources = Vec::new();
         for sorted_run in version.sorted_runs() {
             let runs: Vec<_> = sorted_run
@@ -321,13 +339,24 @@ impl Shared {
             to: to.clone(),
         };
         let mut outputs = Outputs::new(self, table, output);
-        Rewriter::new(cursor, retention, to.as_deref()).run(&mut outputs, &|| self.is_closed())?;
-        outputs.finish()
+        let lost = Rewriter::new(cursor, retention, to.as_deref()).run(&mut outputs, &|| self.is_closed())? > 0;
+        Ok(Written {
+            runs: outputs.finish()?,
+            lost,
+        })
     }
 }
 
-/// Changes the runs of a table in memory.
-pub(crate) fn change_version(table: &TableInner, change: impl FnOnce(&mut Version)) {
+/// What a merge has written.
+#[derive(Default)]
+struct Written {
+    runs: Vec<RunMeta>,
+    /// The newest version of some key is not in it.
+    lost: bool,
+}
+
+/// Changes the runs of a table in memory. Without an `index` they only hang elsewhere, and that of before still belongs to them.
+pub(crate) fn change_version(table: &TableInner, index: Option<&IndexUpdate<'_>>, change: impl FnOnce(&mut Version)) {
     let _edit = table.edit.lock();
     let view = table.view.load_full();
     let mut version = (*view.version).clone();
@@ -335,6 +364,7 @@ pub(crate) fn change_version(table: &TableInner, change: impl FnOnce(&mut Versio
     table.view.store(Arc::new(View {
         active: Arc::clone(&view.active),
         frozen: view.frozen.clone(),
+        index: index.map_or_else(|| view.index.clone(), |index| index.view(&version)),
         version: Arc::new(version),
     }));
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use kodiak_core::block::ColumnBlock;
 use kodiak_core::{EntryRef, Op, Result, SeqNo, Slice};
 
 use super::sink::Sink;
@@ -69,6 +70,43 @@ struct Pending {
     stripe: usize,
 }
 
+/// A sink, and of how many keys it was not given the newest version.
+struct Watch<'s> {
+    sink: &'s mut dyn Sink,
+    /// That of the present key, if it is still to come.
+    newest: Option<SeqNo>,
+    lost: u64,
+}
+
+impl Watch<'_> {
+    /// Another key begins, whose newest version is this.
+    #[inline]
+    fn key(&mut self, newest: Option<SeqNo>) {
+        self.lost += u64::from(self.newest.is_some());
+        self.newest = newest;
+    }
+
+    #[inline]
+    fn came(&mut self, seq: SeqNo) {
+        if let Some(newest) = self.newest.take() {
+            self.lost += u64::from(newest != seq);
+        }
+    }
+}
+
+impl Sink for Watch<'_> {
+    #[inline]
+    fn entry(&mut self, entry: EntryRef<'_>) -> Result<()> {
+        self.came(entry.seq);
+        self.sink.entry(entry)
+    }
+
+    fn rows(&mut self, block: &Arc<ColumnBlock>, from: usize, to: usize) -> Result<()> {
+        self.came(block.seq(from));
+        self.sink.rows(block, from, to)
+    }
+}
+
 /// Reads a merged cursor to its end and hands what must be kept to a sink.
 pub struct Rewriter<'a> {
     cursor: MergedCursor,
@@ -104,11 +142,23 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// Rewrites everything; `stop` is asked now and then whether to give up.
+    /// Rewrites everything; `stop` is asked now and then whether to give up. Returns of how many keys the newest version was not
+    /// kept.
     ///
     /// # Errors
     /// Those of reading and writing; `Unavailable` if told to stop.
-    pub fn run(mut self, sink: &mut dyn Sink, stop: &dyn Fn() -> bool) -> Result<()> {
+    pub fn run(mut self, sink: &mut dyn Sink, stop: &dyn Fn() -> bool) -> Result<u64> {
+        let mut watch = Watch {
+            sink,
+            newest: None,
+            lost: 0,
+        };
+        self.rewrite(&mut watch, stop)?;
+        watch.key(None);
+        Ok(watch.lost)
+    }
+
+    fn rewrite(&mut self, sink: &mut Watch<'_>, stop: &dyn Fn() -> bool) -> Result<()> {
         let plain = self.retention.tombstones.is_empty() && self.retention.hidden_below == 0;
         let mut steps = 0u32;
         loop {
@@ -144,6 +194,7 @@ impl<'a> Rewriter<'a> {
                 Self::flush_pending(&mut self.pending, self.retention, &self.key, bottom, sink)?;
                 self.key.clear();
                 self.key.extend_from_slice(entry.key);
+                sink.key(Some(entry.seq));
                 self.started = true;
                 self.stripe = self.retention.stripe(entry.seq);
                 self.decided = false;
@@ -164,7 +215,7 @@ impl<'a> Rewriter<'a> {
 
     /// Copies a stretch of rows of one run that nothing else touches: puts of distinct keys. False if the row under the
     /// cursor needs a closer look.
-    fn copy_stretch(&mut self, sink: &mut dyn Sink) -> Result<bool> {
+    fn copy_stretch(&mut self, sink: &mut Watch<'_>) -> Result<bool> {
         let Some((block, row, mut end)) = self.cursor.stretch() else {
             return Ok(false);
         };
@@ -189,6 +240,7 @@ impl<'a> Rewriter<'a> {
             return Ok(false);
         }
         let block = Arc::clone(block);
+        sink.key(Some(block.seq(row)));
         sink.rows(&block, row, stop)?;
         self.key.clear();
         self.key.extend_from_slice(block.key(stop - 1));

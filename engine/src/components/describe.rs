@@ -48,6 +48,7 @@ pub(super) fn describe(components: &Components) -> Vec<Described> {
     family(&mut all, &components.memtables, "memtable.kind");
     family(&mut all, &components.formats, "format.kind");
     family(&mut all, &components.filters, "filter.kind");
+    family(&mut all, &components.indexes, "index.primary");
     family(&mut all, &components.policies, "compaction.preset");
     family(&mut all, &components.wals, "wal.kind");
     all
@@ -90,7 +91,13 @@ pub(super) fn explain(resolved: &Resolved) -> Result<Vec<Explained>> {
     let mut all = resolved.settings.explain();
     let named: BTreeSet<String> = all.iter().map(|entry| entry.setting.clone()).collect();
     let format = resolved.format_at(0);
-    let options: [(&str, &[OptionSpec], &Options); 5] = [
+    let none = Options::default();
+    let (specs, options) = match &resolved.index {
+        Some(index) => (index.factory.component.options, &index.options),
+        None => (&[][..], &none),
+    };
+    let options: [(&str, &[OptionSpec], &Options); 6] = [
+        ("index", specs, options),
         (
             "memtable",
             resolved.memtable.factory.component.options,
@@ -144,7 +151,8 @@ pub(super) fn explain(resolved: &Resolved) -> Result<Vec<Explained>> {
 
 pub(super) fn markdown(all: &[Described]) -> String {
     let mut out = String::from(
-        "# Components\n\nGenerated from the registries; a test compares it. The first of each family is its default.\n",
+        "# Components\n\nGenerated from the registries; a test compares it. The first of each family is its default, but for\n\
+         indexes, of which tables have none (`fence`) unless the settings say so.\n",
     );
     let mut family = "";
     for component in all {

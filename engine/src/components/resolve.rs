@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kodiak_core::compaction::PolicyContext;
 use kodiak_core::format::{BlockFormat, Compression, WriteOptions};
+use kodiak_core::index::IndexFactory;
 use kodiak_core::options::{OptionKind, OptionSpec, OptionValue, Options};
 use kodiak_core::registry::{Factory, Registry};
 use kodiak_core::wal::SyncMode;
@@ -11,7 +12,7 @@ use kodiak_core::{Error, Result};
 
 use super::{Components, LevelFormat, Picked, Resolved, option_names};
 use crate::settings::units::{format_size, parse_size};
-use crate::settings::{Allocation, FormatSettings, GivenOptions, Settings, own_settings};
+use crate::settings::{Allocation, FENCE, FormatSettings, GivenOptions, Settings, own_settings};
 
 pub(super) fn resolve(components: &Components, settings: &Settings) -> Result<Resolved> {
     settings.check_ranges()?;
@@ -26,6 +27,7 @@ pub(super) fn resolve(components: &Components, settings: &Settings) -> Result<Re
         )?,
         wal: pick(&components.wals, "wal", "kind", &s.wal.kind, &s.wal.options)?,
         filter: pick(&components.filters, "filter", "kind", &s.filter.kind, &s.filter.options)?,
+        index: index(components, settings)?,
         policy: pick(
             &components.policies,
             "compaction",
@@ -67,6 +69,33 @@ fn pick<F: Factory>(
     let specs = factory.component().options;
     let options = options(specs, section, name, given)?;
     Ok(Picked { factory, options })
+}
+
+/// The primary index; `None` for fences.
+fn index(components: &Components, settings: &Settings) -> Result<Option<Picked<IndexFactory>>> {
+    let given = &settings.index;
+    if given.primary == FENCE {
+        options(&[], "index", FENCE, &given.options)?;
+        return Ok(None);
+    }
+    let picked = pick(&components.indexes, "index", "primary", &given.primary, &given.options).map_err(|error| {
+        match error.setting() {
+            Some("index.primary") => Error::settings("index.primary", format!("{}, or {FENCE}", error.message())),
+            _ => error,
+        }
+    })?;
+    let smallest = (picked.factory.smallest_pool)(&picked.options) as u64;
+    if given.pool < smallest {
+        let message = format!(
+            "index.pool = {} is too small for nodes of index.primary = \"{}\" with these options: it takes {}, about eight of \
+             them; raise it, or make nodes smaller",
+            format_size(given.pool),
+            given.primary,
+            format_size(smallest)
+        );
+        return Err(Error::settings("index.pool", message));
+    }
+    Ok(Some(picked))
 }
 
 fn options(specs: &[OptionSpec], section: &str, kind: &str, given: &GivenOptions) -> Result<Options> {
@@ -289,11 +318,12 @@ fn check_memory(settings: &Settings) -> Result<()> {
             "limits.memory_budget",
             format!(
                 "limits.memory_budget = {} is too little: memtable.size = {} times {} (limits.max_immutable_memtables + 1), \
-                 cache.capacity = {} and {} for each of compaction.threads = {} come to {}",
+                 cache.capacity = {}, {} for primary indexes and {} for each of compaction.threads = {} come to {}",
                 format_size(budget),
                 format_size(settings.memtable.size),
                 limits.max_immutable_memtables + 1,
                 format_size(settings.cache.capacity),
+                format_size(settings.index_memory()),
                 format_size(crate::settings::WORK_BYTES_PER_THREAD),
                 settings.compaction.threads,
                 format_size(needed)

@@ -57,11 +57,14 @@ fn unknown_components_list_the_known_ones() {
         ("[filter]\nkind = \"cuckoo\"", "filter.kind"),
         ("[compaction]\npreset = \"lazy\"", "compaction.preset"),
         ("[wal]\nkind = \"tape\"", "wal.kind"),
+        ("[index]\nprimary = \"hash\"", "index.primary"),
     ] {
         let error = refused(text);
         assert_eq!(error.setting(), Some(setting));
         assert!(error.message().contains("known are: "), "{error}");
     }
+    let error = refused("[index]\nprimary = \"hash\"");
+    assert!(error.message().ends_with("bplus, fractal, or fence"), "{error}");
 }
 
 #[test]
@@ -111,6 +114,15 @@ fn contradictions_name_both_settings_and_the_choices() {
         (
             "[[format.levels]]\nfrom = 9",
             ["format.levels[0].from", "compaction.levels"],
+        ),
+        (
+            "[index]\nprimary = \"fractal\"\npool = \"1MiB\"",
+            ["index.pool", "index.primary"],
+        ),
+        ("[index]\npage_size = \"8KiB\"", ["index.page_size", "\"fence\""]),
+        (
+            "[index]\nprimary = \"bplus\"\n[limits]\nmemory_budget = \"500MiB\"",
+            ["limits.memory_budget", "64MiB for primary indexes"],
         ),
     ] {
         let error = refused(text);

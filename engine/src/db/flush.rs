@@ -13,6 +13,7 @@ use super::table::{TableInner, View};
 use super::write::poisoned_gate;
 use crate::compact::{OutputPlan, Outputs, Retention, Rewriter, remove_runs};
 use crate::manifest::{Change, Place, VersionEdit};
+use crate::primary::{IndexUpdate, RunChange};
 use crate::range_delete::RangeTombstones;
 use crate::read::{MergedCursor, Source, Start};
 use crate::run::Run;
@@ -63,6 +64,7 @@ impl Shared {
             active,
             frozen,
             version: Arc::clone(&view.version),
+            index: view.index.clone(),
         }));
         self.signals.flush.raise();
         Ok(())
@@ -166,6 +168,8 @@ impl Shared {
         edit.push(Change::LastSeq(self.visible()));
         let bytes: u64 = runs.iter().map(|run| run.bytes()).sum();
         self.sync_log_for_others(table)?;
+        let index = self.update_index(table, RunChange::Newer(&runs), &runs)?;
+        index.record(&mut edit);
         self.commit_edit(table, &edit, &runs)?;
         {
             let _edit = table.edit.lock();
@@ -179,9 +183,11 @@ impl Shared {
             table.view.store(Arc::new(View {
                 active: Arc::clone(&view.active),
                 frozen: frozen.cloned().collect(),
+                index: index.view(&version),
                 version: Arc::new(version),
             }));
         }
+        index.installed();
         let nanos = self.storage.monotonic_nanos().saturating_sub(begun);
         self.counters.flushed(bytes, nanos);
         tracing::info!(
@@ -230,6 +236,23 @@ impl Shared {
         } else {
             wal.sync()
         }
+    }
+
+    /// Brings the primary index up to date with a change of runs that is about to be put into the manifest. If that fails, the
+    /// new runs are of no use.
+    ///
+    /// # Errors
+    /// Those of [`IndexUpdate::prepare`].
+    pub(crate) fn update_index<'t>(
+        &self,
+        table: &'t TableInner,
+        change: RunChange<'_>,
+        new_runs: &[Arc<Run>],
+    ) -> Result<IndexUpdate<'t>> {
+        // An edit of which nobody knows whether it is on disk may name a root that this update gives up.
+        self.recover_manifest()
+            .and_then(|()| IndexUpdate::prepare(table, change))
+            .inspect_err(|_| new_runs.iter().for_each(|run| run.mark_obsolete()))
     }
 
     /// Appends an edit to the manifest; if that fails, the new runs are of no use.

@@ -32,6 +32,7 @@ pub use options::TableOptions;
 pub(crate) use shared::{Open, Shared};
 pub use snapshot::Snapshot;
 pub use stall::StallCause;
+pub(crate) use stall::closing;
 pub use stats::{LevelStats, Stats, TableStats, WorkStats};
 pub use table::{ScanOptions, Table};
 pub(crate) use table::{ScanRange, TableInner, View};
@@ -39,6 +40,7 @@ pub use write::WriteBatch;
 pub(crate) use write::{check_limits, poisoned_gate};
 
 use crate::manifest::{Change, VersionEdit};
+use crate::primary::put_in_force;
 use crate::settings::Settings;
 
 /// An open database: a directory of tables that share a log and one order of writes.
@@ -108,13 +110,21 @@ impl Db {
         let inner = Arc::new(shared.new_table(id, name, schema, options.clone(), segment)?);
         shared.storage.create_dir_all(&inner.runs.dir)?;
         shared.write_table_file(&inner)?;
-        let edit = VersionEdit::new().with(Change::CreateTable {
+        let mut edit = VersionEdit::new().with(Change::CreateTable {
             id,
             name: name.to_owned(),
             schema: inner.schema.to_bytes(),
             options: options.to_bytes(),
         });
+        let version = Arc::clone(&inner.view.load().version);
+        let primary = shared.make_index(id, &inner.runs.dir, &version)?;
+        if let Some(primary) = &primary {
+            edit.push(primary.record(id));
+        }
         manifest.append(&edit)?;
+        if let Some(primary) = primary {
+            put_in_force(&inner, &version, primary)?;
+        }
         let mut tables = shared.tables.write();
         tables.by_name.insert(name.to_owned(), id);
         tables.by_id.insert(id, Arc::clone(&inner));

@@ -93,6 +93,7 @@ pub(super) fn open(builder: Builder, path: &Path) -> Result<Db> {
     shared.recovered(report.last_seq.max(state.last_seq));
     if !read_only {
         remove_left_overs(&shared, &state)?;
+        shared.open_indexes(&state)?;
         finish_recovery(&mut shared, context, &report, &state)?;
         write_settings(&shared)?;
     }
@@ -194,7 +195,7 @@ fn load_tables(shared: &Shared, state: &State) -> Result<()> {
         let schema = TableSchema::from_bytes(&table.schema)?;
         let options = TableOptions::from_bytes(&table.options)?;
         let inner = shared.new_table(id, &table.name, schema, options, state.wal_from)?;
-        crate::compact::change_version(&inner, |version| {
+        crate::compact::change_version(&inner, None, |version| {
             for placed in table.runs.values() {
                 let run = Arc::new(Run::new((*placed.run).clone(), Arc::clone(&inner.runs)));
                 version.add(placed.place.level as usize, placed.place.sorted_run, run);
@@ -288,6 +289,7 @@ fn start_slot(shared: &Shared, table: &Arc<TableInner>, segment: u64) -> Result<
         active,
         frozen,
         version: Arc::clone(&view.version),
+        index: view.index.clone(),
     }));
     Ok(())
 }
@@ -335,9 +337,10 @@ fn remove_left_overs(shared: &Shared, state: &State) -> Result<()> {
             storage.remove_dir_all(&dir)?;
             continue;
         };
-        let known = &state.tables[&table.id].runs;
+        let TableState { runs: known, index, .. } = &*state.tables[&table.id];
+        let index = index.as_ref().map(|index| crate::primary::file_name(index.id));
         for file in storage.list(&dir)? {
-            if file == TABLE_FILE {
+            if file == TABLE_FILE || Some(&file) == index.as_ref() {
                 continue;
             }
             let id = file.split('.').next().and_then(|id| id.parse::<u64>().ok());

@@ -15,6 +15,7 @@ use super::options::TableOptions;
 use super::seq_times::SeqTimes;
 use super::shared::Shared;
 use super::table::{TableInner, View};
+use crate::primary::IndexSlot;
 use crate::run::{RunContext, RunPlan};
 use crate::settings::Allocation;
 use crate::typed::table_operator;
@@ -52,6 +53,7 @@ impl Shared {
             active: Arc::new(self.new_slot(segment)?),
             frozen: Vec::new(),
             version: Arc::new(Version::empty(self.settings.compaction.levels)),
+            index: None,
         };
         Ok(TableInner {
             id,
@@ -63,6 +65,7 @@ impl Shared {
             operator,
             view: ArcSwap::from_pointee(view),
             edit: Mutex::new(()),
+            primary: IndexSlot::default(),
             runs: Arc::new(runs),
             dropped: AtomicBool::new(false),
         })

@@ -9,6 +9,7 @@ use crossbeam_utils::CachePadded;
 use crossbeam_utils::sync::ShardedLock;
 use kodiak_core::batch::TableId;
 use kodiak_core::compaction::RunId;
+use kodiak_core::index::IndexPool;
 use kodiak_core::storage::{Lock, Storage};
 use kodiak_core::wal::Wal;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     pub next_sorted_run: AtomicU64,
     pub cache: Arc<BlockCache>,
     pub open_runs: Arc<OpenRuns>,
+    /// The memory of all primary indexes, if the settings want any.
+    pub index_pool: Option<Arc<dyn IndexPool>>,
     pub stalls: Stalls,
     pub counters: Counters,
     pub signals: Signals,
@@ -139,6 +142,7 @@ impl Shared {
             storage: parts.storage,
             dir: parts.dir,
             stalls: Stalls::new(&parts.resolved.settings),
+            index_pool: parts.resolved.index_pool(),
             settings: parts.resolved.settings.clone(),
             resolved: parts.resolved,
             operators: parts.operators,

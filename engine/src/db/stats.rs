@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::Ordering;
 
+use kodiak_core::index::IndexStats;
 use kodiak_core::wal::WalStats;
 
 use super::counters::Work;
@@ -38,6 +39,8 @@ pub struct TableStats {
     pub memtable_entries: u64,
     /// Memtables that wait for their flush.
     pub frozen: usize,
+    /// Its primary index, if it has one: the kind, and numbers about it.
+    pub index: Option<(String, IndexStats)>,
 }
 
 /// One kind of background work.
@@ -94,6 +97,8 @@ pub struct Stats {
     pub stalls: Vec<(StallCause, u64, u64)>,
     /// The sequence number of the newest visible write.
     pub last_seq: u64,
+    /// Bytes of index nodes in memory.
+    pub index_memory: u64,
     /// The memory budget, bytes.
     pub memory_budget: u64,
 }
@@ -121,6 +126,7 @@ impl Stats {
                 memtable_bytes: view.slots().map(|slot| slot.memory() as u64).sum(),
                 memtable_entries: view.slots().map(|slot| slot.entries.len() as u64).sum(),
                 frozen: view.frozen.len(),
+                index: table.primary.stats(),
             }
         });
         Self {
@@ -137,22 +143,22 @@ impl Stats {
             snapshots: shared.snapshots.len(),
             stalls: shared.stalls.totals(),
             last_seq: shared.visible(),
+            index_memory: shared.index_pool.as_ref().map_or(0, |pool| pool.used() as u64),
             memory_budget: shared.settings.memory_budget(),
         }
     }
 
-    /// Bytes of all runs.
+    /// Bytes of all runs, and of primary indexes as far as they are in use.
     pub fn disk_bytes(&self) -> u64 {
-        self.tables
-            .iter()
-            .flat_map(|table| &table.levels)
-            .map(|level| level.bytes)
-            .sum()
+        let levels = self.tables.iter().flat_map(|table| &table.levels);
+        let indexes = self.tables.iter().filter_map(|table| table.index.as_ref());
+        levels.map(|level| level.bytes).sum::<u64>() + indexes.map(|(_, index)| index.used_bytes).sum::<u64>()
     }
 
-    /// Bytes of memtables and cache.
+    /// Bytes of memtables, cache and index nodes.
     pub fn memory_bytes(&self) -> u64 {
-        self.tables.iter().map(|table| table.memtable_bytes).sum::<u64>() + self.cache.used
+        let memtables: u64 = self.tables.iter().map(|table| table.memtable_bytes).sum();
+        memtables + self.cache.used + self.index_memory
     }
 
     /// Blocks that were looked into, in the cache or in mapped files.
@@ -160,9 +166,14 @@ impl Stats {
         self.cache.hits + self.cache.misses + self.reads.mapped_blocks
     }
 
-    /// Bytes written to disk (log, flushes, compactions) for each byte that the program wrote; `None` before it wrote any.
+    /// Bytes written to disk (log, flushes, compactions, primary indexes) for each byte that the program wrote; `None` before it
+    /// wrote any.
     pub fn write_amplification(&self) -> Option<f64> {
-        let written = self.wal.bytes + self.flushes.bytes_written + self.compactions.bytes_written;
+        let indexes = self.tables.iter().filter_map(|table| table.index.as_ref());
+        let written = self.wal.bytes
+            + self.flushes.bytes_written
+            + self.compactions.bytes_written
+            + indexes.map(|(_, index)| index.write_bytes).sum::<u64>();
         (self.user_bytes > 0).then(|| written as f64 / self.user_bytes as f64)
     }
 }
@@ -187,6 +198,17 @@ impl fmt::Display for Stats {
                     mib(stats.bytes),
                     stats.entries,
                     stats.tombstones
+                )?;
+            }
+            if let Some((kind, index)) = &table.index {
+                writeln!(
+                    f,
+                    "  primary index: {kind}, {}, {} written in {} commits, {} of {} reads of nodes from memory",
+                    mib(index.used_bytes),
+                    mib(index.write_bytes),
+                    index.commits,
+                    index.hits,
+                    index.hits + index.misses
                 )?;
             }
         }

@@ -18,6 +18,7 @@ use super::slot::Slot;
 use super::snapshot::Snapshot;
 use crate::key_range::KeyRange;
 use crate::merge::MergeOperator;
+use crate::primary::{IndexSlot, IndexedRuns};
 use crate::range_delete::RangeTombstones;
 use crate::read::{Lookup, MergedCursor, Progress, Scan, ScanBounds, ScanContext, Source};
 use crate::run::{KeyHash, RunContext, SortedRunCursor};
@@ -32,6 +33,8 @@ pub(crate) struct View {
     pub frozen: Vec<Arc<Slot>>,
     /// The runs.
     pub version: Arc<Version>,
+    /// The primary index of these very runs.
+    pub index: Option<Arc<IndexedRuns>>,
 }
 
 impl View {
@@ -53,6 +56,9 @@ pub(crate) struct TableInner {
     pub policy: Box<dyn CompactionPolicy>,
     /// Held while the view is replaced.
     pub edit: Mutex<()>,
+    /// The primary index. Held by the one job that changes the runs while it brings the index up to date and puts both in
+    /// force; taken before `Shared::manifest` and `edit`.
+    pub primary: IndexSlot,
     pub runs: Arc<RunContext>,
     pub times: SeqTimes,
     pub dropped: std::sync::atomic::AtomicBool,
@@ -82,6 +88,11 @@ impl TableInner {
             if lookup.is_hidden() {
                 return finish(lookup, operator);
             }
+        }
+        if let Some(index) = &view.index
+            && let Progress::Done(value) = index.get(&mut lookup, seq, operator)?
+        {
+            return Ok(value);
         }
         let mut hash = KeyHash::default();
         for sorted_run in view.version.sorted_runs() {

@@ -18,7 +18,7 @@ use crate::settings::SETTINGS_FILE;
 
 /// The runs that made up a database at one moment.
 pub(crate) struct Capture {
-    /// What its manifest said; without a log.
+    /// What its manifest said; without a log, and without indexes.
     pub state: State,
     /// Every run, held.
     pub runs: BTreeMap<(TableId, RunId), Arc<Run>>,
@@ -76,7 +76,7 @@ impl Capture {
             }
             if runs.len() == wanted {
                 return Ok(Self {
-                    state: without_log(state.clone()),
+                    state: for_copy(state.clone()),
                     runs,
                 });
             }
@@ -87,11 +87,13 @@ impl Capture {
     }
 }
 
-/// The state of a copy, which begins with an empty log: its segments are numbered anew.
-fn without_log(mut state: State) -> State {
+/// The state of a copy, which begins with an empty log, whose segments are numbered anew, and without primary indexes, which
+/// its first opening builds: their files change all the time, and hold nothing that the runs do not.
+fn for_copy(mut state: State) -> State {
     state.wal_from = 0;
     for table in state.tables.values_mut() {
-        Arc::make_mut(table).flushed = 0;
+        let table = Arc::make_mut(table);
+        (table.flushed, table.index) = (0, None);
     }
     state
 }

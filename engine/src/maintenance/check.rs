@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use kodiak_core::batch::TableId;
 use kodiak_core::block::{Codecs, ColumnBlock};
@@ -15,10 +16,14 @@ use kodiak_core::{Error, Op, Result, SeqNo};
 
 use crate::components::Components;
 use crate::manifest::RunMeta;
+use crate::run::{BlockCache, OpenRuns, RunContext};
 use crate::sidecar::{Blocks, Fences, Sidecar};
 
 /// Memory that one decoded block may take, whatever a file claims.
 pub(crate) const MAX_DECODED_BLOCK: usize = 256 << 20;
+
+/// Runs that are open at once while all of a table are compared with its index.
+const MAX_OPEN_RUNS: usize = 256;
 
 /// What is needed to read the runs of one table.
 #[derive(Debug)]
@@ -50,6 +55,22 @@ impl TableFiles {
             dir,
             schema: Arc::new(schema),
             codecs,
+        }
+    }
+
+    /// What is needed to read them as an open table does.
+    pub fn run_context(&self) -> RunContext {
+        RunContext {
+            storage: Arc::clone(&self.storage),
+            dir: self.dir.clone(),
+            codecs: self.codecs.clone(),
+            schema_fingerprint: hash_key(&self.schema.to_bytes()),
+            schema: Arc::clone(&self.schema),
+            formats: self.components.formats().clone(),
+            filters: self.components.filters().clone(),
+            cache: Arc::new(BlockCache::new(0)),
+            open_runs: Arc::new(OpenRuns::new(MAX_OPEN_RUNS)),
+            dropped: AtomicBool::new(false),
         }
     }
 

@@ -12,6 +12,7 @@ use kodiak_core::{EntryRef, Error, ErrorKind, Op, Result, SeqNo};
 use crate::compact::{change_version, remove_runs};
 use crate::db::{Shared, Table, TableInner, check_limits, poisoned_gate};
 use crate::manifest::{Change, Place, RunMeta, VersionEdit};
+use crate::primary::{IndexUpdate, RunChange};
 use crate::range_delete::RangeTombstones;
 use crate::run::{Run, RunPlan, RunWriter};
 use crate::typed::{check_batch, check_bytes};
@@ -39,8 +40,8 @@ impl Table {
     /// then become visible all together, or not at all. Keys must ascend. This is the cheapest way to load much data.
     ///
     /// The entries are newer than everything written before the call returns, whatever was written meanwhile. Writers wait at
-    /// the end for as long as it takes to flush what they wrote to this table in the last moment. One ingestion runs at a
-    /// time in a database; others wait.
+    /// the end for as long as it takes to flush what they wrote to this table in the last moment, and to put the entries into
+    /// its primary index, if it has one. One ingestion runs at a time in a database; others wait.
     ///
     /// # Errors
     /// `InvalidInput` if keys do not ascend or entries are above the limits, naming the position; whatever the iterator
@@ -265,16 +266,19 @@ impl<'s> Ingestion<'s> {
         // From here on the manifest may name the files, whatever is returned; and what is written from now on must be newer
         // than they are, whether or not they come into force.
         let metas = std::mem::take(&mut self.finished);
-        let committed = shared.commit_edit(table, &edit, &runs);
-        if committed.is_ok() {
-            change_version(table, |version| {
+        let index = shared.update_index(table, RunChange::Newer(&runs), &runs);
+        let index = index.inspect(|index| index.record(&mut edit));
+        let committed = index.and_then(|index| shared.commit_edit(table, &edit, &runs).map(|()| index));
+        if let Ok(index) = &committed {
+            change_version(table, Some(index), |version| {
                 runs.into_iter()
                     .for_each(|run| version.add(place.level as usize, place.sorted_run, run));
             });
             table.times.note(self.seq, self.micros);
         }
         shared.recovered(self.seq);
-        committed.map(|()| (place.level as usize, metas))
+        committed.map(IndexUpdate::installed)?;
+        Ok((place.level as usize, metas))
     }
 
     /// The lowest level such that neither it nor one above has a run that overlaps; level 0 while a compaction is under way,

@@ -83,6 +83,7 @@ impl Builder {
     /// - A sidecar that is gone or damaged is rebuilt from its data file. What only it knew is lost: range deletes (what they
     ///   deleted comes back, if it is still in older runs) and, in tables with a TTL, ages (entries then count from now on).
     /// - A damaged data file is moved to [`LOST_DIR`], and so is everything else that is of no use. Nothing is deleted.
+    /// - Primary indexes are given up; the next opening builds those that the settings say.
     /// - The log stays, and is replayed by the next opening. If it is damaged, what can be read of it is put into runs now.
     ///
     /// Run files that the manifest, before it was lost, no longer named may come back with it: what was deleted, and removed
@@ -300,6 +301,10 @@ impl Repair<'_> {
                 file.write(&*self.storage, &dir)?;
             }
             let schema = TableSchema::from_bytes(&table.schema)?;
+            if table.index.is_some() {
+                // It can be built of the runs: the next opening does so, if the settings want it.
+                edit.push(Change::SetIndex { table: id, index: None });
+            }
             for (&run, placed) in &table.runs {
                 let files = self.table_files((state.identity, id), dir.clone(), schema.clone());
                 let kept = self.keep(&files, run, Some(&placed.run))?;
@@ -387,6 +392,7 @@ impl Repair<'_> {
                     options: file.options,
                     runs: BTreeMap::new(),
                     flushed: 0,
+                    index: None,
                 },
             )?;
         }

@@ -17,6 +17,7 @@ use super::{TableFile, files};
 use crate::components::{Components, Resolved};
 use crate::db::{Builder, Db, LOCK_FILE, TABLES_DIR, TableOptions, wal_context};
 use crate::manifest::{Manifest, PlacedRun, RunMeta, State};
+use crate::primary::{verify_index, verify_open_index};
 
 /// What a verification found.
 #[derive(Debug, Default)]
@@ -33,6 +34,8 @@ pub struct VerifyReport {
     pub entries: u64,
     /// Bytes of their files.
     pub bytes: u64,
+    /// Primary indexes that were compared with the runs.
+    pub indexes: u64,
     /// Whole batches in the log.
     pub log_batches: u64,
     /// Bytes of an incomplete batch at the end of the log: what a crash leaves, not damage.
@@ -57,8 +60,8 @@ impl fmt::Display for VerifyReport {
         }
         writeln!(
             f,
-            "{} tables, {} runs, {} blocks, {} entries, {} bytes; {} batches in the log",
-            self.tables, self.runs, self.blocks, self.entries, self.bytes, self.log_batches
+            "{} tables, {} runs, {} blocks, {} entries, {} bytes, {} primary indexes; {} batches in the log",
+            self.tables, self.runs, self.blocks, self.entries, self.bytes, self.indexes, self.log_batches
         )?;
         if self.log_torn_bytes > 0 {
             writeln!(
@@ -77,7 +80,7 @@ impl fmt::Display for VerifyReport {
 impl Builder {
     /// Verifies the database in the directory `path`, which must not be open: manifest, sidecars, every block (checksum,
     /// decoding, order), bounds and counts, the footers that other programs read files by, filters (none may deny a key that
-    /// is there), and the log. Nothing is changed. Damage does not end it: the report lists all that was found.
+    /// is there), primary indexes (every page, and every key against the runs), and the log. Nothing is changed. Damage does not end it: the report lists all that was found.
     ///
     /// # Errors
     /// `NotFound` if there is no database; `Locked` if it is open (see [`Db::verify`]); `InvalidSettings`. Everything else,
@@ -163,6 +166,9 @@ impl Db {
         drop(flushing);
         let components = shared.resolved.components();
         verify_state(&shared.storage, components, &shared.dir, &capture.state, &mut report);
+        for table in shared.all_tables() {
+            report.indexes += u64::from(verify_open_index(&table, &mut report.problems));
+        }
         Ok(report)
     }
 }
@@ -269,6 +275,10 @@ fn verify_state(
                 for (&run, placed) in &table.runs {
                     verify_run(&files, run, Some(&placed.run), report);
                 }
+                if let Some(index) = &table.index {
+                    report.indexes += 1;
+                    verify_index(components, files.run_context(), table, index, &mut report.problems);
+                }
             }
             Err(error) => report.problems.push(in_manifest(error)),
         }
@@ -299,8 +309,10 @@ fn verify_found(storage: &Arc<dyn Storage>, components: &Components, path: &Path
 /// The numbers of the runs of which there is any file.
 pub(crate) fn runs_in(storage: &dyn Storage, dir: &Path) -> Vec<RunId> {
     let names = files::list(storage, dir).unwrap_or_default();
+    let index = format!(".{}", crate::primary::EXTENSION);
     let mut runs: Vec<RunId> = names
         .iter()
+        .filter(|name| !name.ends_with(&index) && !name.ends_with(&format!("{index}.new")))
         .filter_map(|name| name.split_once('.')?.0.parse().ok())
         .collect();
     runs.sort_unstable();

@@ -66,6 +66,17 @@ pub struct Place {
     pub sorted_run: SortedRunId,
 }
 
+/// The primary index of a table: its file, and the root in it that belongs to the table's runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexMeta {
+    /// The number of its file, from the same sequence as those of runs.
+    pub id: RunId,
+    /// The kind of index.
+    pub kind: String,
+    /// The root.
+    pub root: u64,
+}
+
 /// One change of the state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -136,6 +147,14 @@ pub enum Change {
         /// For sorted runs.
         sorted_run: SortedRunId,
     },
+    /// The index of the table's runs as they are after all changes before this one; adding or removing a run makes a table
+    /// have none.
+    SetIndex {
+        /// The table.
+        table: TableId,
+        /// Its index; `None` if it has none from now on.
+        index: Option<IndexMeta>,
+    },
 }
 
 /// Changes that take effect together, in order.
@@ -160,6 +179,8 @@ mod tag {
     pub const FLUSHED: u64 = 10;
     pub const NEXT_IDS: u64 = 11;
     pub const OPTIONAL: u64 = 1 << 20;
+    /// Whoever does not know it goes without the index, and names none in the manifest that it writes.
+    pub const SET_INDEX: u64 = OPTIONAL + 1;
 }
 
 impl VersionEdit {
@@ -288,6 +309,15 @@ fn encode_change(change: &Change, out: &mut Vec<u8>) -> u64 {
             put_u64(out, *sorted_run);
             tag::NEXT_IDS
         }
+        Change::SetIndex { table, index } => {
+            put_u64(out, u64::from(*table));
+            if let Some(index) = index {
+                put_u64(out, index.id);
+                put_bytes(out, index.kind.as_bytes());
+                put_u64(out, index.root);
+            }
+            tag::SET_INDEX
+        }
     }
 }
 
@@ -330,8 +360,20 @@ fn decode_change(tag: u64, body: &mut Reader<'_>) -> Result<Option<Change>> {
             table: table_id(body)?,
             sorted_run: body.u64()?,
         },
+        tag::SET_INDEX => Change::SetIndex {
+            table: table_id(body)?,
+            index: if body.is_empty() { None } else { Some(index_meta(body)?) },
+        },
         _ => return Ok(None),
     }))
+}
+
+fn index_meta(body: &mut Reader<'_>) -> Result<IndexMeta> {
+    Ok(IndexMeta {
+        id: body.u64()?,
+        kind: body.str()?.to_owned(),
+        root: body.u64()?,
+    })
 }
 
 fn table_id(body: &mut Reader<'_>) -> Result<TableId> {

@@ -8,7 +8,7 @@ use kodiak_core::compaction::RunId;
 use kodiak_core::wal::SegmentId;
 use kodiak_core::{Error, Result, SeqNo};
 
-use super::edit::{Change, Place, RunMeta, SortedRunId, VersionEdit};
+use super::edit::{Change, IndexMeta, Place, RunMeta, SortedRunId, VersionEdit};
 
 /// Levels that a manifest can name.
 pub const MAX_LEVELS: u32 = 64;
@@ -35,6 +35,8 @@ pub struct TableState {
     pub runs: BTreeMap<RunId, PlacedRun>,
     /// Its entries in log segments below this one are in runs.
     pub flushed: SegmentId,
+    /// Its primary index.
+    pub index: Option<IndexMeta>,
 }
 
 /// Everything that the manifest knows.
@@ -130,7 +132,9 @@ impl State {
             Change::TableOptions { table, options } => self.table(*table)?.options.clone_from(options),
             Change::AddRun { table, place, run } => self.add_run(*table, *place, run)?,
             Change::RemoveRun { table, run } => {
-                let removed = self.table(*table)?.runs.remove(run);
+                let state = self.table(*table)?;
+                state.index = None;
+                let removed = state.runs.remove(run);
                 removed.ok_or_else(|| misfit(format!("run {run} is removed but not in table {table}")))?;
             }
             Change::MoveRun { table, run, place } => {
@@ -154,6 +158,16 @@ impl State {
                 self.next_table = forward("the next table number", self.next_table, *table)?;
                 self.next_sorted_run = forward("the next sorted run number", self.next_sorted_run, *sorted_run)?;
             }
+            Change::SetIndex { table, index } => {
+                self.table(*table)?.index.clone_from(index);
+                if let Some(index) = index {
+                    let after = index
+                        .id
+                        .checked_add(1)
+                        .ok_or_else(|| misfit("run numbers are used up"))?;
+                    self.next_run = self.next_run.max(after);
+                }
+            }
         }
         Ok(())
     }
@@ -175,6 +189,7 @@ impl State {
             options: options.to_vec(),
             runs: BTreeMap::new(),
             flushed: 0,
+            index: None,
         };
         self.tables.insert(id, Arc::new(table));
         Ok(())
@@ -192,7 +207,9 @@ impl State {
         let after = run.id.checked_add(1).ok_or_else(|| misfit("run numbers are used up"))?;
         self.next_run = self.next_run.max(after);
         self.next_sorted_run = self.next_sorted_run.max(place.sorted_run + 1);
-        self.table(table)?.runs.insert(
+        let state = self.table(table)?;
+        state.index = None;
+        state.runs.insert(
             run.id,
             PlacedRun {
                 place,
@@ -233,6 +250,14 @@ impl State {
                 place: placed.place,
                 run: Arc::clone(&placed.run),
             });
+        }
+        for (&table, state) in &self.tables {
+            if let Some(index) = &state.index {
+                edit.push(Change::SetIndex {
+                    table,
+                    index: Some(index.clone()),
+                });
+            }
         }
         edit.push(Change::LastSeq(self.last_seq));
         edit.push(Change::WalFrom(self.wal_from));

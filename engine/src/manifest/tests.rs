@@ -276,6 +276,24 @@ fn what_was_not_acknowledged_is_cut_or_counts_whole() {
     let (files, state) = example();
     let length = manifest_length(&files);
     let edit = VersionEdit::new().with(add(3));
+    let set = |index| VersionEdit::new().with(Change::SetIndex { table: 1, index });
+    for (edit, wanted) in [
+        (
+            set(Some(IndexMeta {
+                id: 300,
+                kind: "bplus".to_owned(),
+                root: 7,
+            })),
+            "818040 0a 01 ac02 05 62706c7573 07",
+        ),
+        (set(None), "818040 01 01"),
+    ] {
+        let mut bytes = Vec::new();
+        edit.encode(&mut bytes);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, wanted.replace(' ', ""));
+        assert_eq!(VersionEdit::decode(&bytes).expect("decoded"), edit);
+    }
     let record = files::record(42, 1, 5, &edit).expect("small");
     for cut in 0..=record.len() {
         let mut bytes = files["MANIFEST-000001"].clone();
@@ -437,6 +455,57 @@ fn edits_that_do_not_fit_change_nothing() {
         .expect("fits");
     assert!(manifest.state().tables.is_empty());
     assert_eq!(manifest.state().next_table, 2, "numbers are not given out again");
+}
+
+#[test]
+fn a_change_of_runs_that_names_no_index_leaves_the_table_without() {
+    let storage = storage_with(&Files::new());
+    let mut manifest = Manifest::create(Arc::clone(&storage), DIR.as_ref(), State::new(42)).expect("create");
+    let index = IndexMeta {
+        id: 9,
+        kind: "bplus".to_owned(),
+        root: 3,
+    };
+    let set = Change::SetIndex {
+        table: 1,
+        index: Some(index.clone()),
+    };
+    let named = |manifest: &Manifest| manifest.state().tables[&1].index.clone();
+    let place = Place {
+        level: 1,
+        sorted_run: 5,
+    };
+    let mut append = |changes: &[Change]| {
+        let changes = changes.to_vec();
+        manifest.append(&VersionEdit { changes }).expect("fits");
+        // A reader of the file must come to the same state, and so must one of a snapshot.
+        let read = Manifest::read(&*storage, DIR.as_ref()).expect("read");
+        assert_eq!(read, *manifest.state());
+        let mut copy = State::default();
+        copy.apply(&read.snapshot()).expect("a snapshot fits");
+        assert_eq!(copy, read);
+        named(&manifest)
+    };
+    assert_eq!(append(&[create_table(), add(1), set.clone()]), Some(index.clone()));
+    assert_eq!(
+        append(&[Change::MoveRun {
+            table: 1,
+            run: 1,
+            place
+        }]),
+        Some(index.clone())
+    );
+    assert_eq!(append(&[add(2)]), None);
+    assert_eq!(
+        append(&[Change::RemoveRun { table: 1, run: 1 }, set.clone()]),
+        Some(index)
+    );
+    assert_eq!(append(&[Change::RemoveRun { table: 1, run: 2 }]), None);
+    assert_eq!(
+        manifest.state().next_run,
+        10,
+        "the number of the index file is not given out again"
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use kodiak_core::block::ColumnBlock;
+use kodiak_core::compaction::RunId;
 use kodiak_core::format::Projection;
 use kodiak_core::{EntryRef, Result, SeqNo};
 
@@ -431,6 +432,12 @@ impl SortedRunCursor {
         } else {
             Ok(())
         }
+    }
+
+    /// The run, the block and the row under the cursor, by their numbers.
+    pub fn place(&self) -> Option<(RunId, usize, usize)> {
+        let cursor = self.cursor.as_ref().filter(|cursor| cursor.is_positioned())?;
+        Some((cursor.run.id(), cursor.index, cursor.row))
     }
 
     /// The block under the cursor and the row in it.

@@ -187,13 +187,19 @@ impl DirectBlock {
     /// The newest version of `key` not newer than `seq`.
     #[inline]
     pub fn find(&self, map: &Buffer, key: &[u8], seq: SeqNo) -> Result<Option<FoundVersion>> {
+        let row = self.lower_bound(map.as_slice(), key, seq);
+        Ok(self.version(map, row, key))
+    }
+
+    /// The version in a row, if there is such a row and it is one of `key`.
+    #[inline]
+    pub fn version(&self, map: &Buffer, row: usize, key: &[u8]) -> Option<FoundVersion> {
         let bytes = map.as_slice();
-        let row = self.lower_bound(bytes, key, seq);
-        if row == self.rows() || self.key(bytes, row) != key {
-            return Ok(None);
+        if row >= self.rows() || self.key(bytes, row) != key {
+            return None;
         }
         let (start, len) = self.values.value(bytes, self.base(), row);
-        Ok(Some(FoundVersion {
+        Some(FoundVersion {
             seq: self.seq(bytes, row),
             op: if self.plain().is_some() {
                 Op::Put
@@ -202,7 +208,7 @@ impl DirectBlock {
             },
             row,
             value: Slice::of(map, start, len),
-        }))
+        })
     }
 
     /// The entry of a row.

@@ -21,6 +21,7 @@ use super::cache::BlockCache;
 use super::direct::{DirectBlock, Slot};
 use super::rows::Rows;
 use crate::manifest::RunMeta;
+use crate::primary::locator::Locator;
 use crate::range_delete::RangeTombstones;
 use crate::run::open_runs::OpenRuns;
 use crate::sidecar::{Blocks, Fences, Sidecar};
@@ -190,6 +191,19 @@ impl Run {
                 reader.get(key, hash, seq)
             }
             None => self.open()?.get(key, hash, seq),
+        }
+    }
+
+    /// The version of `key` that a primary index has located, if it is there.
+    #[inline]
+    pub fn version_at(self: &Arc<Self>, key: &[u8], locator: &Locator) -> Result<Option<FoundVersion>> {
+        let guard = self.reader.load();
+        match guard.as_ref() {
+            Some(reader) => {
+                self.mark_used();
+                reader.version_at(key, locator)
+            }
+            None => self.open()?.version_at(key, locator),
         }
     }
 
@@ -384,6 +398,11 @@ impl RunReader {
         })
     }
 
+    /// The number of its run.
+    pub fn id(&self) -> RunId {
+        self.id
+    }
+
     /// How many blocks it has.
     pub fn blocks(&self) -> usize {
         self.blocks.len()
@@ -436,6 +455,23 @@ impl RunReader {
             }
         }
         Ok(None)
+    }
+
+    #[inline]
+    fn version_at(&self, key: &[u8], locator: &Locator) -> Result<Option<FoundVersion>> {
+        let (block, row) = (locator.block as usize, locator.row as usize);
+        if block >= self.blocks() {
+            return Ok(None);
+        }
+        self.cache.reads.run();
+        let found = match self.direct_block(block)? {
+            Some((direct, map)) => {
+                self.cache.reads.mapped();
+                direct.version(map, row, key)
+            }
+            None => self.cached(block, true)?.find(key, locator.seq)?,
+        };
+        Ok(found.filter(|found| found.seq == locator.seq))
     }
 
     #[inline]

@@ -6,7 +6,7 @@ use kodiak_core::wal::{RecoveryMode, SyncMode};
 use kodiak_core::{Error, Result};
 
 use super::units::{format_size, parse_size};
-use super::{Allocation, PrimaryIndex, Settings};
+use super::{Allocation, Settings};
 
 /// One setting.
 #[derive(Debug)]
@@ -57,14 +57,14 @@ pub const FIELDS: &[Field] = &[
     },
     Field {
         path: "index.primary",
-        help: "How a key finds its run and block: `fence` goes down the levels by key bounds, filter and fence keys.",
-        access: Access::Name {
-            names: &["fence"],
-            get: |s| match s.index.primary {
-                PrimaryIndex::Fence => 0,
-            },
-            set: |s, _| s.index.primary = PrimaryIndex::Fence,
-        },
+        help: "How a key finds its run and block: `fence` goes down the levels by key bounds, filter and fence keys; an index \
+               over all runs of a table is asked once.",
+        access: Access::Text(|s| &mut s.index.primary),
+    },
+    Field {
+        path: "index.pool",
+        help: "Bytes of index nodes kept in memory, over all tables.",
+        access: Access::Size(|s| &mut s.index.pool, (64 * KIB, 16 * TIB)),
     },
     Field {
         path: "format.kind",

@@ -74,19 +74,18 @@ pub struct MemtableSettings {
 }
 
 /// How a key finds its run and block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct IndexSettings {
-    /// The primary index.
-    pub primary: PrimaryIndex,
+    /// [`FENCE`], or the name of an index that each table has over all its runs.
+    pub primary: String,
+    /// Bytes of index nodes kept in memory, over all tables.
+    pub pool: u64,
+    /// The index's own options.
+    pub options: GivenOptions,
 }
 
-/// The kinds of primary index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum PrimaryIndex {
-    /// No structure of its own: key bounds, filter and fence keys of each run.
-    #[default]
-    Fence,
-}
+/// The primary index that is none: key bounds, filter and fence keys of each run.
+pub const FENCE: &str = "fence";
 
 /// The data files of runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -289,20 +288,33 @@ impl Settings {
         changes::changes(self, new, used_levels)
     }
 
-    /// The memory budget: as set, or memtables (the active one and those waiting), cache, and 16 MiB for each background
-    /// thread.
+    /// The memory budget: as set, or memtables (the active one and those waiting), cache, the pool of primary indexes if there
+    /// are any, and 16 MiB for each background thread.
     pub fn memory_budget(&self) -> u64 {
         self.limits.memory_budget.unwrap_or_else(|| self.memory_needed())
     }
 
-    /// Bytes that memtables, cache and background threads may come to.
+    /// Bytes that memtables, cache, primary indexes and background threads may come to.
     pub fn memory_needed(&self) -> u64 {
         let memtables = self
             .memtable
             .size
             .saturating_mul(self.limits.max_immutable_memtables as u64 + 1);
         let work = WORK_BYTES_PER_THREAD.saturating_mul(self.compaction.threads as u64);
-        memtables.saturating_add(self.cache.capacity).saturating_add(work)
+        let indexes = self.index_memory();
+        memtables
+            .saturating_add(self.cache.capacity)
+            .saturating_add(indexes)
+            .saturating_add(work)
+    }
+
+    /// Bytes that primary indexes may come to.
+    pub(crate) fn index_memory(&self) -> u64 {
+        if self.index.primary == FENCE {
+            0
+        } else {
+            self.index.pool
+        }
     }
 
     /// What holds on one level.

@@ -75,7 +75,11 @@ struct Parser<'t, 's> {
 impl Parser<'_, '_> {
     fn section(&mut self, section: &str, table: &DeTable<'_>) -> Result<()> {
         // The kind first: options that a preset gave to another kind do not apply to this one.
-        let kind_key = if section == "compaction" { "preset" } else { "kind" };
+        let kind_key = match section {
+            "compaction" => "preset",
+            "index" => "primary",
+            _ => "kind",
+        };
         let kind = Field::find(&format!("{section}.{kind_key}"));
         if let (Some(field), Some(value)) = (kind, value_of(table, kind_key)) {
             let before = field.get(self.settings);
@@ -227,6 +231,7 @@ fn set_level(level: &mut FormatLevel, name: &str, path: &str, value: &OptionValu
 pub(super) fn options_of<'s>(settings: &'s mut Settings, section: &str) -> Option<&'s mut GivenOptions> {
     match section {
         "memtable" => Some(&mut settings.memtable.options),
+        "index" => Some(&mut settings.index.options),
         "format" => Some(&mut settings.format.options),
         "filter" => Some(&mut settings.filter.options),
         "compaction" => Some(&mut settings.compaction.options),

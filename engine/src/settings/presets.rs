@@ -5,8 +5,8 @@ use kodiak_core::wal::{RecoveryMode, SyncMode};
 use kodiak_core::{Error, Result};
 
 use super::{
-    Allocation, BackpressureSettings, CacheSettings, CompactionSettings, FilterSettings, FormatLevel, FormatSettings,
-    GivenOptions, IndexSettings, LimitSettings, MemtableSettings, MetricsSettings, Origins, PrimaryIndex, Settings,
+    Allocation, BackpressureSettings, CacheSettings, CompactionSettings, FENCE, FilterSettings, FormatLevel,
+    FormatSettings, GivenOptions, IndexSettings, LimitSettings, MemtableSettings, MetricsSettings, Origins, Settings,
     WalSettings,
 };
 
@@ -63,7 +63,9 @@ pub(super) fn base() -> Settings {
             options: GivenOptions::new(),
         },
         index: IndexSettings {
-            primary: PrimaryIndex::Fence,
+            primary: FENCE.to_owned(),
+            pool: 64 * MIB,
+            options: GivenOptions::new(),
         },
         format: FormatSettings {
             kind: kinds.format.to_owned(),

@@ -123,8 +123,6 @@ fn unknown_names_list_the_known_ones() {
         field.to_string().contains("line 3") && field.to_string().contains("capacity"),
         "{field}"
     );
-    let index = refused("[index]\nprimary = \"hash\"");
-    assert!(index.to_string().contains("fence"), "{index}");
     let preset = refused("preset = \"fast\"");
     assert!(preset.to_string().contains("write-heavy"), "{preset}");
     let codec = refused("[[format.levels]]\nfrom = 1\ncompression = \"zip\"");

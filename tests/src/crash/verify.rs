@@ -115,6 +115,10 @@ pub fn examine(
         }
         db.flush().map_err(used)?;
         db.wait_idle().map_err(used)?;
+        let report = db.verify().map_err(used)?;
+        if !report.is_clean() {
+            return Err(report.to_string());
+        }
         db.close().map_err(closed)?;
         check_files(storage)?;
     }
@@ -129,8 +133,14 @@ pub fn check_files(storage: &FaultStorage) -> Result<(), String> {
     let failed = |error: kodiak::Error| format!("{error:?}");
     let state = Manifest::read(storage, Path::new(DIR)).map_err(failed)?;
     let root = Path::new(DIR).join("tables");
-    let mut expected = BTreeSet::new();
+    let (mut expected, mut indexes) = (BTreeSet::new(), BTreeSet::new());
     for (id, table) in &state.tables {
+        indexes.extend(
+            table
+                .index
+                .as_ref()
+                .map(|index| format!("{id:06}/{:010}.index", index.id)),
+        );
         for run in table.runs.keys() {
             expected.insert((format!("{id:06}"), *run));
         }
@@ -140,11 +150,23 @@ pub fn check_files(storage: &FaultStorage) -> Result<(), String> {
     for dir in storage.list(&root).map_err(failed)? {
         let files = storage.list(&root.join(&dir)).map_err(failed)?;
         for file in files.iter().filter(|file| *file != "TABLE") {
+            if file.ends_with(".index") {
+                let file = format!("{dir}/{file}");
+                if !indexes.remove(&file) {
+                    return Err(format!("index file {file} is left over"));
+                }
+                continue;
+            }
             let run = file.split('.').next().and_then(|run| run.parse().ok());
             let run = run.ok_or_else(|| format!("{dir}/{file} is not the file of a run"))?;
             sidecars += usize::from(file.ends_with(".meta"));
             found.insert((dir.clone(), run));
         }
+    }
+    if !indexes.is_empty() {
+        return Err(format!(
+            "the manifest names the index files {indexes:?}, which are not there"
+        ));
     }
     if expected != found || sidecars != found.len() {
         return Err(format!(

@@ -131,6 +131,10 @@ impl Runner<'_> {
         }
         self.check_copies()?;
         self.db()?.wait_idle().map_err(failed("wait_idle"))?;
+        let report = self.db()?.verify().map_err(failed("verify"))?;
+        if !report.is_clean() {
+            return Err(report.to_string());
+        }
         if self.db()?.stats().to_string().is_empty() {
             return Err("the statistics say nothing".to_owned());
         }

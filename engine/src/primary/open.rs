@@ -1,0 +1,174 @@
+//! Opening, building and removing indexes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kodiak_core::index::{Index, IndexContext, IndexFactory, MAX_KEY, Root};
+use kodiak_core::{Error, ErrorKind, Result};
+
+use super::locator::NewestWins;
+use super::newest::Newest;
+use super::view::IndexedRuns;
+use super::{PrimaryIndex, path};
+use crate::components::Picked;
+use crate::db::{Shared, TableInner, View, closing};
+use crate::manifest::{Change, IndexMeta, State, VersionEdit};
+use crate::version::Version;
+
+impl Shared {
+    /// While a database is opened for writing: each table gets the index that the settings say. What `state` names is taken
+    /// over if it is of that kind and whole; otherwise the index is built from the runs.
+    ///
+    /// # Errors
+    /// Those of reading runs; `Io`.
+    pub(crate) fn open_indexes(&self, state: &State) -> Result<()> {
+        for table in self.all_tables() {
+            let known = state.tables.get(&table.id).and_then(|known| known.index.as_ref());
+            self.open_index(&table, known)?;
+        }
+        Ok(())
+    }
+
+    fn open_index(&self, table: &Arc<TableInner>, known: Option<&IndexMeta>) -> Result<()> {
+        let version = Arc::clone(&table.view.load().version);
+        let made = match &self.resolved.index {
+            None => None,
+            Some(picked) => {
+                if let Some(known) = known.filter(|known| known.kind == picked.factory.component.name) {
+                    match self.take_over(table, picked, known) {
+                        Ok(primary) => return put_in_force(table, &version, primary),
+                        Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+                        Err(error) => {
+                            tracing::error!(%error, table = table.name, "the primary index cannot be used: it is built anew");
+                        }
+                    }
+                }
+                self.make_index(table.id, &table.runs.dir, &version)?
+            }
+        };
+        if made.is_some() || known.is_some() {
+            let none = Change::SetIndex {
+                table: table.id,
+                index: None,
+            };
+            let change = made.as_ref().map_or(none, |primary| primary.record(table.id));
+            let edit = VersionEdit::new().with(change);
+            match &mut *self.manifest.lock() {
+                Some(manifest) => manifest.append(&edit)?,
+                None => return Err(closing()),
+            }
+        }
+        if let Some(known) = known {
+            let old = path(&table.runs.dir, known.id);
+            tracing::info!(file = %old.display(), table = table.name, "an index file is no longer needed");
+            match self.storage.remove(&old) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        made.map_or(Ok(()), |primary| put_in_force(table, &version, primary))
+    }
+
+    /// Opens the index file that the manifest names, at the root that it names.
+    fn take_over(&self, table: &TableInner, picked: &Picked<IndexFactory>, known: &IndexMeta) -> Result<PrimaryIndex> {
+        let index = (picked.factory.open)(self.index_context(picked, &path(&table.runs.dir, known.id))?)?;
+        let root = Root(known.root);
+        if index.roots().last() != Some(&root) {
+            index.reset_to(root)?;
+        }
+        Ok(PrimaryIndex {
+            index,
+            meta: known.clone(),
+        })
+    }
+
+    /// Makes the index of a table whose runs are those of `version`, in its directory `dir`; `None` if the settings want none.
+    /// The manifest is the caller's to edit.
+    ///
+    /// # Errors
+    /// Those of reading runs; `Io`. The file is removed then.
+    pub(crate) fn make_index(&self, table: u32, dir: &Path, version: &Version) -> Result<Option<PrimaryIndex>> {
+        let Some(picked) = &self.resolved.index else {
+            return Ok(None);
+        };
+        let begun = self.storage.monotonic_nanos();
+        let id = self.new_run_id();
+        let path = path(dir, id);
+        let index = (picked.factory.create)(self.index_context(picked, &path)?)?;
+        let filled = fill(&*index, version).and_then(|keys| Ok((keys, index.commit()?)));
+        let (keys, root) = match filled {
+            Ok(filled) => filled,
+            Err(error) => {
+                drop(index);
+                if let Err(error) = self.storage.remove(&path) {
+                    tracing::warn!(%error, "an unfinished index file could not be removed");
+                }
+                return Err(error);
+            }
+        };
+        if keys > 0 {
+            let micros = self.storage.monotonic_nanos().saturating_sub(begun) / 1000;
+            tracing::info!(table, keys, micros, "a primary index was built");
+        }
+        Ok(Some(PrimaryIndex {
+            index,
+            meta: IndexMeta {
+                id,
+                kind: picked.factory.component.name.to_owned(),
+                root: root.0,
+            },
+        }))
+    }
+
+    fn index_context(&self, picked: &Picked<IndexFactory>, path: &Path) -> Result<IndexContext> {
+        let pool = self
+            .index_pool
+            .as_ref()
+            .ok_or_else(|| Error::invalid_input("there is no pool for indexes"))?;
+        Ok(IndexContext {
+            storage: Arc::clone(&self.storage),
+            path: path.to_owned(),
+            pool: Arc::clone(pool),
+            options: picked.options.clone(),
+            upsert: Some(Arc::new(NewestWins)),
+        })
+    }
+}
+
+/// Fills an empty index from all runs; returns how many keys they have.
+fn fill(index: &dyn Index, version: &Version) -> Result<u64> {
+    let mut newest = Newest::of_version(version)?;
+    let mut keys = 0;
+    let mut next = || {
+        while let Some((key, locator)) = newest.current() {
+            let fits = key.len() <= MAX_KEY;
+            let key = if fits { key.to_vec() } else { Vec::new() };
+            newest.next()?;
+            if fits {
+                let mut value = Vec::new();
+                locator.encode(&mut value);
+                keys += 1;
+                return Ok(Some((key, value)));
+            }
+        }
+        Ok(None)
+    };
+    index.bulk_load(&mut std::iter::from_fn(|| next().transpose()))?;
+    Ok(keys)
+}
+
+/// Gets go through the index from now on. Its root is in the manifest.
+pub(crate) fn put_in_force(table: &TableInner, version: &Version, mut primary: PrimaryIndex) -> Result<()> {
+    let root = primary.root();
+    primary.moved_to(root);
+    let indexed = IndexedRuns::new(version, primary.index.view(root)?);
+    let mut held = table.primary.lock();
+    let _edit = table.edit.lock();
+    let view = View::clone(&table.view.load());
+    table.view.store(Arc::new(View {
+        index: Some(Arc::new(indexed)),
+        ..view
+    }));
+    *held = Some(primary);
+    Ok(())
+}
