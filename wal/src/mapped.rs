@@ -60,7 +60,7 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
         place: CachePadded::new(Mutex::new(Place {
             end: SEGMENT_HEADER as u64,
             attention: active.segment.file.len() / 2,
-            active: active.clone(),
+            active,
             records: 0,
             bytes: 0,
             next_seq: 0,
@@ -68,7 +68,6 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
             retired: None,
         })),
         syncing: Mutex::new(Syncing {
-            active,
             unsynced: Vec::new(),
             synced: 0,
             leading: false,
@@ -104,8 +103,6 @@ impl Ready {
 struct Active {
     segment: Arc<Segment>,
     mapping: Arc<dyn Mapping>,
-    /// The end of the last record, for those who sync without the lock.
-    complete: AtomicU64,
 }
 
 impl Active {
@@ -114,7 +111,6 @@ impl Active {
         Self {
             segment: Arc::new(segment),
             mapping,
-            complete: AtomicU64::new(SEGMENT_HEADER as u64),
         }
     }
 }
@@ -153,7 +149,6 @@ struct Place {
 /// What the threads that sync agree on. Taken after `Place`, if both are.
 #[derive(Debug)]
 struct Syncing {
-    active: Arc<Active>,
     /// Closed segments that were not synced to their end, with that, oldest first. Their mappings are gone: a log that is never
     /// synced would keep all its segments in memory.
     unsynced: Vec<(Arc<Segment>, u64)>,
@@ -165,27 +160,47 @@ struct Syncing {
 impl MappedLog {
     /// Waits until the disk has the log up to position `target`; makes it so if nobody else is at it.
     fn sync_to(&self, target: u64) -> Result<()> {
-        let mut syncing = self.syncing.lock();
-        while syncing.synced < target {
-            self.health.check()?;
-            if syncing.leading {
-                self.sync_done.wait(&mut syncing);
-            } else {
-                self.lead_sync(&mut syncing)?;
+        while !self.synced_by_others(&mut self.syncing.lock(), target)? {
+            let place = self.place.lock();
+            let mut syncing = self.syncing.lock();
+            let (active, end) = (place.active.clone(), place.end);
+            drop(place);
+            if !syncing.leading {
+                self.lead_sync(&mut syncing, &active, end)?;
             }
         }
         Ok(())
     }
 
-    fn lead_sync(&self, syncing: &mut MutexGuard<'_, Syncing>) -> Result<()> {
+    /// As [`sync_to`](Self::sync_to), up to the last record, with `place` locked.
+    fn sync_all(&self, place: &Place) -> Result<()> {
+        let mut syncing = self.syncing.lock();
+        if self.synced_by_others(&mut syncing, place.active.segment.base + place.end)? {
+            return Ok(());
+        }
+        self.lead_sync(&mut syncing, &place.active, place.end)
+    }
+
+    /// Waits as long as somebody is syncing and the disk does not have the log up to position `target`; returns whether it has.
+    fn synced_by_others(&self, syncing: &mut MutexGuard<'_, Syncing>, target: u64) -> Result<bool> {
+        while syncing.synced < target {
+            self.health.check()?;
+            if !syncing.leading {
+                return Ok(false);
+            }
+            self.sync_done.wait(syncing);
+        }
+        Ok(true)
+    }
+
+    /// Syncs the closed segments, and `active` up to `end`, which was the end of the log when `syncing` was locked.
+    fn lead_sync(&self, syncing: &mut MutexGuard<'_, Syncing>, active: &Active, end: u64) -> Result<()> {
         let unsynced = std::mem::take(&mut syncing.unsynced);
-        let active = syncing.active.clone();
         syncing.leading = true;
         let result = MutexGuard::unlocked(syncing, || {
             for (closed, end) in &unsynced {
                 self.files.sync(closed, *end)?;
             }
-            let end = active.complete.load(Ordering::Acquire);
             self.metrics
                 .time_sync(self.files.storage.as_ref(), || self.files.sync(&active.segment, end))?;
             Ok(active.segment.base + end)
@@ -203,7 +218,7 @@ impl MappedLog {
         let position = old.segment.base + place.end;
         if sync {
             // The next header then promises all of this segment.
-            self.sync_to(position)?;
+            self.sync_all(place)?;
         }
         // No record is lost if this fails, so the log goes on working.
         let ready = self.next_segment(old.segment.number + 1, record, place.requested)?;
@@ -214,7 +229,6 @@ impl MappedLog {
         if link.synced < place.end {
             syncing.unsynced.push((old.segment.clone(), place.end));
         }
-        syncing.active = active.clone();
         drop(syncing);
         self.files.closed(old.segment.number);
         place.attention = active.segment.file.len() / 2;
@@ -271,7 +285,7 @@ impl MappedLog {
             active.mapping.write(place.end as usize, records);
         }
         place.end += len;
-        active.complete.store(place.end, Ordering::Release);
+
         place.next_seq = first_seq + count;
         place.records += 1;
         place.bytes += len;

@@ -245,7 +245,8 @@ impl Db {
 
     /// A moment at which all tables can be read from now on.
     pub fn snapshot(&self) -> Snapshot {
-        self.shared().snapshots.take(&self.shared().visibility)
+        let shared = self.shared();
+        shared.snapshots.take(|| shared.visible())
     }
 
     /// Makes every acknowledged write survive a power loss.

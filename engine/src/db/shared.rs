@@ -169,10 +169,14 @@ impl Shared {
         }
     }
 
-    /// The sequence number up to which writes are visible.
+    /// The sequence number up to which writes are visible: those acknowledged before the call, at least.
     #[inline]
     pub fn visible(&self) -> SeqNo {
-        self.visibility.newest()
+        self.visibility.newest(|| self.check_log())
+    }
+
+    fn check_log(&self) -> Result<()> {
+        self.wal.as_ref().map_or(Ok(()), |wal| wal.check())
     }
 
     /// During opening: the log has been replayed up to `last_seq`.
@@ -181,14 +185,13 @@ impl Shared {
         self.visibility.reset(last_seq);
     }
 
-    /// Makes `first..=last` visible once everything before is.
+    /// Makes `first..=last` visible as soon as everything before is.
     ///
     /// # Errors
     /// `Unavailable` if the log failed meanwhile: a write before this one may have been given up then, and never become visible.
     #[inline]
     pub fn publish(&self, first: SeqNo, last: SeqNo) -> Result<()> {
-        self.visibility
-            .publish(first, last, || self.wal.as_ref().map_or(Ok(()), |wal| wal.check()))
+        self.visibility.publish(first, last, || self.check_log())
     }
 
     pub fn now_micros(&self) -> u64 {

@@ -7,7 +7,6 @@ use kodiak_core::{Error, Result, SeqNo};
 use parking_lot::Mutex;
 
 use super::shared::Shared;
-use super::visibility::Visibility;
 
 /// The snapshots held at present.
 #[derive(Debug, Default)]
@@ -16,11 +15,11 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    /// Takes one at the newest visible sequence number. It is read under the lock, so that a flush or compaction either
-    /// knows of the snapshot or began when everything that it may drop was older.
-    pub fn take(self: &Arc<Self>, visible: &Visibility) -> Snapshot {
+    /// Takes one at the sequence number that `visible` returns. It is read under the lock, so that a flush or compaction
+    /// either knows of the snapshot or began when everything that it may drop was older.
+    pub fn take(self: &Arc<Self>, visible: impl FnOnce() -> SeqNo) -> Snapshot {
         let mut held = self.held.lock();
-        let seq = visible.newest();
+        let seq = visible();
         *held.entry(seq).or_default() += 1;
         Snapshot {
             seq,

@@ -1,8 +1,10 @@
 //! Which writes readers see: all up to one sequence number.
 //!
 //! Writers finish in any order but become visible in that of their sequence numbers. One that finishes before its
-//! predecessors leaves a mark, and whoever closes the gap takes it along: so a chain of waiting writers needs no chain of
-//! wake-ups, and a writer that the system has put aside holds up others only until it runs again.
+//! predecessors leaves a mark, is acknowledged, and goes on: whoever closes the gap takes it along. Whoever begins to read
+//! waits until all that was acknowledged is visible, which it nearly always is: the gap is what a predecessor needs to
+//! put an entry into a memtable. Only if a predecessor may be syncing the log, which takes so much longer, is it the writer
+//! that waits, not the readers.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::Thread;
@@ -22,47 +24,86 @@ const NAP: Duration = Duration::from_millis(1);
 /// The sequence number up to which writes are visible.
 #[derive(Debug)]
 pub(crate) struct Visibility {
-    visible: CachePadded<AtomicU64>,
+    ends: CachePadded<Ends>,
     /// At a range's first sequence number, modulo the window: its last one, once it is complete.
     marks: Box<[AtomicU64]>,
-    /// Writers in `waiters`.
+    /// Writers that may be syncing, or have failed to.
+    slow: AtomicUsize,
+    /// Threads in `waiters`.
     waiting: AtomicUsize,
-    /// Sleeping writers, with the sequence number that each waits for.
+    /// Sleeping threads, with the sequence number that each waits for.
     waiters: Mutex<Vec<(SeqNo, Thread)>>,
+}
+
+/// Read together and written together.
+#[derive(Debug)]
+struct Ends {
+    /// Everything up to here is visible.
+    visible: AtomicU64,
+    /// No write after this one has been acknowledged, but for those that closed a gap and are visible.
+    acknowledged: AtomicU64,
 }
 
 impl Visibility {
     /// Everything up to `seq` is visible.
     pub fn new(seq: SeqNo) -> Self {
         Self {
-            visible: CachePadded::new(AtomicU64::new(seq)),
+            ends: CachePadded::new(Ends {
+                visible: AtomicU64::new(seq),
+                acknowledged: AtomicU64::new(seq),
+            }),
             marks: (0..WINDOW).map(|_| AtomicU64::new(0)).collect(),
+            slow: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             waiters: Mutex::default(),
         }
     }
 
-    /// The newest visible sequence number.
+    /// The newest visible sequence number, once it is at least that of each write acknowledged before. `check` is asked now
+    /// and then whether the log has failed: then writes before those may never be completed, and what is visible will do.
     #[inline]
-    pub fn newest(&self) -> SeqNo {
-        self.visible.load(Ordering::Acquire)
+    pub fn newest(&self, check: impl Fn() -> Result<()>) -> SeqNo {
+        let acknowledged = self.ends.acknowledged.load(Ordering::Acquire);
+        let visible = self.visible();
+        if visible >= acknowledged {
+            return visible;
+        }
+        drop(self.wait_for(acknowledged, &check));
+        self.visible()
+    }
+
+    #[inline]
+    fn visible(&self) -> SeqNo {
+        self.ends.visible.load(Ordering::Acquire)
     }
 
     /// During opening, with no writers: everything up to `seq` is visible.
     pub fn reset(&self, seq: SeqNo) {
-        self.visible.store(seq, Ordering::Release);
+        self.ends.visible.store(seq, Ordering::Release);
+        self.ends.acknowledged.store(seq, Ordering::Release);
     }
 
-    /// Makes `first..=last` visible, and returns once it is. `check` is asked now and then whether to give up: then writes
-    /// before these may never be completed.
+    /// To be called by a writer that will sync, before it takes its sequence numbers, and [`fast`](Self::fast) once it has
+    /// published them: not if the log has failed it, since no later write will become visible then.
+    pub fn slow(&self) {
+        self.slow.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// See [`slow`](Self::slow).
+    pub fn fast(&self) {
+        self.slow.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Makes `first..=last` visible as soon as all before are: whoever reads from now on will see them. `check` is asked now
+    /// and then whether to give up: then writes before these may never be completed.
     ///
     /// # Errors
     /// Those of `check`.
     #[inline]
     pub fn publish(&self, first: SeqNo, last: SeqNo, check: impl Fn() -> Result<()>) -> Result<()> {
-        if self.newest() == first - 1 {
+        if self.visible() == first - 1 {
             // Nobody else moves on from here before this range is complete.
-            self.visible.store(last, Ordering::SeqCst);
+            self.ends.visible.store(last, Ordering::SeqCst);
             self.advance();
             return Ok(());
         }
@@ -74,7 +115,13 @@ impl Visibility {
         self.wait_for(first.saturating_sub(WINDOW as u64), &check)?;
         self.mark(first).store(last, Ordering::SeqCst);
         self.advance();
-        self.wait_for(last, &check)
+        if self.slow.load(Ordering::SeqCst) > 0 {
+            return self.wait_for(last, &check);
+        }
+        if self.visible() < last {
+            self.ends.acknowledged.fetch_max(last, Ordering::SeqCst);
+        }
+        Ok(())
     }
 
     #[inline]
@@ -89,7 +136,7 @@ impl Visibility {
     #[inline]
     fn advance(&self) {
         loop {
-            let visible = self.visible.load(Ordering::SeqCst);
+            let visible = self.ends.visible.load(Ordering::SeqCst);
             // Marks of ranges before this one are smaller.
             let last = self.mark(visible + 1).load(Ordering::SeqCst);
             if last <= visible {
@@ -97,6 +144,7 @@ impl Visibility {
             }
             // If it fails another thread has taken the range along.
             let _ = self
+                .ends
                 .visible
                 .compare_exchange(visible, last, Ordering::SeqCst, Ordering::SeqCst);
         }
@@ -107,7 +155,7 @@ impl Visibility {
 
     #[cold]
     fn wake(&self) {
-        let visible = self.newest();
+        let visible = self.visible();
         for (seq, thread) in &*self.waiters.lock() {
             if *seq <= visible {
                 thread.unpark();
@@ -117,7 +165,7 @@ impl Visibility {
 
     fn wait_for(&self, seq: SeqNo, check: &impl Fn() -> Result<()>) -> Result<()> {
         for _ in 0..SPINS {
-            if self.newest() >= seq {
+            if self.visible() >= seq {
                 return Ok(());
             }
             std::hint::spin_loop();
@@ -132,7 +180,7 @@ impl Visibility {
         self.waiters.lock().push((seq, thread));
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let mut result = Ok(());
-        while result.is_ok() && self.visible.load(Ordering::SeqCst) < seq {
+        while result.is_ok() && self.ends.visible.load(Ordering::SeqCst) < seq {
             std::thread::park_timeout(NAP);
             result = check();
         }
@@ -141,7 +189,7 @@ impl Visibility {
             .retain(|(other, thread)| thread.id() != id || *other != seq);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         // What became visible is, whatever else has failed.
-        if self.newest() >= seq { Ok(()) } else { result }
+        if self.visible() >= seq { Ok(()) } else { result }
     }
 }
 
@@ -154,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_become_visible_in_order_and_publishers_return_after_that() {
+    fn ranges_become_visible_in_order_and_readers_see_what_was_acknowledged_before() {
         const EACH: u64 = 4000;
         let visibility = Visibility::new(10);
         let next = AtomicU64::new(11);
@@ -173,7 +221,7 @@ mod tests {
                         visibility
                             .publish(first, first + count - 1, || Ok(()))
                             .expect("publish");
-                        let newest = visibility.newest();
+                        let newest = visibility.newest(|| Ok(()));
                         assert!(newest >= first + count - 1, "{newest} after {first}");
                         assert!(
                             complete[newest as usize].load(Ordering::Acquire),
@@ -183,13 +231,14 @@ mod tests {
                 });
             }
         });
-        assert_eq!(visibility.newest() + 1, next.into_inner());
+        assert_eq!(visibility.visible() + 1, next.into_inner());
         assert!(visibility.waiters.lock().is_empty());
     }
 
     #[test]
     fn whoever_waits_for_a_write_that_never_comes_is_told_so() {
         let visibility = Visibility::new(0);
+        visibility.slow();
         let failed = || Err(Error::new(ErrorKind::Unavailable, "the log failed"));
         for (first, last) in [(2, 2), (3, 5000), (5001, 5001)] {
             let error = visibility
@@ -197,23 +246,45 @@ mod tests {
                 .expect_err("number 1 is missing");
             assert_eq!(error.kind(), ErrorKind::Unavailable);
         }
-        assert_eq!(visibility.newest(), 0);
+        assert_eq!(visibility.newest(failed), 0);
+    }
+
+    #[test]
+    fn a_write_that_nobody_slow_precedes_returns_before_it_is_visible_and_readers_wait() {
+        let visibility = Visibility::new(0);
+        visibility.publish(2, 4, || Ok(())).expect("nobody is slow");
+        assert_eq!(visibility.visible(), 0);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| visibility.newest(|| Ok(())));
+            while visibility.waiting.load(Ordering::SeqCst) == 0 {
+                std::thread::yield_now();
+            }
+            visibility.publish(1, 1, || Ok(())).expect("nothing is missing");
+            assert_eq!(reader.join().expect("no panic"), 4);
+        });
+        // It has stood aside for a writer that syncs, and no longer does.
+        visibility.slow();
+        visibility.fast();
+        visibility.publish(6, 6, || Ok(())).expect("nobody is slow");
+        let failed = || Err(Error::new(ErrorKind::Unavailable, "the log failed"));
+        assert_eq!(visibility.newest(failed), 4);
     }
 
     #[test]
     fn whoever_closes_a_gap_takes_along_what_waits_behind_it() {
         let visibility = Visibility::new(0);
+        visibility.slow();
         std::thread::scope(|scope| {
             let later = scope.spawn(|| visibility.publish(3, 2000, || Ok(())));
             let latest = scope.spawn(|| visibility.publish(2001, 2001, || Ok(())));
             while visibility.waiting.load(Ordering::SeqCst) < 2 {
                 std::thread::yield_now();
             }
-            assert_eq!(visibility.newest(), 0);
+            assert_eq!(visibility.visible(), 0);
             visibility.publish(1, 2, || Ok(())).expect("nothing is missing");
             later.join().expect("no panic").expect("published");
             latest.join().expect("no panic").expect("published");
         });
-        assert_eq!(visibility.newest(), 2001);
+        assert_eq!(visibility.newest(|| Ok(())), 2001);
     }
 }

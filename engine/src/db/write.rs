@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use kodiak_core::batch::{Batch, TableId};
-use kodiak_core::wal::SyncMode;
+use kodiak_core::wal::{Appended, SyncMode, Wal};
 use kodiak_core::{Error, ErrorKind, Op, Result};
 
 use super::shared::Shared;
@@ -176,7 +176,7 @@ impl Shared {
     pub(crate) fn commit(&self, batch: &Batch, tables: &[Arc<TableInner>], mode: SyncMode) -> Result<()> {
         let wal = self.check_writable()?;
         self.stalls.admit(self, batch.payload().len())?;
-        {
+        let full = {
             let _writing = self.gate.read().map_err(|_| poisoned_gate())?;
             for table in tables {
                 if table.dropped.load(Ordering::Acquire) {
@@ -187,24 +187,43 @@ impl Shared {
                 }
             }
             let now = self.now_micros();
-            let appended = wal.append(batch, now, &self.next_seq, mode)?;
+            let appended = self.log(wal, batch, now, mode)?;
             let last = appended.first_seq + batch.len() as u64 - 1;
             let inserted = insert(batch, appended.first_seq, tables);
+            let mut full = false;
             for table in tables {
-                table.view.load().active.touch(now);
+                let active = &table.view.load().active;
+                active.touch(now);
+                full |= active.memory() >= self.settings.memtable.size as usize;
                 table.times.note(last, now);
             }
             // Also after a failure: later writes wait for these sequence numbers.
             let published = self.publish(appended.first_seq, last);
+            if mode == SyncMode::Full {
+                self.visibility.fast();
+            }
             inserted.and(published)?;
             self.counters.written(batch.payload().len() as u64, batch.len() as u64);
-        }
-        for table in tables {
-            if table.view.load().active.memory() >= self.settings.memtable.size as usize {
-                self.make_room(table);
-            }
+            full
+        };
+        if full {
+            tables.iter().for_each(|table| self.make_room(table));
         }
         Ok(())
+    }
+
+    #[inline]
+    fn log(&self, wal: &dyn Wal, batch: &Batch, now: u64, mode: SyncMode) -> Result<Appended> {
+        if mode != SyncMode::Full {
+            return wal.append(batch, now, &self.next_seq, mode);
+        }
+        self.visibility.slow();
+        let appended = wal.append(batch, now, &self.next_seq, mode);
+        // A log that goes on working after an error has not taken sequence numbers.
+        if appended.is_err() && wal.check().is_ok() {
+            self.visibility.fast();
+        }
+        appended
     }
 }
 
