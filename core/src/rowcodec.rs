@@ -1,7 +1,8 @@
 //! Value bytes of a typed table: its non-key columns, as the log and the memtables hold them.
 //!
 //! The encoding is described in `docs/formats/rows.md` and never changes meaning: the number of columns, a bitmap of nulls,
-//! then each value that is not null. A row with fewer columns than the table is read with nulls for the rest.
+//! then each value that is not null. A row with fewer columns than the table is read with nulls for the rest. Rows of a table
+//! that has been altered begin with the number of the schema that they are of.
 
 mod build;
 mod node;
@@ -25,12 +26,52 @@ use node::Node;
 pub struct RowCodec {
     /// The non-key columns with their indexes in the table's schema.
     columns: Arc<[(usize, FieldRef)]>,
+    /// Of the schema within its table.
+    number: u32,
 }
 
 /// Encodes rows of one batch: the columns are looked up once, not for every row.
 #[derive(Debug)]
 pub struct RowEncoder<'a> {
     columns: Vec<Node<'a>>,
+    number: u32,
+}
+
+/// The number of the schema that an encoded row is of.
+///
+/// # Errors
+/// `Corruption` for bytes that no row begins with.
+#[inline]
+pub fn row_schema(row: &[u8]) -> Result<u32> {
+    // A row without columns is this byte alone.
+    if row.len() < 2 || row[0] != 0 {
+        return Ok(0);
+    }
+    match Reader::new(&row[1..]).len(u32::MAX as usize)? {
+        0 => Err(Error::corruption("a row names no schema")),
+        number => Ok(number as u32),
+    }
+}
+
+/// The bytes of the only value of a column, which is not null; `None` for a type that cannot be stored.
+pub(crate) fn encode_value(column: &ArrayRef) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    Node::new(column)?.put(0, &mut out);
+    Some(out)
+}
+
+/// The column of one value that [`encode_value`] has encoded.
+///
+/// # Errors
+/// `Corruption` for other bytes.
+pub(crate) fn decode_value(bytes: &[u8], data_type: &DataType) -> Result<ArrayRef> {
+    let mut builder = Builder::new(data_type, 1)?;
+    let mut reader = Reader::new(bytes);
+    builder.push(&mut reader)?;
+    if !reader.is_empty() {
+        return Err(Error::corruption("a value is followed by more bytes"));
+    }
+    builder.finish(data_type)
 }
 
 impl RowCodec {
@@ -60,7 +101,14 @@ impl RowCodec {
                 .value_columns()
                 .map(|index| (index, Arc::clone(&fields[index])))
                 .collect(),
+            number: schema.number(),
         }
+    }
+
+    /// The number of the schema whose rows it encodes.
+    #[inline]
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// Appends the bytes of one row, given the table's own columns (all of them, in the order of the schema).
@@ -106,6 +154,7 @@ impl RowCodec {
         });
         Ok(RowEncoder {
             columns: nodes.collect::<Result<_>>()?,
+            number: self.number,
         })
     }
 
@@ -113,8 +162,8 @@ impl RowCodec {
     /// null in every column.
     ///
     /// # Errors
-    /// `Corruption` for bytes that `encode` does not produce. `Unsupported` if a column is a dictionary whose key type
-    /// cannot count its values.
+    /// `Corruption` for bytes that `encode` does not produce, rows of another schema of the table among them. `Unsupported` if a
+    /// column is a dictionary whose key type cannot count its values.
     pub fn decode(&self, rows: &BinaryArray) -> Result<Vec<ArrayRef>> {
         let mut open = (0..rows.len())
             .map(|row| self.open(rows, row))
@@ -154,7 +203,20 @@ impl RowCodec {
                 values: Reader::new(&[]),
             });
         }
-        let mut values = Reader::new(rows.value(row));
+        let bytes = rows.value(row);
+        let mut values = Reader::new(bytes);
+        let number = row_schema(bytes)?;
+        if number != self.number {
+            let message = format!(
+                "a row is of schema {number} of its table where one of schema {} is expected",
+                self.number
+            );
+            return Err(Error::corruption(message).with_offset(row as u64));
+        }
+        if number > 0 {
+            values.u8()?;
+            values.u64()?;
+        }
         let columns = values.len(self.columns.len())?;
         let nulls = values.take(columns.div_ceil(8))?;
         Ok(OpenRow { columns, nulls, values })
@@ -182,6 +244,10 @@ impl RowEncoder<'_> {
     /// If the batch has no such row.
     #[inline]
     pub fn encode(&self, row: usize, out: &mut Vec<u8>) {
+        if self.number > 0 {
+            out.push(0);
+            put_u64(out, u64::from(self.number));
+        }
         put_u64(out, self.columns.len() as u64);
         node::put_nulls(self.columns.len(), |column| self.columns[column].is_null(row), out);
         for column in &self.columns {

@@ -1,19 +1,27 @@
 //! Schemas of tables, and of the runs that hold them.
 
+mod evolve;
+mod widen;
+
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::varint::{Reader, put_bytes, put_u64};
 use crate::{Error, ErrorKind, Result};
+use evolve::Evolution;
+pub use evolve::SchemaChange;
+pub use widen::widens;
 
 /// The column of a run that holds the sequence number of each row.
 pub const SEQ_COLUMN: &str = "_seq";
 /// The column of a run that holds the operation of each row, as [`Op`](crate::Op) numbers it.
 pub const OP_COLUMN: &str = "_op";
 
-/// The version of [`TableSchema::to_bytes`] that this code writes and reads.
+/// The version of [`TableSchema::to_bytes`] of a table as it was created.
 const BYTES_VERSION: u8 = 1;
+/// The version of [`TableSchema::to_bytes`] of a table that has been altered: besides, what its columns stand for.
+const EVOLVED_VERSION: u8 = 2;
 
 /// One column of a primary key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,6 +38,8 @@ pub struct TableSchema {
     columns: SchemaRef,
     key: Vec<KeyColumn>,
     key_value: bool,
+    /// `None` as the table was created: its columns are numbered in order.
+    evolution: Option<Arc<Evolution>>,
 }
 
 impl TableSchema {
@@ -46,6 +56,7 @@ impl TableSchema {
                 descending: false,
             }],
             key_value: true,
+            evolution: None,
         }
     }
 
@@ -57,12 +68,7 @@ impl TableSchema {
     pub fn new(columns: SchemaRef, key: &[&str]) -> Result<Self> {
         let mut names = std::collections::HashSet::new();
         for field in columns.fields() {
-            if field.name().starts_with('_') {
-                return Err(Error::invalid_input(format!(
-                    "column \"{}\": names with a leading underscore are reserved",
-                    field.name()
-                )));
-            }
+            check_name(field.name())?;
             if !names.insert(field.name().as_str()) {
                 return Err(Error::invalid_input(format!(
                     "column \"{}\" is named twice",
@@ -96,11 +102,13 @@ impl TableSchema {
         Self::typed(columns, keys)
     }
 
+    /// A schema of these columns, whatever they are called.
     fn typed(columns: SchemaRef, key: Vec<KeyColumn>) -> Result<Self> {
         let schema = Self {
             columns,
             key,
             key_value: false,
+            evolution: None,
         };
         crate::keycodec::KeyCodec::check(&schema)?;
         crate::rowcodec::RowCodec::check(&schema)?;
@@ -142,14 +150,19 @@ impl TableSchema {
     /// The columns of a run's data file: the table's own, then `_seq` and `_op`.
     ///
     /// Value columns of a typed table are nullable there, because rows of deletes have none. In a key-value table such rows
-    /// have an empty value.
+    /// have an empty value. In a table that has been altered columns carry their numbers, so that a file tells whose they are.
     pub fn run_columns(&self) -> SchemaRef {
         let mut fields: Vec<Arc<Field>> = Vec::with_capacity(self.columns.fields().len() + 2);
         for (index, field) in self.columns.fields().iter().enumerate() {
-            if self.key_value || self.is_key_column(index) {
-                fields.push(Arc::clone(field));
-            } else {
-                fields.push(Arc::new(field.as_ref().clone().with_nullable(true)));
+            let whole = self.key_value || self.is_key_column(index);
+            match &self.evolution {
+                None if whole => fields.push(Arc::clone(field)),
+                None => fields.push(Arc::new(field.as_ref().clone().with_nullable(true))),
+                Some(evolution) => {
+                    let field = evolution.numbered(index, field.as_ref().clone());
+                    let nullable = !whole || field.is_nullable();
+                    fields.push(Arc::new(field.with_nullable(nullable)));
+                }
             }
         }
         fields.push(Arc::new(Field::new(SEQ_COLUMN, DataType::Int64, false)));
@@ -172,6 +185,10 @@ impl TableSchema {
         );
         put_bytes(&mut body, &message.ipc_message);
         let mut out = vec![BYTES_VERSION];
+        if let Some(evolution) = &self.evolution {
+            out[0] = EVOLVED_VERSION;
+            evolution.encode(&mut body);
+        }
         out.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
         out.extend_from_slice(&body);
         out
@@ -183,15 +200,16 @@ impl TableSchema {
     /// `Corruption` for other bytes; `Unsupported` for a newer version.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(bytes);
-        match reader.u8()? {
-            BYTES_VERSION => {}
+        let version = reader.u8()?;
+        match version {
+            BYTES_VERSION | EVOLVED_VERSION => {}
             0 => {
                 return Err(Error::corruption(
                     "a table's schema has version 0, which was never written",
                 ));
             }
             version => {
-                let message = format!("a table's schema has version {version}; this program knows {BYTES_VERSION}");
+                let message = format!("a table's schema has version {version}; this program knows {EVOLVED_VERSION}");
                 return Err(Error::new(ErrorKind::Unsupported, message));
             }
         }
@@ -201,10 +219,10 @@ impl TableSchema {
         if crc32fast::hash(body) != checksum {
             return Err(Error::corruption("a table's schema does not match its checksum"));
         }
-        Self::from_body(body)
+        Self::from_body(body, version == EVOLVED_VERSION)
     }
 
-    fn from_body(body: &[u8]) -> Result<Self> {
+    fn from_body(body: &[u8], evolved: bool) -> Result<Self> {
         let mut reader = Reader::new(body);
         let key_value = reader.u8()? == 1;
         let count = reader.len(reader.remaining())?;
@@ -216,7 +234,8 @@ impl TableSchema {
         }
         // Copied, because the message must be aligned.
         let message = arrow::buffer::Buffer::from(reader.bytes()?);
-        if !reader.is_empty() {
+        let rest = reader.take(reader.remaining())?;
+        if !evolved && !rest.is_empty() {
             return Err(Error::corruption("a table's schema is followed by more bytes"));
         }
         if key_value {
@@ -229,60 +248,25 @@ impl TableSchema {
         if keys.is_empty() || keys.iter().any(missing) {
             return Err(Error::corruption("a table's key columns are missing or repeated"));
         }
-        Self::typed(Arc::new(columns), keys)
-            .map_err(|error| Error::corruption("a stored table schema is not valid").with_source(error))
+        let width = columns.fields().len();
+        let mut schema = Self::typed(Arc::new(columns), keys)
+            .map_err(|error| Error::corruption("a stored table schema is not valid").with_source(error))?;
+        if evolved {
+            schema.evolution = Some(Arc::new(Evolution::decode(rest, width)?));
+        }
+        Ok(schema)
     }
+}
+
+/// Refuses names that are Kodiak's own.
+fn check_name(name: &str) -> Result<()> {
+    if name.starts_with('_') {
+        return Err(Error::invalid_input(format!(
+            "column \"{name}\": names with a leading underscore are reserved"
+        )));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use arrow::datatypes::TimeUnit;
-
-    fn typed() -> TableSchema {
-        let text = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-        let list = DataType::List(Arc::new(Field::new("item", DataType::Decimal128(20, 2), true)));
-        let named = Field::new("origin", text, false).with_metadata([("a".into(), "b".into())].into());
-        let columns = Schema::new(vec![
-            Field::new(
-                "time",
-                DataType::Timestamp(TimeUnit::Microsecond, Some("Europe/Rome".into())),
-                false,
-            ),
-            named,
-            Field::new("fares", list, true),
-        ]);
-        TableSchema::new(Arc::new(columns), &["origin", "-time"]).expect("valid")
-    }
-
-    #[test]
-    fn schemas_come_back_from_their_bytes() {
-        for schema in [typed(), TableSchema::key_value()] {
-            let bytes = schema.to_bytes();
-            assert_eq!(TableSchema::from_bytes(&bytes).expect("just written"), schema);
-            assert_eq!(schema.to_bytes(), bytes, "the form is stable");
-        }
-    }
-
-    #[test]
-    fn damaged_schemas_are_corruption_and_newer_ones_unsupported() {
-        let bytes = typed().to_bytes();
-        for cut in 0..bytes.len() {
-            let error = TableSchema::from_bytes(&bytes[..cut]).expect_err("cut short");
-            assert_eq!(error.kind(), ErrorKind::Corruption);
-        }
-        for index in 1..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[index] ^= 0x10;
-            assert_eq!(
-                TableSchema::from_bytes(&damaged).expect_err("damaged").kind(),
-                ErrorKind::Corruption
-            );
-        }
-        let newer = [&[BYTES_VERSION + 1], &bytes[1..]].concat();
-        assert_eq!(
-            TableSchema::from_bytes(&newer).expect_err("newer").kind(),
-            ErrorKind::Unsupported
-        );
-    }
-}
+mod tests;

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use kodiak_core::format::{Compression, Projection};
 use kodiak_core::index::{IndexContext, Root};
 use kodiak_core::options::Options;
-use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::Storage;
 use kodiak_core::{EntryRef, Error, ErrorKind, Op, Result, SeqNo};
 
 use crate::components::Components;
-use crate::maintenance::{DataFile, TableFile, TableFiles, layout_of, read_small};
+use crate::maintenance::{DataFile, TableFile, TableFiles, read_small};
 use crate::manifest::{Change, IndexMeta, Manifest, RunMeta, State, VersionEdit};
 use crate::primary::locator::NewestWins;
 use crate::sidecar::{RangeTombstone, Sidecar, SidecarMeta};
@@ -130,6 +129,15 @@ impl fmt::Display for Line<'_> {
             Change::LastSeq(seq) => write!(f, "last sequence number {seq}"),
             Change::WalFrom(segment) => write!(f, "log needed from segment {segment}"),
             Change::Flushed { table, segment } => write!(f, "table {table} flushed below segment {segment}"),
+            Change::AddSchema {
+                table,
+                number,
+                in_force,
+                schema,
+            } => {
+                let what = if *in_force { "schema" } else { "layout" };
+                write!(f, "{what} {number} of table {table}: {} bytes", schema.len())
+            }
             Change::NextIds { run, table, sorted_run } => {
                 write!(f, "next run {run}, table {table}, sorted run {sorted_run}")
             }
@@ -204,13 +212,13 @@ pub fn run(
         );
     };
     let table = TableFile::read(&*storage, dir)?;
-    let schema = TableSchema::from_bytes(&table.schema)?;
+    let schemas = table.state().schemas()?;
     let files = TableFiles::new(
         storage,
         components.clone(),
         (table.database, table.table),
         dir.to_owned(),
-        schema,
+        schemas,
     );
     let sidecar = files.sidecar(id)?;
     for deleted in sidecar.range_deletes()? {
@@ -222,7 +230,7 @@ pub fn run(
         })?;
     }
     let format = components.formats().find(&sidecar.meta().format)?;
-    let data = DataFile::open(&files, &files.data_path(id, format), format, Some(layout_of(&sidecar)?))?;
+    let data = DataFile::open(&files, &files.data_path(id, format), format, &sidecar)?;
     for index in 0..data.layout().blocks.len() {
         let block = data.block(index, &Projection::All)?;
         for row in 0..block.rows() {

@@ -11,6 +11,9 @@ use crate::model::{BACKUPS, SNAPSHOTS, TABLES};
 /// Bytes that keys of the smallest space are made of.
 const NASTY: [u8; 5] = [0x00, 0x01, b'a', 0xFE, 0xFF];
 
+/// The places of typed tables.
+const TYPED_TABLES: [usize; 2] = [5, 6];
+
 /// An endless history.
 #[derive(Debug)]
 pub struct Generator {
@@ -180,7 +183,12 @@ impl Generator {
                 seed: self.rng.random(),
             },
             91..94 => Op::DropTable(self.below(TABLES.len())),
-            _ => Op::CreateTable(self.below(TABLES.len())),
+            94..96 => Op::CreateTable(self.below(TABLES.len())),
+            _ => {
+                let table = TYPED_TABLES[self.below(TYPED_TABLES.len())];
+                let what = self.started;
+                Op::Alter { table, what }
+            }
         }
     }
 }

@@ -143,6 +143,13 @@ pub enum Op {
     Compact,
     /// Waits until background work is done.
     WaitIdle,
+    /// Changes the columns of a typed table; skipped for others.
+    Alter {
+        /// The table.
+        table: usize,
+        /// What is changed follows from it.
+        what: usize,
+    },
     /// Closes and opens again, by `close` or by dropping every handle.
     Reopen {
         /// By `close`.

@@ -3,6 +3,7 @@
 mod copies;
 mod openings;
 mod reads;
+mod shapes;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -10,12 +11,13 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use kodiak::core::storage::Storage;
-use kodiak::{Builder, Components, Db, RecoveryMode, Settings, Snapshot, SyncMode, Table};
+use kodiak::{Builder, Components, Db, RecoveryMode, Settings, Snapshot, SyncMode, Table, TableSchema};
 use kodiak_storage::{BlockSize, CrashOptions, FaultStorage};
 
 use crate::history::{Change, Key, Op, Value, Write};
 use crate::model::{Content, Fold, Journal, Kind, Model, SNAPSHOTS, TABLES, TICK};
 use copies::Copies;
+use shapes::{to_table, write_bytes};
 
 /// Where the database is in the storage.
 const DIR: &str = "/db";
@@ -100,14 +102,18 @@ pub fn run(ops: &[Op], setup: &Setup) -> Result<(), Failure> {
 type Tables = [Option<Table>; TABLES.len()];
 
 /// The row of a typed table that a change is about, if it is to be made by rows and not by bytes; about half are.
-fn typed_row(kind: Kind, change: &Change) -> Option<RecordBatch> {
+fn typed_row(kind: Kind, schema: Option<&TableSchema>, change: &Change) -> Option<RecordBatch> {
     let (key, value) = match change {
         Change::Put(key, value) | Change::Merge(key, value) => (key, *value),
         Change::Delete(key) => (key, Value { len: 0, seed: 0 }),
         Change::DeleteRange(..) => return None,
     };
     let by_rows = (value.seed as usize ^ key.0.len()) & 1 == 0;
-    if by_rows { kind.row(key, value) } else { None }
+    if by_rows {
+        Some(to_table(kind, schema?, &kind.row(key, value)?))
+    } else {
+        None
+    }
 }
 
 struct Runner<'a> {
@@ -211,6 +217,7 @@ impl<'a> Runner<'a> {
                 self.db()?.wait_idle().map_err(failed("wait_idle"))?;
                 self.check_all()
             }
+            Op::Alter { table, what } => self.alter(*table, *what),
             Op::Reopen { explicit } => self.reopen(*explicit),
             Op::Kill => {
                 let image = self.storage.kill_image();
@@ -254,15 +261,20 @@ impl<'a> Runner<'a> {
         };
         let kind = TABLES[write.table].1;
         let tick = self.model.tick;
-        match (&write.change, typed_row(kind, &write.change)) {
+        let schema = self.typed_schema(write.table);
+        let encode = |value: Value| match &schema {
+            Some(schema) => write_bytes(kind, schema, kind.encode(value, tick)),
+            None => kind.encode(value, tick),
+        };
+        match (&write.change, typed_row(kind, schema.as_deref(), &write.change)) {
             (Change::Put(..), Some(row)) => table.insert(&row),
             (Change::Delete(..), Some(row)) => table.delete_keys(&row),
             (Change::Merge(..), Some(row)) => table.update(&row),
             (change, _) => match kind.change(change) {
-                Change::Put(Key(key), value) => table.put(key, kind.encode(value, tick)),
+                Change::Put(Key(key), value) => table.put(key, encode(value)),
                 Change::Delete(Key(key)) => table.delete(key),
                 Change::DeleteRange(Key(start), Key(end)) => table.delete_range(start..end),
-                Change::Merge(Key(key), operand) => table.merge(key, kind.encode(operand, tick)),
+                Change::Merge(Key(key), operand) => table.merge(key, encode(operand)),
             },
         }
         .map_err(failed("write"))?;
@@ -279,15 +291,20 @@ impl<'a> Runner<'a> {
                 continue;
             };
             let kind = TABLES[write.table].1;
-            match (&write.change, typed_row(kind, &write.change)) {
+            let schema = self.typed_schema(write.table);
+            let encode = |value: Value| match &schema {
+                Some(schema) => write_bytes(kind, schema, kind.encode(value, tick)),
+                None => kind.encode(value, tick),
+            };
+            match (&write.change, typed_row(kind, schema.as_deref(), &write.change)) {
                 (Change::Put(..), Some(row)) => batch.insert(table, &row),
                 (Change::Delete(..), Some(row)) => batch.delete_keys(table, &row),
                 (Change::Merge(..), Some(row)) => batch.update(table, &row),
                 (change, _) => match kind.change(change) {
-                    Change::Put(Key(key), value) => batch.put(table, key, kind.encode(value, tick)),
+                    Change::Put(Key(key), value) => batch.put(table, key, encode(value)),
                     Change::Delete(Key(key)) => batch.delete(table, key),
                     Change::DeleteRange(Key(start), Key(end)) => batch.delete_range(table, start, end),
-                    Change::Merge(Key(key), operand) => batch.merge(table, key, kind.encode(operand, tick)),
+                    Change::Merge(Key(key), operand) => batch.merge(table, key, encode(operand)),
                 },
             };
         }

@@ -137,7 +137,8 @@ impl Export {
     }
 
     fn columns(&self, table: &Table) -> Result<SchemaRef, Error> {
-        let own = table.schema().columns();
+        let schema = table.schema();
+        let own = schema.columns();
         if self.columns.is_empty() {
             return Ok(own.clone());
         }

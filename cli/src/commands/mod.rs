@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+mod alter;
 mod backup;
 mod checkpoint;
 mod compact;
@@ -49,6 +50,8 @@ pub enum Command {
     Export(export::Export),
     /// Take sorted Feather, Parquet and ORC files into a table, past the log and memtables
     Ingest(ingest::Ingest),
+    /// Add, drop, rename, reorder and widen the columns of a typed table
+    Alter(alter::Alter),
     /// Drop a table and everything in it
     DropTable(drop_table::DropTable),
     /// Merge each table into one sorted run
@@ -100,6 +103,7 @@ impl Command {
             Self::Import(command) => command.run(out),
             Self::Export(command) => command.run(out),
             Self::Ingest(command) => command.run(out),
+            Self::Alter(command) => command.run(out),
             Self::DropTable(command) => command.run(),
             Self::Compact(command) => command.run(out),
             Self::Stats(command) => command.run(out),

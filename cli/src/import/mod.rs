@@ -20,6 +20,6 @@ pub use keys::RowKeys;
 pub use rejects::Rejects;
 pub use resume::{IMPORTS, Progress};
 pub use rows::Position;
-pub use schema::{TableArguments, column_index};
+pub use schema::{TableArguments, column_index, parse_column};
 pub use sink::{Layout, Sink};
 pub use source::{FileFormat, Source};

@@ -159,7 +159,11 @@ fn columns_of(text: &str) -> Vec<&str> {
     columns
 }
 
-fn parse_column(text: &str) -> Result<Field> {
+/// A column as it is written in a schema.
+///
+/// # Errors
+/// `InvalidInput` naming the column.
+pub fn parse_column(text: &str) -> Result<Field> {
     let malformed = || Error::invalid_input(format!("\"{}\": write COLUMN:TYPE, such as year:int16", text.trim()));
     // A name may have colons, a type has none.
     let (name, data_type) = text.rsplit_once(':').ok_or_else(malformed)?;

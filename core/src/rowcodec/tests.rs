@@ -234,3 +234,29 @@ fn damaged_rows_are_corruption_and_never_panic() {
         decode(&[b"\x0c\0\0", &bytes[..]].concat());
     }
 }
+
+#[test]
+fn rows_of_an_altered_table_name_their_schema() {
+    let (table, batch) = batch(vec![("a", Arc::new(Int32Array::from(vec![7])))]);
+    let add = crate::schema::SchemaChange::AllowNull("a".to_owned());
+    let later = RowCodec::new(&table.altered(300, &[add]).expect("valid"));
+    let rows = encode_all(&later, &batch);
+    assert_eq!(rows, [b"\0\xac\x02\x01\0\x07\0\0\0"]);
+    assert_eq!(row_schema(&rows[0]).expect("a row"), 300);
+    let rows = BinaryArray::from_iter_values(&rows);
+    assert_eq!(
+        later.decode(&rows).expect("its own")[0].as_ref(),
+        batch.column(1).as_ref()
+    );
+    let error = RowCodec::new(&table).decode(&rows).expect_err("another schema");
+    assert_eq!(error.kind(), ErrorKind::Corruption);
+    for cut in 0..9 {
+        assert!(
+            later
+                .decode(&BinaryArray::from_iter_values([&rows.value(0)[..cut]]))
+                .is_err()
+        );
+    }
+    assert_eq!(row_schema(b"\0").expect("a row without columns"), 0);
+    assert!(row_schema(b"\0\0").is_err());
+}

@@ -15,6 +15,7 @@ use crate::primary::{IndexUpdate, RunChange};
 use crate::range_delete::RangeTombstones;
 use crate::read::{MergedCursor, Source, Start};
 use crate::run::{Run, SortedRunCursor};
+use crate::typed::Target;
 use crate::version::Version;
 
 /// The first key of a range and the first key after it; `None` for open ends.
@@ -79,7 +80,10 @@ impl Shared {
         loop {
             let planning = self.planning.lock();
             let version = Arc::clone(&table.view.load().version);
-            let Some(plan) = full_plan(&version) else { return Ok(()) };
+            let outdated = self.has_other_schemas(table, &version)?;
+            let Some(plan) = full_plan(&version, outdated) else {
+                return Ok(());
+            };
             if let Some(inputs) = Inputs::take(table, &version, &plan) {
                 drop(planning);
                 return self.compact(table, &plan, &version, inputs);
@@ -90,6 +94,20 @@ impl Shared {
             let seen = self.signals.progress.count();
             self.signals.progress.wait(seen, std::time::Duration::from_millis(20));
         }
+    }
+
+    /// True if a run has another schema than those that are written now.
+    fn has_other_schemas(&self, table: &TableInner, version: &Version) -> Result<bool> {
+        if table.key_value || table.schemas.all().len() == 1 {
+            return Ok(false);
+        }
+        let number = self.output_target(table)?.0.version().number();
+        for (_, run) in version.runs() {
+            if run.reader()?.schema().number() != number {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Carries out a plan whose inputs are taken.
@@ -219,16 +237,19 @@ impl Shared {
             tombstones.extend(&run.tombstones()?);
         }
         let place = self.output_place(version, plan);
+        // Runs as the inputs are of no newer schema than this.
+        let (target, snapshots) = self.output_target(table)?;
         let retention = Retention {
-            snapshots: self.snapshots.list(),
+            snapshots,
             bottom: is_bottom(version, plan, place),
             hidden_below: table.hidden_below(|| self.now_micros()),
             tombstones,
-            operator: table.operator.clone(),
-            key_value: table.schema.is_key_value(),
+            operator: table.operator_for(&target),
+            key_value: table.key_value,
         };
         let read: u64 = inputs.0.iter().map(|run| run.bytes()).sum();
-        let Written { runs: outputs, lost } = self.rewrite(table, plan, version, inputs, &retention, read)?;
+        let Written { runs: outputs, lost } =
+            self.rewrite(table, plan, version, inputs, (&retention, &target), read)?;
         self.storage
             .sync_dir(&table.runs.dir)
             .inspect_err(|_| remove_runs(self, table, &outputs))?;
@@ -258,7 +279,7 @@ impl Shared {
         plan: &CompactionPlan,
         version: &Version,
         inputs: &Inputs,
-        retention: &Retention,
+        output: (&Retention, &Target),
         bytes: u64,
     ) -> Result<Written> {
         let target = self.settings.compaction.target_run_size;
@@ -268,9 +289,8 @@ impl Shared {
         let starts = std::iter::once(None).chain(cuts.iter().cloned().map(Some));
         let ends = cuts.iter().cloned().map(Some).chain(std::iter::once(None));
         let ranges: Vec<KeySpan> = starts.zip(ends).collect();
-        let work = |(from, to): &KeySpan| {
-            self.rewrite_range(table, plan, version, inputs, retention, from.clone(), to.clone())
-        };
+        let work =
+            |(from, to): &KeySpan| self.rewrite_range(table, plan, version, inputs, output, from.clone(), to.clone());
         if let [only] = ranges.as_slice() {
             return work(only);
         }
@@ -307,7 +327,7 @@ impl Shared {
         plan: &CompactionPlan,
         version: &Version,
         inputs: &Inputs,
-        retention: &Retention,
+        (retention, target): (&Retention, &Target),
         from: Option<Vec<u8>>,
         to: Option<Vec<u8>>,
     ) -> Result<Written> {
@@ -332,6 +352,7 @@ impl Shared {
         let newest = inputs.0.iter().map(|run| run.meta().newest_micros).max().unwrap_or(0);
         let output = OutputPlan {
             level: plan.output_level,
+            target: target.clone(),
             target_bytes: self.settings.compaction.target_run_size,
             times: (oldest, newest),
             tombstones: retention.surviving_tombstones(),
@@ -369,11 +390,13 @@ pub(crate) fn change_version(table: &TableInner, index: Option<&IndexUpdate<'_>>
     }));
 }
 
-/// A plan that merges everything; `None` if there is nothing that it would change.
-pub(super) fn full_plan(version: &Version) -> Option<CompactionPlan> {
+/// A plan that merges everything; `None` if there is nothing that it would change. `outdated` if a run is to be written anew
+/// whatever it holds.
+pub(super) fn full_plan(version: &Version, outdated: bool) -> Option<CompactionPlan> {
     let deepest = version.levels.iter().rposition(|level| !level.sorted_runs.is_empty())?;
     let sorted_runs: usize = version.levels.iter().map(|level| level.sorted_runs.len()).sum();
-    let settled = sorted_runs == 1
+    let settled = !outdated
+        && sorted_runs == 1
         && deepest > 0
         && version
             .runs()

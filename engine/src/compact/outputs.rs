@@ -10,11 +10,14 @@ use crate::db::{Shared, TableInner};
 use crate::manifest::RunMeta;
 use crate::range_delete::RangeTombstones;
 use crate::run::{RunPlan, RunWriter};
+use crate::typed::Target;
 
 /// What is to be written.
 pub struct OutputPlan {
     /// The level it is for.
     pub level: usize,
+    /// The schema of the runs.
+    pub target: Target,
     /// Bytes of entries at which a run ends and the next one begins.
     pub target_bytes: u64,
     /// When the oldest and newest entry of the inputs were written.
@@ -70,6 +73,7 @@ impl<'a> Outputs<'a> {
             let id = self.shared.new_run_id();
             self.writer = Some(RunWriter::new(
                 Arc::clone(&self.table.runs),
+                &self.plan.target,
                 Arc::clone(&self.run_plan),
                 id,
             )?);
@@ -86,6 +90,7 @@ impl<'a> Outputs<'a> {
             let id = self.shared.new_run_id();
             self.writer = Some(RunWriter::new(
                 Arc::clone(&self.table.runs),
+                &self.plan.target,
                 Arc::clone(&self.run_plan),
                 id,
             )?);

@@ -286,16 +286,18 @@ impl Shared {
         }
         let mut cursor = MergedCursor::new(sources, false);
         cursor.start(Start::Edge)?;
+        let (target, snapshots) = self.output_target(table)?;
         let retention = Retention {
-            snapshots: self.snapshots.list(),
+            snapshots,
             bottom: table.view.load().version.runs().next().is_none(),
             hidden_below: table.hidden_below(|| self.now_micros()),
             tombstones,
-            operator: table.operator.clone(),
-            key_value: table.schema.is_key_value(),
+            operator: table.operator_for(&target),
+            key_value: table.key_value,
         };
         let plan = OutputPlan {
             level: 0,
+            target,
             target_bytes: u64::MAX,
             times: (times.0.min(times.1), times.1),
             tombstones: retention.surviving_tombstones(),

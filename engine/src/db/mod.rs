@@ -39,9 +39,11 @@ pub(crate) use table::{ScanRange, TableInner, View};
 pub use write::WriteBatch;
 pub(crate) use write::{check_limits, poisoned_gate};
 
-use crate::manifest::{Change, VersionEdit};
+use crate::maintenance::TableFile;
+use crate::manifest::{Change, TableState, VersionEdit};
 use crate::primary::put_in_force;
 use crate::settings::Settings;
+use crate::typed::{SchemaVersion, Schemas};
 
 /// An open database: a directory of tables that share a log and one order of writes.
 ///
@@ -93,6 +95,8 @@ impl Db {
                 name.len()
             )));
         }
+        // Another table's schema may be given, with a history of its own.
+        let schema = schema.without_history();
         shared.check_formats(&schema)?;
         let segment = shared.check_writable()?.active_segment();
         // The manifest's lock makes creating, dropping and renaming one after the other.
@@ -107,14 +111,22 @@ impl Db {
             ));
         }
         let id = manifest.state().next_table.max(1);
-        let inner = Arc::new(shared.new_table(id, name, schema, options.clone(), segment)?);
+        let stored = schema.to_bytes();
+        let schemas = Schemas::new(vec![SchemaVersion::new(schema, true, 0)]);
+        let inner = Arc::new(shared.new_table(id, name, schemas, options.clone(), segment)?);
         shared.storage.create_dir_all(&inner.runs.dir)?;
-        shared.write_table_file(&inner)?;
+        let state = TableState {
+            name: name.to_owned(),
+            schema: stored.clone(),
+            options: options.to_bytes(),
+            ..TableState::default()
+        };
+        TableFile::of(shared.identity, id, &state).write(&*shared.storage, &inner.runs.dir)?;
         let mut edit = VersionEdit::new().with(Change::CreateTable {
             id,
-            name: name.to_owned(),
-            schema: inner.schema.to_bytes(),
-            options: options.to_bytes(),
+            name: state.name,
+            schema: stored,
+            options: state.options,
         });
         let version = Arc::clone(&inner.view.load().version);
         let primary = shared.make_index(id, &inner.runs.dir, &version)?;
@@ -158,12 +170,12 @@ impl Db {
     /// The table of a name, created with `schema` if there is none.
     ///
     /// # Errors
-    /// As [`create_table`](Self::create_table); `InvalidInput` if the table has another schema.
+    /// As [`create_table`](Self::create_table); `InvalidInput` if the table has other columns or another key by now.
     pub fn table_or_create(&self, name: &str, schema: TableSchema) -> Result<Table> {
         match self.create_table(name, schema.clone()) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let table = self.table(name)?;
-                if *table.schema() == schema {
+                if table.schema().same_columns(&schema) {
                     Ok(table)
                 } else {
                     Err(Error::invalid_input(format!(

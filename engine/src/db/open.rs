@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::Storage;
 use kodiak_core::wal::{RecoveryMode, ReplayReport, WalContext, WalRecord};
 use kodiak_core::{Error, ErrorKind, Result};
@@ -17,7 +16,7 @@ use super::options::TableOptions;
 use super::shared::{Open, Shared, SharedParts, Tables};
 use super::table::{TableInner, View};
 use crate::components::Resolved;
-use crate::maintenance::TABLE_FILE;
+use crate::maintenance::{TABLE_FILE, TableFile};
 use crate::manifest::{Manifest, State, TableState};
 use crate::run::{BlockCache, OpenRuns, Run};
 use crate::settings::{SETTINGS_FILE, Settings};
@@ -192,9 +191,9 @@ fn write_settings(shared: &Shared) -> Result<()> {
 fn load_tables(shared: &Shared, state: &State) -> Result<()> {
     let mut tables = Tables::default();
     for (&id, table) in &state.tables {
-        let schema = TableSchema::from_bytes(&table.schema)?;
+        let schemas = table.schemas()?;
         let options = TableOptions::from_bytes(&table.options)?;
-        let inner = shared.new_table(id, &table.name, schema, options, state.wal_from)?;
+        let inner = shared.new_table(id, &table.name, schemas, options, state.wal_from)?;
         crate::compact::change_version(&inner, None, |version| {
             for placed in table.runs.values() {
                 let run = Arc::new(Run::new((*placed.run).clone(), Arc::clone(&inner.runs)));
@@ -352,8 +351,14 @@ fn remove_left_overs(shared: &Shared, state: &State) -> Result<()> {
     }
     for table in shared.all_tables() {
         storage.create_dir_all(&table.runs.dir)?;
-        if storage.len(&table.runs.dir.join(TABLE_FILE))?.is_none() {
-            shared.write_table_file(&table)?;
+        let expected = TableFile::of(state.identity, table.id, &state.tables[&table.id]);
+        let stale = match TableFile::read(&**storage, &table.runs.dir) {
+            // A schema that the manifest does not know was about to be added when the process ended: its number is free.
+            Ok(found) => found.schemas != expected.schemas,
+            Err(error) => error.kind() == ErrorKind::NotFound,
+        };
+        if stale {
+            expected.write(&**storage, &table.runs.dir)?;
         }
     }
     Ok(())

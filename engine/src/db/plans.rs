@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
+use crossbeam_utils::sync::ShardedLock;
 use kodiak_core::Result;
 use kodiak_core::batch::TableId;
-use kodiak_core::block::Codecs;
-use kodiak_core::filter::hash_key;
 use kodiak_core::schema::TableSchema;
 use parking_lot::Mutex;
 
@@ -18,7 +17,7 @@ use super::table::{TableInner, View};
 use crate::primary::IndexSlot;
 use crate::run::{RunContext, RunPlan};
 use crate::settings::Allocation;
-use crate::typed::table_operator;
+use crate::typed::{Schemas, check_operator};
 use crate::version::Version;
 
 impl Shared {
@@ -27,22 +26,23 @@ impl Shared {
         &self,
         id: TableId,
         name: &str,
-        schema: TableSchema,
+        schemas: Schemas,
         options: TableOptions,
         segment: u64,
     ) -> Result<TableInner> {
-        let schema = Arc::new(schema);
-        let codecs = Codecs::new(&schema);
+        let schemas = Arc::new(schemas);
+        let schema = Arc::clone(&schemas.current().schema);
         let operator = match &options.merge_operator {
-            Some(name) => Some(table_operator(&schema, &codecs, self.operators.find(name)?)?),
+            Some(name) => Some(self.operators.find(name)?),
             None => None,
         };
+        if let Some(operator) = &operator {
+            check_operator(&schema, &**operator)?;
+        }
         let runs = RunContext {
             storage: Arc::clone(&self.storage),
             dir: self.dir.join("tables").join(format!("{id:06}")),
-            codecs,
-            schema_fingerprint: hash_key(&schema.to_bytes()),
-            schema: Arc::clone(&schema),
+            schemas: Arc::clone(&schemas),
             formats: self.resolved.components().formats().clone(),
             filters: self.resolved.components().filters().clone(),
             cache: Arc::clone(&self.cache),
@@ -58,7 +58,9 @@ impl Shared {
         Ok(TableInner {
             id,
             name: name.to_owned(),
-            schema,
+            key_value: schema.is_key_value(),
+            schemas,
+            altering: ShardedLock::new(()),
             times: SeqTimes::new(options.ttl_micros),
             policy: self.resolved.create_policy(options.ttl_micros)?,
             options,

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard};
 use kodiak_core::batch::TableId;
 use kodiak_core::compaction::CompactionPolicy;
 use kodiak_core::entry::MAX_SEQ;
-use kodiak_core::format::Projection;
 use kodiak_core::schema::TableSchema;
 use kodiak_core::{Op, Result, SeqNo, Slice};
 use parking_lot::Mutex;
@@ -16,12 +16,14 @@ use super::seq_times::SeqTimes;
 use super::shared::{Open, Shared};
 use super::slot::Slot;
 use super::snapshot::Snapshot;
+use super::write::poisoned_gate;
 use crate::key_range::KeyRange;
 use crate::merge::MergeOperator;
 use crate::primary::{IndexSlot, IndexedRuns};
 use crate::range_delete::RangeTombstones;
 use crate::read::{Lookup, MergedCursor, Progress, Scan, ScanBounds, ScanContext, Source};
-use crate::run::{KeyHash, RunContext, SortedRunCursor};
+use crate::run::{KeyHash, RunContext, SortedRunCursor, Wanted};
+use crate::typed::{LastNonNullRow, Schemas, Target};
 use crate::version::Version;
 
 /// What a table consists of at one moment: replaced as a whole, so that a reader sees all of a change or nothing.
@@ -49,8 +51,15 @@ impl View {
 pub(crate) struct TableInner {
     pub id: TableId,
     pub name: String,
-    pub schema: Arc<TableSchema>,
+    /// True for the plain key-value table, whose schema never changes.
+    pub key_value: bool,
+    pub schemas: Arc<Schemas>,
+    /// Writers of rows hold it shared from encoding them to writing them; whoever alters the table, exclusively. Taken before
+    /// the gate.
+    pub altering: ShardedLock<()>,
     pub options: TableOptions,
+    /// What operands are merged by in a key-value table; in a typed one only whether they can be (see
+    /// [`operator_for`](Self::operator_for)).
     pub operator: Option<Arc<dyn MergeOperator>>,
     pub view: ArcSwap<View>,
     pub policy: Box<dyn CompactionPolicy>,
@@ -73,9 +82,62 @@ impl TableInner {
         }
     }
 
-    /// The newest visible value of `key`, in `view`.
+    /// Rows as the schema has them that writers write by.
+    pub fn target(&self) -> Target {
+        Target::new(&self.schemas, self.schemas.current())
+    }
+
+    /// Rows as the schema has them that readers at `seq` read by. The view that is read must have been loaded before.
+    pub fn target_at(&self, seq: SeqNo) -> Target {
+        Target::new(&self.schemas, self.schemas.at(seq))
+    }
+
+    /// What operands are merged by, and to rows of which schema; `None` if there can be none.
+    pub fn operator_for(&self, target: &Target) -> Option<Arc<dyn MergeOperator>> {
+        match &self.operator {
+            Some(_) if !self.key_value => Some(Arc::new(LastNonNullRow(target.clone()))),
+            operator => operator.clone(),
+        }
+    }
+
+    /// Keeps the schema as it is while rows are written by it.
+    ///
+    /// # Errors
+    /// `Unavailable` after a panic of whoever altered the table.
+    pub fn hold_schema(&self) -> Result<(ShardedLockReadGuard<'_, ()>, Target)> {
+        let held = self.altering.read().map_err(|_| poisoned_gate())?;
+        Ok((held, self.target()))
+    }
+
+    /// The newest visible value of `key`, in `view`; of a typed table, encoded by the schema that readers at `seq` read by.
+    #[inline]
     pub fn get(&self, view: &View, key: &[u8], seq: SeqNo, hidden_below: SeqNo) -> Result<Option<Slice>> {
-        let operator = self.operator.as_deref();
+        if self.key_value {
+            return self.find(view, key, seq, hidden_below, self.operator.as_deref());
+        }
+        self.get_row(view, key, seq, hidden_below).map(|(_, value)| value)
+    }
+
+    /// As [`get`](Self::get), in a typed table; and the schema by which the value is encoded.
+    pub fn get_row(&self, view: &View, key: &[u8], seq: SeqNo, hidden_below: SeqNo) -> Result<(Target, Option<Slice>)> {
+        let target = self.target_at(seq);
+        let operator = self.operator_for(&target);
+        let found = self.find(view, key, seq, hidden_below, operator.as_deref())?;
+        let value = match found {
+            Some(value) if !self.key_value => Some(target.encoded(value)?),
+            found => found,
+        };
+        Ok((target, value))
+    }
+
+    fn find(
+        &self,
+        view: &View,
+        key: &[u8],
+        seq: SeqNo,
+        hidden_below: SeqNo,
+        operator: Option<&dyn MergeOperator>,
+    ) -> Result<Option<Slice>> {
         let mut lookup = Lookup::new(key, seq, hidden_below);
         for slot in view.slots() {
             lookup.cover(slot.tombstones.covering(key, seq));
@@ -118,7 +180,7 @@ impl TableInner {
         view: &View,
         bounds: &ScanBounds,
         range: ScanRange<'_>,
-        projection: &Projection,
+        wanted: &Wanted,
     ) -> Result<(Vec<Source>, RangeTombstones)> {
         let mut sources: Vec<Source> = Vec::with_capacity(4);
         let mut tombstones = RangeTombstones::default();
@@ -146,7 +208,7 @@ impl TableInner {
                 None => SortedRunCursor::within(Arc::clone(sorted_run.shared_runs()), met, range.fill_cache),
             };
             if !cursor.is_empty() {
-                sources.push(Source::Run(cursor.with_projection(projection)));
+                sources.push(Source::Run(cursor.wanting(wanted)));
             }
         }
         Ok((sources, tombstones))
@@ -154,13 +216,18 @@ impl TableInner {
 
     /// A scan over `bounds` of `view`.
     pub fn scan(&self, view: &View, bounds: ScanBounds, range: ScanRange<'_>) -> Result<Scan> {
-        let (sources, tombstones) = self.sources(view, &bounds, range, &Projection::All)?;
+        let (sources, tombstones) = self.sources(view, &bounds, range, &Wanted::default())?;
+        let target = (!self.key_value).then(|| self.target_at(range.seq));
         let context = ScanContext {
             seq: range.seq,
             hidden_below: range.hidden_below,
             tombstones,
-            operator: self.operator.clone(),
-            key_value: self.schema.is_key_value(),
+            operator: match &target {
+                Some(target) => self.operator_for(target),
+                None => self.operator.clone(),
+            },
+            target,
+            key_value: self.key_value,
         };
         Scan::new(
             MergedCursor::new(sources, range.reverse),
@@ -193,7 +260,7 @@ pub(crate) struct ScanRange<'a> {
 ///
 /// Handles are cheap to clone, may be used from any thread, and keep the database open. Reads see every write that was
 /// acknowledged before they began. The byte-level methods work on every table: in a typed one, keys are encoded primary keys
-/// and values encoded rows (see `docs/formats/keys.md`).
+/// and values encoded rows (see `docs/formats/keys.md`), of the schema in force at the moment that is read at.
 #[derive(Debug, Clone)]
 pub struct Table {
     pub(crate) open: Arc<Open>,
@@ -211,9 +278,14 @@ impl Table {
         self.inner.id
     }
 
-    /// Its schema.
-    pub fn schema(&self) -> &TableSchema {
-        &self.inner.schema
+    /// Its schema, as of now: [`alter`](Self::alter) changes that of a typed table.
+    pub fn schema(&self) -> Arc<TableSchema> {
+        Arc::clone(&self.inner.schemas.current().schema)
+    }
+
+    /// The schema that it had when the snapshot was taken, by which reads at it read.
+    pub fn schema_at(&self, snapshot: &Snapshot) -> Arc<TableSchema> {
+        Arc::clone(&self.inner.schemas.at(snapshot.seq()).schema)
     }
 
     /// The options it was created with.
@@ -292,6 +364,19 @@ impl Table {
             snapshot.seq(),
             self.inner.hidden_below(|| shared.now_micros()),
         )
+    }
+
+    /// The encoded row of a key, and the schema by which it is encoded.
+    pub(crate) fn get_encoded(&self, key: &[u8], snapshot: Option<&Snapshot>) -> Result<(Target, Option<Slice>)> {
+        let shared = self.shared();
+        shared.check_open()?;
+        if let Some(snapshot) = snapshot {
+            snapshot.check(shared)?;
+        }
+        let view = self.inner.view.load();
+        let seq = snapshot.map_or_else(|| shared.visible(), Snapshot::seq);
+        let hidden = self.inner.hidden_below(|| shared.now_micros());
+        self.inner.get_row(&view, key, seq, hidden)
     }
 
     /// The values of several keys at one moment, in the order of the keys. Errors as [`get`](Self::get).

@@ -20,6 +20,8 @@ use crate::typed::check_bytes;
 pub struct WriteBatch {
     pub(crate) batch: Batch,
     tables: Vec<Arc<TableInner>>,
+    /// Of typed tables, the schemas by which rows were encoded.
+    schemas: Vec<(Arc<TableInner>, u32)>,
     mistake: Option<Error>,
     limits: (u64, u64),
 }
@@ -56,11 +58,34 @@ impl WriteBatch {
     }
 
     fn push(&mut self, table: &Table, op: Op, key: &[u8], value: &[u8]) -> &mut Self {
-        match check_bytes(&table.inner, op, key, value) {
+        match self.check_row(table, op, key, value) {
             Ok(()) => self.push_checked(table, op, key, value),
             Err(error) => self.fail(error),
         }
         self
+    }
+
+    fn check_row(&mut self, table: &Table, op: Op, key: &[u8], value: &[u8]) -> Result<()> {
+        if !table.inner.key_value && matches!(op, Op::Put | Op::Merge) {
+            self.note_schema(table, table.inner.schemas.current().number())?;
+        }
+        check_bytes(&table.inner, op, key, value)
+    }
+
+    /// Remembers by which of its table's schemas a row was encoded: all of a batch must be of the one in force when it is written.
+    ///
+    /// # Errors
+    /// `Conflict` if it is another one than before.
+    pub(crate) fn note_schema(&mut self, table: &Table, number: u32) -> Result<()> {
+        if table.inner.key_value {
+            return Ok(());
+        }
+        match self.schemas.iter().find(|(known, _)| Arc::ptr_eq(known, &table.inner)) {
+            None => self.schemas.push((Arc::clone(&table.inner), number)),
+            Some((_, known)) if *known != number => return Err(was_altered(&table.inner)),
+            Some(_) => {}
+        }
+        Ok(())
     }
 
     /// Remembers the first mistake.
@@ -152,6 +177,11 @@ impl Shared {
     #[inline]
     pub(crate) fn write_one(&self, table: &Arc<TableInner>, op: Op, key: &[u8], value: &[u8]) -> Result<()> {
         check_limits(table, op, key, value, self.limits())?;
+        let _unaltered = if table.key_value {
+            None
+        } else {
+            Some(table.hold_schema()?)
+        };
         check_bytes(table, op, key, value)?;
         SINGLE.with(|single| {
             let mut batch = single.borrow_mut();
@@ -168,6 +198,14 @@ impl Shared {
         }
         if batch.batch.is_empty() {
             return self.check_writable().map(|_| ());
+        }
+        let mut held = Vec::with_capacity(batch.schemas.len());
+        for (table, number) in &batch.schemas {
+            let (unaltered, target) = table.hold_schema()?;
+            if target.version().number() != *number {
+                return Err(was_altered(table));
+            }
+            held.push(unaltered);
         }
         self.commit(&batch.batch, &batch.tables, mode)
     }
@@ -248,6 +286,14 @@ fn find(tables: &[Arc<TableInner>], id: TableId) -> Result<&Arc<TableInner>> {
         .iter()
         .find(|table| table.id == id)
         .ok_or_else(|| Error::invalid_input(format!("a batch names table {id}, which it was not given")))
+}
+
+fn was_altered(table: &TableInner) -> Error {
+    let message = format!(
+        "table \"{}\" was altered after rows were added to the batch: fill it again, by the table's new schema",
+        table.name
+    );
+    Error::new(ErrorKind::Conflict, message)
 }
 
 pub(crate) fn poisoned_gate() -> Error {

@@ -136,13 +136,7 @@ fn fill(
         for &run in table.runs.keys() {
             place(id, run, &dir)?;
         }
-        let file = TableFile {
-            database: state.identity,
-            table: id,
-            name: table.name.clone(),
-            schema: table.schema.clone(),
-            options: table.options.clone(),
-        };
+        let file = TableFile::of(state.identity, id, table);
         // This syncs the directory as well.
         file.write(&**storage, &dir)?;
     }

@@ -5,19 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use kodiak_core::batch::TableId;
-use kodiak_core::block::{Codecs, ColumnBlock};
+use kodiak_core::block::ColumnBlock;
 use kodiak_core::compaction::RunId;
 use kodiak_core::entry;
 use kodiak_core::filter::{Filter, hash_key};
 use kodiak_core::format::{BlockDecoder, FileLayout, FormatFactory, Part, Projection};
-use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::{ReadableFile, Storage};
-use kodiak_core::{Error, Op, Result, SeqNo};
+use kodiak_core::{Error, ErrorKind, Op, Result, SeqNo};
 
 use crate::components::Components;
 use crate::manifest::RunMeta;
 use crate::run::{BlockCache, OpenRuns, RunContext};
 use crate::sidecar::{Blocks, Fences, Sidecar};
+use crate::typed::{SchemaVersion, Schemas};
 
 /// Memory that one decoded block may take, whatever a file claims.
 pub(crate) const MAX_DECODED_BLOCK: usize = 256 << 20;
@@ -34,8 +34,7 @@ pub(crate) struct TableFiles {
     pub database: u64,
     pub table: TableId,
     pub dir: PathBuf,
-    pub schema: Arc<TableSchema>,
-    pub codecs: Codecs,
+    pub schemas: Arc<Schemas>,
 }
 
 impl TableFiles {
@@ -44,17 +43,15 @@ impl TableFiles {
         components: Components,
         (database, table): (u64, TableId),
         dir: PathBuf,
-        schema: TableSchema,
+        schemas: Schemas,
     ) -> Self {
-        let codecs = Codecs::new(&schema);
         Self {
             storage,
             components,
             database,
             table,
             dir,
-            schema: Arc::new(schema),
-            codecs,
+            schemas: Arc::new(schemas),
         }
     }
 
@@ -63,9 +60,7 @@ impl TableFiles {
         RunContext {
             storage: Arc::clone(&self.storage),
             dir: self.dir.clone(),
-            codecs: self.codecs.clone(),
-            schema_fingerprint: hash_key(&self.schema.to_bytes()),
-            schema: Arc::clone(&self.schema),
+            schemas: Arc::clone(&self.schemas),
             formats: self.components.formats().clone(),
             filters: self.components.filters().clone(),
             cache: Arc::new(BlockCache::new(0)),
@@ -109,9 +104,9 @@ impl TableFiles {
         if found.run != run {
             differ("run", &found.run, &run);
         }
-        let fingerprint = hash_key(&self.schema.to_bytes());
-        if found.schema != fingerprint {
-            differ("schema", &found.schema, &fingerprint);
+        let known: Vec<u64> = self.schemas.all().iter().map(|version| version.fingerprint).collect();
+        if self.schemas.of_sidecar(found.schema).is_err() || known.len() == 1 && known[0] != found.schema {
+            differ("schema", &found.schema, &known);
         }
         if let Some(meta) = meta {
             if sidecar.crc() != meta.sidecar_crc {
@@ -188,20 +183,55 @@ pub(crate) struct DataFile {
     path: PathBuf,
     file: Arc<dyn ReadableFile>,
     layout: FileLayout,
+    version: Arc<SchemaVersion>,
     decoder: Arc<dyn BlockDecoder>,
 }
 
 impl DataFile {
-    /// Opens the data file of a run, of which `layout` is known; without one it is found by the format's own means.
+    /// Opens the data file of the run that a sidecar is of.
     ///
     /// # Errors
     /// `Corruption` naming file and offset; `NotFound`, `Unsupported`, `Io`.
-    pub fn open(table: &TableFiles, path: &Path, format: &FormatFactory, layout: Option<FileLayout>) -> Result<Self> {
+    pub fn open(table: &TableFiles, path: &Path, format: &FormatFactory, sidecar: &Sidecar) -> Result<Self> {
+        let version = table.schemas.of_sidecar(sidecar.meta().schema)?;
+        // A sidecar that is damaged is reported by itself; the file is then read by its own footer.
+        Self::open_as(table, path, format, version, layout_of(sidecar).ok())
+    }
+
+    /// Opens a data file without a sidecar, of whatever schema of the table it is.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn find(table: &TableFiles, path: &Path, format: &FormatFactory) -> Result<Self> {
+        let mut failure = None;
+        for version in table.schemas.all().iter().rev() {
+            let opened = Self::open_as(table, path, format, Arc::clone(version), None);
+            // Not every format tells in its footer what its columns are.
+            let fits = opened.and_then(|data| match data.layout.blocks.is_empty() {
+                true => Ok(data),
+                false => data.block(0, &Projection::All).map(|_| data),
+            });
+            match fits {
+                Ok(data) => return Ok(data),
+                Err(error) if matches!(error.kind(), ErrorKind::Corruption) => failure = failure.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| Error::corruption("the table has no schema").with_file(path)))
+    }
+
+    fn open_as(
+        table: &TableFiles,
+        path: &Path,
+        format: &FormatFactory,
+        version: Arc<SchemaVersion>,
+        layout: Option<FileLayout>,
+    ) -> Result<Self> {
         let in_file = |error: Error| error.with_file(path);
         let file = table.storage.open(path)?;
         let layout = match layout {
             Some(layout) => layout,
-            None => (format.create)().recover(&*file, &table.schema).map_err(in_file)?,
+            None => (format.create)().recover(&*file, &version.schema).map_err(in_file)?,
         };
         if layout.file_bytes != file.len() {
             let message = format!("the file has {} bytes, not {}", file.len(), layout.file_bytes);
@@ -214,14 +244,20 @@ impl DataFile {
             .collect::<Result<Vec<_>>>()
             .map_err(in_file)?;
         let decoder = (format.create)()
-            .open(&table.schema, &table.codecs, &shared, MAX_DECODED_BLOCK)
+            .open(&version.schema, &version.codecs, &shared, MAX_DECODED_BLOCK)
             .map_err(in_file)?;
         Ok(Self {
             path: path.to_owned(),
             file,
             layout,
+            version,
             decoder,
         })
+    }
+
+    /// The schema of its rows.
+    pub fn version(&self) -> &SchemaVersion {
+        &self.version
     }
 
     /// Where its blocks are.
@@ -233,9 +269,9 @@ impl DataFile {
     ///
     /// # Errors
     /// `Corruption`.
-    pub fn check_footer(&self, table: &TableFiles, format: &FormatFactory) -> Result<()> {
+    pub fn check_footer(&self, format: &FormatFactory) -> Result<()> {
         let found = (format.create)()
-            .recover(&*self.file, &table.schema)
+            .recover(&*self.file, &self.version.schema)
             .map_err(|error| error.with_file(&self.path))?;
         if found == self.layout {
             return Ok(());

@@ -15,7 +15,7 @@ use crate::manifest::{Change, Place, RunMeta, VersionEdit};
 use crate::primary::{IndexUpdate, RunChange};
 use crate::range_delete::RangeTombstones;
 use crate::run::{Run, RunPlan, RunWriter};
-use crate::typed::{check_batch, check_bytes};
+use crate::typed::{Target, check_batch, check_bytes};
 use crate::version::Version;
 
 /// How far ahead the sequence number of an ingestion is taken: it must be larger than those of all writes that go on until
@@ -64,11 +64,12 @@ impl Table {
     /// As [`ingest`](Self::ingest); `InvalidInput` naming a column that does not fit the schema.
     pub fn ingest_batches(&self, batches: impl IntoIterator<Item = Result<RecordBatch>>) -> Result<Ingested> {
         let mut ingestion = Ingestion::begin(&self.open.shared, &self.inner)?;
-        let codecs = &self.inner.runs.codecs;
+        let target = ingestion.target.clone();
+        let codecs = target.codecs();
         let mut value = Vec::new();
         for batch in batches {
             let batch = batch?;
-            check_batch(&self.inner.schema, &batch)?;
+            check_batch(target.schema(), &batch)?;
             let keys = codecs.key.encode(batch.columns())?;
             let encoder = codecs.row.encoder(batch.columns())?;
             for row in 0..batch.num_rows() {
@@ -85,6 +86,8 @@ impl Table {
 struct Ingestion<'s> {
     shared: &'s Shared,
     table: &'s Arc<TableInner>,
+    /// The schema that rows are written by; it stays until the ingestion ends.
+    target: Target,
     plan: Arc<RunPlan>,
     writer: Option<RunWriter>,
     finished: Vec<RunMeta>,
@@ -106,6 +109,7 @@ impl<'s> Ingestion<'s> {
         }
         let level = deepest(&table.view.load().version);
         Ok(Self {
+            target: table.target(),
             plan: Arc::new(shared.run_plan(table, level)),
             writer: None,
             finished: Vec::new(),
@@ -161,7 +165,7 @@ impl<'s> Ingestion<'s> {
             Some(writer) => writer,
             none => {
                 let (context, id) = (Arc::clone(&self.table.runs), self.shared.new_run_id());
-                none.insert(RunWriter::new(context, Arc::clone(&self.plan), id)?)
+                none.insert(RunWriter::new(context, &self.target, Arc::clone(&self.plan), id)?)
             }
         };
         self.entries += 1;

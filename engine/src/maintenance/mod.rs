@@ -19,5 +19,5 @@ pub use repair::{LOST_DIR, RepairReport, repair};
 pub(crate) use table_file::{TABLE_FILE, TableFile};
 pub use verify::{VerifyReport, verify};
 
-pub(crate) use check::{DataFile, TableFiles, layout_of};
+pub(crate) use check::{DataFile, TableFiles};
 pub(crate) use files::read_small;

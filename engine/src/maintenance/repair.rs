@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use kodiak_core::batch::TableId;
 use kodiak_core::compaction::RunId;
-use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::Storage;
 use kodiak_core::wal::RecoveryMode;
 use kodiak_core::{Error, ErrorKind, Result};
@@ -24,6 +23,7 @@ use crate::db::{Builder, LOCK_FILE, TABLES_DIR, WAL_DIR, wal_context};
 use crate::manifest::{
     CURRENT, Change, Manifest, Place, PlacedRun, RunMeta, State, TAIL, TableState, VersionEdit, parse_file_name,
 };
+use crate::typed::Schemas;
 
 /// The directory, within the database, of what repair could not use.
 pub const LOST_DIR: &str = "lost";
@@ -289,24 +289,17 @@ impl Repair<'_> {
         for (&id, table) in &state.tables {
             let dir = table_dir(self.path, id);
             self.storage.create_dir_all(&dir)?;
-            let file = TableFile {
-                database: state.identity,
-                table: id,
-                name: table.name.clone(),
-                schema: table.schema.clone(),
-                options: table.options.clone(),
-            };
-            if TableFile::read(&*self.storage, &dir).ok().as_ref() != Some(&file) {
+            let file = TableFile::of(state.identity, id, table);
+            if !TableFile::read(&*self.storage, &dir).is_ok_and(|found| found.covers(&file)) {
                 self.lose_if_there(&dir.join(TABLE_FILE))?;
                 file.write(&*self.storage, &dir)?;
             }
-            let schema = TableSchema::from_bytes(&table.schema)?;
             if table.index.is_some() {
                 // It can be built of the runs: the next opening does so, if the settings want it.
                 edit.push(Change::SetIndex { table: id, index: None });
             }
+            let files = self.table_files((state.identity, id), dir, table.schemas()?);
             for (&run, placed) in &table.runs {
-                let files = self.table_files((state.identity, id), dir.clone(), schema.clone());
                 let kept = self.keep(&files, run, Some(&placed.run))?;
                 if kept.as_ref() == Some(&*placed.run) {
                     continue;
@@ -345,9 +338,9 @@ impl Repair<'_> {
             };
             next_table = next_table.max(id + 1);
             let read = TableFile::read(&*self.storage, &dir).and_then(|file| {
-                let schema = TableSchema::from_bytes(&file.schema)?;
+                let schemas = file.state().schemas()?;
                 if file.table == id {
-                    Ok((file, schema))
+                    Ok((file, schemas))
                 } else {
                     Err(Error::corruption("it belongs to another table"))
                 }
@@ -376,25 +369,14 @@ impl Repair<'_> {
             ..State::new(identity)
         };
         let mut names = BTreeSet::new();
-        for (id, (dir, (file, schema))) in tables {
-            let files = self.table_files((identity, id), dir, schema);
+        for (id, (dir, (file, schemas))) in tables {
+            let files = self.table_files((identity, id), dir, schemas);
+            let table = file.state();
             let mut name = file.name;
             while !names.insert(name.clone()) {
                 name.push_str(" (another)");
             }
-            self.rebuild_table(
-                &files,
-                &mut state,
-                id,
-                TableState {
-                    name,
-                    schema: file.schema,
-                    options: file.options,
-                    runs: BTreeMap::new(),
-                    flushed: 0,
-                    index: None,
-                },
-            )?;
+            self.rebuild_table(&files, &mut state, id, TableState { name, ..table })?;
         }
         Ok(state)
     }
@@ -455,13 +437,13 @@ impl Repair<'_> {
             .map_or_else(|| self.storage.random().max(1), |(identity, _)| identity)
     }
 
-    fn table_files(&self, (database, id): (u64, TableId), dir: PathBuf, schema: TableSchema) -> TableFiles {
+    fn table_files(&self, (database, id): (u64, TableId), dir: PathBuf, schemas: Schemas) -> TableFiles {
         TableFiles::new(
             Arc::clone(&self.storage),
             self.resolved.components().clone(),
             (database, id),
             dir,
-            schema,
+            schemas,
         )
     }
 

@@ -1,5 +1,6 @@
 //! The `TABLE` file in each table's directory: name, schema and options, so that repair does not depend on the manifest.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use kodiak_core::batch::TableId;
@@ -8,13 +9,16 @@ use kodiak_core::varint::{Reader, put_bytes, put_u64};
 use kodiak_core::{Error, ErrorKind, Result};
 
 use super::files;
-use crate::db::{Shared, TableInner};
+use crate::manifest::{SchemaState, TableState};
 
 /// The name of the file.
 pub(crate) const TABLE_FILE: &str = "TABLE";
 
 const MAGIC: &[u8; 8] = b"KODIAKTB";
+/// Of a table that was never altered.
 const VERSION: u32 = 1;
+/// Of an altered one: its later schemas follow.
+const ALTERED: u32 = 2;
 
 /// What the file says. Its bytes are in `docs/formats/table.md`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,22 +29,64 @@ pub(crate) struct TableFile {
     pub table: TableId,
     /// Its name.
     pub name: String,
-    /// Its schema, as `TableSchema::to_bytes` writes it.
+    /// The schema that it was created with, as `TableSchema::to_bytes` writes it.
     pub schema: Vec<u8>,
     /// Its options, as the engine writes them.
     pub options: Vec<u8>,
+    /// The schemas that it has had since, by number.
+    pub schemas: BTreeMap<u32, SchemaState>,
 }
 
 impl TableFile {
+    /// What the manifest says of a table.
+    pub fn of(database: u64, table: TableId, state: &TableState) -> Self {
+        Self {
+            database,
+            table,
+            name: state.name.clone(),
+            schema: state.schema.clone(),
+            options: state.options.clone(),
+            schemas: state.schemas.clone(),
+        }
+    }
+
+    /// The state of a table without runs.
+    pub fn state(&self) -> TableState {
+        TableState {
+            name: self.name.clone(),
+            schema: self.schema.clone(),
+            options: self.options.clone(),
+            schemas: self.schemas.clone(),
+            ..TableState::default()
+        }
+    }
+
+    /// True if it tells of what `other` does, and perhaps of later schemas: those of an alteration that was cut short.
+    pub fn covers(&self, other: &Self) -> bool {
+        let mut known = self.clone();
+        let last = other.schemas.last_key_value().map_or(0, |(last, _)| *last);
+        known.schemas.retain(|number, _| *number <= last);
+        known == *other
+    }
+
     /// The bytes of the file.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
-        out.extend_from_slice(&VERSION.to_le_bytes());
+        let version = if self.schemas.is_empty() { VERSION } else { ALTERED };
+        out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(&self.database.to_le_bytes());
         put_u64(&mut out, u64::from(self.table));
         put_bytes(&mut out, self.name.as_bytes());
         put_bytes(&mut out, &self.schema);
         put_bytes(&mut out, &self.options);
+        if version == ALTERED {
+            put_u64(&mut out, self.schemas.len() as u64);
+            for (number, later) in &self.schemas {
+                put_u64(&mut out, u64::from(*number));
+                out.push(u8::from(later.in_force));
+                put_bytes(&mut out, &later.schema);
+            }
+        }
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_le_bytes());
         out
@@ -58,18 +104,27 @@ impl TableFile {
         }
         let mut reader = Reader::new(&body[MAGIC.len()..]);
         let version = reader.u32_le()?;
-        if version > VERSION {
+        if version > ALTERED {
             let message =
-                format!("it has version {version}, this Kodiak reads up to {VERSION}: use the version that wrote it");
+                format!("it has version {version}, this Kodiak reads up to {ALTERED}: use the version that wrote it");
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
-        let read = Self {
+        let mut read = Self {
             database: reader.u64_le()?,
             table: reader.len(TableId::MAX as usize)? as TableId,
             name: reader.str()?.to_owned(),
             schema: reader.bytes()?.to_vec(),
             options: reader.bytes()?.to_vec(),
+            schemas: BTreeMap::new(),
         };
+        if version == ALTERED {
+            for _ in 0..reader.len(reader.remaining())? {
+                let number = reader.len(u32::MAX as usize)? as u32;
+                let in_force = reader.u8()? == 1;
+                let schema = reader.bytes()?.to_vec();
+                read.schemas.insert(number, SchemaState { in_force, schema });
+            }
+        }
         if reader.is_empty() { Ok(read) } else { Err(damaged()) }
     }
 
@@ -91,20 +146,6 @@ impl TableFile {
     }
 }
 
-impl Shared {
-    /// Writes the `TABLE` file of a table.
-    pub(crate) fn write_table_file(&self, table: &TableInner) -> Result<()> {
-        let file = TableFile {
-            database: self.identity,
-            table: table.id,
-            name: table.name.clone(),
-            schema: table.schema.to_bytes(),
-            options: table.options.to_bytes(),
-        };
-        file.write(&*self.storage, &table.runs.dir)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,11 +157,24 @@ mod tests {
             name: "t".to_owned(),
             schema: vec![1, 2, 3],
             options: vec![9],
+            schemas: BTreeMap::new(),
+        }
+    }
+
+    fn altered() -> TableFile {
+        let later = |in_force, schema: &[u8]| SchemaState {
+            in_force,
+            schema: schema.to_vec(),
+        };
+        TableFile {
+            schemas: [(1, later(true, &[4])), (3, later(false, &[5, 6]))].into(),
+            ..file()
         }
     }
 
     #[test]
     fn what_is_written_comes_back_and_every_damage_is_seen() {
+        assert_eq!(TableFile::decode(&altered().encode()).expect("whole"), altered());
         let bytes = file().encode();
         assert_eq!(TableFile::decode(&bytes).expect("whole"), file());
         for cut in 0..bytes.len() {
@@ -140,7 +194,7 @@ mod tests {
     #[test]
     fn a_newer_version_is_refused() {
         let mut bytes = file().encode();
-        bytes[8] = 2;
+        bytes[8] = 3;
         let end = bytes.len() - 4;
         let crc = crc32fast::hash(&bytes[..end]).to_le_bytes();
         bytes[end..].copy_from_slice(&crc);
@@ -156,5 +210,20 @@ mod tests {
         let body = "4b4f4449414b5442010000000700000000000000ac0201740301020301";
         assert_eq!(hex[..hex.len() - 8], format!("{body}09"));
         assert_eq!(hex.len(), 68);
+        let bytes = altered().encode();
+        let end: String = bytes[30..bytes.len() - 4]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(
+            (bytes[8], end.as_str()),
+            (2, "020101010403000205 06".replace(' ', "").as_str())
+        );
+    }
+
+    #[test]
+    fn a_file_may_tell_of_an_alteration_that_was_cut_short() {
+        assert!(altered().covers(&altered()) && altered().covers(&file()));
+        assert!(!file().covers(&altered()));
     }
 }

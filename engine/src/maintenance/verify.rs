@@ -6,13 +6,12 @@ use std::sync::Arc;
 
 use kodiak_core::batch::TableId;
 use kodiak_core::compaction::RunId;
-use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::Storage;
 use kodiak_core::wal::WalContext;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
 use super::capture::table_dir;
-use super::check::{DataFile, Expected, TableFiles, Totals, layout_of};
+use super::check::{DataFile, Expected, TableFiles, Totals};
 use super::{TableFile, files};
 use crate::components::{Components, Resolved};
 use crate::db::{Builder, Db, LOCK_FILE, TABLES_DIR, TableOptions, wal_context};
@@ -248,8 +247,7 @@ fn verify_state(
         );
         match TableFile::read(&**storage, &dir) {
             Ok(file) => {
-                let same = file.database == state.identity && file.table == id && file.name == table.name;
-                if !same || file.schema != table.schema || file.options != table.options {
+                if !file.covers(&TableFile::of(state.identity, id, table)) {
                     let message = format!(
                         "it tells of another table than the manifest does of table \"{}\"",
                         table.name
@@ -263,14 +261,14 @@ fn verify_state(
             Err(error) if error.kind() == ErrorKind::NotFound && storage.list(&dir).is_ok() => {}
             Err(error) => report.problems.push(error),
         }
-        match TableSchema::from_bytes(&table.schema) {
-            Ok(schema) => {
+        match table.schemas() {
+            Ok(schemas) => {
                 let files = TableFiles::new(
                     Arc::clone(storage),
                     components.clone(),
                     (state.identity, id),
                     dir,
-                    schema,
+                    schemas,
                 );
                 for (&run, placed) in &table.runs {
                     verify_run(&files, run, Some(&placed.run), report);
@@ -293,10 +291,10 @@ fn verify_found(storage: &Arc<dyn Storage>, components: &Components, path: &Path
         let Ok(id) = name.parse::<TableId>() else { continue };
         report.tables += 1;
         let file = TableFile::read(&**storage, &dir);
-        let schema = file.and_then(|file| Ok((file.database, TableSchema::from_bytes(&file.schema)?)));
-        match schema {
-            Ok((database, schema)) => {
-                let files = TableFiles::new(Arc::clone(storage), components.clone(), (database, id), dir, schema);
+        let schemas = file.and_then(|file| Ok((file.database, file.state().schemas()?)));
+        match schemas {
+            Ok((database, schemas)) => {
+                let files = TableFiles::new(Arc::clone(storage), components.clone(), (database, id), dir, schemas);
                 for run in runs_in(&**storage, &files.dir) {
                     verify_run(&files, run, None, report);
                 }
@@ -335,7 +333,7 @@ pub(crate) fn verify_run(files: &TableFiles, run: RunId, meta: Option<&RunMeta>,
                     .formats()
                     .find(&meta.format)
                     .map_err(|error| error.with_file(&sidecar_path));
-                let opened = read.and_then(|format| DataFile::open(files, &files.data_path(run, format), format, None));
+                let opened = read.and_then(|format| DataFile::find(files, &files.data_path(run, format), format));
                 match opened {
                     Ok(data) => report.problems.extend(data.read_all(&mut |_, _| Ok(())).1),
                     Err(error) => report.problems.push(error),
@@ -367,8 +365,7 @@ fn verify_data(files: &TableFiles, run: RunId, sidecar: &crate::sidecar::Sidecar
     let meta = sidecar.meta();
     let format = files.components.formats().find(&meta.format)?;
     let path: PathBuf = files.data_path(run, format);
-    // A sidecar that is damaged is reported already; the data file is then read by its own footer, or without comparison.
-    let data = DataFile::open(files, &path, format, layout_of(sidecar).ok())?;
+    let data = DataFile::open(files, &path, format, sidecar)?;
     let (expected, mut problems) = match Expected::new(sidecar, &files.components) {
         Ok(expected) => (Some(expected), Vec::new()),
         Err(error) if error.kind() == ErrorKind::Corruption => (None, Vec::new()),
@@ -381,7 +378,7 @@ fn verify_data(files: &TableFiles, run: RunId, sidecar: &crate::sidecar::Sidecar
     problems.extend(damage);
     let blocks = data.layout().blocks.len() as u64;
     if problems.is_empty() && expected.is_some() {
-        problems.extend(data.check_footer(files, format).err());
+        problems.extend(data.check_footer(format).err());
         let expected = with_range_deletes(totals.clone(), &sidecar.range_deletes()?);
         let said = (
             meta.entries,

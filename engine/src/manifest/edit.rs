@@ -138,6 +138,17 @@ pub enum Change {
         /// The segment.
         segment: SegmentId,
     },
+    /// Another schema of a table. The last one that is in force is the table's.
+    AddSchema {
+        /// The table.
+        table: TableId,
+        /// Its number within the table, larger than all others; the one that the table was created with has 0.
+        number: u32,
+        /// False if it is a layout of files only.
+        in_force: bool,
+        /// It, as `TableSchema::to_bytes` writes it.
+        schema: Vec<u8>,
+    },
     /// Numbers below these have been given out.
     NextIds {
         /// For runs.
@@ -178,6 +189,7 @@ mod tag {
     pub const WAL_FROM: u64 = 9;
     pub const FLUSHED: u64 = 10;
     pub const NEXT_IDS: u64 = 11;
+    pub const ADD_SCHEMA: u64 = 12;
     pub const OPTIONAL: u64 = 1 << 20;
     /// Whoever does not know it goes without the index, and names none in the manifest that it writes.
     pub const SET_INDEX: u64 = OPTIONAL + 1;
@@ -303,6 +315,18 @@ fn encode_change(change: &Change, out: &mut Vec<u8>) -> u64 {
             put_u64(out, *segment);
             tag::FLUSHED
         }
+        Change::AddSchema {
+            table,
+            number,
+            in_force,
+            schema,
+        } => {
+            put_u64(out, u64::from(*table));
+            put_u64(out, u64::from(*number));
+            out.push(u8::from(*in_force));
+            put_bytes(out, schema);
+            tag::ADD_SCHEMA
+        }
         Change::NextIds { run, table, sorted_run } => {
             put_u64(out, *run);
             put_u64(out, u64::from(*table));
@@ -354,6 +378,15 @@ fn decode_change(tag: u64, body: &mut Reader<'_>) -> Result<Option<Change>> {
         tag::FLUSHED => Change::Flushed {
             table: table_id(body)?,
             segment: body.u64()?,
+        },
+        tag::ADD_SCHEMA => Change::AddSchema {
+            table: table_id(body)?,
+            number: body.len(u32::MAX as usize)? as u32,
+            in_force: match body.u8()? {
+                byte @ 0..=1 => byte == 1,
+                byte => return Err(Error::corruption(format!("{byte} is no boolean"))),
+            },
+            schema: body.bytes()?.to_vec(),
         },
         tag::NEXT_IDS => Change::NextIds {
             run: body.u64()?,

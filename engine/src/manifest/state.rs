@@ -9,6 +9,7 @@ use kodiak_core::wal::SegmentId;
 use kodiak_core::{Error, Result, SeqNo};
 
 use super::edit::{Change, IndexMeta, Place, RunMeta, SortedRunId, VersionEdit};
+use crate::typed::Schemas;
 
 /// Levels that a manifest can name.
 pub const MAX_LEVELS: u32 = 64;
@@ -22,13 +23,24 @@ pub struct PlacedRun {
     pub run: Arc<RunMeta>,
 }
 
-/// One table.
+/// A later schema of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaState {
+    /// False if it is a layout of files only.
+    pub in_force: bool,
+    /// It, as `TableSchema::to_bytes` writes it.
+    pub schema: Vec<u8>,
+}
+
+/// One table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TableState {
     /// Its name.
     pub name: String,
-    /// Its schema, as `TableSchema::to_bytes` writes it.
+    /// The schema that it was created with, as `TableSchema::to_bytes` writes it.
     pub schema: Vec<u8>,
+    /// The schemas that it has had since, by number.
+    pub schemas: BTreeMap<u32, SchemaState>,
     /// Its options, as the engine writes them.
     pub options: Vec<u8>,
     /// Its runs.
@@ -56,6 +68,20 @@ pub struct State {
     pub next_table: TableId,
     /// No sorted run with this number or a larger one has ever been in the manifest.
     pub next_sorted_run: SortedRunId,
+}
+
+impl TableState {
+    /// All its schemas.
+    ///
+    /// # Errors
+    /// `Corruption` for bytes that are no schema; `Unsupported` for a newer form.
+    pub(crate) fn schemas(&self) -> Result<Schemas> {
+        let later = self.schemas.iter();
+        Schemas::stored(
+            &self.schema,
+            later.map(|(number, later)| (*number, later.in_force, later.schema.as_slice())),
+        )
+    }
 }
 
 impl State {
@@ -153,6 +179,20 @@ impl State {
                 let table = self.table(*table)?;
                 table.flushed = forward("a table's flushed mark", table.flushed, *segment)?;
             }
+            Change::AddSchema {
+                table,
+                number,
+                in_force,
+                schema,
+            } => {
+                let schemas = &mut self.table(*table)?.schemas;
+                let last = schemas.last_key_value().map_or(0, |(last, _)| *last);
+                if *number <= last {
+                    return Err(misfit(format!("schema {number} of table {table} comes after {last}")));
+                }
+                let (in_force, schema) = (*in_force, schema.clone());
+                schemas.insert(*number, SchemaState { in_force, schema });
+            }
             Change::NextIds { run, table, sorted_run } => {
                 self.next_run = forward("the next run number", self.next_run, *run)?;
                 self.next_table = forward("the next table number", self.next_table, *table)?;
@@ -187,9 +227,7 @@ impl State {
             name: name.to_owned(),
             schema: schema.to_vec(),
             options: options.to_vec(),
-            runs: BTreeMap::new(),
-            flushed: 0,
-            index: None,
+            ..TableState::default()
         };
         self.tables.insert(id, Arc::new(table));
         Ok(())
@@ -237,6 +275,14 @@ impl State {
                 schema: table.schema.clone(),
                 options: table.options.clone(),
             });
+            for (&number, later) in &table.schemas {
+                edit.push(Change::AddSchema {
+                    table: id,
+                    number,
+                    in_force: later.in_force,
+                    schema: later.schema.clone(),
+                });
+            }
             edit.push(Change::Flushed {
                 table: id,
                 segment: table.flushed,

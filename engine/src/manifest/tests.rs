@@ -76,6 +76,15 @@ fn create_table() -> Change {
     }
 }
 
+fn schema(table: u32, number: u32) -> Change {
+    Change::AddSchema {
+        table,
+        number,
+        in_force: number == 1,
+        schema: vec![number as u8; 2],
+    }
+}
+
 /// A database with a table and three edits, the last of which matters.
 fn example() -> (Files, State) {
     let storage = storage_with(&Files::new());
@@ -430,6 +439,8 @@ fn edits_that_do_not_fit_change_nothing() {
             sorted_run: 0,
         },
         Change::Flushed { table: 3, segment: 1 },
+        schema(2, 1),
+        schema(1, 0),
     ] {
         let edit = VersionEdit::new().with(Change::LastSeq(999)).with(change.clone());
         let error = manifest.append(&edit).expect_err("does not fit");
@@ -437,6 +448,8 @@ fn edits_that_do_not_fit_change_nothing() {
         assert_eq!(*manifest.state(), before, "{change:?}");
     }
     let good = VersionEdit::new()
+        .with(schema(1, 1))
+        .with(schema(1, 3))
         .with(Change::MoveRun {
             table: 1,
             run: 1,
@@ -450,6 +463,13 @@ fn edits_that_do_not_fit_change_nothing() {
         });
     manifest.append(&good).expect("fits");
     assert_eq!(manifest.state().tables[&1].runs[&1].place, place);
+    let numbers: Vec<u32> = manifest.state().tables[&1].schemas.keys().copied().collect();
+    assert_eq!(numbers, [1, 3]);
+    let backward = VersionEdit::new().with(schema(1, 2));
+    assert!(manifest.append(&backward).is_err(), "numbers rise");
+    let mut again = State::default();
+    again.apply(&manifest.state().snapshot()).expect("a snapshot");
+    assert_eq!(again, *manifest.state());
     manifest
         .append(&VersionEdit::new().with(Change::DropTable(1)))
         .expect("fits");
@@ -513,13 +533,14 @@ fn the_bytes_are_as_documented() {
     let edit = VersionEdit::new()
         .with(create_table())
         .with(add(2))
-        .with(Change::LastSeq(300));
+        .with(Change::LastSeq(300))
+        .with(schema(1, 300));
     let mut bytes = Vec::new();
     edit.encode(&mut bytes);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    // Create table 1 "t"; add run 2 to table 1 on level 0; the last sequence number is 300.
+    // Create table 1 "t"; add run 2 to table 1 on level 0; the last sequence number is 300; layout 300 of table 1.
     let run = "01 00 02 02 07 66656174686572 01 ac02 28 efbeadde 0a 01 00 02 01 61 01 7a 01 c801 e807 d00f";
-    let wanted = format!("02 07 01 01 74 02 07 08 00 05 23 {run} 08 02 ac02").replace(' ', "");
+    let wanted = format!("02 07 01 01 74 02 07 08 00 05 23 {run} 08 02 ac02 0c 07 01 ac02 00 02 2c2c").replace(' ', "");
     assert_eq!(hex, wanted);
     assert_eq!(VersionEdit::decode(&bytes).expect("decoded"), edit);
     let record = files::record(42, 1, 5, &VersionEdit::new().with(Change::WalFrom(3))).expect("small");

@@ -5,11 +5,10 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::sync::Arc;
 
-use kodiak_core::format::Projection;
 use kodiak_core::{Error, Op, Result, SeqNo};
 
 use super::locator::Locator;
-use crate::run::{Run, SortedRunCursor};
+use crate::run::{Run, SortedRunCursor, Wanted};
 use crate::version::Version;
 
 /// A cursor and the entry it stands on.
@@ -116,7 +115,7 @@ impl Newest {
         let mut heads = BinaryHeap::new();
         for runs in sorted_runs {
             let cursor = SortedRunCursor::new(runs, false).once();
-            heads.extend(Head::new(cursor.with_projection(&Projection::Keys))?);
+            heads.extend(Head::new(cursor.wanting(&Wanted::keys()))?);
         }
         let mut newest = Self {
             heads,

@@ -10,6 +10,7 @@ use super::merged::{MergedCursor, Start};
 use super::resolve_merge;
 use crate::merge::MergeOperator;
 use crate::range_delete::RangeTombstones;
+use crate::typed::Target;
 
 /// A key range with owned ends: from the start (inclusive) to the end (exclusive, `None` for open).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub struct ScanContext {
     pub tombstones: RangeTombstones,
     /// The table's merge operator.
     pub operator: Option<Arc<dyn MergeOperator>>,
+    /// What encoded rows of a typed table are brought to.
+    pub target: Option<Target>,
     /// True if rows of runs carry their values as bytes.
     pub key_value: bool,
 }
@@ -211,7 +214,7 @@ impl Scan {
                 self.on_row = true;
                 self.look_ahead();
                 if !self.context.key_value {
-                    self.value = self.cursor.value()?;
+                    self.value = self.targeted()?;
                 }
                 return Ok(true);
             }
@@ -219,6 +222,14 @@ impl Scan {
                 return self.merge_forward().map(|()| true);
             }
             self.cursor.pass_key(&mut self.key)?;
+        }
+    }
+
+    /// The value under the cursor, of a typed table, encoded by the schema that is read by.
+    fn targeted(&self) -> Result<Option<Slice>> {
+        match (self.cursor.value()?, &self.context.target) {
+            (Some(value), Some(target)) => target.encoded(value).map(Some),
+            (value, _) => Ok(value),
         }
     }
 
@@ -311,8 +322,11 @@ impl Scan {
                     &operands,
                 )?);
             }
-            if base.is_some() {
-                self.value = base;
+            if let Some(value) = base {
+                self.value = Some(match &self.context.target {
+                    Some(target) => target.encoded(value)?,
+                    None => value,
+                });
                 return Ok(true);
             }
         }
@@ -327,11 +341,17 @@ impl Scan {
             let offsets = block.keys().value_offsets();
             let start = offsets[row] as usize;
             let key = Slice::of(block.keys().values(), start, offsets[row + 1] as usize - start);
-            return Ok((key, block.value(row)?));
+            return match &self.value {
+                Some(value) => Ok((key, value.clone())),
+                None => Ok((key, block.value(row)?)),
+            };
         }
         let Some(entry) = self.cursor.entry() else {
             return Err(kodiak_core::Error::corruption("a scan lost its row"));
         };
+        if let Some(value) = &self.value {
+            return Ok((Slice::copy_from(entry.key), value.clone()));
+        }
         // One allocation for both.
         let both = Slice::from([entry.key, entry.value].concat()).into_buffer();
         Ok((

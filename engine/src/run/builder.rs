@@ -5,11 +5,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BinaryArray, Int8Array, Int64Array, RecordBatch};
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::SchemaRef;
-use kodiak_core::block::{Codecs, ColumnBlock, Values};
-use kodiak_core::schema::TableSchema;
+use kodiak_core::block::{ColumnBlock, Values};
 use kodiak_core::{EntryRef, Error, Op, Result, SeqNo};
 
-use crate::typed::{Pieces, countable_rows, row_bytes};
+use crate::typed::{Pieces, Target, countable_rows, row_bytes};
 
 /// Bytes of a row beside its key and value: sequence number, operation, two offsets. In a table whose dictionaries count few
 /// values a row counts for more, so that a block never has more rows than those.
@@ -66,8 +65,9 @@ impl BinaryColumn {
 /// Collects entries in order; [`take`](Self::take) makes a record batch of them.
 #[derive(Debug)]
 pub struct BlockBuilder {
-    schema: Arc<TableSchema>,
-    codecs: Codecs,
+    /// The schema of the run.
+    target: Target,
+    key_value: bool,
     run_columns: SchemaRef,
     keys: BinaryColumn,
     values: BinaryColumn,
@@ -85,13 +85,14 @@ pub struct BlockBuilder {
 
 impl BlockBuilder {
     /// A builder for blocks of about `block_size` bytes.
-    pub fn new(schema: Arc<TableSchema>, codecs: Codecs, block_size: usize) -> Self {
+    pub fn new(target: Target, block_size: usize) -> Self {
+        let schema = target.schema();
         let (rows, bytes) = (block_size / 64 + 16, block_size + block_size / 8);
         Self {
-            row_overhead: block_size.div_ceil(countable_rows(&schema)).max(ROW_OVERHEAD),
+            row_overhead: block_size.div_ceil(countable_rows(schema)).max(ROW_OVERHEAD),
             run_columns: schema.run_columns(),
-            schema,
-            codecs,
+            key_value: schema.is_key_value(),
+            target,
             keys: BinaryColumn::with_capacity(rows, bytes / 4),
             values: BinaryColumn::with_capacity(rows, bytes),
             typed: Pieces::default(),
@@ -108,7 +109,7 @@ impl BlockBuilder {
     #[inline]
     pub fn push(&mut self, entry: EntryRef<'_>) {
         self.keys.push(entry.key);
-        if self.schema.is_key_value() {
+        if self.key_value {
             self.values.push(entry.value);
         } else {
             self.typed
@@ -204,18 +205,15 @@ impl BlockBuilder {
         let seqs = std::mem::replace(&mut self.seqs, Vec::with_capacity(self.expected_rows));
         let ops = std::mem::replace(&mut self.ops, Vec::with_capacity(self.expected_rows));
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.run_columns.fields().len());
-        if self.schema.is_key_value() {
+        if self.key_value {
             columns.push(Arc::new(keys.finish(None)?));
             columns.push(Arc::new(values.finish(None)?));
         } else {
             self.typed_bytes = 0;
             self.measured = None;
-            let rows = std::mem::take(&mut self.typed).finish(&self.schema, &self.codecs)?;
-            for (index, field) in self.schema.columns().fields().iter().enumerate() {
-                columns.push(rows.column(index, field.name(), |block| match block.values() {
-                    Values::Columns(batch, _) => Ok(Arc::clone(batch.column(index))),
-                    _ => Err(Error::invalid_input("the values of this block were not read")),
-                })?);
+            let rows = std::mem::take(&mut self.typed).finish(&self.target)?;
+            for (index, field) in self.target.schema().columns().fields().iter().enumerate() {
+                columns.push(rows.column(index, field.name(), |block| self.target.column(block, index))?);
             }
         }
         columns.push(Arc::new(Int64Array::new(ScalarBuffer::from(seqs), None)));

@@ -10,6 +10,7 @@ use kodiak_core::{EntryRef, Result, SeqNo};
 
 use super::reader::{Run, RunReader};
 use super::rows::Rows;
+use super::wanted::Wanted;
 
 /// Bytes of blocks after which those that were read are let go of.
 const FORGET_BYTES: u64 = 1 << 20;
@@ -263,7 +264,7 @@ pub struct SortedRunCursor {
     index: usize,
     cursor: Option<RunCursor>,
     fill_cache: bool,
-    projection: Projection,
+    wanted: Wanted,
     once: bool,
 }
 
@@ -282,7 +283,7 @@ impl SortedRunCursor {
             index: 0,
             cursor: None,
             fill_cache,
-            projection: Projection::All,
+            wanted: Wanted::default(),
             once: false,
         }
     }
@@ -294,9 +295,9 @@ impl SortedRunCursor {
         self
     }
 
-    /// Blocks have what `projection` says, or everything where that costs no more.
-    pub fn with_projection(mut self, projection: &Projection) -> Self {
-        self.projection = projection.clone();
+    /// Blocks have what `wanted` says, or everything where that costs no more.
+    pub fn wanting(mut self, wanted: &Wanted) -> Self {
+        self.wanted = wanted.clone();
         self
     }
 
@@ -317,7 +318,9 @@ impl SortedRunCursor {
         };
         if self.cursor.is_none() || self.index != index {
             self.cursor = None;
-            let cursor = RunCursor::new(run.reader()?, self.fill_cache, self.projection.clone());
+            let reader = run.reader()?;
+            let projection = self.wanted.of_run(reader.schema());
+            let cursor = RunCursor::new(reader, self.fill_cache, projection);
             self.cursor = Some(cursor.once(self.once));
             self.index = index;
         }

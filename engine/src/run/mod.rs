@@ -8,6 +8,7 @@ mod open_runs;
 mod reader;
 mod reads;
 mod rows;
+mod wanted;
 mod writer;
 
 pub(crate) use builder::BinaryColumn;
@@ -17,4 +18,5 @@ pub(crate) use cursor::SortedRunCursor;
 pub(crate) use open_runs::OpenRuns;
 pub(crate) use reader::{KeyHash, Run, RunContext};
 pub use reads::ReadStats;
+pub(crate) use wanted::Wanted;
 pub(crate) use writer::{RunPlan, RunWriter};

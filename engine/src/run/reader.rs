@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use arrow::buffer::Buffer;
-use kodiak_core::block::{Block, Codecs, FoundVersion};
+use kodiak_core::block::{Block, FoundVersion};
 use kodiak_core::compaction::{RunId, RunShape};
 use kodiak_core::filter::{Filter, FilterFactory, hash_key};
 use kodiak_core::format::{BlockDecoder, Compression, FormatFactory, Part, Projection};
@@ -25,6 +25,7 @@ use crate::primary::locator::Locator;
 use crate::range_delete::RangeTombstones;
 use crate::run::open_runs::OpenRuns;
 use crate::sidecar::{Blocks, Fences, Sidecar};
+use crate::typed::{SchemaVersion, Schemas};
 
 /// Memory that one decoded block may take, whatever a file claims.
 const MAX_DECODED_BLOCK: usize = 256 << 20;
@@ -36,12 +37,8 @@ pub struct RunContext {
     pub storage: Arc<dyn Storage>,
     /// The table's directory.
     pub dir: PathBuf,
-    /// The table's schema.
-    pub schema: Arc<TableSchema>,
-    /// Its codecs.
-    pub codecs: Codecs,
-    /// XXH3 of the schema's stored form.
-    pub schema_fingerprint: u64,
+    /// The table's schemas.
+    pub schemas: Arc<Schemas>,
     /// The formats that runs may be in.
     pub formats: Registry<FormatFactory>,
     /// The filters that runs may have.
@@ -303,6 +300,7 @@ impl KeyHash {
 pub struct RunReader {
     id: RunId,
     path: PathBuf,
+    version: Arc<SchemaVersion>,
     sidecar: Sidecar,
     fences: Fences,
     blocks: Blocks,
@@ -363,8 +361,9 @@ impl RunReader {
             .map(|part| fetch(&*file, map.as_ref(), part, true))
             .collect::<Result<_>>()
             .map_err(|error| error.with_file(&path))?;
+        let version = context.schemas.of_sidecar(sidecar.meta().schema).map_err(in_sidecar)?;
         let decoder = (format.create)()
-            .open(&context.schema, &context.codecs, &shared, MAX_DECODED_BLOCK)
+            .open(&version.schema, &version.codecs, &shared, MAX_DECODED_BLOCK)
             .map_err(|error| error.with_file(&path))?;
         let (filter, filter_prefix) = match sidecar.filter().map_err(in_sidecar)? {
             Some(stored) => {
@@ -376,7 +375,7 @@ impl RunReader {
         let count = blocks.len();
         let lies_decoded =
             map.is_some() && format.capabilities.random_access_without_decode && meta.compression == Compression::None;
-        let in_place = lies_decoded && context.schema.is_key_value();
+        let in_place = lies_decoded && version.schema.is_key_value();
         Ok(Self {
             id: meta.id,
             filter,
@@ -388,6 +387,7 @@ impl RunReader {
                 .collect(),
             lies_decoded,
             path,
+            version,
             sidecar,
             fences,
             blocks,
@@ -401,6 +401,11 @@ impl RunReader {
     /// The number of its run.
     pub fn id(&self) -> RunId {
         self.id
+    }
+
+    /// The schema of its rows.
+    pub fn schema(&self) -> &TableSchema {
+        &self.version.schema
     }
 
     /// How many blocks it has.

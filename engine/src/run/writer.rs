@@ -17,6 +17,7 @@ use super::reader::RunContext;
 use crate::manifest::RunMeta;
 use crate::range_delete::RangeTombstones;
 use crate::sidecar::{Sidecar, SidecarBuilder, SidecarMeta};
+use crate::typed::Target;
 
 /// How a run is to be written.
 #[derive(Debug, Clone)]
@@ -55,20 +56,20 @@ pub struct RunWriter {
 }
 
 impl RunWriter {
-    /// Starts run `id`.
+    /// Starts run `id`, whose rows will be of the schema of `target`.
     ///
     /// # Errors
     /// Those of creating the file.
-    pub fn new(context: Arc<RunContext>, plan: Arc<RunPlan>, id: RunId) -> Result<Self> {
+    pub fn new(context: Arc<RunContext>, target: &Target, plan: Arc<RunPlan>, id: RunId) -> Result<Self> {
         let data_path = context.data_path(id, plan.format.capabilities.extension);
         let file = context.storage.create(&data_path)?;
-        let writer = (plan.format.create)().create(file, &context.schema, &plan.write)?;
-        let builder = BlockBuilder::new(Arc::clone(&context.schema), context.codecs.clone(), plan.block_size);
+        let writer = (plan.format.create)().create(file, target.schema(), &plan.write)?;
+        let builder = BlockBuilder::new(target.clone(), plan.block_size);
         let meta = SidecarMeta {
             database: plan.database,
             table: plan.table,
             run: id,
-            schema: context.schema_fingerprint,
+            schema: target.version().fingerprint,
             format: plan.format.component.name.to_owned(),
             compression: plan.write.compression,
             min_seq: SeqNo::MAX,

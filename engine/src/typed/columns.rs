@@ -3,8 +3,9 @@
 use arrow::array::{ArrayRef, BinaryArray};
 use arrow::datatypes::DataType;
 use kodiak_core::Result;
-use kodiak_core::block::Codecs;
 use kodiak_core::schema::TableSchema;
+
+use super::Target;
 
 /// How many rows a batch may have so that the indexes of its dictionaries can count their values, whatever these are.
 pub fn countable_rows(schema: &TableSchema) -> usize {
@@ -25,21 +26,18 @@ pub fn countable_rows(schema: &TableSchema) -> usize {
         .unwrap_or(usize::MAX)
 }
 
-/// The table's own columns, in order, of rows given as user keys and values; a null value (a delete) becomes nulls.
+/// The target's own columns, in order, of rows given as user keys and values of whatever schemas; a null value (a delete)
+/// becomes nulls.
 ///
 /// # Errors
 /// `Corruption` for bytes that the table's codecs do not write.
-pub fn own_columns(
-    schema: &TableSchema,
-    codecs: &Codecs,
-    keys: BinaryArray,
-    values: BinaryArray,
-) -> Result<Vec<ArrayRef>> {
+pub fn own_columns(target: &Target, keys: BinaryArray, values: BinaryArray) -> Result<Vec<ArrayRef>> {
+    let schema = target.schema();
     if schema.is_key_value() {
         return Ok(vec![std::sync::Arc::new(keys), std::sync::Arc::new(values)]);
     }
-    let key_columns = codecs.key.decode(&keys)?;
-    let value_columns = codecs.row.decode(&values)?;
+    let key_columns = target.codecs().key.decode(&keys)?;
+    let value_columns = target.decode(&values)?;
     let mut by_index: Vec<(usize, ArrayRef)> = schema.key().iter().map(|key| key.index).zip(key_columns).collect();
     by_index.extend(schema.value_columns().zip(value_columns));
     by_index.sort_by_key(|(index, _)| *index);

@@ -4,19 +4,21 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use kodiak_core::block::{Codecs, ColumnBlock, Values};
+use kodiak_core::block::{ColumnBlock, Values};
 use kodiak_core::format::Projection;
 use kodiak_core::schema::TableSchema;
 use kodiak_core::{Error, Result};
 
+use super::Target;
 use super::pieces::Pieces;
+use crate::run::Wanted;
 
 /// Which columns a read hands out.
 #[derive(Debug, Clone)]
 pub struct Columns {
-    schema: Arc<TableSchema>,
-    codecs: Codecs,
-    /// Their indexes in the table's schema, in the order asked for.
+    /// The schema that is read by.
+    target: Target,
+    /// Their indexes in that schema, in the order asked for.
     indexes: Arc<[usize]>,
     /// The schema of what is handed out.
     output: SchemaRef,
@@ -30,7 +32,8 @@ impl Columns {
     ///
     /// # Errors
     /// `InvalidInput` for a column that the table does not have, listing those there are.
-    pub fn new(schema: &Arc<TableSchema>, codecs: &Codecs, names: Option<&[String]>, whole: bool) -> Result<Self> {
+    pub fn new(target: Target, names: Option<&[String]>, whole: bool) -> Result<Self> {
+        let schema = target.schema();
         let own = schema.columns();
         let indexes: Arc<[usize]> = match names {
             None => (0..own.fields().len()).collect(),
@@ -54,8 +57,7 @@ impl Columns {
             Projection::Keys
         };
         Ok(Self {
-            schema: Arc::clone(schema),
-            codecs: codecs.clone(),
+            target,
             indexes,
             output,
             projection,
@@ -68,18 +70,36 @@ impl Columns {
     }
 
     /// What blocks must be decoded to, at least.
-    pub fn projection(&self) -> &Projection {
-        &self.projection
+    pub fn wanted(&self) -> Wanted {
+        Wanted::new(self.projection.clone(), self.target.schema())
     }
 
-    /// Column `position` of what is handed out, of a block decoded whole or as [`projection`](Self::projection) says.
+    /// Column `position` of what is handed out, of a block decoded whole or as [`wanted`](Self::wanted) says.
     fn of_block(&self, block: &ColumnBlock, position: usize) -> Result<ArrayRef> {
         let index = self.indexes[position];
         match block.values() {
-            Values::Columns(batch, _) if batch.num_columns() == self.schema.columns().fields().len() => {
-                Ok(Arc::clone(batch.column(index)))
+            Values::Columns(batch, codec) => {
+                let whole = |schema: &TableSchema| batch.num_columns() == schema.columns().fields().len();
+                if codec.number() == self.target.version().number() {
+                    let place = if whole(self.target.schema()) { index } else { position };
+                    return Ok(Arc::clone(batch.column(place)));
+                }
+                let source = self.target.source(block)?;
+                let number = |index: usize| self.target.schema().column_number(index);
+                let own = |index: usize| source.schema.index_of_number(number(index));
+                let Some(place) = own(index) else {
+                    return self.target.missing(block, index);
+                };
+                // A part has those of the columns asked for that the run has.
+                let place = match whole(&source.schema) {
+                    true => place,
+                    false => self.indexes[..position]
+                        .iter()
+                        .filter(|&&index| own(index).is_some())
+                        .count(),
+                };
+                self.target.convert(&source, batch.column(place), index)
             }
-            Values::Columns(batch, _) => Ok(Arc::clone(batch.column(position))),
             _ if index == 0 => Ok(Arc::new(block.keys().clone())),
             Values::Binary(values) => Ok(Arc::new(values.clone())),
             Values::Absent => Err(Error::invalid_input("the values of this block were not read")),
@@ -164,7 +184,7 @@ impl Gather {
     pub fn take(&mut self) -> Result<RecordBatch> {
         self.bytes = 0;
         let columns = &self.columns;
-        let rows = std::mem::take(&mut self.pieces).finish(&columns.schema, &columns.codecs)?;
+        let rows = std::mem::take(&mut self.pieces).finish(&columns.target)?;
         let column = |(position, &index): (usize, &usize)| {
             let name = columns.output.field(position).name();
             rows.column(index, name, |block| columns.of_block(block, position))

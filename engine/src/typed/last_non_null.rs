@@ -1,27 +1,20 @@
 //! Updates of some columns: the newest value of each column that is not null.
 
-use std::sync::Arc;
-
 use arrow::array::{Array, ArrayRef, BinaryArray, UInt32Array};
 use arrow::compute::take;
-use kodiak_core::block::Codecs;
-use kodiak_core::rowcodec::RowCodec;
 use kodiak_core::schema::TableSchema;
 use kodiak_core::{Error, ErrorKind, Result};
 
+use super::Target;
 use crate::merge::{LastNonNull, MergeOperator};
 
-/// The merge operator of a table, as its schema needs it.
+/// Checks that a table may have a merge operator.
 ///
 /// # Errors
 /// `InvalidSettings` for an operator that works on bytes, in a typed table: its results would be no rows.
-pub fn table_operator(
-    schema: &TableSchema,
-    codecs: &Codecs,
-    operator: Arc<dyn MergeOperator>,
-) -> Result<Arc<dyn MergeOperator>> {
+pub fn check_operator(schema: &TableSchema, operator: &dyn MergeOperator) -> Result<()> {
     if schema.is_key_value() {
-        return Ok(operator);
+        return Ok(());
     }
     if operator.name() != LastNonNull.name() {
         return Err(Error::new(
@@ -34,45 +27,30 @@ pub fn table_operator(
             ),
         ));
     }
-    let columns = schema.value_columns().count();
-    Ok(Arc::new(LastNonNullRow {
-        codec: Arc::clone(&codecs.row),
-        columns,
-        width: schema.columns().fields().len(),
-        schema: schema.clone(),
-    }))
+    Ok(())
 }
 
-/// `last-non-null` over rows: column by column.
+/// `last-non-null` over rows, column by column. Rows of older schemas have the defaults of newer columns, operands among them:
+/// when the column came, the row that they change had that value, or came into being with it.
 #[derive(Debug)]
-struct LastNonNullRow {
-    codec: Arc<RowCodec>,
-    /// Value columns.
-    columns: usize,
-    /// All columns.
-    width: usize,
-    schema: TableSchema,
-}
+pub struct LastNonNullRow(pub Target);
 
 impl LastNonNullRow {
     /// One row of `rows`, oldest first.
     fn overlay(&self, rows: &[&[u8]]) -> Result<Vec<u8>> {
-        let decoded = self.codec.decode(&BinaryArray::from_iter_values(rows))?;
-        debug_assert_eq!(decoded.len(), self.columns);
-        // The encoder wants the table's own columns; of the key's it looks at none.
-        let filler: ArrayRef = Arc::new(UInt32Array::from(vec![0]));
-        let mut own = vec![filler; self.width];
-        for (index, column) in self.schema.value_columns().zip(&decoded) {
+        let decoded = self.0.decode(&BinaryArray::from_iter_values(rows))?;
+        let newest = |column: &ArrayRef| {
             let nulls = column.logical_nulls();
             let newest = (0..rows.len())
                 .rev()
                 .find(|&row| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)));
             let place = UInt32Array::from(vec![newest.unwrap_or(0) as u32]);
-            own[index] = take(column, &place, None)
-                .map_err(|error| Error::corruption("a row cannot be put together").with_source(error))?;
-        }
+            take(column, &place, None)
+                .map_err(|error| Error::corruption("a row cannot be put together").with_source(error))
+        };
+        let values: Vec<ArrayRef> = decoded.iter().map(newest).collect::<Result<_>>()?;
         let mut out = Vec::new();
-        self.codec.encode(&own, 0, &mut out)?;
+        self.0.encode(&values, 0, &mut out)?;
         Ok(out)
     }
 }

@@ -4,6 +4,7 @@
 //! the log and the memtables a row is its encoded key and its encoded value columns (see `docs/formats/rows.md`); in runs it
 //! is columns, and reads hand those out as they lie wherever nothing has to be merged.
 
+mod alter;
 mod batches;
 mod columns;
 mod conform;
@@ -14,16 +15,19 @@ mod last_non_null;
 mod pieces;
 mod read;
 mod rows;
+mod schemas;
 mod write;
 
+pub use alter::Alteration;
 pub use batches::Batches;
 pub(crate) use columns::{countable_rows, own_columns};
 pub(crate) use conform::check as check_batch;
 pub use fit::{Fitting, Misfit};
 pub(crate) use gather::row_bytes;
-pub(crate) use last_non_null::table_operator;
+pub(crate) use last_non_null::{LastNonNullRow, check_operator};
 pub(crate) use pieces::Pieces;
 pub use read::Read;
+pub(crate) use schemas::{SchemaVersion, Schemas, Target};
 pub(crate) use write::check_bytes;
 
 use arrow::array::RecordBatch;

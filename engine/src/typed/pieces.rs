@@ -5,11 +5,10 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef};
 use arrow::buffer::NullBuffer;
 use arrow::compute::{concat, interleave};
-use kodiak_core::block::{Codecs, ColumnBlock};
-use kodiak_core::schema::TableSchema;
+use kodiak_core::block::ColumnBlock;
 use kodiak_core::{Error, ErrorKind, Result};
 
-use super::own_columns;
+use super::{Target, own_columns};
 use crate::run::BinaryColumn;
 
 /// Rows `from..to` of a source.
@@ -96,13 +95,12 @@ impl Pieces {
     ///
     /// # Errors
     /// `Corruption` for bytes that are no row of the table.
-    pub fn finish(mut self, schema: &TableSchema, codecs: &Codecs) -> Result<Gathered> {
+    pub fn finish(mut self, target: &Target) -> Result<Gathered> {
         let mut encoded = None;
         if self.keys.len() > 0 {
             let nulls = self.present.contains(&false).then(|| NullBuffer::from(self.present));
             encoded = Some(own_columns(
-                schema,
-                codecs,
+                target,
                 self.keys.finish(None)?,
                 self.values.finish(nulls)?,
             )?);

@@ -1,6 +1,6 @@
 //! What is to be read of a table, and how.
 
-use std::ops::RangeBounds;
+use std::ops::{Bound, RangeBounds};
 
 use arrow::array::RecordBatch;
 use kodiak_core::Result;
@@ -22,7 +22,7 @@ const BATCH_ROWS: usize = 8192;
 pub struct Read<'a> {
     table: &'a Table,
     names: Option<Vec<String>>,
-    bounds: Result<ScanBounds, std::sync::Arc<kodiak_core::Error>>,
+    range: Rows,
     limit: usize,
     batch_size: usize,
     reverse: bool,
@@ -30,12 +30,19 @@ pub struct Read<'a> {
     fill_cache: bool,
 }
 
+/// Which rows: by their user keys, or by key columns, whose names are those of the moment that is read at.
+#[derive(Debug, Clone)]
+enum Rows {
+    Bytes(ScanBounds),
+    Columns(Bound<RecordBatch>, Bound<RecordBatch>),
+}
+
 impl<'a> Read<'a> {
     pub(crate) fn new(table: &'a Table) -> Self {
         Self {
             table,
             names: None,
-            bounds: Ok(ScanBounds::default()),
+            range: Rows::Bytes(ScanBounds::default()),
             limit: usize::MAX,
             batch_size: BATCH_ROWS,
             reverse: false,
@@ -53,7 +60,7 @@ impl<'a> Read<'a> {
     /// Only rows whose user keys are in a range of bytes. The last of `range`, [`key_range`](Self::key_range) and
     /// [`prefix`](Self::prefix) counts.
     pub fn range(mut self, range: impl KeyRange) -> Self {
-        self.bounds = Ok(range.bounds());
+        self.range = Rows::Bytes(range.bounds());
         self
     }
 
@@ -61,8 +68,7 @@ impl<'a> Read<'a> {
     /// are record batches of one row with the key columns, or only the first of them, by name: an end then stands for all
     /// keys that begin so. In a descending column larger values come first, so `from` has the larger one.
     pub fn key_range(mut self, range: impl RangeBounds<RecordBatch>) -> Self {
-        let inner = &self.table.inner;
-        self.bounds = keys::bounds(&inner.schema, &inner.runs.codecs, &range).map_err(std::sync::Arc::new);
+        self.range = Rows::Columns(range.start_bound().cloned(), range.end_bound().cloned());
         self
     }
 
@@ -83,7 +89,7 @@ impl<'a> Read<'a> {
         self
     }
 
-    /// As the table was when the snapshot was taken.
+    /// As the table was when the snapshot was taken, with the columns that it had then.
     pub fn at(mut self, snapshot: &'a Snapshot) -> Self {
         self.snapshot = Some(snapshot);
         self
@@ -113,9 +119,6 @@ impl<'a> Read<'a> {
         if let Some(snapshot) = self.snapshot {
             snapshot.check(shared)?;
         }
-        let bounds = self.bounds.map_err(|error| error.replicate())?;
-        let whole = inner.operator.is_some();
-        let columns = Columns::new(&inner.schema, &inner.runs.codecs, self.names.as_deref(), whole)?;
         let view = inner.view.load_full();
         let range = ScanRange {
             seq: self
@@ -127,20 +130,31 @@ impl<'a> Read<'a> {
             prefix: None,
             fill_cache: self.fill_cache,
         };
-        let (sources, tombstones) = inner.sources(&view, &bounds, range, columns.projection())?;
+        let target = inner.target_at(range.seq);
+        let schema = target.schema();
+        let bounds = match &self.range {
+            Rows::Bytes(bounds) => bounds.clone(),
+            Rows::Columns(from, to) => keys::bounds(schema, target.codecs(), &(from.as_ref(), to.as_ref()))?,
+        };
+        let batch_size = self.batch_size.min(countable_rows(schema));
+        let operator = inner.operator_for(&target);
+        let columns = Columns::new(target, self.names.as_deref(), operator.is_some())?;
+        let (sources, tombstones) = inner.sources(&view, &bounds, range, &columns.wanted())?;
         let context = ScanContext {
             seq: range.seq,
             hidden_below: range.hidden_below,
             tombstones,
-            operator: inner.operator.clone(),
-            key_value: inner.schema.is_key_value(),
+            operator,
+            // Rows are brought to the target's columns as columns.
+            target: None,
+            key_value: inner.key_value,
         };
         let plan = Plan {
             context,
             bounds,
             reverse: self.reverse,
             limit: self.limit,
-            batch_size: self.batch_size.min(countable_rows(&inner.schema)),
+            batch_size,
         };
         Batches::new(sources, plan, columns)
     }

@@ -17,14 +17,17 @@ pub fn get(table: &Table, key: &RecordBatch, snapshot: Option<&Snapshot>) -> Res
             key.num_rows()
         )));
     }
-    let (schema, codecs) = (table.schema(), &table.inner.runs.codecs);
-    let user_keys = keys::encode(schema, codecs, key)?;
-    let value = match snapshot {
-        Some(snapshot) => table.get_at(snapshot, user_keys.value(0))?,
-        None => table.get(user_keys.value(0))?,
+    let schemas = &table.inner.schemas;
+    let version = match snapshot {
+        Some(snapshot) => schemas.at(snapshot.seq()),
+        None => schemas.current(),
     };
+    let user_keys = keys::encode(&version.schema, &version.codecs, key)?;
+    // By the schema of the moment that is read at, should it change meanwhile.
+    let (target, value) = table.get_encoded(user_keys.value(0), snapshot)?;
     let Some(value) = value else { return Ok(None) };
-    let columns = own_columns(schema, codecs, user_keys, one(value)?)?;
+    let columns = own_columns(&target, user_keys, one(value)?)?;
+    let schema = target.schema();
     let row = RecordBatch::try_new(Arc::clone(schema.columns()), columns)
         .map_err(|error| Error::corruption("a row does not fit the table's schema").with_source(error))?;
     Ok(Some(row))

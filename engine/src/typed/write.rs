@@ -4,35 +4,38 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch, new_null_array};
 use kodiak_core::batch::Batch;
+use kodiak_core::rowcodec::row_schema;
 use kodiak_core::{Error, Op, Result};
 
-use super::{conform, keys, own_columns};
+use super::{Target, conform, keys, own_columns};
 use crate::db::{Table, TableInner, WriteBatch, check_limits};
 
 /// Encoded bytes at which a step of a large insert ends.
 const STEP_BYTES: usize = 4 << 20;
 
 pub fn insert(table: &Table, rows: &RecordBatch) -> Result<()> {
-    let inner = &table.inner;
-    conform::check(&inner.schema, rows)?;
-    let keys = inner.runs.codecs.key.encode(rows.columns())?;
-    write(table, Op::Put, &keys, rows.columns())
+    let (_unaltered, target) = table.inner.hold_schema()?;
+    conform::check(target.schema(), rows)?;
+    let keys = target.codecs().key.encode(rows.columns())?;
+    write(table, &target, Op::Put, &keys, rows.columns())
 }
 
 pub fn update(table: &Table, rows: &RecordBatch) -> Result<()> {
-    let columns = partial_columns(&table.inner, rows)?;
-    let keys = table.inner.runs.codecs.key.encode(&columns)?;
-    write(table, Op::Merge, &keys, &columns)
+    let (_unaltered, target) = table.inner.hold_schema()?;
+    let columns = partial_columns(&table.inner, &target, rows)?;
+    let keys = target.codecs().key.encode(&columns)?;
+    write(table, &target, Op::Merge, &keys, &columns)
 }
 
 pub fn delete_keys(table: &Table, rows: &RecordBatch) -> Result<()> {
-    let keys = keys::encode(&table.inner.schema, &table.inner.runs.codecs, rows)?;
-    write(table, Op::Delete, &keys, &[])
+    let (_unaltered, target) = table.inner.hold_schema()?;
+    let keys = keys::encode(target.schema(), target.codecs(), rows)?;
+    write(table, &target, Op::Delete, &keys, &[])
 }
 
 /// All columns of the table: those that `rows` has, and nulls for the others.
-fn partial_columns(table: &TableInner, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
-    let schema = &table.schema;
+fn partial_columns(table: &TableInner, target: &Target, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
+    let schema = target.schema();
     if schema.is_key_value() || table.operator.is_none() {
         let message = "updates of some columns need a typed table with the merge operator \"last-non-null\"";
         return Err(Error::invalid_input(format!("table \"{}\": {message}", table.name)));
@@ -68,7 +71,7 @@ fn partial_columns(table: &TableInner, rows: &RecordBatch) -> Result<Vec<ArrayRe
 
 /// Calls `row` with each key and its encoded row; a delete's is empty.
 fn encode_rows(
-    table: &TableInner,
+    target: &Target,
     op: Op,
     keys: &BinaryArray,
     columns: &[ArrayRef],
@@ -77,12 +80,12 @@ fn encode_rows(
     if op == Op::Delete {
         return (0..keys.len()).try_for_each(|index| row(keys.value(index), &[]));
     }
-    if table.schema.is_key_value() {
+    if target.schema().is_key_value() {
         let values = columns.get(1).and_then(|column| column.as_binary_opt::<i32>());
         let values = values.ok_or_else(|| Error::invalid_input("column \"value\" is missing or not binary"))?;
         return (0..keys.len()).try_for_each(|index| row(keys.value(index), values.value(index)));
     }
-    let encoder = table.runs.codecs.row.encoder(columns)?;
+    let encoder = target.codecs().row.encoder(columns)?;
     let mut value = Vec::new();
     for index in 0..keys.len() {
         value.clear();
@@ -93,10 +96,10 @@ fn encode_rows(
 }
 
 /// Writes one operation for each key, in steps. Nothing is written if one of them is above a limit.
-fn write(table: &Table, op: Op, keys: &BinaryArray, columns: &[ArrayRef]) -> Result<()> {
+fn write(table: &Table, target: &Target, op: Op, keys: &BinaryArray, columns: &[ArrayRef]) -> Result<()> {
     let (shared, inner) = (&table.open.shared, &table.inner);
     let mut steps = vec![Batch::new()];
-    encode_rows(inner, op, keys, columns, |key, value| {
+    encode_rows(target, op, keys, columns, |key, value| {
         check_limits(inner, op, key, value, shared.limits())?;
         if steps.last().is_none_or(|step| step.payload().len() >= STEP_BYTES) {
             steps.push(Batch::new());
@@ -117,30 +120,40 @@ fn write(table: &Table, op: Op, keys: &BinaryArray, columns: &[ArrayRef]) -> Res
 impl WriteBatch {
     /// Inserts rows as [`Table::insert`] does, whatever their size together with the rest of the batch.
     pub fn insert(&mut self, table: &Table, rows: &RecordBatch) -> &mut Self {
-        let inner = &table.inner;
-        let checked = conform::check(&inner.schema, rows).and_then(|()| inner.runs.codecs.key.encode(rows.columns()));
-        self.add_rows(table, Op::Put, checked, rows.columns())
+        let target = table.inner.target();
+        let checked = conform::check(target.schema(), rows).and_then(|()| target.codecs().key.encode(rows.columns()));
+        self.add_rows(table, &target, Op::Put, checked, rows.columns())
     }
 
     /// Changes the named columns of rows as [`Table::update`] does.
     pub fn update(&mut self, table: &Table, rows: &RecordBatch) -> &mut Self {
-        let columns = match partial_columns(&table.inner, rows) {
+        let target = table.inner.target();
+        let columns = match partial_columns(&table.inner, &target, rows) {
             Ok(columns) => columns,
-            Err(error) => return self.add_rows(table, Op::Merge, Err(error), &[]),
+            Err(error) => return self.add_rows(table, &target, Op::Merge, Err(error), &[]),
         };
-        let keys = table.inner.runs.codecs.key.encode(&columns);
-        self.add_rows(table, Op::Merge, keys, &columns)
+        let keys = target.codecs().key.encode(&columns);
+        self.add_rows(table, &target, Op::Merge, keys, &columns)
     }
 
     /// Deletes the rows with these keys as [`Table::delete_keys`] does.
     pub fn delete_keys(&mut self, table: &Table, keys: &RecordBatch) -> &mut Self {
-        let keys = keys::encode(&table.inner.schema, &table.inner.runs.codecs, keys);
-        self.add_rows(table, Op::Delete, keys, &[])
+        let target = table.inner.target();
+        let keys = keys::encode(target.schema(), target.codecs(), keys);
+        self.add_rows(table, &target, Op::Delete, keys, &[])
     }
 
-    fn add_rows(&mut self, table: &Table, op: Op, keys: Result<BinaryArray>, columns: &[ArrayRef]) -> &mut Self {
+    fn add_rows(
+        &mut self,
+        table: &Table,
+        target: &Target,
+        op: Op,
+        keys: Result<BinaryArray>,
+        columns: &[ArrayRef],
+    ) -> &mut Self {
         let added = keys.and_then(|keys| {
-            encode_rows(&table.inner, op, &keys, columns, |key, value| {
+            self.note_schema(table, target.version().number())?;
+            encode_rows(target, op, &keys, columns, |key, value| {
                 self.push_checked(table, op, key, value);
                 Ok(())
             })
@@ -159,7 +172,7 @@ impl WriteBatch {
 #[inline]
 pub fn check_bytes(table: &TableInner, op: Op, key: &[u8], value: &[u8]) -> Result<()> {
     // The ends of a range are only compared, never decoded.
-    if table.schema.is_key_value() || op == Op::RangeDelete {
+    if table.key_value || op == Op::RangeDelete {
         return Ok(());
     }
     check_row(table, op, key, value).map_err(|error| {
@@ -173,10 +186,20 @@ pub fn check_bytes(table: &TableInner, op: Op, key: &[u8], value: &[u8]) -> Resu
 }
 
 fn check_row(table: &TableInner, op: Op, key: &[u8], value: &[u8]) -> Result<()> {
-    let (schema, codecs) = (&table.schema, &table.runs.codecs);
+    let target = table.target();
+    let (schema, codecs) = (target.schema(), target.codecs());
     let value = if op == Op::Delete { None } else { Some(value) };
+    if let Some(value) = value
+        && row_schema(value)? != schema.number()
+    {
+        return Err(Error::invalid_input(format!(
+            "the row is of schema {}, the table's is {} by now: it was altered",
+            row_schema(value)?,
+            schema.number()
+        )));
+    }
     let rows = BinaryArray::from_iter([value]);
-    let columns = own_columns(schema, codecs, BinaryArray::from_iter_values([key]), rows)?;
+    let columns = own_columns(&target, BinaryArray::from_iter_values([key]), rows)?;
     // There is one encoding of each key, or order would be lost.
     if codecs.key.encode(&columns)?.value(0) != key {
         return Err(Error::invalid_input("the key is not as the table encodes it"));

@@ -43,7 +43,8 @@ fn check(rng: &mut StdRng, table: &Table, model: &Model) {
         expected.slice(0, limit)
     );
     // Some columns in another order.
-    let fields = table.schema().columns().fields();
+    let schema = table.schema();
+    let fields = schema.columns().fields();
     let mut some: Vec<usize> = (0..fields.len()).filter(|_| rng.random()).collect();
     some.reverse();
     let names: Vec<&str> = some.iter().map(|&index| fields[index].name().as_str()).collect();
@@ -54,8 +55,8 @@ fn check(rng: &mut StdRng, table: &Table, model: &Model) {
     }
     let (a, b) = (rng.random_range(0..model.len()), rng.random_range(0..model.len()));
     let (from, to) = (
-        key_of(table.schema(), &expected, a),
-        key_of(table.schema(), &expected, b),
+        key_of(&table.schema(), &expected, a),
+        key_of(&table.schema(), &expected, b),
     );
     let range = collect(table.read().key_range(&from..&to).batches().expect("read"));
     assert_eq!(range, model.range(&from, &to), "rows {a}..{b}");
@@ -63,7 +64,7 @@ fn check(rng: &mut StdRng, table: &Table, model: &Model) {
     assert_eq!(range.num_rows(), if a <= b { b - a + 1 } else { 0 });
     for _ in 0..5 {
         let row = rng.random_range(0..model.len());
-        let key = key_of(table.schema(), &expected, row);
+        let key = key_of(&table.schema(), &expected, row);
         assert_eq!(
             table.get_row(&key).expect("get").expect("there"),
             expected.slice(row, 1)

@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "what a failing test was doing, and what was skipped")]
 
+mod alter;
 mod dictionaries;
 mod flights;
 mod histories;

@@ -165,6 +165,7 @@ mod tests {
             data_type: array.data_type().clone(),
             stored: array.data_type().clone(),
             nullable: true,
+            id: None,
             kind,
             store: super::super::types::Store::Integer,
         }

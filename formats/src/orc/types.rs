@@ -33,6 +33,8 @@ pub(super) struct Column {
     /// The type with the same values that is encoded.
     pub stored: DataType,
     pub nullable: bool,
+    /// Its number, in a table that has been altered.
+    pub id: Option<String>,
     pub kind: Kind,
     pub store: Store,
 }
@@ -88,7 +90,14 @@ fn stored(data_type: &DataType) -> Result<(DataType, Kind, Store), String> {
 /// # Errors
 /// `InvalidInput` naming a column that cannot be held.
 pub(super) fn columns(schema: &TableSchema) -> Result<Vec<Column>> {
-    columns_of(&schema.run_columns())
+    let mut columns = columns_of(&schema.run_columns())?;
+    if schema.number() > 0 {
+        let own = schema.columns().fields().len();
+        for (index, column) in columns[..own].iter_mut().enumerate() {
+            column.id = Some(schema.column_number(index).to_string());
+        }
+    }
+    Ok(columns)
 }
 
 /// These columns.
@@ -110,11 +119,20 @@ pub(super) fn columns_of(columns: &SchemaRef) -> Result<Vec<Column>> {
             data_type,
             stored,
             nullable: field.is_nullable(),
+            id: None,
             kind,
             store,
         })
     };
     columns.fields().iter().map(column).collect()
+}
+
+/// The number of a column, by the name under which Iceberg's readers look for it.
+fn attribute(id: &str) -> proto::StringPair {
+    proto::StringPair {
+        key: Some("iceberg.id".to_owned()),
+        value: Some(id.to_owned()),
+    }
 }
 
 /// The types of a file's footer: a struct of the columns.
@@ -134,6 +152,7 @@ pub(super) fn types(columns: &[Column]) -> Vec<proto::Type> {
             kind: Some(column.kind as i32),
             precision,
             scale,
+            attributes: column.id.as_deref().map(attribute).into_iter().collect(),
             ..Default::default()
         }
     };

@@ -25,6 +25,8 @@ pub(crate) struct Leaf {
     physical: Option<i64>,
     length: Option<i64>,
     repetition: Option<i64>,
+    /// The number of the column, in files of a table that has been altered.
+    id: Option<i64>,
     pub children: i64,
 }
 
@@ -95,7 +97,8 @@ impl Footer {
             let same = leaf.name == column.name
                 && leaf.physical == Some(column.physical as i64)
                 && (!fixed || leaf.length == Some(i64::from(column.type_length)))
-                && leaf.repetition == Some(i64::from(column.nullable));
+                && leaf.repetition == Some(i64::from(column.nullable))
+                && leaf.id == column.id.map(i64::from);
             if !same {
                 return Err(Error::corruption(format!(
                     "column \"{}\" of a Parquet file is not the table's column \"{}\" of type {}",
@@ -133,6 +136,7 @@ impl Leaf {
                 (3, kind::I32) => leaf.repetition = Some(reader.int()?),
                 (4, kind::BINARY) => leaf.name = String::from_utf8_lossy(reader.binary()?).into_owned(),
                 (5, kind::I32) => leaf.children = reader.int()?,
+                (9, kind::I32) => leaf.id = Some(reader.int()?),
                 _ => reader.skip(field)?,
             }
         }

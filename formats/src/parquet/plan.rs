@@ -49,6 +49,8 @@ pub(super) struct Column {
     pub physical: PhysicalType,
     /// Bytes of a fixed-length type.
     pub type_length: i32,
+    /// The number that the file's schema has for it, if it has one.
+    pub id: Option<i32>,
     /// False where bounds would be of no use to a reader.
     pub bounds: bool,
 }
@@ -126,6 +128,10 @@ impl Plan {
                 store: store(field.data_type(), leaf.physical_type(), leaf.type_length()),
                 physical: leaf.physical_type(),
                 type_length: leaf.type_length(),
+                id: {
+                    let info = leaf.self_type().get_basic_info();
+                    info.has_id().then(|| info.id())
+                },
                 // Opaque values are in no order, and half floats have an order that few readers know.
                 bounds: opaque != Some(index) && *field.data_type() != DataType::Float16,
             })

@@ -8,6 +8,7 @@ use kodiak::core::storage::Storage;
 use kodiak::maintenance::{BackupDir, BackupId};
 
 use super::openings::{read_everything, same_model};
+use super::shapes::{to_table, write_bytes};
 use super::{Outcome, Runner, failed};
 use crate::history::{Change, Key, Value, Write};
 use crate::model::{BACKUPS, Model, TABLES};
@@ -31,18 +32,19 @@ impl Runner<'_> {
         let (kind, tick) = (TABLES[place].1, self.model.tick);
         let sorted: BTreeMap<Vec<u8>, &(Key, Value)> =
             entries.iter().map(|entry| (kind.key(&entry.0), entry)).collect();
+        let schema = self.typed_schema(place);
+        let encode = |value: Value| match &schema {
+            Some(schema) => write_bytes(kind, schema, kind.encode(value, tick)),
+            None => kind.encode(value, tick),
+        };
         let by_rows = entries.len().is_multiple_of(2);
         let rows: Option<Vec<_>> = sorted
             .values()
-            .map(|(key, value)| kind.row(key, *value).map(Ok))
+            .map(|(key, value)| Some(Ok(to_table(kind, schema.as_deref()?, &kind.row(key, *value)?))))
             .collect();
         let ingested = match rows {
             Some(rows) if by_rows => table.ingest_batches(rows),
-            _ => table.ingest(
-                sorted
-                    .iter()
-                    .map(|(key, (_, value))| Ok((key, kind.encode(*value, tick)))),
-            ),
+            _ => table.ingest(sorted.iter().map(|(key, (_, value))| Ok((key, encode(*value))))),
         };
         let ingested = ingested.map_err(failed("ingest"))?;
         if ingested.entries != sorted.len() as u64 {

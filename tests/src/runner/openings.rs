@@ -1,11 +1,11 @@
 //! Closing, crashing and opening again, and what must be there afterwards.
 
 use std::ops::Bound;
-use std::sync::Arc;
 
 use kodiak::{RecoveryMode, Table};
 use kodiak_storage::FaultStorage;
 
+use super::shapes::{read_bytes, read_rows};
 use super::{Outcome, Runner, Tables, failed};
 use crate::history::ScanOp;
 use crate::model::{Content, Kind, Model, SNAPSHOTS, TABLES, difference};
@@ -21,7 +21,8 @@ pub(super) fn read_everything(tables: &Tables, tick: u64) -> Outcome<Model> {
         let mut content = Content::new();
         for entry in table.scan(..).map_err(failed("scan"))? {
             let (key, value) = entry.map_err(failed("scan"))?;
-            content.insert(key.to_vec(), Arc::from(&*value));
+            let value = read_bytes(TABLES[place].1, &table.schema(), &value)?;
+            content.insert(key.to_vec(), value.into());
         }
         check_rows(table, TABLES[place].1, &content)?;
         left.tables[place] = Some(content);
@@ -36,7 +37,8 @@ fn check_rows(table: &Table, kind: Kind, content: &Content) -> Outcome {
     }
     let mut expected = content.iter();
     for rows in table.read().batches().map_err(failed("read rows"))? {
-        for (key, value) in kind.entries(&rows.map_err(failed("read rows"))?) {
+        let rows = read_rows(kind, &table.schema(), &rows.map_err(failed("read rows"))?)?;
+        for (key, value) in kind.entries(&rows) {
             if expected.next() != Some((&key, &value)) {
                 let key = key.escape_ascii();
                 return Err(format!("row {key} of table {} differs from the scan", table.name()));

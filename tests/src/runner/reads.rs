@@ -3,8 +3,9 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use kodiak::{ScanOptions, Snapshot};
+use kodiak::{ScanOptions, Snapshot, Table, TableSchema};
 
+use super::shapes::read_bytes;
 use super::{Outcome, Runner, failed};
 use crate::history::{Key, ScanOp};
 use crate::model::{Content, Model, TABLES};
@@ -33,7 +34,12 @@ impl Runner<'_> {
             Some(snapshot) => table.get_at(snapshot, key),
             None => table.get(key),
         };
-        same_value(content, key, found.map_err(failed("get"))?.as_deref())
+        let schema = read_schema(table, snapshot);
+        let found = found.map_err(failed("get"))?;
+        let found = found
+            .map(|found| read_bytes(TABLES[place].1, &schema, &found))
+            .transpose()?;
+        same_value(content, key, found.as_deref())
     }
 
     pub(super) fn multi_get(&self, place: usize, keys: &[Key]) -> Outcome {
@@ -45,9 +51,12 @@ impl Runner<'_> {
         if found.len() != keys.len() {
             return Err(format!("{} answers for {} keys", found.len(), keys.len()));
         }
-        keys.iter()
-            .zip(found)
-            .try_for_each(|(key, found)| same_value(content, key, found.as_deref()))
+        keys.iter().zip(found).try_for_each(|(key, found)| {
+            let found = found
+                .map(|found| read_bytes(TABLES[place].1, &table.schema(), &found))
+                .transpose()?;
+            same_value(content, key, found.as_deref())
+        })
     }
 
     pub(super) fn scan(&self, scan: &ScanOp) -> Outcome {
@@ -99,6 +108,10 @@ impl Runner<'_> {
                 (None, None) => break,
             }
         }
+        let schema = read_schema(table, snapshot);
+        for (_, value) in &mut found {
+            *value = read_bytes(TABLES[scan.table].1, &schema, value)?.into();
+        }
         let expected = Model::scan(content, scan);
         if found == expected {
             return Ok(());
@@ -119,6 +132,14 @@ impl Runner<'_> {
             expected.len(),
             found.len()
         ))
+    }
+}
+
+/// The schema that a read reads by.
+fn read_schema(table: &Table, snapshot: Option<&Snapshot>) -> Arc<TableSchema> {
+    match snapshot {
+        Some(snapshot) => table.schema_at(snapshot),
+        None => table.schema(),
     }
 }
 

@@ -51,10 +51,10 @@ impl Table {
     /// `row` is the row at fault, from 1, if an error is about one.
     fn ingest_file(&self, ingestion: &mut Ingestion<'_>, path: &Path, row: &mut u64) -> Result<()> {
         let file = OutsideFile::open(self.open.shared.storage.open(path)?)?;
-        let layout = Layout::of(&self.inner.schema, file.schema())?;
+        let layout = Layout::of(ingestion.target.schema(), file.schema())?;
         let batches = file.batches(&layout.columns)?;
         let before = ingestion.entries;
-        layout.ingest(self, ingestion, batches, row).map_err(|error| {
+        layout.ingest(ingestion, batches, row).map_err(|error| {
             // The rows of a later file may lie before those of an earlier one.
             match before > 0 && error.kind() == ErrorKind::InvalidInput && ingestion.entries == before {
                 true => {
@@ -120,13 +120,7 @@ impl Layout {
         })
     }
 
-    fn ingest(
-        &self,
-        table: &Table,
-        ingestion: &mut Ingestion<'_>,
-        batches: OutsideBatches,
-        row: &mut u64,
-    ) -> Result<()> {
+    fn ingest(&self, ingestion: &mut Ingestion<'_>, batches: OutsideBatches, row: &mut u64) -> Result<()> {
         let mut versions = Versions::default();
         let mut first = 1;
         for batch in batches {
@@ -138,7 +132,7 @@ impl Layout {
                 .map_err(|error| Error::corruption("the file's columns").with_source(error))?;
             match &self.fitting {
                 None => key_value_rows(ingestion, &mut versions, &rows, first, row)?,
-                Some(fitting) => self.typed_rows(table, fitting, ingestion, &mut versions, (&rows, first), row)?,
+                Some(fitting) => self.typed_rows(fitting, ingestion, &mut versions, (&rows, first), row)?,
             }
             first += batch.num_rows() as u64;
             // A batch that cannot be read is no row's fault.
@@ -149,7 +143,6 @@ impl Layout {
 
     fn typed_rows(
         &self,
-        table: &Table,
         fitting: &Fitting,
         ingestion: &mut Ingestion<'_>,
         versions: &mut Versions,
@@ -164,7 +157,8 @@ impl Layout {
                 misfit.column, misfit.reason
             )));
         }
-        let codecs = &table.inner.runs.codecs;
+        let target = ingestion.target.clone();
+        let codecs = target.codecs();
         let keys = codecs.key.encode(rows.columns())?;
         let encoder = codecs.row.encoder(rows.columns())?;
         let mut value = Vec::new();

@@ -12,7 +12,7 @@ use kodiak_core::block::ColumnBlock;
 use kodiak_core::format::Projection;
 use kodiak_core::{Result, SeqNo};
 
-use crate::maintenance::check::{DataFile, TableFiles, layout_of};
+use crate::maintenance::check::{DataFile, TableFiles};
 use crate::manifest::RunMeta;
 use crate::range_delete::RangeTombstones;
 
@@ -67,12 +67,7 @@ impl Cursor {
     fn open(files: &TableFiles, meta: &RunMeta) -> Result<Self> {
         let sidecar = files.sidecar(meta.id)?;
         let format = files.components.formats().find(&meta.format)?;
-        let data = DataFile::open(
-            files,
-            &files.data_path(meta.id, format),
-            format,
-            Some(layout_of(&sidecar)?),
-        )?;
+        let data = DataFile::open(files, &files.data_path(meta.id, format), format, &sidecar)?;
         let tombstones = sidecar.range_deletes()?.into_iter().collect();
         let mut cursor = Self {
             data,

@@ -60,7 +60,7 @@ fn check(repair: &mut Repair<'_>, table: &TableFiles, run: RunId, sidecar: &Side
     let meta = sidecar.meta();
     let format = table.components.formats().find(&meta.format)?;
     let open = || {
-        let data = DataFile::open(table, &table.data_path(run, format), format, Some(layout_of(sidecar)?))?;
+        let data = DataFile::open(table, &table.data_path(run, format), format, sidecar)?;
         let expected = Expected::new(sidecar, &table.components)?;
         let (totals, problems) = data.read_all(&mut |index, block| expected.check(index, block));
         Ok((
@@ -143,7 +143,7 @@ fn rebuild(
         repair.report.problems.push(error);
         return Ok(None);
     };
-    let data = match readable(DataFile::open(table, &path, format, None))? {
+    let data = match readable(DataFile::find(table, &path, format))? {
         Ok(data) => data,
         Err(error) => {
             repair.report.problems.push(error);
@@ -189,7 +189,7 @@ fn rebuild(
         table,
         run,
         (old, said),
-        (format, totals),
+        (format, data.version().fingerprint, totals),
     );
     let now = table.storage.now_micros();
     if sidecar.meta.newest_micros == 0 {
@@ -223,7 +223,7 @@ fn describe(
     table: &TableFiles,
     run: RunId,
     (old, said): (Option<&Sidecar>, Option<&RunMeta>),
-    (format, totals): (&FormatFactory, Totals),
+    (format, schema, totals): (&FormatFactory, u64, Totals),
 ) {
     sidecar.range_deletes = old.and_then(|old| old.range_deletes().ok()).unwrap_or_default();
     let known = old
@@ -251,7 +251,7 @@ fn describe(
         database: table.database,
         table: table.table,
         run,
-        schema: hash_key(&table.schema.to_bytes()),
+        schema,
         format: format.component.name.to_owned(),
         compression: compression.unwrap_or(Compression::Lz4),
         data_bytes: sidecar.layout.file_bytes,
