@@ -160,7 +160,7 @@ impl TableInner {
         for sorted_run in view.version.sorted_runs() {
             for run in sorted_run.candidates(key) {
                 lookup.cover(run.covering(key, seq)?);
-                while let Some(version) = run.get(key, &mut hash, lookup.seq)? {
+                while let Some(version) = run.get(key, &mut hash, lookup.seq, lookup.hides())? {
                     let value = || version.value;
                     if let Progress::Done(value) = lookup.found(version.seq, version.op, value, operator)? {
                         return Ok(value);

@@ -42,6 +42,12 @@ impl<'a> Lookup<'a> {
         self.hidden_below = self.hidden_below.max(seq);
     }
 
+    /// True if some versions are hidden because they are old, so that it matters how old one is.
+    #[inline]
+    pub fn hides(&self) -> bool {
+        self.hidden_below > 0
+    }
+
     /// True if no older source can matter.
     pub fn is_hidden(&self) -> bool {
         self.hidden_below > 0 && self.seq < self.hidden_below

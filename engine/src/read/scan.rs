@@ -200,6 +200,11 @@ impl Scan {
         }
         self.value = None;
         loop {
+            // First, because it takes no look at sequence numbers and operations.
+            if self.on_plain_row() {
+                self.on_row = true;
+                return Ok(true);
+            }
             let Some(entry) = self.cursor.entry() else {
                 return Ok(false);
             };
@@ -212,7 +217,6 @@ impl Scan {
             }
             if entry.op == Op::Put && !self.hidden(entry.key, entry.seq) {
                 self.on_row = true;
-                self.look_ahead();
                 if !self.context.key_value {
                     self.value = self.targeted()?;
                 }
@@ -233,25 +237,26 @@ impl Scan {
         }
     }
 
-    /// Finds out how many of the following rows are plain: puts of distinct keys that nothing else in the scan touches.
-    fn look_ahead(&mut self) {
+    /// Finds out whether the row under the cursor is plain, and how many after it are: puts of distinct keys that nothing else
+    /// in the scan touches. False if that is not known.
+    #[inline]
+    fn on_plain_row(&mut self) -> bool {
         const SHORT: usize = 4;
         const PATIENCE: usize = 16;
         let context = &self.context;
         if !context.key_value || context.hidden_below > 0 || !context.tombstones.is_empty() {
-            return;
+            return false;
         }
         if self.patience > 0 {
             self.patience -= 1;
-            return;
+            return false;
         }
-        self.ahead = self
-            .cursor
-            .plain_rows(context.seq, self.bounds.end.as_deref())
-            .saturating_sub(1);
+        let rows = self.cursor.plain_rows(context.seq, self.bounds.end.as_deref());
+        self.ahead = rows.saturating_sub(1);
         if self.ahead < SHORT {
             self.patience = PATIENCE;
         }
+        rows > 0
     }
 
     /// Collects the operands of the key under the cursor, and moves past the key.

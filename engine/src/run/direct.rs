@@ -184,28 +184,31 @@ impl DirectBlock {
         }
     }
 
-    /// The newest version of `key` not newer than `seq`.
+    /// The newest version of `key` not newer than `seq`; without its own sequence number unless it is to be `dated` (see
+    /// [`version`](Self::version)).
     #[inline]
-    pub fn find(&self, map: &Buffer, key: &[u8], seq: SeqNo) -> Result<Option<FoundVersion>> {
+    pub fn find(&self, map: &Buffer, key: &[u8], seq: SeqNo, dated: bool) -> Result<Option<FoundVersion>> {
         let row = self.lower_bound(map.as_slice(), key, seq);
-        Ok(self.version(map, row, key))
+        Ok(self.version(map, row, key, dated))
     }
 
-    /// The version in a row, if there is such a row and it is one of `key`.
+    /// The version in a row, if there is such a row and it is one of `key`. Unless it is to be `dated`, a put may have the
+    /// newest sequence number of the block instead of its own, which would be one more place in memory to wait for.
     #[inline]
-    pub fn version(&self, map: &Buffer, row: usize, key: &[u8]) -> Option<FoundVersion> {
+    pub fn version(&self, map: &Buffer, row: usize, key: &[u8], dated: bool) -> Option<FoundVersion> {
         let bytes = map.as_slice();
         if row >= self.rows() || self.key(bytes, row) != key {
             return None;
         }
         let (start, len) = self.values.value(bytes, self.base(), row);
+        let (seq, op) = match self.plain() {
+            Some(newest) if !dated => (newest, Op::Put),
+            Some(_) => (self.seq(bytes, row), Op::Put),
+            None => (self.seq(bytes, row), self.op(bytes, row)),
+        };
         Some(FoundVersion {
-            seq: self.seq(bytes, row),
-            op: if self.plain().is_some() {
-                Op::Put
-            } else {
-                self.op(bytes, row)
-            },
+            seq,
+            op,
             row,
             value: Slice::of(map, start, len),
         })
@@ -382,7 +385,7 @@ mod tests {
         let columns = direct.columns(&map);
         for probe in probes.iter().chain(keys) {
             for seq in 0..12 {
-                let found = direct.find(&map, probe, seq).expect("find");
+                let found = direct.find(&map, probe, seq, true).expect("find");
                 let expected = (0..keys.len()).find(|&row| keys[row] == *probe && seqs[row] as u64 <= seq);
                 assert_eq!(found.as_ref().map(|found| found.row), expected, "{probe:?} at {seq}");
                 if let (Some(found), Some(row)) = (found, expected) {

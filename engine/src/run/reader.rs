@@ -178,16 +178,23 @@ impl Run {
         true
     }
 
-    /// The newest version of `key` not newer than `seq`.
+    /// The newest version of `key` not newer than `seq`. A put that need not be `dated` may be told with a later sequence number
+    /// than its own.
     #[inline]
-    pub fn get(self: &Arc<Self>, key: &[u8], hash: &mut KeyHash, seq: SeqNo) -> Result<Option<FoundVersion>> {
+    pub fn get(
+        self: &Arc<Self>,
+        key: &[u8],
+        hash: &mut KeyHash,
+        seq: SeqNo,
+        dated: bool,
+    ) -> Result<Option<FoundVersion>> {
         let guard = self.reader.load();
         match guard.as_ref() {
             Some(reader) => {
                 self.mark_used();
-                reader.get(key, hash, seq)
+                reader.get(key, hash, seq, dated)
             }
-            None => self.open()?.get(key, hash, seq),
+            None => self.open()?.get(key, hash, seq, dated),
         }
     }
 
@@ -446,16 +453,16 @@ impl RunReader {
         }
     }
 
-    /// The newest version of `key` not newer than `seq`.
+    /// As [`Run::get`].
     #[inline]
-    pub fn get(&self, key: &[u8], hash: &mut KeyHash, seq: SeqNo) -> Result<Option<FoundVersion>> {
+    fn get(&self, key: &[u8], hash: &mut KeyHash, seq: SeqNo, dated: bool) -> Result<Option<FoundVersion>> {
         if !self.may_contain(key, hash) {
             self.cache.reads.excluded();
             return Ok(None);
         }
         self.cache.reads.run();
         for block in self.fences.blocks_of(key, seq) {
-            if let Some(found) = self.find_in(block, key, seq)? {
+            if let Some(found) = self.find_in(block, key, seq, dated)? {
                 return Ok(Some(found));
             }
         }
@@ -472,7 +479,7 @@ impl RunReader {
         let found = match self.direct_block(block)? {
             Some((direct, map)) => {
                 self.cache.reads.mapped();
-                direct.version(map, row, key)
+                direct.version(map, row, key, true)
             }
             None => self.cached(block, true)?.find(key, locator.seq)?,
         };
@@ -480,10 +487,10 @@ impl RunReader {
     }
 
     #[inline]
-    fn find_in(&self, index: usize, key: &[u8], seq: SeqNo) -> Result<Option<FoundVersion>> {
+    fn find_in(&self, index: usize, key: &[u8], seq: SeqNo, dated: bool) -> Result<Option<FoundVersion>> {
         if let Some((block, map)) = self.direct_block(index)? {
             self.cache.reads.mapped();
-            return block.find(map, key, seq);
+            return block.find(map, key, seq, dated);
         }
         self.cached(index, true)?.find(key, seq)
     }
