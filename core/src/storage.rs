@@ -135,7 +135,7 @@ pub trait ReadableFile: Send + Sync + Debug {
 
 /// A preallocated file, overwritten in place by concurrent writers that agree on disjoint ranges.
 pub trait LogFile: Send + Sync + Debug {
-    /// The length in bytes; only [`grow`](Self::grow) changes it.
+    /// The length in bytes; only [`grow`](Self::grow) and [`trim`](Self::trim) change it.
     fn len(&self) -> u64;
 
     /// True if it has no bytes.
@@ -166,6 +166,17 @@ pub trait LogFile: Send + Sync + Debug {
             ErrorKind::Unsupported,
             format!("this storage cannot make a file {len} bytes long once it exists: use another storage"),
         ))
+    }
+
+    /// Gives the space behind the first `len` bytes back to the system: nobody will read or write there any more, through a mapping
+    /// neither. The file may become that short, at once or never; a power loss may undo it. A hint, which does nothing by
+    /// default.
+    ///
+    /// # Errors
+    /// `Io`; the file is as it was.
+    fn trim(&self, len: u64) -> Result<()> {
+        let _ = len;
+        Ok(())
     }
 
     /// The whole file mapped for writing, or `None` if this storage cannot. What is written there counts as handed to the

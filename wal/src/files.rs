@@ -16,8 +16,6 @@ use crate::reader::{SegmentFile, SegmentReader};
 
 /// Released segments kept for reuse.
 const SPARES: usize = 2;
-/// So many of them stay when the log is closed: the next opening begins with one.
-const SPARES_WHEN_CLOSED: usize = 1;
 
 /// The directory of an open log.
 #[derive(Debug)]
@@ -228,14 +226,14 @@ impl Files {
         }
     }
 
-    /// Removes spare files that the next opening will not need.
-    pub fn trim(&self) {
-        let spares = &mut self.listed.lock().spares;
-        while spares.len() > SPARES_WHEN_CLOSED
-            && let Some(name) = spares.pop()
-        {
-            self.storage.remove(&self.dir.join(name)).unwrap_or_else(|error| {
-                tracing::warn!(%error, "a spare log segment stays behind");
+    /// Gives back what only a log that goes on needs: spare files, and the space behind `end` in the active segment. A closed
+    /// database takes no more than its data.
+    pub fn give_up_space(&self, active: &Segment, end: u64) {
+        let spares = std::mem::take(&mut self.listed.lock().spares);
+        let removed = spares.iter().map(|name| self.storage.remove(&self.dir.join(name)));
+        for given_up in removed.chain([active.file.trim(end)]) {
+            given_up.unwrap_or_else(|error| {
+                tracing::warn!(%error, "space that was set aside for the log stays in use");
             });
         }
     }

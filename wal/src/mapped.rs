@@ -377,7 +377,7 @@ impl Wal for MappedLog {
         if let Some(ready) = self.preparer.stop() {
             self.files.give_back(ready.blank);
         }
-        let place = self.place.lock();
+        let mut place = self.place.lock();
         if self.health.check().is_err() {
             return Ok(());
         }
@@ -388,9 +388,11 @@ impl Wal for MappedLog {
         let close = close_record(&segment.identity, place.next_seq, now, synced);
         if place.end + close.len() as u64 <= segment.file.len() {
             place.active.mapping.write(place.end as usize, &close);
+            place.end += close.len() as u64;
         }
+        // From here on nobody writes to the mapping.
         self.health.close();
-        self.files.trim();
+        self.files.give_up_space(&place.active.segment, place.end);
         Ok(())
     }
 

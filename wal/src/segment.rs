@@ -314,6 +314,7 @@ impl Wal for SegmentLog {
         let close = close_record(&active.identity, state.next_seq, now, synced);
         if state.end + close.len() as u64 <= active.file.len() {
             state.buffer.extend_from_slice(&close);
+            state.end += close.len() as u64;
         }
         // Under the lock, as this is the last write.
         let written = active.file.write_at(start, &state.buffer);
@@ -321,7 +322,7 @@ impl Wal for SegmentLog {
         self.metrics.publish(|| self.snapshot(&state));
         self.health.close();
         self.changed.notify_all();
-        self.files.trim();
+        self.files.give_up_space(&active, state.end);
         written
     }
 

@@ -1,4 +1,4 @@
-//! Kodiak with its default settings.
+//! Kodiak with its default settings, and with compression.
 
 use std::path::Path;
 
@@ -6,18 +6,22 @@ use ::kodiak::{Db, Settings, SyncMode, Table, TableSchema};
 
 use crate::engine::{Engine, OpenOptions, Reader, Result};
 
-pub struct Kodiak {
+/// `LZ4`: all levels are compressed, as in the engines that do so by default.
+pub struct Kodiak<const LZ4: bool> {
     db: Db,
     table: Table,
 }
 
-impl Engine for Kodiak {
+impl<const LZ4: bool> Engine for Kodiak<LZ4> {
     type Reader<'a> = &'a Table;
 
     fn open(dir: &Path, options: &OpenOptions) -> Result<Self> {
         let mut settings = Settings::default();
         settings.memtable.size = options.memtable;
         settings.cache.capacity = options.cache;
+        if LZ4 {
+            settings.set("format.compression", "lz4")?;
+        }
         if options.durable {
             settings.wal.sync = SyncMode::Full;
         }

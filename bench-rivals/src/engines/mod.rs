@@ -35,7 +35,15 @@ pub const ALL: &[&Entry] = &[
         cache: true,
         log: true,
         settings: "Settings::default() but for memtable.size and cache.capacity; durable: wal.sync = full",
-        run: run_case::<kodiak::Kodiak>,
+        run: run_case::<kodiak::Kodiak<false>>,
+    },
+    &Entry {
+        name: "kodiak-lz4",
+        title: "Kodiak, LZ4",
+        cache: true,
+        log: true,
+        settings: "as Kodiak, but LZ4 on all levels",
+        run: run_case::<kodiak::Kodiak<true>>,
     },
     #[cfg(feature = "rocksdb")]
     &Entry {

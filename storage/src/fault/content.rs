@@ -88,6 +88,11 @@ impl Bytes {
         if self.chunks.len() > keep {
             Arc::make_mut(&mut self.chunks).truncate(keep);
         }
+        if let (last, used @ 1..) = split(len)
+            && self.chunks.get(last).is_some_and(Option::is_some)
+        {
+            self.chunk_mut(last)[used..].fill(0);
+        }
     }
 }
 
@@ -148,6 +153,18 @@ impl FileState {
         }
     }
 
+    /// Cuts the file; never lengthens it.
+    pub(super) fn trim(&mut self, len: u64) {
+        if len < self.current.len {
+            self.current.truncate(len);
+            let kept = len.div_ceil(CHUNK as u64) as usize;
+            self.dirty.retain(|&chunk, _| chunk < kept);
+            self.lost.retain(|&chunk, _| chunk < kept);
+            self.length_dirty = true;
+            self.mapped = None;
+        }
+    }
+
     /// Saves what was written since the last sync, good or bad.
     pub(super) fn sync(&mut self) {
         for (chunk, mask) in std::mem::take(&mut self.dirty) {
@@ -160,7 +177,7 @@ impl FileState {
             }
         }
         if std::mem::take(&mut self.length_dirty) {
-            self.durable.len = self.current.len;
+            self.durable.truncate(self.current.len);
         }
     }
 

@@ -197,6 +197,16 @@ impl LogFile for FaultLog {
         grown.map_err(|error| io_error(&format!("make the file {len} bytes long"), &handle.path, error))
     }
 
+    fn trim(&self, len: u64) -> Result<()> {
+        let (handle, now) = (&self.handle, self.len());
+        let op = handle.op(OpKind::Trim).range(len, now.saturating_sub(len));
+        let trimmed = handle.system.run(op, |_, _| {
+            handle.file.lock().trim(len);
+            Ok(())
+        });
+        trimmed.map_err(|error| io_error(&format!("cut the file to {len} bytes"), &handle.path, error))
+    }
+
     fn map(&self) -> Result<Option<Arc<dyn MappedLog>>> {
         let handle = &self.handle;
         let len = self.len();

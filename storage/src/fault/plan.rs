@@ -45,11 +45,13 @@ pub enum OpKind {
     Map,
     /// Making a log longer.
     Grow,
+    /// Making a log shorter.
+    Trim,
 }
 
 impl OpKind {
     /// All kinds.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Create,
         Self::Open,
         Self::Read,
@@ -68,6 +70,7 @@ impl OpKind {
         Self::RemoveDir,
         Self::Map,
         Self::Grow,
+        Self::Trim,
     ];
 
     /// True if the operation changes what a crash may leave: the points at which a crash is worth trying.

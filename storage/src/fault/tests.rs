@@ -254,7 +254,7 @@ fn a_failed_directory_sync_loses_the_entries() {
 #[test]
 fn each_kind_of_operation_fails_when_planned() {
     type Act = fn(&FaultStorage) -> Result<()>;
-    let acts: [(OpKind, Act); 17] = [
+    let acts: [(OpKind, Act); 18] = [
         (OpKind::Create, |s| s.create(Path::new("/db/new")).map(drop)),
         (OpKind::Open, |s| s.open(Path::new("/db/f")).map(drop)),
         (OpKind::Open, |s| s.open_log(Path::new("/db/f")).map(drop)),
@@ -272,6 +272,7 @@ fn each_kind_of_operation_fails_when_planned() {
         (OpKind::MkDir, |s| s.create_dir_all(Path::new("/db/dir"))),
         (OpKind::Map, |s| s.open(Path::new("/db/f"))?.map().map(drop)),
         (OpKind::Grow, |s| s.open_log(Path::new("/db/f"))?.grow(100)),
+        (OpKind::Trim, |s| s.open_log(Path::new("/db/f"))?.trim(3)),
     ];
     for (kind, act) in acts {
         for (fault, text) in [(Fault::Eio, ""), (Fault::Enospc, "the file system is full")] {
@@ -321,6 +322,25 @@ fn a_grown_length_is_safe_after_a_sync_only() {
         get(&kept, "/db/log").map(|bytes| bytes[8000..8005].to_vec()),
         Some(b"bytes".to_vec())
     );
+}
+
+#[test]
+fn what_was_cut_off_is_zero_if_the_file_grows_again() {
+    let storage = storage();
+    let path = Path::new("/db/log");
+    let log = storage.create_log(path, 9000).expect("healthy");
+    log.write_at(0, &[7; 9000]).expect("inside");
+    log.sync_data().expect("healthy");
+    storage.sync_dir(Path::new("/db")).expect("healthy");
+    log.trim(5000).expect("healthy");
+    assert_eq!(log.len(), 5000);
+    let cut = storage.crash_image(&CrashOptions::SYNCED_ONLY);
+    assert_eq!(get(&cut, "/db/log"), Some(vec![7; 5000]));
+    log.sync_data().expect("healthy");
+    log.grow(9000).expect("healthy");
+    log.sync_data().expect("healthy");
+    let bytes = get(&storage.crash_image(&CrashOptions::SYNCED_ONLY), "/db/log").expect("is there");
+    assert!(bytes[..5000].iter().all(|&byte| byte == 7) && bytes[5000..].iter().all(|&byte| byte == 0));
 }
 
 #[test]

@@ -123,6 +123,15 @@ impl LogFile for LocalLog {
         Ok(())
     }
 
+    fn trim(&self, len: u64) -> Result<()> {
+        if len >= self.len() {
+            return Ok(());
+        }
+        self.len.store(len, Ordering::Release);
+        uninterrupted(|| Ok(rustix::fs::ftruncate(&self.file, len)?))
+            .map_err(|error| io_error(&format!("cut the file to {len} bytes"), &self.path, error))
+    }
+
     fn map(&self) -> Result<Option<Arc<dyn MappedLog>>> {
         let Ok(len) = usize::try_from(self.len()) else {
             return Ok(None);

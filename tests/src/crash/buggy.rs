@@ -261,6 +261,10 @@ impl LogFile for BuggyLog {
         self.inner.grow(len)
     }
 
+    fn trim(&self, len: u64) -> Result<()> {
+        self.inner.trim(len)
+    }
+
     fn map(&self) -> Result<Option<Arc<dyn MappedLog>>> {
         self.inner.map()
     }

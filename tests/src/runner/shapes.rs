@@ -166,11 +166,12 @@ impl Runner<'_> {
         else {
             return Ok(());
         };
+        let before = table.schema().number();
         alteration(table, TABLES[place].1, what)
             .commit()
             .map_err(failed("alter"))?;
-        // The log is synced first.
-        if self.durable {
+        // The log is synced first, if there is something to change.
+        if self.durable && table.schema().number() != before {
             self.journal.settle(&self.model);
         }
         Ok(())
