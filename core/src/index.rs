@@ -158,6 +158,17 @@ pub trait IndexView: Send + Sync + Debug {
     /// `Corruption` that names file and offset; `Io`.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
+    /// Hands the value of `key` to `found`, if there is one: [`get`](Self::get) without a copy, where that can be.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    fn find(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<()> {
+        if let Some(value) = self.get(key)? {
+            found(&value);
+        }
+        Ok(())
+    }
+
     /// A cursor, which stands nowhere until it is moved. It holds the view.
     fn cursor(self: Arc<Self>) -> Box<dyn IndexCursor>;
 }

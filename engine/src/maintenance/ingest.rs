@@ -40,8 +40,9 @@ impl Table {
     /// then become visible all together, or not at all. Keys must ascend. This is the cheapest way to load much data.
     ///
     /// The entries are newer than everything written before the call returns, whatever was written meanwhile. Writers wait at
-    /// the end for as long as it takes to flush what they wrote to this table in the last moment, and to put the entries into
-    /// its primary index, if it has one. One ingestion runs at a time in a database; others wait.
+    /// the end for as long as it takes to flush what they wrote to this table in the last moment; if that was anything, and the
+    /// table has a primary index, also while the entries are put into that. One ingestion runs at a time in a database; others
+    /// wait.
     ///
     /// # Errors
     /// `InvalidInput` if keys do not ascend or entries are above the limits, naming the position; whatever the iterator
@@ -205,9 +206,19 @@ impl<'s> Ingestion<'s> {
             // Most of what is in memory is flushed while others write; then, for a moment, they wait.
             self.flush_table(true)?;
             shared.sync_log_for_others(table)?;
+            // So is the index brought up to date, for the runs as they are; if more must be flushed, that was in vain.
+            let runs = self.runs();
+            let index = shared.update_index(table, RunChange::Newer(&runs), &[])?;
             let _alone = shared.gate.write().map_err(|_| poisoned_gate())?;
-            self.flush_table(false)?;
-            self.install()?
+            let index = if table.view.load().slots().all(|slot| slot.is_empty()) {
+                self.check_there()?;
+                Some(index)
+            } else {
+                drop(index);
+                self.flush_table(false)?;
+                None
+            };
+            self.install(runs, index)?
         };
         shared.stalls.refresh(shared);
         shared.signals.progress.raise();
@@ -228,21 +239,30 @@ impl<'s> Ingestion<'s> {
         let gate = take_gate
             .then(|| self.shared.gate.write().map_err(|_| poisoned_gate()))
             .transpose()?;
-        if self.table.dropped.load(Ordering::Acquire) {
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                format!("table \"{}\" was dropped", self.table.name),
-            ));
-        }
+        self.check_there()?;
         self.shared.freeze(self.table)?;
         let slots = self.table.view.load().frozen.clone();
         drop(gate);
         self.shared.flush_slots(self.table, &slots)
     }
 
+    fn check_there(&self) -> Result<()> {
+        if self.table.dropped.load(Ordering::Acquire) {
+            let message = format!("table \"{}\" was dropped", self.table.name);
+            return Err(Error::new(ErrorKind::NotFound, message));
+        }
+        Ok(())
+    }
+
+    /// What was written, as runs.
+    fn runs(&self) -> Vec<Arc<Run>> {
+        let run = |meta: &RunMeta| Arc::new(Run::new(meta.clone(), Arc::clone(&self.table.runs)));
+        self.finished.iter().map(run).collect()
+    }
+
     /// Puts the runs into the version and says where and which they are. Writers are kept out, and the table has nothing in
-    /// memory.
-    fn install(&mut self) -> Result<(usize, Vec<RunMeta>)> {
+    /// memory. `index` is the table's if it is up to date already.
+    fn install(&mut self, runs: Vec<Arc<Run>>, index: Option<IndexUpdate<'_>>) -> Result<(usize, Vec<RunMeta>)> {
         let (shared, table) = (self.shared, self.table);
         if shared.next_seq.load(Ordering::Acquire) > self.seq {
             let message = format!("more than {AHEAD} writes were made during the ingestion: do it again");
@@ -251,11 +271,6 @@ impl<'s> Ingestion<'s> {
         // No compaction begins until the runs have their place.
         let _planning = shared.planning.lock();
         let place = self.place(&table.view.load().version);
-        let runs: Vec<Arc<Run>> = self
-            .finished
-            .iter()
-            .map(|meta| Arc::new(Run::new(meta.clone(), Arc::clone(&table.runs))))
-            .collect();
         let mut edit = VersionEdit::new();
         for run in &runs {
             edit.push(Change::AddRun {
@@ -270,7 +285,10 @@ impl<'s> Ingestion<'s> {
         // From here on the manifest may name the files, whatever is returned; and what is written from now on must be newer
         // than they are, whether or not they come into force.
         let metas = std::mem::take(&mut self.finished);
-        let index = shared.update_index(table, RunChange::Newer(&runs), &runs);
+        let index = match index {
+            Some(index) => Ok(index),
+            None => shared.update_index(table, RunChange::Newer(&runs), &runs),
+        };
         let index = index.inspect(|index| index.record(&mut edit));
         let committed = index.and_then(|index| shared.commit_edit(table, &edit, &runs).map(|()| index));
         if let Ok(index) = &committed {

@@ -12,6 +12,10 @@
 //! newest was dropped by a compaction because something hides it (then that hides all older ones from the same readers). So
 //! "none" is an answer only for readers that see everything in the runs; older snapshots go through the runs instead, as they
 //! do when the located version is too new for them, or is an operand. Keys longer than an index takes are never in it.
+//!
+//! **A locator is relied on.** It comes from a page with a checksum, at the root that the manifest names for these very runs, and
+//! runs never change; so a get does not compare the key where that would take reading what the value does not need. Builds with
+//! debug assertions do, and `verify` compares everything.
 
 mod check;
 pub(crate) mod locator;

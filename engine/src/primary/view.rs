@@ -59,11 +59,9 @@ impl IndexedRuns {
         if lookup.is_hidden() {
             return lookup.end(operator);
         }
-        let locator = match self
-            .view
-            .get(key)
-            .and_then(|value| value.as_deref().map(Locator::decode).transpose())
-        {
+        let mut locator = None;
+        let read = self.view.find(key, &mut |value| locator = Some(Locator::decode(value)));
+        let locator = match read.and_then(|()| locator.transpose()) {
             Ok(locator) => locator,
             Err(error) => {
                 self.tell(&error);

@@ -15,6 +15,8 @@ use kodiak_core::block::{ColumnBlock, FoundVersion, Values};
 use kodiak_core::entry::{common_prefix, prefix_of};
 use kodiak_core::{EntryRef, Op, Result, SeqNo, Slice};
 
+use crate::primary::locator::Locator;
+
 /// Where the arrays of a block are in the mapped file: 56 bytes, so that with the lock of its slot it fills a cache line.
 /// Positions are relative to `base`.
 #[derive(Debug, Clone)]
@@ -190,6 +192,27 @@ impl DirectBlock {
     pub fn find(&self, map: &Buffer, key: &[u8], seq: SeqNo, dated: bool) -> Result<Option<FoundVersion>> {
         let row = self.lower_bound(map.as_slice(), key, seq);
         Ok(self.version(map, row, key, dated))
+    }
+
+    /// The version in a row that a primary index has located. Nothing but its value's place is looked at, except in builds with
+    /// debug assertions; `None` if there is no such row.
+    #[inline]
+    pub fn located(&self, map: &Buffer, key: &[u8], locator: &Locator) -> Option<FoundVersion> {
+        let row = locator.row as usize;
+        if cfg!(debug_assertions) {
+            let found = self.version(map, row, key, true);
+            return found.filter(|found| found.seq == locator.seq && found.op == locator.op);
+        }
+        if row >= self.rows() {
+            return None;
+        }
+        let (start, len) = self.values.value(map.as_slice(), self.base(), row);
+        Some(FoundVersion {
+            seq: locator.seq,
+            op: locator.op,
+            row,
+            value: Slice::of(map, start, len),
+        })
     }
 
     /// The version in a row, if there is such a row and it is one of `key`. Unless it is to be `dated`, a put may have the

@@ -471,7 +471,7 @@ impl RunReader {
 
     #[inline]
     fn version_at(&self, key: &[u8], locator: &Locator) -> Result<Option<FoundVersion>> {
-        let (block, row) = (locator.block as usize, locator.row as usize);
+        let block = locator.block as usize;
         if block >= self.blocks() {
             return Ok(None);
         }
@@ -479,7 +479,7 @@ impl RunReader {
         let found = match self.direct_block(block)? {
             Some((direct, map)) => {
                 self.cache.reads.mapped();
-                direct.version(map, row, key, true)
+                direct.located(map, key, locator)
             }
             None => self.cached(block, true)?.find(key, locator.seq)?,
         };

@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use kodiak_core::varint::Reader;
 use kodiak_core::{Error, Result};
 
+use super::guide::{self, Guide, STRIDE};
 use crate::store::piece::HEADER;
 
 /// What an entry says about its key.
@@ -30,8 +31,6 @@ pub(crate) enum Tag {
 
 /// Bytes before the prefix.
 pub(super) const FIXED: usize = 12;
-/// One key of so many is kept where a search finds it without going through the heap.
-const STRIDE: usize = 8;
 
 /// The first eight bytes, for comparing without following a reference.
 #[inline]
@@ -70,7 +69,7 @@ pub(crate) struct Block {
     pub(super) count: usize,
     pub(super) prefix: Range<usize>,
     pub(super) heap: Range<usize>,
-    pub(super) heads: OnceLock<Vec<u64>>,
+    pub(super) guide: OnceLock<Guide>,
 }
 
 /// An entry; its key is without the block's prefix.
@@ -109,7 +108,7 @@ impl Block {
             count,
             prefix,
             heap,
-            heads: OnceLock::new(),
+            guide: OnceLock::new(),
         };
         Ok((block, end))
     }
@@ -131,7 +130,7 @@ impl Block {
 
     /// Bytes of memory.
     pub(crate) fn memory(&self) -> usize {
-        self.bytes.capacity() + self.count.div_ceil(STRIDE) * 8 + size_of::<Self>()
+        self.bytes.capacity() + Guide::memory(self.count) + size_of::<Self>()
     }
 
     /// The whole piece: room for a header, then the body, then whatever the reader of the piece has left.
@@ -204,6 +203,38 @@ impl Block {
         }
     }
 
+    #[inline]
+    fn guide(&self) -> &Guide {
+        self.guide.get_or_init(|| Guide::new(self))
+    }
+
+    /// The value of `key`, if it is there. Touches as little memory as it can: entries from a mark on, one after the other.
+    pub(crate) fn find_value(&self, key: &[u8]) -> Option<&[u8]> {
+        let suffix = self.suffix_of(key).ok()?;
+        let (guide, wanted) = (self.guide(), guide::head(suffix));
+        let heap = &self.bytes[self.heap.clone()];
+        // The entry, or what lies near it, comes from memory while the marks do.
+        std::hint::black_box(heap.get(guide.guess(wanted, heap.len())).copied());
+        let low = guide.before(wanted);
+        let high = guide.up_to(low, wanted);
+        if high == 0 {
+            return None;
+        }
+        if high - low > 1 {
+            return self.find(key).map(|at| self.value(at));
+        }
+        let from = low.saturating_sub(1);
+        let mut at = guide.start(from);
+        for _ in from * STRIDE..(high * STRIDE).min(self.count) {
+            let (entry, len) = decode_with_len(&heap[at..]);
+            if !before(entry.suffix, suffix) {
+                return (entry.suffix == suffix).then_some(entry.value);
+            }
+            at += len;
+        }
+        None
+    }
+
     /// The number of entries before `key`.
     pub(crate) fn lower_bound(&self, key: &[u8]) -> usize {
         let suffix = match self.suffix_of(key) {
@@ -211,18 +242,9 @@ impl Block {
             Err(Ordering::Less) => return 0,
             Err(_) => return self.count,
         };
-        let heads = self.heads.get_or_init(|| {
-            (0..self.count)
-                .step_by(STRIDE)
-                .map(|index| head(self.entry(index).suffix))
-                .collect()
-        });
-        let wanted = head(suffix);
-        let low = heads.partition_point(|&head| head < wanted);
-        let mut high = low;
-        while heads.get(high) == Some(&wanted) {
-            high = low + heads[low..].partition_point(|&head| head == wanted);
-        }
+        let (guide, wanted) = (self.guide(), guide::head(suffix));
+        let low = guide.before(wanted);
+        let high = guide.up_to(low, wanted);
         self.search(
             (low.saturating_sub(1) * STRIDE)..(high * STRIDE).min(self.count),
             suffix,
@@ -279,28 +301,36 @@ impl Block {
 
 #[inline]
 fn decode(bytes: &[u8]) -> Entry<'_> {
+    decode_with_len(bytes).0
+}
+
+/// The entry that `bytes` begin with, and how many of them are its.
+#[inline]
+fn decode_with_len(bytes: &[u8]) -> (Entry<'_>, usize) {
     if let [first, second, rest @ ..] = bytes
         && *first < 0x80
         && *second < 0x80
     {
         let (suffix, rest) = rest.split_at(usize::from(*first >> 2));
-        return Entry {
+        let entry = Entry {
             tag: tag(u64::from(*first)),
             suffix,
             value: &rest[..usize::from(*second)],
         };
+        return (entry, 2 + suffix.len() + entry.value.len());
     }
     decode_long(bytes)
 }
 
-fn decode_long(bytes: &[u8]) -> Entry<'_> {
+fn decode_long(bytes: &[u8]) -> (Entry<'_>, usize) {
     let mut reader = Reader::new(bytes);
     let (first, value) = (reader.u64().unwrap_or(0), reader.u64().unwrap_or(0));
-    Entry {
+    let entry = Entry {
         tag: tag(first),
         suffix: reader.take((first >> 2) as usize).unwrap_or_default(),
         value: reader.take(value as usize).unwrap_or_default(),
-    }
+    };
+    (entry, reader.position())
 }
 
 #[inline]

@@ -106,7 +106,7 @@ impl Builder {
             count: self.slots.len(),
             prefix,
             heap,
-            heads: OnceLock::new(),
+            guide: OnceLock::new(),
         }
     }
 }

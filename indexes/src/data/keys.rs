@@ -150,9 +150,12 @@ impl Heads {
             return if key < first { 0 } else { keys.len() };
         };
         let wanted = head(rest);
-        let low = self.heads.partition_point(|&head| head < wanted);
-        let equal = self.heads[low..].partition_point(|&head| head == wanted);
-        let (mut from, mut to) = (low, low + equal);
+        let ends = (self.heads[0], self.heads[self.heads.len() - 1]);
+        let low = super::guide::lower_bound(self.heads.len(), ends, wanted, |index| self.heads[index]);
+        let (mut from, mut to) = (low, low);
+        if self.heads.get(low) == Some(&wanted) {
+            to += self.heads[low..].partition_point(|&head| head == wanted);
+        }
         while from < to {
             let middle = from.midpoint(to);
             if keys.get(middle) <= key {

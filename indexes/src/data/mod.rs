@@ -4,6 +4,7 @@ pub(crate) mod batch;
 pub(crate) mod block;
 pub(crate) mod buffer;
 pub(crate) mod builder;
+mod guide;
 pub(crate) mod keys;
 pub(crate) mod merge;
 pub(crate) mod ranges;

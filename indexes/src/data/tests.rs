@@ -50,11 +50,53 @@ fn searches_agree_with_a_linear_one() {
                 for from in [0, expected / 2, expected] {
                     assert_eq!(block.lower_bound_from(from, &probe), expected, "from {from}");
                 }
-                assert_eq!(
-                    block.find(&probe).is_some(),
-                    (0..count).any(|index| block.key(index) == probe)
-                );
+                check_find(&block, &probe);
             }
+        }
+    }
+}
+
+/// Compares the searches for one key with a linear one.
+fn check_find(block: &Block, probe: &[u8]) {
+    let expected = (0..block.len()).find(|&index| block.key(index) == probe);
+    assert_eq!(block.find(probe), expected, "{}", probe.escape_ascii());
+    assert_eq!(
+        block.find_value(probe),
+        expected.map(|index| block.value(index)),
+        "{}",
+        probe.escape_ascii()
+    );
+}
+
+#[test]
+fn keys_are_found_whatever_their_spread() {
+    let spreads: [fn(u64) -> Vec<u8>; 6] = [
+        |n| n.to_be_bytes().to_vec(),
+        |n| (n * n * n * n).to_be_bytes().to_vec(),
+        |n| (u64::MAX - 1000 / (n + 1)).to_be_bytes().to_vec(),
+        |n| (n / 3).to_be_bytes().iter().copied().chain([n as u8]).collect(),
+        |n| format!("all of them begin alike {n:04}").into_bytes(),
+        |n| vec![b'k'; n as usize],
+    ];
+    for spread in spreads {
+        for count in [1, 2, 8, 9, 17, 300] {
+            let mut keys: Vec<Vec<u8>> = (0..count).map(spread).collect();
+            keys.sort();
+            keys.dedup();
+            let mut builder = Builder::new(b"", 0);
+            for (number, key) in keys.iter().enumerate() {
+                builder.push(Tag::Put, key, &vec![number as u8; number % 200]);
+            }
+            let block = builder.finish();
+            for key in &keys {
+                check_find(&block, key);
+                check_find(&block, &[key.as_slice(), b"\0"].concat());
+                check_find(&block, &key[..key.len().saturating_sub(1)]);
+                let bound = keys.partition_point(|other| other < key);
+                assert_eq!(block.lower_bound(key), bound);
+            }
+            check_find(&block, b"");
+            check_find(&block, &[0xFF; 12]);
         }
     }
 }

@@ -45,6 +45,11 @@ impl BufferPool {
         })
     }
 
+    /// The most bytes that it keeps.
+    pub(crate) fn budget_bytes(&self) -> usize {
+        self.budget
+    }
+
     /// A number for a file, which no other file in this pool has.
     pub(crate) fn new_file(&self) -> u32 {
         self.files.fetch_add(1, Ordering::Relaxed)

@@ -9,6 +9,7 @@ pub(crate) mod dump;
 pub(crate) mod flush;
 pub(crate) mod handle;
 pub(crate) mod piece;
+mod pins;
 pub(crate) mod read;
 pub(crate) mod repair;
 pub(crate) mod split;

@@ -3,6 +3,7 @@
 use kodiak_core::index::Upsert;
 use kodiak_core::{Error, Result};
 
+use super::pins::Pins;
 use super::work::{Link, Pending};
 use crate::data::block::Block;
 use crate::data::buffer::{Buffer, Said};
@@ -32,7 +33,7 @@ impl Heard {
     }
 
     fn hear_leaf(&mut self, leaf: &Block, key: &[u8]) {
-        self.base = Some(leaf.find(key).map(|at| leaf.value(at).to_vec()));
+        self.base = Some(leaf.find_value(key).map(<[u8]>::to_vec));
     }
 
     fn conclude(self, upsert: Option<&dyn Upsert>, key: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -44,17 +45,54 @@ impl Heard {
     }
 }
 
-/// The value of a key below a node in the file.
-pub(crate) fn get(
+/// Hands over the value of a key below a node in the file, which is that of `pins`.
+pub(super) fn find(
     store: &Store,
     upsert: Option<&dyn Upsert>,
-    top: &Ptr,
-    level: u8,
+    pins: &Pins,
+    (top, level): (&Ptr, u8),
     key: &[u8],
-) -> Result<Option<Vec<u8>>> {
+    found: &mut dyn FnMut(&[u8]),
+) -> Result<()> {
     let mut heard = Heard::default();
-    descend(store, &mut heard, *top, level, key)?;
-    heard.conclude(upsert, key)
+    let (mut ptr, mut level) = (*top, level);
+    let mut pin = Some(pins.top());
+    while level > 0
+        && let Some(pinned) = pin.map(|pin| pins.get(store, pin, &ptr, level)).transpose()?.flatten()
+    {
+        let (index, child) = pinned.route(key);
+        if let Some(pointer) = &child.buffer
+            && hear_buffer(store, &mut heard, &pointer.ptr, key)?
+        {
+            return hand_over(heard, upsert, key, found);
+        }
+        pin = pinned.below(index);
+        (ptr, level) = (child.ptr, level - 1);
+    }
+    if level > 0 || !heard.operands.is_empty() {
+        descend(store, &mut heard, ptr, level, key)?;
+        return hand_over(heard, upsert, key, found);
+    }
+    let piece = store.read(&ptr)?;
+    let leaf = piece.leaf().map_err(|error| store.at(error, &ptr))?;
+    if let Some(value) = leaf.find_value(key) {
+        found(value);
+    }
+    Ok(())
+}
+
+fn hand_over(heard: Heard, upsert: Option<&dyn Upsert>, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<()> {
+    if let Some(value) = heard.conclude(upsert, key)? {
+        found(&value);
+    }
+    Ok(())
+}
+
+/// Listens to a buffer in the file; true if what is below no longer counts.
+fn hear_buffer(store: &Store, heard: &mut Heard, ptr: &Ptr, key: &[u8]) -> Result<bool> {
+    let piece = store.read(ptr)?;
+    let buffer = piece.buffer().map_err(|error| store.at(error, ptr))?;
+    Ok(heard.hear(buffer, key))
 }
 
 fn descend(store: &Store, heard: &mut Heard, mut ptr: Ptr, mut level: u8, key: &[u8]) -> Result<()> {
@@ -63,12 +101,10 @@ fn descend(store: &Store, heard: &mut Heard, mut ptr: Ptr, mut level: u8, key: &
         let node = piece.node(level).map_err(|error| store.at(error, &ptr))?;
         let child = node.children[node.route(key)];
         drop(piece);
-        if let Some(pointer) = child.buffer {
-            let piece = store.read(&pointer.ptr)?;
-            let buffer = piece.buffer().map_err(|error| store.at(error, &pointer.ptr))?;
-            if heard.hear(buffer, key) {
-                return Ok(());
-            }
+        if let Some(pointer) = child.buffer
+            && hear_buffer(store, heard, &pointer.ptr, key)?
+        {
+            return Ok(());
         }
         ptr = child.ptr;
         level -= 1;
@@ -103,11 +139,7 @@ pub(crate) fn get_working(
                 let done = match &child.buffer {
                     Pending::Empty => false,
                     Pending::Dirty(dirty) => heard.hear(&dirty.buffer, key),
-                    Pending::Disk(pointer) => {
-                        let piece = store.read(&pointer.ptr)?;
-                        let buffer = piece.buffer().map_err(|error| store.at(error, &pointer.ptr))?;
-                        heard.hear(buffer, key)
-                    }
+                    Pending::Disk(pointer) => hear_buffer(store, &mut heard, &pointer.ptr, key)?,
                 };
                 if done {
                     break;

@@ -6,6 +6,7 @@ use kodiak_core::Result;
 use kodiak_core::index::{IndexCursor, IndexView, Root, Upsert};
 
 use super::cursor::Cursor;
+use super::pins::Pins;
 use crate::store::Store;
 use crate::store::space::RootInfo;
 
@@ -16,6 +17,7 @@ pub(crate) struct View {
     pub upsert: Option<Arc<dyn Upsert>>,
     pub info: RootInfo,
     root: Root,
+    pins: Pins,
 }
 
 impl View {
@@ -27,6 +29,7 @@ impl View {
             store: store.clone(),
             upsert,
             root,
+            pins: Pins::default(),
         })
     }
 }
@@ -43,9 +46,18 @@ impl IndexView for View {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let mut value = None;
+        self.find(key, &mut |found| value = Some(found.to_vec()))?;
+        Ok(value)
+    }
+
+    fn find(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<()> {
         match &self.info.top {
-            None => Ok(None),
-            Some(top) => super::read::get(&self.store, self.upsert.as_deref(), top, self.info.level, key),
+            None => Ok(()),
+            Some(top) => {
+                let from = (top, self.info.level);
+                super::read::find(&self.store, self.upsert.as_deref(), &self.pins, from, key, found)
+            }
         }
     }
 

@@ -1,0 +1,128 @@
+//! What makes a search in a block quick: one entry in so many, by the first bytes of its key, with its place.
+
+use super::block::Block;
+
+/// One entry of so many has a mark.
+pub(super) const STRIDE: usize = 8;
+
+/// The marks of a block.
+#[derive(Debug)]
+pub(super) struct Guide {
+    marks: Box<[Mark]>,
+    /// The heads of the first and the last mark.
+    first: u32,
+    last: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    head: u32,
+    /// Where in the heap the entry starts.
+    start: u32,
+}
+
+/// The first four bytes of a key after the block's prefix: what of it differs within a block mostly differs there.
+#[inline]
+pub(super) fn head(suffix: &[u8]) -> u32 {
+    match suffix.first_chunk::<4>() {
+        Some(bytes) => u32::from_be_bytes(*bytes),
+        None => (super::block::head(suffix) >> 32) as u32,
+    }
+}
+
+impl Guide {
+    /// The memory of the marks of so many entries.
+    pub(super) fn memory(entries: usize) -> usize {
+        entries.div_ceil(STRIDE) * size_of::<Mark>()
+    }
+
+    pub(super) fn new(block: &Block) -> Self {
+        let mark = |index| Mark {
+            head: head(block.entry(index).suffix),
+            start: block.slot(index) as u32,
+        };
+        let marks: Box<[Mark]> = (0..block.len()).step_by(STRIDE).map(mark).collect();
+        let end = |mark: Option<&Mark>| mark.map_or(0, |mark| mark.head);
+        Self {
+            first: end(marks.first()),
+            last: end(marks.last()),
+            marks,
+        }
+    }
+
+    /// The number of marks before `head`.
+    #[inline]
+    pub(super) fn before(&self, head: u32) -> usize {
+        let ends = (u64::from(self.first), u64::from(self.last));
+        lower_bound(self.marks.len(), ends, u64::from(head), |index| {
+            u64::from(self.marks[index].head)
+        })
+    }
+
+    /// About where in a heap of so many bytes `head` is, if keys are spread evenly.
+    #[inline]
+    pub(super) fn guess(&self, head: u32, heap: usize) -> usize {
+        let ends = (u64::from(self.first), u64::from(self.last));
+        guess(heap, ends, u64::from(head))
+    }
+
+    /// The number of marks up to `head`, of which `low` are before it.
+    #[inline]
+    pub(super) fn up_to(&self, low: usize, head: u32) -> usize {
+        match self.marks.get(low) {
+            Some(mark) if mark.head == head => low + self.marks[low..].partition_point(|mark| mark.head == head),
+            _ => low,
+        }
+    }
+
+    /// Where in the heap the entry of a mark starts.
+    #[inline]
+    pub(super) fn start(&self, mark: usize) -> usize {
+        self.marks[mark].start as usize
+    }
+}
+
+/// Where among `count` numbers from the first to the last of `ends` a number is, if they are spread evenly.
+#[inline]
+fn guess(count: usize, (first, last): (u64, u64), wanted: u64) -> usize {
+    let share = wanted.saturating_sub(first) as f64 / last.saturating_sub(first).max(1) as f64;
+    ((share * count.saturating_sub(1) as f64) as usize).min(count.saturating_sub(1))
+}
+
+/// How many of `count` ascending numbers are below `wanted`; the first and the last are `ends`. First bytes of keys are often
+/// spread evenly within a block or node: it looks where the number would then be, and from there in widening steps.
+#[inline]
+pub(super) fn lower_bound(count: usize, ends: (u64, u64), wanted: u64, number: impl Fn(usize) -> u64) -> usize {
+    if count == 0 || wanted <= ends.0 {
+        return 0;
+    }
+    if wanted > ends.1 {
+        return count;
+    }
+    let below = |index: usize| number(index) < wanted;
+    let at = guess(count, ends, wanted);
+    let (mut low, mut high, mut step) = (at, at, 1);
+    if below(at) {
+        low += 1;
+        while low + step <= count && below(low + step - 1) {
+            low += step;
+            step *= 2;
+        }
+        high = (low + step - 1).min(count);
+    } else {
+        while high >= step && !below(high - step) {
+            high -= step;
+            step *= 2;
+        }
+        low = high.saturating_sub(step);
+    }
+    while low < high {
+        let middle = low.midpoint(high);
+        if below(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
