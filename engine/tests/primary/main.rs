@@ -1,0 +1,9 @@
+//! Tables with a primary index: gets ask it once, and answer as they would without, whatever happens to index and runs.
+
+mod answers;
+mod files;
+mod support;
+
+#[path = "../maintenance/common.rs"]
+#[allow(dead_code, reason = "shared with the tests of maintenance")]
+mod common;
