@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crossbeam_utils::CachePadded;
 use kodiak_core::Result;
 use kodiak_core::batch::Batch;
 use kodiak_core::options::Options;
@@ -23,6 +24,8 @@ use crate::staging::{Encoding, close_record};
 const BUFFER_BYTES: usize = 256 * 1024;
 /// Bytes that gather behind a slow leader before appenders wait for it, whatever their mode.
 const BUFFER_LIMIT: usize = 8 << 20;
+/// How often to look whether a leader is done before going to sleep: some microseconds.
+const SPINS: u32 = 200;
 
 /// The factory of `segment`.
 pub const FACTORY: WalFactory = WalFactory {
@@ -51,6 +54,7 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
         metrics: Metrics::new(context.metrics, FACTORY.component.name),
         health: Health::default(),
         changed: Condvar::new(),
+        rounds: CachePadded::new(AtomicU64::new(0)),
         state: Mutex::new(State {
             active: Arc::new(active),
             end: SEGMENT_HEADER as u64,
@@ -77,6 +81,8 @@ struct SegmentLog {
     state: Mutex<State>,
     /// A leader has finished, well or badly.
     changed: Condvar,
+    /// How many leaders have.
+    rounds: CachePadded<AtomicU64>,
 }
 
 /// Positions count the bytes of the log since it was opened; offsets those of the active segment.
@@ -129,12 +135,24 @@ impl SegmentLog {
                 return Ok(state);
             }
             self.health.check()?;
-            if state.leading {
-                self.changed.wait(&mut state);
-            } else {
+            if !state.leading {
                 state = self.lead(state, sync)?;
+            } else if sync || !self.soon_calm(&mut state) && state.leading {
+                self.changed.wait(&mut state);
             }
         }
+    }
+
+    /// Waits a moment for the leader, who may only have to write; false if it takes longer. To be woken takes several times as
+    /// long as a write to the system's cache.
+    fn soon_calm(&self, state: &mut Guard<'_>) -> bool {
+        let before = self.rounds.load(Ordering::Relaxed);
+        MutexGuard::unlocked(state, || {
+            (0..SPINS).any(|_| {
+                std::hint::spin_loop();
+                self.rounds.load(Ordering::Relaxed) != before
+            })
+        })
     }
 
     /// Writes what has gathered, and syncs it if asked. Nobody else may be leading.
@@ -160,6 +178,7 @@ impl SegmentLog {
             Ok(())
         });
         state.leading = false;
+        self.rounds.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_all();
         if let Err(error) = result {
             return Err(self.health.poison(&self.metrics, error));
