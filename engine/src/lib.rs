@@ -38,6 +38,7 @@ pub mod maintenance;
 pub mod manifest;
 mod merge;
 mod primary;
+pub mod publish;
 mod range_delete;
 mod read;
 mod run;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the Python virtual environment of the interoperability test in target/interop-venv, or says why there is none.
+# Makes the Python virtual environment of the interoperability tests in target/interop-venv, or says why there is none.
 #
 # Does nothing if it is up to date. Always succeeds unless CI=true and installing Debian's python3-venv fails: machines without
 # Python or without a network run all other tests, and the interoperability test prints that it was skipped.
@@ -19,7 +19,7 @@ make_venv() {
     python3 -m venv --clear "$venv" >/dev/null 2>&1
 }
 
-if cmp -s "$requirements" "$stamp" && "$venv/bin/python" -c 'import duckdb, polars, pyarrow' 2>/dev/null; then
+if cmp -s "$requirements" "$stamp" && "$venv/bin/python" -c 'import deltalake, duckdb, polars, pyarrow' 2>/dev/null; then
     exit 0
 fi
 rm -f "$stamp"

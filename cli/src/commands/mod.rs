@@ -15,6 +15,7 @@ mod get;
 mod import;
 mod index;
 mod ingest;
+mod publish;
 mod put;
 mod repair;
 mod scan;
@@ -52,6 +53,8 @@ pub enum Command {
     Ingest(ingest::Ingest),
     /// Add, drop, rename, reorder and widen the columns of a typed table
     Alter(alter::Alter),
+    /// Make a table readable for other programs, exactly and without copying it: DuckDB, Polars, pyarrow, Delta
+    Publish(publish::Publish),
     /// Drop a table and everything in it
     DropTable(drop_table::DropTable),
     /// Merge each table into one sorted run
@@ -104,6 +107,7 @@ impl Command {
             Self::Export(command) => command.run(out),
             Self::Ingest(command) => command.run(out),
             Self::Alter(command) => command.run(out),
+            Self::Publish(command) => command.run(out),
             Self::DropTable(command) => command.run(),
             Self::Compact(command) => command.run(out),
             Self::Stats(command) => command.run(out),

@@ -214,6 +214,7 @@ impl Db {
             tables.by_id.remove(&inner.id);
         }
         inner.runs.mark_dropped();
+        shared.withdraw_dropped(&inner);
         inner
             .view
             .load()

@@ -349,6 +349,7 @@ fn remove_left_overs(shared: &Shared, state: &State) -> Result<()> {
             }
         }
     }
+    shared.withdraw_orphans()?;
     for table in shared.all_tables() {
         storage.create_dir_all(&table.runs.dir)?;
         let expected = TableFile::of(state.identity, table.id, &state.tables[&table.id]);

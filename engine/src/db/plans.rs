@@ -67,6 +67,7 @@ impl Shared {
             operator,
             view: ArcSwap::from_pointee(view),
             edit: Mutex::new(()),
+            publishing: Mutex::new(()),
             primary: IndexSlot::default(),
             runs: Arc::new(runs),
             dropped: AtomicBool::new(false),

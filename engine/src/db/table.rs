@@ -70,6 +70,8 @@ pub(crate) struct TableInner {
     pub primary: IndexSlot,
     pub runs: Arc<RunContext>,
     pub times: SeqTimes,
+    /// Held by the one publication that may be made.
+    pub publishing: Mutex<()>,
     pub dropped: std::sync::atomic::AtomicBool,
 }
 

@@ -20,4 +20,4 @@ pub(crate) use table_file::{TABLE_FILE, TableFile};
 pub use verify::{VerifyReport, verify};
 
 pub(crate) use check::{DataFile, TableFiles};
-pub(crate) use files::read_small;
+pub(crate) use files::{link_or_copy, list as list_files, read_small, remove_if_there, replace as replace_file};

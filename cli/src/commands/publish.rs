@@ -1,0 +1,53 @@
+use std::io::Write;
+
+use clap::Args;
+
+use crate::arguments::Existing;
+use crate::failure::Result;
+use crate::output::Output;
+
+/// `kodiak publish`
+#[derive(Debug, Args)]
+pub struct Publish {
+    #[command(flatten)]
+    db: Existing,
+    /// The table
+    table: String,
+    /// Take back what is published, and give up the files that are only there for it
+    #[arg(long)]
+    withdraw: bool,
+}
+
+impl Publish {
+    pub fn run(self, out: &mut Output) -> Result {
+        let db = self.db.open()?;
+        let table = db.table(&self.table)?;
+        if self.withdraw {
+            table.withdraw()?;
+            writeln!(out, "table {} is no longer published", self.table)?;
+            return Ok(db.close()?);
+        }
+        let published = table.publish()?;
+        writeln!(
+            out,
+            "{} rows of table {} in {}",
+            published.rows,
+            self.table,
+            published.dir.display()
+        )?;
+        match published.why_not_exact.as_slice() {
+            [] => writeln!(out, "its files are exact as they lie")?,
+            reasons => reasons
+                .iter()
+                .try_for_each(|reason| writeln!(out, "not by its files alone: {reason}"))?,
+        }
+        match &published.why_no_delta {
+            None => writeln!(
+                out,
+                "read it by view.sql (DuckDB), read.py (pyarrow, Polars), or as a Delta table"
+            )?,
+            Some(why) => writeln!(out, "read it by read.py (pyarrow, Polars); no Delta table: {why}")?,
+        }
+        Ok(db.close()?)
+    }
+}

@@ -1,0 +1,36 @@
+//! Tables for other programs' readers.
+
+mod support;
+
+use support::Kodiak;
+
+#[test]
+fn a_table_is_published_and_withdrawn() {
+    let kodiak = Kodiak::new();
+    let file = kodiak.file("rows.csv", "id,name\n1,ada\n2,bob\n");
+    let more = kodiak.file("more.csv", "id,name\n2,bo\n");
+    let parquet = ["--set", "format.kind=parquet"];
+    kodiak.prints(&[&["import", "db", "people", &file, "--key", "id"], &parquet[..]].concat());
+    let first = kodiak.prints(&["publish", "db", "people"]);
+    assert!(
+        first.starts_with("2 rows of table people in ") && first.contains("exact as they lie"),
+        "{first}"
+    );
+    assert!(first.contains("Delta table\n"), "{first}");
+    kodiak.prints(&["import", "db", "people", &more]);
+    let second = kodiak.prints(&["publish", "db", "people"]);
+    assert!(second.contains("1 rows of the files are superseded"), "{second}");
+    let dir = kodiak.path("db/published/000001");
+    let view = std::fs::read_to_string(dir.join("view.sql")).expect("a script");
+    assert!(
+        view.contains("CREATE OR REPLACE VIEW \"people\"") && view.contains("ANTI JOIN"),
+        "{view}"
+    );
+    for name in ["PUBLISHED.json", "read.py", "_delta_log/00000000000000000001.json"] {
+        assert!(dir.join(name).is_file(), "{name}");
+    }
+    kodiak.prints(&["publish", "db", "people", "--withdraw"]);
+    assert!(!dir.exists());
+    assert_eq!(kodiak.prints(&["export", "db", "people"]), "id,name\n1,ada\n2,bo\n");
+    kodiak.prints(&["verify", "db"]);
+}

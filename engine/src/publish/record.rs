@@ -1,0 +1,180 @@
+//! `PUBLISHED.json`: what a publication consists of, for readers and for the next publication.
+
+use std::path::Path;
+
+use kodiak_core::batch::TableId;
+use kodiak_core::compaction::RunId;
+use kodiak_core::schema::TableSchema;
+use kodiak_core::storage::Storage;
+use kodiak_core::{Error, Result, SeqNo};
+use serde::{Deserialize, Serialize};
+
+use super::delta::Vector;
+use super::{RECORD_FILE, scripts, write_file};
+use crate::db::TableInner;
+use crate::maintenance::read_small;
+
+/// The version of the record that is written, and read.
+const FORMAT: u32 = 1;
+
+/// A data file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PublishedFile {
+    /// Its name in the directory.
+    pub file: String,
+    /// Its format: parquet, feather or orc.
+    pub kind: String,
+    /// Bytes of it.
+    pub bytes: u64,
+    /// All its rows, in the order in which they lie in it.
+    pub rows: u64,
+    /// A Parquet file with one column, `row`: the numbers, from 0, of its rows that are not the table's.
+    #[serde(default)]
+    pub dead: Option<String>,
+    /// How many these are.
+    #[serde(default)]
+    pub dead_rows: u64,
+    /// The run that it is the file of; 0 for none.
+    #[serde(default)]
+    pub run: RunId,
+    /// Nothing in it is newer than the publication.
+    #[serde(default)]
+    pub settled: bool,
+    /// The dead rows as Delta tables have them.
+    #[serde(default)]
+    pub vector: Option<Vector>,
+}
+
+/// A publication.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The version of the record.
+    pub format: u32,
+    /// The identity of the database, in hexadecimal digits.
+    pub database: String,
+    /// The table's name.
+    pub table: String,
+    /// The table's number.
+    pub table_number: TableId,
+    /// The sequence number of the last write that is in it.
+    pub sequence: SeqNo,
+    /// When it was made, microseconds since 1970.
+    pub published_micros: u64,
+    /// Rows of the table.
+    pub rows: u64,
+    /// The table's columns; files may have others besides.
+    pub columns: Vec<String>,
+    /// True if all rows of all `files`, and nothing else, are the table's.
+    pub exact: bool,
+    /// If not, why not.
+    pub why_not_exact: Vec<String>,
+    /// The data files.
+    pub files: Vec<PublishedFile>,
+    /// Rows that were merged of partial updates: all its rows are the table's.
+    pub merged: Option<PublishedFile>,
+    /// The version of the Delta table, if there is one.
+    pub delta_version: Option<u64>,
+    /// Why there is none.
+    pub why_no_delta: Option<String>,
+    /// Counts publications.
+    pub generation: u64,
+    /// Versions of rows with smaller sequence numbers had expired.
+    pub expired_below: SeqNo,
+}
+
+impl Record {
+    /// A publication of no files yet.
+    pub fn new(database: u64, table: &TableInner, schema: &TableSchema, sequence: SeqNo) -> Self {
+        Self {
+            format: FORMAT,
+            database: format!("{database:016x}"),
+            table: table.name.clone(),
+            table_number: table.id,
+            sequence,
+            published_micros: 0,
+            rows: 0,
+            columns: schema
+                .columns()
+                .fields()
+                .iter()
+                .map(|field| field.name().clone())
+                .collect(),
+            exact: true,
+            why_not_exact: Vec::new(),
+            files: Vec::new(),
+            merged: None,
+            delta_version: None,
+            why_no_delta: None,
+            generation: 0,
+            expired_below: 0,
+        }
+    }
+
+    /// The publication in a directory, if there is one of this table that can be read.
+    pub fn read(storage: &dyn Storage, dir: &Path, database: u64, table: TableId) -> Option<Self> {
+        let path = dir.join(RECORD_FILE);
+        let bytes = read_small(storage, &path).ok()?;
+        let record: Self = match serde_json::from_slice(&bytes) {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::warn!(%error, file = %path.display(), "the record of a publication cannot be read");
+                return None;
+            }
+        };
+        let own = record.format == FORMAT && record.database == format!("{database:016x}");
+        // Names become paths: they stay within the directory whatever the file says.
+        let inside = |name: &str| !name.contains('/') && !name.contains('\\') && name != "..";
+        (own && record.table_number == table && record.names().all(inside)).then_some(record)
+    }
+
+    /// Writes it in place of the one before.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn write(&self, storage: &dyn Storage, dir: &Path) -> Result<()> {
+        let mut bytes = serde_json::to_vec_pretty(self)
+            .map_err(|error| Error::corruption("the record of a publication cannot be written").with_source(error))?;
+        bytes.push(b'\n');
+        write_file(storage, &dir.join(RECORD_FILE), &bytes)
+    }
+
+    /// The file of a run.
+    pub fn file(&self, run: RunId) -> Option<&PublishedFile> {
+        self.files.iter().find(|file| file.run == run)
+    }
+
+    /// True if all that can be dead of a run was known.
+    pub fn settled(&self, run: RunId) -> bool {
+        self.file(run).is_some_and(|file| file.settled)
+    }
+
+    /// Counts rows, and says why the files are not exact as they lie.
+    pub fn explain(&mut self) {
+        let dead: u64 = self.files.iter().map(|file| file.dead_rows).sum();
+        let merged = self.merged.as_ref().map_or(0, |merged| merged.rows);
+        self.rows = self.files.iter().map(|file| file.rows).sum::<u64>() - dead + merged;
+        if dead > 0 {
+            self.why_not_exact.push(format!(
+                "{dead} rows of the files are superseded, deleted or expired: the files named by \"dead\" say which"
+            ));
+        }
+        if merged > 0 {
+            self.why_not_exact.push(format!(
+                "{merged} rows were merged of partial updates, and are in the file named by \"merged\""
+            ));
+        }
+        self.exact = self.why_not_exact.is_empty();
+    }
+
+    /// All files of the publication but the Delta table's log.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let files = self.files.iter().chain(&self.merged);
+        let names = files.flat_map(|file| {
+            let vector = file.vector.as_ref().map(|vector| vector.file.as_str());
+            [Some(file.file.as_str()), file.dead.as_deref(), vector]
+                .into_iter()
+                .flatten()
+        });
+        names.chain([RECORD_FILE, scripts::VIEW_FILE, scripts::PYTHON_FILE])
+    }
+}

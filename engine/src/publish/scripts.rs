@@ -1,0 +1,91 @@
+//! How to read a publication: `view.sql` for DuckDB, `read.py` for Python.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use kodiak_core::Result;
+use kodiak_core::schema::TableSchema;
+use kodiak_core::storage::Storage;
+
+use super::record::{PublishedFile, Record};
+use super::write_file;
+
+/// For DuckDB.
+pub const VIEW_FILE: &str = "view.sql";
+/// For pyarrow and Polars.
+pub const PYTHON_FILE: &str = "read.py";
+
+/// Says the same for every publication: the rest is in the record.
+const PYTHON: &str = include_str!("read.py");
+
+/// Writes both.
+///
+/// # Errors
+/// `Io`.
+pub fn write(storage: &dyn Storage, dir: &Path, record: &Record, table: &str, schema: &TableSchema) -> Result<()> {
+    write_file(
+        storage,
+        &dir.join(VIEW_FILE),
+        view(dir, record, table, schema).as_bytes(),
+    )?;
+    write_file(storage, &dir.join(PYTHON_FILE), PYTHON.as_bytes())
+}
+
+fn name(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
+}
+
+fn text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// The statement that makes the view.
+fn view(dir: &Path, record: &Record, table: &str, schema: &TableSchema) -> String {
+    let mut out = format!(
+        "-- The table as of write {}, for DuckDB. Made by `kodiak publish`, and made anew by the next one.\n",
+        record.sequence
+    );
+    let files = || record.files.iter().chain(&record.merged);
+    if let Some(other) = files().find(|file| file.kind != "parquet") {
+        let _ = writeln!(
+            out,
+            "-- DuckDB reads Parquet only, and {} is a {} file: use read.py, or set format.kind to parquet and compact.",
+            other.file, other.kind
+        );
+        return out;
+    }
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let path = |file: &str| text(&dir.join(file).to_string_lossy());
+    let columns: Vec<String> = schema
+        .columns()
+        .fields()
+        .iter()
+        .map(|field| name(field.name()))
+        .collect();
+    let columns = columns.join(", ");
+    let mut parts = Vec::new();
+    let plain: Vec<String> = files()
+        .filter(|file| file.dead.is_none())
+        .map(|file| path(&file.file))
+        .collect();
+    if !plain.is_empty() {
+        parts.push(format!("SELECT {columns}\nFROM read_parquet([{}])", plain.join(", ")));
+    }
+    let with_dead = |file: &PublishedFile| {
+        let dead = file.dead.as_deref()?;
+        Some(format!(
+            "SELECT {columns}\nFROM read_parquet({}, file_row_number = true) AS data\n\
+             ANTI JOIN read_parquet({}) AS dead ON data.file_row_number = dead.\"row\"",
+            path(&file.file),
+            path(dead)
+        ))
+    };
+    parts.extend(files().filter_map(with_dead));
+    let _ = writeln!(
+        out,
+        "CREATE OR REPLACE VIEW {} AS\n{};",
+        name(table),
+        parts.join("\nUNION ALL\n")
+    );
+    out
+}
