@@ -3,7 +3,8 @@
 use kodiak_core::options::OptionValue;
 use kodiak_core::{Error, ErrorKind, Result};
 
-use super::{FIELDS, Field, GivenOptions, Settings};
+use super::parse::{kind_key, options_of};
+use super::{FIELDS, Field, Settings};
 
 impl Settings {
     /// Sets one setting from text, as a settings file would have it (quotes around names and sizes may be left out):
@@ -17,7 +18,7 @@ impl Settings {
             let before = field.get(self);
             field.set(self, &value)?;
             let (section, key) = path.split_once('.').unwrap_or((path, ""));
-            if matches!((section, key), (_, "kind") | ("compaction", "preset"))
+            if key == kind_key(section)
                 && field.get(self) != before
                 && let Some(options) = options_of(self, section)
             {
@@ -67,17 +68,6 @@ fn value_of(path: &str, text: &str) -> Result<OptionValue> {
     })
 }
 
-fn options_of<'s>(settings: &'s mut Settings, section: &str) -> Option<&'s mut GivenOptions> {
-    match section {
-        "memtable" => Some(&mut settings.memtable.options),
-        "format" => Some(&mut settings.format.options),
-        "filter" => Some(&mut settings.filter.options),
-        "compaction" => Some(&mut settings.compaction.options),
-        "wal" => Some(&mut settings.wal.options),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +90,11 @@ mod tests {
         assert_eq!(settings.compaction.options["l0_trigger"], OptionValue::Int(9));
         settings.set("compaction.preset", "tiered").expect("known");
         assert!(settings.compaction.options.is_empty(), "they were another policy's");
+        settings.set("index.primary", "bplus").expect("known");
+        settings.set("index.page_size", "16KiB").expect("an option");
+        assert_eq!(settings.index.options.len(), 1);
+        settings.set("index.primary", "fractal").expect("known");
+        assert!(settings.index.options.is_empty(), "they were another index's");
         for (path, text, said) in [
             ("cache.size", "3", "cache.capacity"),
             ("store.size", "3", "memtable.kind"),

@@ -75,11 +75,7 @@ struct Parser<'t, 's> {
 impl Parser<'_, '_> {
     fn section(&mut self, section: &str, table: &DeTable<'_>) -> Result<()> {
         // The kind first: options that a preset gave to another kind do not apply to this one.
-        let kind_key = match section {
-            "compaction" => "preset",
-            "index" => "primary",
-            _ => "kind",
-        };
+        let kind_key = kind_key(section);
         let kind = Field::find(&format!("{section}.{kind_key}"));
         if let (Some(field), Some(value)) = (kind, value_of(table, kind_key)) {
             let before = field.get(self.settings);
@@ -225,6 +221,15 @@ fn set_level(level: &mut FormatLevel, name: &str, path: &str, value: &OptionValu
         }
     }
     Ok(())
+}
+
+/// The setting of a section that picks its component.
+pub(super) fn kind_key(section: &str) -> &'static str {
+    match section {
+        "compaction" => "preset",
+        "index" => "primary",
+        _ => "kind",
+    }
 }
 
 /// The options of a section's component, if the section has one.

@@ -3,6 +3,7 @@
 mod answers;
 mod files;
 mod support;
+mod threads;
 
 #[path = "../maintenance/common.rs"]
 #[allow(dead_code, reason = "shared with the tests of maintenance")]

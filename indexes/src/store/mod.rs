@@ -16,7 +16,7 @@ pub(crate) mod space;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use kodiak_core::storage::LogFile;
 use kodiak_core::{Error, Result};
@@ -32,7 +32,7 @@ use crate::tree::piece::Piece;
 /// What a store counts.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub hits: AtomicU64,
+    pub hits: Striped,
     pub misses: AtomicU64,
     pub reads: AtomicU64,
     pub read_bytes: AtomicU64,
@@ -40,6 +40,29 @@ pub(crate) struct Counters {
     pub write_bytes: AtomicU64,
     pub syncs: AtomicU64,
     pub commits: AtomicU64,
+}
+
+/// A counter of what threads do often and at once: each adds to a cache line that few others have.
+#[derive(Debug, Default)]
+pub(crate) struct Striped([Stripe; 16]);
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Stripe(AtomicU64);
+
+impl Striped {
+    fn add(&self) {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local!(static MINE: usize = THREADS.fetch_add(1, Ordering::Relaxed));
+        // A thread that is ending has no number any more.
+        let mine = MINE.try_with(|mine| *mine).unwrap_or(0);
+        count(&self.0[mine % self.0.len()].0, 1);
+    }
+
+    /// The sum.
+    pub(crate) fn sum(&self) -> u64 {
+        self.0.iter().map(|stripe| stripe.0.load(Ordering::Relaxed)).sum()
+    }
 }
 
 /// Adds to a counter.
@@ -123,7 +146,7 @@ impl Store {
     #[inline]
     pub(crate) fn read(&self, ptr: &Ptr) -> Result<Arc<Piece>> {
         if let Some(piece) = self.pool.get((self.number, ptr.page)) {
-            count(&self.counters.hits, 1);
+            self.counters.hits.add();
             return Ok(piece);
         }
         count(&self.counters.misses, 1);
@@ -138,7 +161,7 @@ impl Store {
     /// As [`load`](Self::load).
     pub(crate) fn read_once(&self, ptr: &Ptr) -> Result<Arc<Piece>> {
         if let Some(piece) = self.pool.get((self.number, ptr.page)) {
-            count(&self.counters.hits, 1);
+            self.counters.hits.add();
             return Ok(piece);
         }
         count(&self.counters.misses, 1);

@@ -250,7 +250,7 @@ impl Index for Tree {
         let space = self.store.space.lock();
         let free = space.free.pages() * crate::store::piece::PAGE;
         IndexStats {
-            hits: load(&counters.hits),
+            hits: counters.hits.sum(),
             misses: load(&counters.misses),
             reads: load(&counters.reads),
             read_bytes: load(&counters.read_bytes),
