@@ -3,14 +3,13 @@
 //! Of runs that were looked at before only what can have changed is looked at: versions of the keys that new runs hold, which
 //! are found by seeking, and ranges that new range deletes cover. So the work is in proportion to the new runs.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use kodiak_core::compaction::RunId;
 use kodiak_core::entry::MAX_SEQ;
 use kodiak_core::{Error, Op, Result, SeqNo};
 
-use super::Rows;
 use crate::range_delete::RangeTombstones;
 use crate::run::{Run, SortedRunCursor, Wanted};
 use crate::version::Version;
@@ -34,7 +33,7 @@ pub struct Question<'v> {
 pub struct Dead {
     /// The dead rows of each run, in ascending order: of a fresh run all, of another one those that are newly dead, and perhaps
     /// some that were known.
-    pub rows: Rows,
+    pub rows: BTreeMap<RunId, Vec<u32>>,
     /// Keys whose newest versions are operands, ascending: none of their rows is their value.
     pub merged: Vec<Vec<u8>>,
 }

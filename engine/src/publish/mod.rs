@@ -8,37 +8,27 @@
 
 mod dead;
 mod delta;
+mod publisher;
 mod record;
 mod scripts;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use kodiak_core::compaction::RunId;
-use kodiak_core::format::Compression;
 use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::Storage;
-use kodiak_core::{Error, ErrorKind, Result, SeqNo, Slice};
+use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
-use crate::components::export::Export;
-use crate::components::outside::{FileKind, OutsideFile};
-use crate::db::{Db, Shared, Snapshot, Table, TableInner, View};
-use crate::maintenance::{link_or_copy, replace_file};
-use crate::run::Run;
-use crate::typed::{Target, own_columns};
-use dead::{Dead, Question};
-use record::{PublishedFile, Record};
+use crate::db::{Db, Shared, Table, TableInner, View};
+use crate::maintenance::replace_file;
+use crate::typed::Target;
+use publisher::Publisher;
+use record::Record;
 
 /// The directory, within the database, of what is published.
 pub const PUBLISHED_DIR: &str = "published";
 /// The name of the record in a table's published directory.
 pub const RECORD_FILE: &str = "PUBLISHED.json";
-
-/// Rows of a file of dead rows or of merged rows that are written at once.
-const CHUNK: usize = 64 << 10;
 
 /// What was published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,246 +182,6 @@ fn reads_as(run: &TableSchema, schema: &TableSchema) -> bool {
             .is_some_and(|own| own.name() == field.name() && own.data_type() == field.data_type())
     })
 }
-
-struct Publisher<'a> {
-    shared: &'a Shared,
-    inner: &'a Arc<TableInner>,
-    target: Target,
-    /// The moment that is published.
-    snapshot: Snapshot,
-    view: Arc<View>,
-    dir: PathBuf,
-}
-
-impl Publisher<'_> {
-    fn publish(&self, known: Option<&Record>) -> Result<Published> {
-        let storage = &*self.shared.storage;
-        storage.create_dir_all(&self.dir)?;
-        storage.sync_dir(&self.shared.dir)?;
-        storage.sync_dir(&self.shared.dir.join(PUBLISHED_DIR))?;
-        let hidden_below = self.inner.hidden_below(|| self.shared.now_micros());
-        let question = self.question(known, hidden_below)?;
-        let dead = dead::find(&question)?;
-        let generation = known.map_or(0, |known| known.generation) + 1;
-        let mut files = Vec::new();
-        for (_, run) in self.view.version.runs().filter(|(_, run)| run.meta().entries > 0) {
-            files.push(self.file(run, known, &question, &dead, generation)?);
-        }
-        files.sort_by_key(|file| file.run);
-        let merged = self.merged(&dead, &files, generation, hidden_below)?;
-        let mut record = Record::new(
-            self.shared.identity,
-            self.inner,
-            self.target.schema(),
-            self.snapshot.seq(),
-        );
-        record.published_micros = self.shared.now_micros();
-        (record.generation, record.expired_below) = (generation, hidden_below);
-        (record.files, record.merged) = (files, merged);
-        record.explain();
-        // Everything that it names is there before the record is.
-        storage.sync_dir(&self.dir)?;
-        delta::commit(storage, &self.dir, known, &mut record, self.target.schema())?;
-        record.write(storage, &self.dir)?;
-        scripts::write(storage, &self.dir, &record, &self.inner.name, self.target.schema())?;
-        self.clean(&record)?;
-        Ok(self.summary(&record, question.fresh.len()))
-    }
-
-    /// What must be found out: everything about runs that have come, or were not settled.
-    fn question(&self, known: Option<&Record>, hidden_below: SeqNo) -> Result<Question<'_>> {
-        let mut fresh = BTreeSet::new();
-        for (_, run) in self.view.version.runs() {
-            let settled = known.is_some_and(|known| known.settled(run.id()));
-            // Operands are merged anew each time, as what they apply to may have changed.
-            if !settled || run.reader()?.sidecar().meta().merges > 0 {
-                fresh.insert(run.id());
-            }
-        }
-        Ok(Question {
-            version: &self.view.version,
-            fresh,
-            seq: self.snapshot.seq(),
-            hidden_below,
-            expired_before: known.map_or(0, |known| known.expired_below),
-        })
-    }
-
-    /// Links a run's file, and writes down its dead rows if they are others than before.
-    fn file(
-        &self,
-        run: &Arc<Run>,
-        known: Option<&Record>,
-        question: &Question<'_>,
-        dead: &Dead,
-        generation: u64,
-    ) -> Result<PublishedFile> {
-        let storage = &*self.shared.storage;
-        let [path, _] = run.paths()?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if storage.len(&self.dir.join(&name))?.is_none() {
-            link_or_copy(storage, &path, &self.dir.join(&name))?;
-        }
-        let old = known.and_then(|known| known.file(run.id()));
-        let fresh = question.fresh.contains(&run.id());
-        let mut file = PublishedFile {
-            file: name,
-            run: run.id(),
-            kind: run.meta().format.clone(),
-            bytes: run.meta().data_bytes,
-            rows: run.meta().entries,
-            // What was written after the moment is dead now, and may live in the next publication.
-            settled: run.meta().max_seq <= question.seq,
-            ..PublishedFile::default()
-        };
-        let mut rows = dead.rows.get(&run.id()).cloned().unwrap_or_default();
-        if let Some(old) = old.filter(|_| !fresh) {
-            if rows.is_empty() {
-                let settled = file.settled;
-                file = PublishedFile { settled, ..old.clone() };
-                return Ok(file);
-            }
-            if let Some(before) = &old.dead {
-                rows.extend(read_rows(storage, &self.dir.join(before))?);
-                rows.sort_unstable();
-                rows.dedup();
-            }
-            if rows.len() as u64 == old.dead_rows {
-                return Ok(old.clone());
-            }
-        }
-        if !rows.is_empty() {
-            let dead = format!("{:010}.dead-{generation}.parquet", run.id());
-            self.write_rows(&dead, &rows)?;
-            file.vector = delta::vector(storage, &self.dir, &rows)?;
-            (file.dead, file.dead_rows) = (Some(dead), rows.len() as u64);
-        }
-        Ok(file)
-    }
-
-    fn create(&self, name: &str, kind: FileKind, columns: &SchemaRef) -> Result<Export> {
-        let path = self.dir.join(name);
-        // Left over by a publication that was cut short.
-        crate::maintenance::remove_if_there(&*self.shared.storage, &path)?;
-        Export::create(kind, self.shared.storage.create(&path)?, columns, Compression::None)
-    }
-
-    fn write_rows(&self, name: &str, rows: &[u32]) -> Result<()> {
-        let columns = Arc::new(Schema::new(vec![Field::new("row", DataType::Int64, false)]));
-        let mut file = self.create(name, FileKind::Parquet, &columns)?;
-        for rows in rows.chunks(CHUNK) {
-            let rows: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|&row| i64::from(row))));
-            let batch = RecordBatch::try_new(Arc::clone(&columns), vec![rows]);
-            file.write(&batch.map_err(|error| Error::corruption("dead rows are no column").with_source(error))?)?;
-        }
-        file.finish()
-    }
-
-    /// Writes the rows that no file has as they are: those whose newest versions are updates of some columns. Also an empty file
-    /// if there is no other, for readers to know the columns.
-    fn merged(
-        &self,
-        dead: &Dead,
-        files: &[PublishedFile],
-        generation: u64,
-        hidden_below: SeqNo,
-    ) -> Result<Option<PublishedFile>> {
-        if dead.merged.is_empty() && !files.is_empty() {
-            return Ok(None);
-        }
-        let format = files.first().map(|file| file.kind.clone());
-        let format = format.unwrap_or_else(|| self.shared.resolved.format_at(0).factory.component.name.to_owned());
-        let kind = match format.as_str() {
-            "feather" => FileKind::Feather,
-            "orc" => FileKind::Orc,
-            _ => FileKind::Parquet,
-        };
-        let extension = match kind {
-            FileKind::Feather => "arrow",
-            FileKind::Orc => "orc",
-            FileKind::Parquet => "parquet",
-        };
-        let name = format!("merged-{generation}.{extension}");
-        let columns = self.target.schema().columns();
-        let mut file = self.create(&name, kind, columns)?;
-        let mut rows = 0;
-        for keys in dead.merged.chunks(CHUNK / 8) {
-            let mut values: Vec<Slice> = Vec::with_capacity(keys.len());
-            for key in keys {
-                let seq = self.snapshot.seq();
-                let value = self.inner.get(&self.view, key, seq, hidden_below)?;
-                values.push(value.ok_or_else(|| Error::corruption("an updated row is gone"))?);
-            }
-            let keys = BinaryArray::from_iter_values(keys);
-            let values = BinaryArray::from_iter_values(values.iter().map(|value| &**value));
-            let batch = RecordBatch::try_new(Arc::clone(columns), own_columns(&self.target, keys, values)?)
-                .map_err(|error| Error::corruption("merged rows do not fit the table's schema").with_source(error))?;
-            rows += batch.num_rows() as u64;
-            file.write(&batch)?;
-        }
-        file.finish()?;
-        let bytes = self.shared.storage.len(&self.dir.join(&name))?.unwrap_or(0);
-        Ok(Some(PublishedFile {
-            file: name,
-            kind: match kind {
-                FileKind::Feather => "feather",
-                FileKind::Orc => "orc",
-                FileKind::Parquet => "parquet",
-            }
-            .to_owned(),
-            bytes,
-            rows,
-            ..PublishedFile::default()
-        }))
-    }
-
-    /// Removes files of earlier publications that the record does not name. What others have put there stays.
-    fn clean(&self, record: &Record) -> Result<()> {
-        let storage = &*self.shared.storage;
-        let named: BTreeSet<&str> = record.names().collect();
-        for name in storage.list(&self.dir)? {
-            let own = [".parquet", ".arrow", ".orc", ".bin", ".new"]
-                .iter()
-                .any(|end| name.ends_with(end));
-            if own && !named.contains(name.as_str()) {
-                storage.remove(&self.dir.join(name))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn summary(&self, record: &Record, looked_at: usize) -> Published {
-        Published {
-            dir: self.dir.clone(),
-            seq: record.sequence,
-            rows: record.rows,
-            files: record.files.len(),
-            looked_at,
-            dead_rows: record.files.iter().map(|file| file.dead_rows).sum(),
-            merged_rows: record.merged.as_ref().map_or(0, |merged| merged.rows),
-            why_not_exact: record.why_not_exact.clone(),
-            why_no_delta: record.why_no_delta.clone(),
-        }
-    }
-}
-
-/// The rows that a file of dead rows names.
-fn read_rows(storage: &dyn Storage, path: &Path) -> Result<Vec<u32>> {
-    let damaged = || Error::corruption("it is no file of dead rows").with_file(path);
-    let file = OutsideFile::open(storage.open(path)?).map_err(|error| error.with_file(path))?;
-    let mut rows = Vec::new();
-    for batch in file.batches(&[0]).map_err(|error| error.with_file(path))? {
-        let batch = batch.map_err(|error| error.with_file(path))?;
-        let column = batch.column(0).as_primitive_opt::<Int64Type>().ok_or_else(damaged)?;
-        for &row in column.values() {
-            rows.push(u32::try_from(row).map_err(|_| damaged())?);
-        }
-    }
-    Ok(rows)
-}
-
-/// Rows of runs, by run.
-type Rows = BTreeMap<RunId, Vec<u32>>;
 
 /// Writes a file in place of another.
 fn write_file(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Tables whose columns change while they are in use.
 
 mod cases;
+mod faults;
 mod model;
 
 use std::path::Path;

@@ -13,7 +13,7 @@ use super::open;
 use crate::histories::small;
 use crate::model::collect;
 
-fn settings() -> Settings {
+pub fn settings() -> Settings {
     small("skiplist", "parquet")
 }
 
@@ -32,29 +32,29 @@ fn people() -> (Arc<MemoryStorage>, Db, Table) {
     (storage, db, table)
 }
 
-fn row<const N: usize>(columns: [(&str, ArrayRef); N]) -> RecordBatch {
+pub fn row<const N: usize>(columns: [(&str, ArrayRef); N]) -> RecordBatch {
     let named = columns.map(|(name, column)| (name, column, name != "id" && name != "rank"));
     RecordBatch::try_from_iter_with_nullable(named).expect("columns")
 }
 
-fn long(value: i64) -> ArrayRef {
+pub fn long(value: i64) -> ArrayRef {
     Arc::new(Int64Array::from(vec![value]))
 }
 
-fn int(value: Option<i32>) -> ArrayRef {
+pub fn int(value: Option<i32>) -> ArrayRef {
     Arc::new(Int32Array::from(vec![value]))
 }
 
-fn text(value: &str) -> ArrayRef {
+pub fn text(value: &str) -> ArrayRef {
     Arc::new(StringArray::from(vec![value]))
 }
 
-fn ada(table: &Table) {
+pub fn ada(table: &Table) {
     let ada = row([("id", long(1)), ("name", text("ada")), ("age", int(Some(36)))]);
     table.insert(&ada).expect("insert");
 }
 
-fn names(table: &Table) -> Vec<String> {
+pub fn names(table: &Table) -> Vec<String> {
     let schema = table.schema();
     schema
         .columns()
