@@ -2,6 +2,7 @@
 
 pub mod filter;
 pub mod format;
+pub mod index;
 pub mod memtable;
 pub mod policy;
 pub mod storage;

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use kodiak::core::options::Options;
 use kodiak::core::storage::Storage;
 use kodiak::{Builder, Components, Db, Error, ErrorKind, MemoryStorage, ScanOptions, Settings, TableSchema};
+use kodiak_core::conformance::index::Subject;
 use kodiak_tests::factors::small;
 use kodiak_tests::generate::Generator;
 use kodiak_tests::history::Op;
@@ -27,6 +29,9 @@ fn components() -> Components {
         .register_filter(&outside::filter::FACTORY)
         .expect("a free name");
     components
+        .register_index(&outside::index::FACTORY)
+        .expect("a free name");
+    components
         .register_policy(&outside::policy::FACTORY)
         .expect("a free name");
     components
@@ -41,6 +46,7 @@ fn check(toml: &str) -> Setup {
     settings.wal.kind = picked.wal.kind;
     settings.filter.kind = picked.filter.kind;
     settings.filter.options = picked.filter.options;
+    settings.index = picked.index;
     settings.compaction.preset = picked.compaction.preset;
     settings.compaction.options = picked.compaction.options;
     let setup = Setup {
@@ -90,6 +96,25 @@ fn a_filter_from_outside_works() {
 }
 
 #[test]
+fn an_index_from_outside_works() {
+    check("[index]\nprimary = \"map\"");
+}
+
+#[test]
+fn an_index_from_outside_passes_the_conformance_suite() {
+    kodiak_core::conformance::index::check(&Subject {
+        factory: &outside::index::FACTORY,
+        options: Options::default(),
+        pool: 0,
+        storage: || {
+            let storage = MemoryStorage::new();
+            storage.create_dir_all(Path::new("/indexes")).expect("a directory");
+            (Arc::new(storage), "/indexes".into())
+        },
+    });
+}
+
+#[test]
 fn a_policy_from_outside_works() {
     check("[compaction]\npreset = \"everything\"\nat = 2");
 }
@@ -98,7 +123,7 @@ fn a_policy_from_outside_works() {
 fn all_components_from_outside_work_together() {
     check(
         "[memtable]\nkind = \"btree\"\n[format]\nkind = \"list\"\n[wal]\nkind = \"counting\"\n\
-         [filter]\nkind = \"exact\"\n[compaction]\npreset = \"everything\"",
+         [filter]\nkind = \"exact\"\n[index]\nprimary = \"map\"\n[compaction]\npreset = \"everything\"",
     );
 }
 
