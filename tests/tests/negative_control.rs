@@ -93,3 +93,12 @@ fn a_log_that_loses_batches_is_found_out() {
         |settings| settings.wal.kind = "losing".to_owned(),
     );
 }
+
+#[test]
+fn an_index_that_loses_changes_is_found_out() {
+    must_be_found_out(
+        "losing",
+        |components| components.register_index(&wrong::INDEX).expect("a free name"),
+        |settings| settings.index.primary = "losing".to_owned(),
+    );
+}

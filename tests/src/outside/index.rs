@@ -23,39 +23,56 @@ pub static FACTORY: IndexFactory = IndexFactory {
         summary: "Everything in memory, for a test.",
         options: &[],
     },
-    capabilities: IndexCapabilities {
-        eager_displacement: true,
-        blind_writes: false,
-        reads_per_get: "none",
-    },
+    capabilities: CAPABILITIES,
     smallest_pool: |_| 0,
     pool: |bytes| Arc::new(Pool(bytes)),
-    create: |context| {
-        if context.storage.len(&context.path)?.is_some() {
-            return Err(Error::new(ErrorKind::AlreadyExists, "there is a file already").with_file(context.path));
-        }
-        let state = State {
-            working: Entries::new(),
-            changed: false,
-            last: 1,
-            roots: BTreeMap::from([(Root(1), Arc::default())]),
-        };
-        let index = Map {
-            context,
-            state: Mutex::new(state),
-        };
-        index.write(&index.state.lock())?;
-        Ok(Box::new(index))
-    },
-    open: |context| {
-        let state = Mutex::new(read(&context).map_err(|error| error.with_file(&context.path))?);
-        Ok(Box::new(Map { context, state }))
-    },
+    create: |context| create(context, None),
+    open: |context| open(context, None),
 };
+
+/// What it can do.
+pub const CAPABILITIES: IndexCapabilities = IndexCapabilities {
+    eager_displacement: true,
+    blind_writes: false,
+    reads_per_get: "none",
+};
+
+/// A new index; one that `loses` a change in so many is wrong.
+///
+/// # Errors
+/// `AlreadyExists`, `Io`.
+pub fn create(context: IndexContext, loses: Option<u64>) -> Result<Box<dyn Index>> {
+    if context.storage.len(&context.path)?.is_some() {
+        return Err(Error::new(ErrorKind::AlreadyExists, "there is a file already").with_file(context.path));
+    }
+    let state = State {
+        working: Entries::new(),
+        changed: false,
+        last: 1,
+        roots: BTreeMap::from([(Root(1), Arc::default())]),
+        changes: 0,
+    };
+    let index = Map {
+        context,
+        state: Mutex::new(state),
+        loses,
+    };
+    index.write(&index.state.lock())?;
+    Ok(Box::new(index))
+}
+
+/// An index that [`create`] has made.
+///
+/// # Errors
+/// `NotFound`, `Corruption`, `InvalidSettings`, `Io`.
+pub fn open(context: IndexContext, loses: Option<u64>) -> Result<Box<dyn Index>> {
+    let state = Mutex::new(read(&context).map_err(|error| error.with_file(&context.path))?);
+    Ok(Box::new(Map { context, state, loses }))
+}
 
 /// It keeps nothing: what is in memory here is no cache.
 #[derive(Debug)]
-struct Pool(usize);
+pub struct Pool(pub usize);
 
 impl IndexPool for Pool {
     fn budget(&self) -> usize {
@@ -81,6 +98,8 @@ struct State {
     /// The last number that was given.
     last: u64,
     roots: BTreeMap<Root, Arc<Entries>>,
+    /// So many were asked for.
+    changes: u64,
 }
 
 impl State {
@@ -99,6 +118,7 @@ impl State {
 struct Map {
     context: IndexContext,
     state: Mutex<State>,
+    loses: Option<u64>,
 }
 
 /// What a file holds: the name of the operator, the last number, and the roots with all of their entries.
@@ -144,6 +164,7 @@ fn read(context: &IndexContext) -> Result<State> {
         changed: false,
         last,
         roots,
+        changes: 0,
     })
 }
 
@@ -232,6 +253,10 @@ impl Index for Map {
             }
             if at == updates.point_count() {
                 break;
+            }
+            state.changes += 1;
+            if self.loses.is_some_and(|loses| state.changes.is_multiple_of(loses)) {
+                continue;
             }
             let (key, change) = updates.point(at);
             match change {

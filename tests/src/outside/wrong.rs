@@ -7,11 +7,12 @@ use kodiak::Result;
 use kodiak::core::batch::Batch;
 use kodiak::core::compaction::{CompactionPlan, CompactionPolicy, PlanKind, PolicyFactory, VersionShape};
 use kodiak::core::filter::{Filter, FilterFactory};
+use kodiak::core::index::IndexFactory;
 use kodiak::core::memtable::MemtableFactory;
 use kodiak::core::registry::Component;
 use kodiak::core::wal::{Appended, SegmentId, SyncMode, Wal, WalFactory, WalStats};
 
-use super::{filter, memtable, policy, wal};
+use super::{filter, index, memtable, policy, wal};
 
 /// A memtable that forgets every fiftieth insert.
 pub static MEMTABLE: MemtableFactory = MemtableFactory {
@@ -49,6 +50,20 @@ impl Filter for Denying {
         self.0.memory()
     }
 }
+
+/// An index that loses every fortieth change.
+pub static INDEX: IndexFactory = IndexFactory {
+    component: Component {
+        name: "losing",
+        summary: "Wrong: loses every fortieth change.",
+        options: &[],
+    },
+    capabilities: index::CAPABILITIES,
+    smallest_pool: |_| 0,
+    pool: |bytes| Arc::new(index::Pool(bytes)),
+    create: |context| index::create(context, Some(40)),
+    open: |context| index::open(context, Some(40)),
+};
 
 /// A policy that moves the newest run of level 0 below the older ones, so that old versions come back.
 pub static POLICY: PolicyFactory = PolicyFactory {
