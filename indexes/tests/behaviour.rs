@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{PATH, context, random_batch, small};
-use kodiak_core::conformance::index::{Model, Random, assert_sound, compare};
+use kodiak_core::conformance::index::{Append, Model, Random, assert_sound, compare};
 use kodiak_core::index::{Index, IndexContext, IndexFactory, Updates};
 use kodiak_core::options::{OptionValue, Options};
 use kodiak_core::storage::Storage;
@@ -242,4 +242,52 @@ fn a_fractal_tree_writes_far_less_than_a_bplus_tree_for_random_inserts() {
         ],
     );
     assert!(fractal * 6 < bplus, "{fractal} bytes, and {bplus} for the B+ tree");
+}
+
+#[test]
+fn changes_that_come_one_by_one_are_seen_at_once_and_committed_or_rolled_back_like_others() {
+    for factory in kodiak_indexes::ALL {
+        let given: &[(&str, OptionValue)] = if factory.capabilities.blind_writes {
+            &[("node_size", int(64 << 10)), ("basement_size", int(8 << 10))]
+        } else {
+            &[]
+        };
+        let mut context = with(factory, given, 1 << 20);
+        context.upsert = Some(Arc::new(Append));
+        let index = (factory.create)(context).expect("a new index");
+        let (mut model, mut committed, mut random) = (Model::new(), Model::new(), Random::new(9));
+        for _ in 0..6000 {
+            let count = 1 + random.below(3);
+            let batch = random_batch(&mut random, &mut model, count);
+            index.apply(&batch.updates, None).expect("a sound batch");
+            let key = format!("a key of some length {:06}", random.below(2000)).into_bytes();
+            let changed = (0..batch.updates.point_count()).map(|index| batch.updates.key(index));
+            for key in changed.chain([&key[..]]) {
+                assert_eq!(
+                    index.get(key).expect("sound").as_ref(),
+                    model.get(key),
+                    "{}",
+                    key.escape_ascii()
+                );
+            }
+            match random.below(300) {
+                0..2 => {
+                    let root = index.commit().expect("space");
+                    compare(&*index, root, &model);
+                    committed = model.clone();
+                }
+                2 => {
+                    index.rollback().expect("nothing has failed");
+                    model = committed.clone();
+                }
+                3 => {
+                    // What wants to be told of the dead comes after what was staged before.
+                    let big = random_batch(&mut random, &mut model, 200);
+                    index.apply(&big.updates, Some(&mut |_, _| {})).expect("a sound batch");
+                }
+                _ => {}
+            }
+        }
+        assert_sound(&*index);
+    }
 }

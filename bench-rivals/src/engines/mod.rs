@@ -1,6 +1,7 @@
 //! The engines, each behind [`Engine`](crate::engine::Engine).
 
 mod fjall;
+mod index;
 mod kodiak;
 mod lmdb;
 mod redb;
@@ -61,6 +62,22 @@ pub const ALL: &[&Entry] = &[
         log: true,
         settings: "defaults (LZ4 from level 2 down); durable: persist(SyncData) after each write",
         run: run_case::<fjall::Fjall>,
+    },
+    &Entry {
+        name: "bplus",
+        title: "Kodiak's B+ tree",
+        cache: true,
+        log: false,
+        settings: "an index on its own: changes are in its pool, or its file, until a commit; durable: commit() after each write",
+        run: run_case::<index::Tree<false>>,
+    },
+    &Entry {
+        name: "fractal",
+        title: "its fractal tree",
+        cache: true,
+        log: false,
+        settings: "as the B+ tree; the pool has 32 MiB at least",
+        run: run_case::<index::Tree<true>>,
     },
     &Entry {
         name: "redb",

@@ -1,5 +1,7 @@
 //! Putting newer changes over older entries: those of a leaf, or those waiting in a buffer.
 
+use std::borrow::Cow;
+
 use kodiak_core::index::{Displaced, MAX_VALUE, Upsert};
 use kodiak_core::varint::{Reader, put_bytes};
 use kodiak_core::{Error, ErrorKind, Result};
@@ -196,29 +198,37 @@ fn put_over(
     bare: bool,
     out: &mut Builder,
 ) -> Result<()> {
-    let resolved = match (change.tag, below.map(|entry| (entry.tag, entry.value))) {
-        (Tag::Put, _) => {
-            out.push(Tag::Put, key, change.value);
-            return Ok(());
-        }
-        (Tag::Delete, _) => None,
-        (Tag::Upserts, Some((Tag::Upserts, older))) => {
-            let joined = join(rules.upsert, key, older, change.value)?;
-            out.push(Tag::Upserts, key, &joined);
-            return Ok(());
-        }
-        (Tag::Upserts, None) if !bare => {
-            out.push(Tag::Upserts, key, change.value);
-            return Ok(());
-        }
-        (Tag::Upserts, Some((Tag::Put, older))) => fold(rules.upsert, key, Some(older), change.value)?,
-        (Tag::Upserts, _) => fold(rules.upsert, key, None, change.value)?,
-    };
-    match resolved {
-        Some(value) => out.push(Tag::Put, key, &value),
-        // Nothing below would have to hear of it.
-        None if bare => {}
-        None => out.push(Tag::Delete, key, b""),
+    let below = below.map(|entry| (entry.tag, entry.value));
+    if let Some((tag, value)) = resolve(rules, key, below, (change.tag, change.value), bare)? {
+        out.push(tag, key, &value);
     }
     Ok(())
+}
+
+/// What a change makes of the entry below it; `None` if nothing is left to be said. `bare`: nothing further below can hold the
+/// key.
+pub(crate) fn resolve<'a>(
+    rules: &Rules<'_>,
+    key: &[u8],
+    below: Option<(Tag, &[u8])>,
+    (tag, value): (Tag, &'a [u8]),
+    bare: bool,
+) -> Result<Option<(Tag, Cow<'a, [u8]>)>> {
+    let resolved = match (tag, below) {
+        (Tag::Put, _) => return Ok(Some((Tag::Put, Cow::Borrowed(value)))),
+        (Tag::Delete, _) => None,
+        (Tag::Upserts, Some((Tag::Upserts, older))) => {
+            let joined = join(rules.upsert, key, older, value)?;
+            return Ok(Some((Tag::Upserts, Cow::Owned(joined))));
+        }
+        (Tag::Upserts, None) if !bare => return Ok(Some((Tag::Upserts, Cow::Borrowed(value)))),
+        (Tag::Upserts, Some((Tag::Put, older))) => fold(rules.upsert, key, Some(older), value)?,
+        (Tag::Upserts, _) => fold(rules.upsert, key, None, value)?,
+    };
+    Ok(match resolved {
+        Some(value) => Some((Tag::Put, Cow::Owned(value))),
+        // Nothing below would have to hear of it.
+        None if bare => None,
+        None => Some((Tag::Delete, Cow::Borrowed(b""))),
+    })
 }

@@ -8,6 +8,7 @@ mod guide;
 pub(crate) mod keys;
 pub(crate) mod merge;
 pub(crate) mod ranges;
+pub(crate) mod staged;
 
 #[cfg(test)]
 mod tests;

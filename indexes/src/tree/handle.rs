@@ -13,6 +13,7 @@ use super::work::{Link, Writer};
 use super::working::Work;
 use crate::data::batch;
 use crate::data::buffer::Buffer;
+use crate::data::merge::Rules;
 use crate::data::ranges::Ranges;
 use crate::pool::BufferPool;
 use crate::store::Store;
@@ -85,6 +86,64 @@ impl Tree {
         Ok(())
     }
 
+    /// The most bytes that are staged.
+    fn most_staged(&self) -> usize {
+        (self.shape.buffer_bytes / 8).min(super::work::most_dirty(&self.store) / 8)
+    }
+
+    /// True for changes that are not worth going through the tree for.
+    fn is_small(&self, buffer: &Buffer) -> bool {
+        buffer.ranges.is_empty() && buffer.bytes() < self.most_staged() / 8
+    }
+
+    fn stage(&self, work: &mut Work, buffer: &Buffer) -> Result<()> {
+        let rules = Rules {
+            upsert: self.upsert.as_deref(),
+            displaced: None,
+        };
+        work.staged.add(&rules, &self.store.pool, &buffer.points)?;
+        if work.staged.memory() < self.most_staged() {
+            return Ok(());
+        }
+        self.apply_staged(work)
+    }
+
+    /// Brings what is staged into the tree.
+    fn apply_staged(&self, work: &mut Work) -> Result<()> {
+        match work.staged.take() {
+            Some(buffer) => self.apply_buffer(work, &buffer, None),
+            None => Ok(()),
+        }
+    }
+
+    fn apply_buffer(&self, work: &mut Work, buffer: &Buffer, mut displaced: Option<Displaced<'_>>) -> Result<()> {
+        work.recent.note(&buffer.points);
+        // The closure's own type has no lifetime that the writer's would have to outlive.
+        let wanted = displaced.is_some();
+        let mut tell = |key: &[u8], value: &[u8]| {
+            if let Some(displaced) = &mut displaced {
+                displaced(key, value);
+            }
+        };
+        let mut writer = self.writer(wanted.then_some(&mut tell));
+        let mut run = || -> Result<()> {
+            let none = Ranges::default();
+            for (from, to) in buffer.ranges.iter() {
+                let mut range = Ranges::default();
+                range.add(from, to);
+                work.apply(&mut writer, buffer, 0..0, &range)?;
+            }
+            let mut start = 0;
+            while start < buffer.points.len() {
+                let end = (start + self.slice_len(work, &writer, buffer)).min(buffer.points.len());
+                work.apply(&mut writer, buffer, start..end, &none)?;
+                start = end;
+            }
+            Ok(())
+        };
+        run()
+    }
+
     /// How many changes are applied at once, so that what they change stays within the pool.
     fn slice_len(&self, work: &Work, writer: &Writer<'_>, buffer: &Buffer) -> usize {
         let count = buffer.points.len().max(1);
@@ -123,37 +182,20 @@ impl Index for Tree {
         let told = displaced.as_mut().map(|displaced| &mut **displaced as Displaced<'_>);
         let buffer = batch::to_buffer(updates, self.upsert.as_deref(), told)?;
         work.changed = true;
-        work.recent.note(&buffer.points);
-        // The closure's own type has no lifetime that the writer's would have to outlive.
-        let wanted = displaced.is_some();
-        let mut tell = |key: &[u8], value: &[u8]| {
-            if let Some(displaced) = &mut displaced {
-                displaced(key, value);
-            }
+        // Not if somebody wants to be told what dies: a commit, which may have to apply what is staged, tells nobody.
+        let result = if displaced.is_none() && self.is_small(&buffer) {
+            self.stage(&mut work, &buffer)
+        } else {
+            self.apply_staged(&mut work)
+                .and_then(|()| self.apply_buffer(&mut work, &buffer, displaced))
         };
-        let mut writer = self.writer(wanted.then_some(&mut tell));
-        let mut run = || -> Result<()> {
-            let none = Ranges::default();
-            for (from, to) in buffer.ranges.iter() {
-                let mut range = Ranges::default();
-                range.add(from, to);
-                work.apply(&mut writer, &buffer, 0..0, &range)?;
-            }
-            let mut start = 0;
-            while start < buffer.points.len() {
-                let end = (start + self.slice_len(&work, &writer, &buffer)).min(buffer.points.len());
-                work.apply(&mut writer, &buffer, start..end, &none)?;
-                start = end;
-            }
-            Ok(())
-        };
-        let result = run();
         work.broken = result.is_err();
         result
     }
 
     fn bulk_load(&self, entries: &mut dyn Iterator<Item = Result<(Vec<u8>, Vec<u8>)>>) -> Result<()> {
         self.change(|work| {
+            self.apply_staged(work)?;
             if work.top.is_some() {
                 let message = "a bulk load needs an empty index: apply the entries instead";
                 return Err(Error::invalid_input(message).with_file(&self.store.path));
@@ -169,10 +211,7 @@ impl Index for Tree {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let work = self.work.lock();
         work.check(&self.store)?;
-        match &work.top {
-            None => Ok(None),
-            Some(top) => super::read::get_working(&self.store, self.upsert.as_deref(), top, work.level, key),
-        }
+        super::read::get_working(&self.store, self.upsert.as_deref(), &work, key)
     }
 
     fn commit(&self) -> Result<Root> {
@@ -184,6 +223,7 @@ impl Index for Tree {
             if !work.changed && !released {
                 return Ok(Root(newest(&self.store)?.0));
             }
+            self.apply_staged(work)?;
             let top = match &mut work.top {
                 None => None,
                 Some(top) => {

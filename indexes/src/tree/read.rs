@@ -5,6 +5,7 @@ use kodiak_core::{Error, Result};
 
 use super::pins::Pins;
 use super::work::{Link, Pending};
+use super::working::Work;
 use crate::data::block::Block;
 use crate::data::buffer::{Buffer, Said};
 use crate::data::merge::fold;
@@ -23,7 +24,11 @@ struct Heard {
 impl Heard {
     /// Listens to a buffer; true if what is below no longer counts.
     fn hear(&mut self, buffer: &Buffer, key: &[u8]) -> bool {
-        match buffer.get(key) {
+        self.take(buffer.get(key))
+    }
+
+    fn take(&mut self, said: Said<'_>) -> bool {
+        match said {
             Said::Nothing => {}
             Said::Put(value) => self.base = Some(Some(value.to_vec())),
             Said::Deleted => self.base = Some(None),
@@ -115,15 +120,20 @@ fn descend(store: &Store, heard: &mut Heard, mut ptr: Ptr, mut level: u8, key: &
 }
 
 /// The value of a key below a node of the working state.
-pub(crate) fn get_working(
+pub(super) fn get_working(
     store: &Store,
     upsert: Option<&dyn Upsert>,
-    top: &Link,
-    level: u8,
+    work: &Work,
     key: &[u8],
 ) -> Result<Option<Vec<u8>>> {
     let mut heard = Heard::default();
-    let (mut link, mut level) = (top, level);
+    if heard.take(work.staged.get(key)) {
+        return heard.conclude(upsert, key);
+    }
+    let Some(mut link) = work.top.as_ref() else {
+        return heard.conclude(upsert, key);
+    };
+    let mut level = work.level;
     loop {
         match link {
             Link::Disk(ptr) => {

@@ -10,6 +10,7 @@ use crate::data::block::Block;
 use crate::data::buffer::Buffer;
 use crate::data::keys::Keys;
 use crate::data::ranges::{Bounds, Ranges};
+use crate::data::staged::Staged;
 use crate::store::Store;
 use crate::store::space::RootInfo;
 
@@ -24,6 +25,8 @@ pub(super) struct Work {
     pub broken: bool,
     tick: u32,
     pub recent: Recent,
+    /// The newest changes, which are not in the tree yet.
+    pub staged: Staged,
 }
 
 /// Tells whether keys come in ascending order.
@@ -63,6 +66,7 @@ impl Work {
             broken: false,
             tick: 0,
             recent: Recent::default(),
+            staged: Staged::default(),
         }
     }
 
