@@ -420,6 +420,52 @@ fn a_power_loss_while_publishing_leaves_the_last_publication_or_the_new_one() {
     assert!(points > 15, "{points} points");
 }
 
+#[test]
+fn the_delta_log_tells_what_has_changed() {
+    let mut history = History::new(settings("parquet"), 0, 2);
+    let rows = history.rows(false);
+    history.table.insert(&rows).expect("insert");
+    history.publish();
+    history
+        .table
+        .alter()
+        .widen_column("number", DataType::Int64)
+        .commit()
+        .expect("alter");
+    history.publish();
+    history.table.delete_keys(&rows.slice(0, 1)).expect("delete");
+    let dir = history.publish().dir;
+    let log = |version: u64| -> Vec<serde_json::Value> {
+        let file = history
+            .storage
+            .open(&dir.join(format!("_delta_log/{version:020}.json")))
+            .expect("a version");
+        let bytes = file.read(0, file.len() as usize).expect("read");
+        let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).expect("JSON")).collect()
+    };
+    let actions = |version: u64| -> Vec<String> {
+        let names = log(version)
+            .into_iter()
+            .map(|line| line.as_object().expect("an action").keys().next().cloned());
+        names.map(|name| name.expect("a name")).collect()
+    };
+    assert_eq!(actions(0), ["commitInfo", "protocol", "metaData", "add"]);
+    assert_eq!(actions(1), ["commitInfo", "protocol", "metaData", "remove", "add"]);
+    let schema = log(1)[2]["metaData"]["schemaString"].as_str().expect("text").to_owned();
+    assert!(
+        schema.contains(r#""name":"number","nullable":true,"type":"long""#),
+        "{schema}"
+    );
+    // The file whose row was deleted is removed without its vector and added with it; the deletion has a file of its own.
+    assert_eq!(actions(2), ["commitInfo", "remove", "add", "add"]);
+    let vectors = log(2)
+        .iter()
+        .filter(|line| !line["add"]["deletionVector"].is_null())
+        .count();
+    assert_eq!(vectors, 2);
+}
+
 /// Tells a thread to end, also when something fails.
 struct End<'a>(&'a AtomicBool);
 

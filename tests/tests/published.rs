@@ -20,7 +20,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
 /// Histories of each format and kind of table.
-const SEEDS: u64 = 2;
+const SEEDS: u64 = 3;
 /// The name of every table: one that must be quoted.
 const TABLE: &str = "the \"table\" isn't plain";
 
@@ -104,7 +104,6 @@ fn columns() -> SchemaRef {
         field("note \"quoted\"", DataType::Utf8, true),
         field("raw", DataType::Binary, true),
         field("day", DataType::Date32, true),
-        field("local_time", DataType::Timestamp(TimeUnit::Microsecond, None), true),
         field("instant", DataType::Timestamp(TimeUnit::Microsecond, utc), true),
         field("fare", DataType::Decimal128(12, 2), true),
     ]))
@@ -117,13 +116,14 @@ fn batch(rng: &mut StdRng, schema: &SchemaRef) -> RecordBatch {
     let column = |field: &Arc<Field>| -> ArrayRef {
         let bits: Vec<Option<u64>> = ids
             .iter()
-            .map(|_| (rng.random_range(0..4) > 0).then(|| rng.next_u64()))
+            .map(|_| (!field.is_nullable() || rng.random_range(0..4) > 0).then(|| rng.next_u64()))
             .collect();
         let each = || bits.iter().copied();
         // 1970 to 2037, to the microsecond.
         let micros = |bits: u64| (bits % 2_145_000_000_000_000) as i64;
         match field.data_type() {
-            DataType::Int64 => Arc::new(Int64Array::from(ids.clone())),
+            DataType::Int64 if field.name() == "id" => Arc::new(Int64Array::from(ids.clone())),
+            DataType::Int64 => Arc::new(each().map(|bits| bits.map(|bits| bits as i64)).collect::<Int64Array>()),
             DataType::Boolean => Arc::new(
                 each()
                     .map(|bits| bits.map(|bits| bits & 1 == 1))
@@ -196,6 +196,35 @@ fn write(rng: &mut StdRng, table: &Table, kind: Kind) {
     .expect("write");
 }
 
+/// Changes the columns; those of the key and the one that is updated stay where they are.
+fn alter(table: &Table, round: usize) {
+    let schema = table.schema();
+    let last = schema
+        .columns()
+        .field(schema.columns().fields().len() - 1)
+        .name()
+        .clone();
+    let small = schema.columns().field(3);
+    let alteration = match round % 2 {
+        0 => table.alter(),
+        _ => table.alter().rename_column(last, format!("renamed {round}")),
+    };
+    let wider = match small.data_type() {
+        DataType::Int16 => DataType::Int32,
+        _ => DataType::Int64,
+    };
+    let zoneless = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let alteration = match round % 3 {
+        0 if small.data_type() != &wider => alteration.widen_column(small.name(), wider),
+        1 => alteration.add_column_with(
+            Field::new(format!("added {round}"), zoneless, true),
+            Arc::new(TimestampMicrosecondArray::from(vec![round as i64])),
+        ),
+        _ => alteration.drop_column(schema.columns().field(schema.columns().fields().len() - 2).name()),
+    };
+    alteration.commit().expect("alter");
+}
+
 /// Plays a history, publishing now and then, and says what the last publication must be.
 fn play(dir: &Path, format: &str, kind: Kind, seed: u64) -> serde_json::Value {
     // Without spaces, which Polars does not find Delta tables under.
@@ -223,15 +252,7 @@ fn play(dir: &Path, format: &str, kind: Kind, seed: u64) -> serde_json::Value {
         match rng.random_range(0..6) {
             0 => db.compact().expect(&name),
             1 => db.flush().expect(&name),
-            2 if kind != Kind::Bytes => {
-                let last = table.schema().columns().fields().len() - 1;
-                let old = table.schema().columns().field(last).name().clone();
-                table
-                    .alter()
-                    .rename_column(old, format!("renamed {round}"))
-                    .commit()
-                    .expect(&name);
-            }
+            2 | 3 if kind != Kind::Bytes => alter(&table, round),
             _ => {}
         }
         if rng.random() {

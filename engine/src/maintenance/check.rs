@@ -203,21 +203,21 @@ impl DataFile {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn find(table: &TableFiles, path: &Path, format: &FormatFactory) -> Result<Self> {
-        let mut failure = None;
+        let (mut opens, mut failure) = (None, None);
         for version in table.schemas.all().iter().rev() {
-            let opened = Self::open_as(table, path, format, Arc::clone(version), None);
-            // Not every format tells in its footer what its columns are.
-            let fits = opened.and_then(|data| match data.layout.blocks.is_empty() {
-                true => Ok(data),
-                false => data.block(0, &Projection::All).map(|_| data),
-            });
-            match fits {
-                Ok(data) => return Ok(data),
+            match Self::open_as(table, path, format, Arc::clone(version), None) {
+                // Not every format tells in its footer what its columns are.
+                Ok(data) if data.layout.blocks.is_empty() || data.block(0, &Projection::All).is_ok() => {
+                    return Ok(data);
+                }
+                Ok(data) => opens = opens.or(Some(data)),
                 Err(error) if matches!(error.kind(), ErrorKind::Corruption) => failure = failure.or(Some(error)),
                 Err(error) => return Err(error),
             }
         }
-        Err(failure.unwrap_or_else(|| Error::corruption("the table has no schema").with_file(path)))
+        // Its first block is damaged, as whoever reads on will see.
+        let none = || failure.unwrap_or_else(|| Error::corruption("the table has no schema").with_file(path));
+        opens.ok_or_else(none)
     }
 
     fn open_as(

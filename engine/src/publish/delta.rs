@@ -167,12 +167,11 @@ pub fn commit(
         "engineInfo": concat!("kodiak ", env!("CARGO_PKG_VERSION")),
         "kodiakSequence": record.sequence,
     }})];
-    let changed = last.is_none_or(|(known, _)| known.columns != record.columns || known.why_no_delta.is_some());
-    if last.is_none() {
+    record.delta_schema = Some(json!({"type": "struct", "fields": columns}).to_string());
+    if last.is_none_or(|(known, _)| known.delta_schema != record.delta_schema) {
+        // Files that are not as this schema says have been rewritten, and are removed below.
         lines.push(protocol(schema));
-    }
-    if changed || known.is_none_or(|known| known.files.is_empty()) {
-        lines.push(metadata(record, &columns));
+        lines.push(metadata(record));
     }
     let files =
         |record: &Record| -> Vec<PublishedFile> { record.files.iter().chain(&record.merged).cloned().collect() };
@@ -263,7 +262,7 @@ fn protocol(schema: &TableSchema) -> Value {
     }})
 }
 
-fn metadata(record: &Record, columns: &[Value]) -> Value {
+fn metadata(record: &Record) -> Value {
     // The same for every publication of the table.
     let id = format!("{}{:016x}", record.database, record.table_number);
     let id: Vec<u8> = id
@@ -278,7 +277,7 @@ fn metadata(record: &Record, columns: &[Value]) -> Value {
         "id": uuid(&id),
         "name": record.table,
         "format": {"provider": "parquet", "options": {}},
-        "schemaString": json!({"type": "struct", "fields": columns}).to_string(),
+        "schemaString": record.delta_schema,
         "partitionColumns": [],
         "configuration": {"delta.enableDeletionVectors": "true"},
         "createdTime": record.published_micros / 1000,

@@ -74,6 +74,8 @@ pub struct Record {
     pub merged: Option<PublishedFile>,
     /// The version of the Delta table, if there is one.
     pub delta_version: Option<u64>,
+    /// Its schema, as its log has it.
+    pub delta_schema: Option<String>,
     /// Why there is none.
     pub why_no_delta: Option<String>,
     /// Counts publications.
@@ -104,6 +106,7 @@ impl Record {
             files: Vec::new(),
             merged: None,
             delta_version: None,
+            delta_schema: None,
             why_no_delta: None,
             generation: 0,
             expired_below: 0,
