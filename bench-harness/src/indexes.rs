@@ -1,8 +1,10 @@
 //! The indexes by themselves: the same work on each, with data of several times the pool, and their targets as ratios.
 
+mod experiments;
 mod session;
 mod targets;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,9 @@ use std::time::Instant;
 
 use kodiak::core::index::Updates;
 use kodiak::{Error, Result};
+use tempfile::TempDir;
 
+pub use self::experiments::{EXPERIMENTS, Experiment};
 use self::session::{Session, busy, create, key, newest};
 pub use self::targets::{Aim, Target, targets};
 
@@ -33,6 +37,14 @@ pub struct Bench {
     pub dir: Option<PathBuf>,
 }
 
+impl Bench {
+    /// A directory that is removed when it is dropped.
+    fn directory(&self) -> Result<TempDir> {
+        let parent = self.dir.clone().unwrap_or_else(std::env::temp_dir);
+        tempfile::tempdir_in(&parent).map_err(|error| Error::io("make a directory in it", &parent, error))
+    }
+}
+
 /// One kind of work on one index.
 #[derive(Debug, Clone)]
 pub struct Row {
@@ -41,7 +53,7 @@ pub struct Row {
     /// How many times the pool the data is; 0 for data in memory.
     pub times: usize,
     /// The work.
-    pub work: &'static str,
+    pub work: Cow<'static, str>,
     /// How often.
     pub operations: usize,
     /// Time for each, in nanoseconds.
@@ -74,8 +86,7 @@ impl fmt::Display for Row {
 /// # Errors
 /// `Io`; `Corruption` if an index gives a wrong answer.
 pub fn run(bench: &Bench, tell: &mut dyn FnMut(&Row)) -> Result<Vec<Row>> {
-    let parent = bench.dir.clone().unwrap_or_else(std::env::temp_dir);
-    let dir = tempfile::tempdir_in(&parent).map_err(|error| Error::io("make a directory in it", &parent, error))?;
+    let dir = bench.directory()?;
     let mut rows = Vec::new();
     for &times in &bench.times {
         let count = bench.pool / ENTRY * times;
@@ -143,7 +154,7 @@ fn in_memory(bench: &Bench, dir: &Path, rows: &mut Vec<Row>, tell: &mut dyn FnMu
     let row = Row {
         index: "BTreeMap",
         times: 0,
-        work: "point reads",
+        work: "point reads".into(),
         operations: found,
         nanos: nanos / count as f64,
         busy: busy / count as f64,

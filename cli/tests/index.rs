@@ -149,3 +149,19 @@ fn the_index_of_a_database_tells_where_its_keys_are() {
     let entries = kodiak.prints(&["index", "dump", &standalone, "--entries", "--root", "2"]);
     assert!(entries.contains("\nkey 000002 \\x07"), "{entries}");
 }
+
+#[test]
+fn published_experiments_run_by_name() {
+    let kodiak = Kodiak::new();
+    let printed = kodiak.prints(&["index", "bench", "--pool", "1", "--experiment", "bt.sequential"]);
+    assert!(
+        printed.starts_with("bt.sequential: ") && printed.contains("without promotion"),
+        "{printed}"
+    );
+    assert!(printed.trim_end().ends_with("seen"), "{printed}");
+    let refused = kodiak.refuses(&["index", "bench", "--experiment", "bt.nothing"]);
+    assert!(
+        refused.contains("\"bt.nothing\"") && refused.contains("bt.iibench"),
+        "{refused}"
+    );
+}

@@ -1,11 +1,12 @@
 //! One index, and work on it that is measured.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use kodiak::core::index::{Index, IndexContext, IndexFactory, IndexStats, IndexView, Updates, Upsert};
+use kodiak::core::index::{Index, IndexContext, IndexFactory, IndexPool, IndexStats, IndexView, Updates, Upsert};
 use kodiak::core::options::{OptionValue, Options};
 use kodiak::{Error, ErrorKind, LocalStorage, Result};
 
@@ -63,19 +64,34 @@ pub(super) struct Session<'a> {
 
 /// Makes an index for which `pool` says how large nodes are, with a pool of `memory` bytes.
 pub(super) fn create(factory: &'static IndexFactory, pool: usize, memory: usize, dir: &Path) -> Result<Box<dyn Index>> {
+    let node = (pool / 16).max(16 << 10);
+    let sizes = [size("node_size", node), size("basement_size", (node / 32).max(4 << 10))];
+    create_with(factory, &sizes, (factory.pool)(memory), dir)
+}
+
+/// An option that is a number of bytes.
+pub(super) fn size(name: &'static str, bytes: usize) -> (&'static str, OptionValue) {
+    (name, OptionValue::Int(bytes as u64))
+}
+
+/// Makes an index with those of the given options that it has.
+pub(super) fn create_with(
+    factory: &'static IndexFactory,
+    given: &[(&'static str, OptionValue)],
+    pool: Arc<dyn IndexPool>,
+    dir: &Path,
+) -> Result<Box<dyn Index>> {
     static FILES: AtomicU32 = AtomicU32::new(0);
     let file = format!("{}.index", FILES.fetch_add(1, Ordering::Relaxed));
     let known = factory.component.options;
-    let node = (pool / 16).max(16 << 10);
-    let wanted = [("node_size", node), ("basement_size", (node / 32).max(4 << 10))];
-    let given = wanted
-        .into_iter()
+    let given = given
+        .iter()
         .filter(|(name, _)| known.iter().any(|option| option.name == *name))
-        .map(|(name, value)| (name.to_owned(), OptionValue::Int(value as u64)));
+        .map(|(name, value)| ((*name).to_owned(), value.clone()));
     (factory.create)(IndexContext {
         storage: Arc::new(LocalStorage::new()),
         path: dir.join(file),
-        pool: (factory.pool)(memory),
+        pool,
         options: Options::resolve(known, given)?,
         upsert: Some(Arc::new(Add)),
     })
@@ -84,25 +100,17 @@ pub(super) fn create(factory: &'static IndexFactory, pool: usize, memory: usize,
 impl Session<'_> {
     fn measure(
         &mut self,
-        work: &'static str,
+        work: impl Into<Cow<'static, str>>,
         operations: usize,
         run: impl FnOnce(&dyn Index) -> Result<()>,
     ) -> Result<()> {
-        let before: IndexStats = self.index.stats();
-        let (start, busy_before) = (Instant::now(), busy());
-        run(&*self.index)?;
-        let (nanos, busy) = (start.elapsed().as_nanos() as f64, busy() - busy_before);
-        let after = self.index.stats();
-        let each = |total: f64| total / operations.max(1) as f64;
+        let index = std::slice::from_ref(&self.index);
+        let row = measured(index, operations, || run(&*self.index))?;
         let row = Row {
             index: self.factory.component.name,
             times: self.times,
-            work,
-            operations,
-            nanos: each(nanos),
-            busy: each(busy),
-            written: each((after.write_bytes - before.write_bytes) as f64),
-            read: each((after.read_bytes - before.read_bytes) as f64),
+            work: work.into(),
+            ..row
         };
         (self.tell)(&row);
         self.rows.push(row);
@@ -112,7 +120,7 @@ impl Session<'_> {
     /// Applies changes in batches, and commits whenever half a pool of entries has gone in.
     pub(super) fn write(
         &mut self,
-        work: &'static str,
+        work: impl Into<Cow<'static, str>>,
         count: usize,
         mut change: impl FnMut(&dyn Index, u64, &mut Updates) -> Result<()>,
     ) -> Result<()> {
@@ -130,10 +138,7 @@ impl Session<'_> {
                 since += end - start;
                 if since >= per_commit || end == count {
                     since = 0;
-                    let newest = index.commit()?;
-                    for root in index.roots().into_iter().filter(|root| *root < newest) {
-                        index.release(root)?;
-                    }
+                    commit(index)?;
                 }
             }
             Ok(())
@@ -167,6 +172,41 @@ impl Session<'_> {
             Err(Error::corruption(format!("a scan found {found} of {count} entries")))
         })
     }
+}
+
+/// Does something with indexes; returns what each operation cost, in a row that does not say of what.
+pub(super) fn measured(indexes: &[Box<dyn Index>], operations: usize, run: impl FnOnce() -> Result<()>) -> Result<Row> {
+    let bytes = || {
+        let stats = indexes.iter().map(|index| index.stats());
+        stats.fold((0, 0), |(written, read), stats: IndexStats| {
+            (written + stats.write_bytes, read + stats.read_bytes)
+        })
+    };
+    let before = bytes();
+    let (start, busy_before) = (Instant::now(), busy());
+    run()?;
+    let (nanos, busy) = (start.elapsed().as_nanos() as f64, busy() - busy_before);
+    let after = bytes();
+    let each = |total: f64| total / operations.max(1) as f64;
+    Ok(Row {
+        index: "",
+        times: 0,
+        work: Cow::Borrowed(""),
+        operations,
+        nanos: each(nanos),
+        busy: each(busy),
+        written: each((after.0 - before.0) as f64),
+        read: each((after.1 - before.1) as f64),
+    })
+}
+
+/// Commits, and gives up all roots but the new one.
+pub(super) fn commit(index: &dyn Index) -> Result<()> {
+    let newest = index.commit()?;
+    for root in index.roots().into_iter().filter(|root| *root < newest) {
+        index.release(root)?;
+    }
+    Ok(())
 }
 
 /// A view of the newest root.

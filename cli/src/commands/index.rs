@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use kodiak::core::index::Root;
 use kodiak::inspect::{self, Locator};
 use kodiak::{Components, Error, LocalStorage};
-use kodiak_bench_harness::indexes::{self, Bench};
+use kodiak_bench_harness::indexes::{self, Bench, EXPERIMENTS, Experiment, Row, Target};
 use kodiak_indexes::IndexFile;
 
 use crate::failure::{Failure, Result};
@@ -38,6 +38,9 @@ pub struct Run {
     /// Where the files are made, and removed afterwards [default: the directory for temporary files]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Run experiments of the literature instead: bt.iibench, bt.nodesize, bt.upsert, bt.sequential, bt.cached, or all
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', conflicts_with_all = ["times", "memory_entries"])]
+    experiment: Vec<String>,
 }
 
 /// `kodiak index dump`
@@ -78,20 +81,55 @@ impl Run {
             memory_entries: self.memory_entries.max(1000),
             dir: self.dir,
         };
-        let mut failed = None;
-        let rows = indexes::run(&bench, &mut |row| {
-            let written = writeln!(out, "{row}").and_then(|()| out.flush());
-            failed = failed.take().or(written.err());
-        })?;
-        if let Some(error) = failed {
-            return Err(error.into());
+        if !self.experiment.is_empty() {
+            return experiments(&self.experiment, &bench, out);
         }
+        let rows = telling(out, |tell| indexes::run(&bench, tell))?;
         writeln!(out)?;
         for target in indexes::targets(&rows) {
             writeln!(out, "{target}")?;
         }
         Ok(())
     }
+}
+
+/// Does something that tells rows, and prints them as they come.
+fn telling<T>(out: &mut Output, run: impl FnOnce(&mut dyn FnMut(&Row)) -> kodiak::Result<T>) -> Result<T> {
+    let mut failed = None;
+    let result = run(&mut |row| {
+        let written = writeln!(out, "{row}").and_then(|()| out.flush());
+        failed = failed.take().or(written.err());
+    })?;
+    failed.map_or(Ok(result), |error| Err(error.into()))
+}
+
+fn experiments(names: &[String], bench: &Bench, out: &mut Output) -> Result {
+    let mut wanted = Vec::new();
+    for name in names {
+        match Experiment::find(name) {
+            Some(experiment) => wanted.push(experiment),
+            None if name == "all" => wanted.extend(EXPERIMENTS),
+            None => {
+                let known: Vec<_> = EXPERIMENTS.iter().map(|experiment| experiment.name).collect();
+                let message = format!("there is no experiment \"{name}\"; known are {}, all", known.join(", "));
+                return Err(Error::invalid_input(message).into());
+            }
+        }
+    }
+    for experiment in wanted {
+        writeln!(out, "{}: {}", experiment.name, experiment.what)?;
+        let targets = telling(out, |tell| experiment.run(bench, tell))?;
+        for target in &targets {
+            writeln!(out, "{target}")?;
+        }
+        let seen = if targets.iter().all(Target::holds) {
+            "seen"
+        } else {
+            "NOT seen"
+        };
+        writeln!(out, "published: {}: {seen}\n", experiment.published)?;
+    }
+    Ok(())
 }
 
 impl Dump {

@@ -157,7 +157,8 @@ impl Shard {
             let pinned = Arc::strong_count(&kept.piece) > 1;
             let stays = pinned || *asked > u8::from(from_small);
             if stays {
-                let promoted = from_small && *asked > 1;
+                // Pinned pieces that stayed in the small queue could fill it, and nothing would ever leave the main one.
+                let promoted = from_small && (pinned || *asked > 1);
                 if from_small {
                     *asked = 0;
                 } else {

@@ -61,3 +61,22 @@ fn a_pinned_piece_stays_and_what_finds_no_room_is_not_kept() {
     assert!(pool.get((0, 10)).is_some());
     assert!(pool.used() <= pool.budget());
 }
+
+#[test]
+fn pinned_newcomers_do_not_keep_others_from_being_given_up() {
+    let pool = BufferPool::new(200_000);
+    for page in 0..100 {
+        pool.insert((0, page), &piece(3000));
+        for _ in 0..3 {
+            pool.get((0, page));
+        }
+    }
+    let pinned: Vec<_> = (0..15).map(|_| piece(3000)).collect();
+    for (page, piece) in (1000..).zip(&pinned) {
+        pool.insert((0, page), piece);
+    }
+    for page in 2000..2100 {
+        pool.insert((0, page), &piece(3000));
+        assert!(pool.get((0, page)).is_some(), "no room was made for piece {page}");
+    }
+}
