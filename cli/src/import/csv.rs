@@ -78,7 +78,8 @@ impl Kind {
             Self::Bool => DataType::Boolean,
             Self::Int => DataType::Int64,
             Self::Float => DataType::Float64,
-            Self::Timestamp => DataType::Timestamp(TimeUnit::Second, Some("UTC".into())),
+            // What Parquet, Delta and DuckDB have a type for, unlike seconds.
+            Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             Self::Nothing | Self::Text => DataType::Utf8,
         }
     }
@@ -279,7 +280,7 @@ mod tests {
 
     #[test]
     fn the_narrowest_type_that_loses_nothing_is_taken() {
-        let utc = DataType::Timestamp(TimeUnit::Second, Some("UTC".into()));
+        let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         let (int, float, text) = (DataType::Int64, DataType::Float64, DataType::Utf8);
         assert_eq!(
             inferred("a,b,c\n1,1,1\nNA,2.5,x\n"),
