@@ -1,15 +1,18 @@
 //! Experiments of the literature on fractal trees and B+ trees, scaled down to a small pool; each says whether the shape
 //! that was published is seen. What decides is the ratio of data to memory, and of nodes to entries, not their size.
 
+mod iibench;
+mod node_size;
+
 use std::path::Path;
 
 use kodiak::Result;
 use kodiak::core::index::{Index, IndexFactory, Updates};
 use kodiak::core::options::OptionValue;
 
-use super::session::{Session, commit, create, create_with, key, measured, size};
+use super::session::{Session, create, create_with, key, size};
 use super::targets::{Aim, Target};
-use super::{BATCH, Bench, ENTRY, Row, VALUE};
+use super::{Bench, ENTRY, Row, VALUE};
 
 /// A published experiment.
 #[derive(Debug)]
@@ -30,15 +33,15 @@ pub const EXPERIMENTS: &[Experiment] = &[
         name: "bt.iibench",
         what: "rows that go into three secondary indexes on random integers (iiBench; Tokutek)",
         published: "the B+ tree falls off once the indexes exceed memory, 9 to 16 times behind the fractal tree",
-        run: iibench,
-        shape: iibench_shape,
+        run: iibench::run,
+        shape: iibench::shape,
     },
     Experiment {
         name: "bt.nodesize",
         what: "random inserts and point reads by size of nodes (Bender et al., in the affine model)",
         published: "the B+ tree depends on the size of its nodes, the fractal tree hardly",
-        run: node_size,
-        shape: node_size_shape,
+        run: node_size::run,
+        shape: node_size::shape,
     },
     Experiment {
         name: "bt.upsert",
@@ -145,128 +148,6 @@ fn ratio(what: String, over: Option<&Row>, under: Option<&Row>, aim: Aim) -> Opt
         busy: (over.busy > 0.0 && under.busy > 0.0).then(|| over.busy / under.busy),
         aim,
     })
-}
-
-/// The indexes together are so many times the pool.
-const IIBENCH_TIMES: [usize; 4] = [1, 2, 4, 8];
-
-fn iibench(lab: &mut Lab<'_>) -> Result<()> {
-    const SECONDARIES: u64 = 3;
-    for &factory in kodiak_indexes::ALL {
-        let pool = (factory.pool)(lab.pool);
-        let node = (lab.pool / 16).max(16 << 10);
-        let sizes = [size("node_size", node), size("basement_size", (node / 32).max(4 << 10))];
-        let indexes = (0..SECONDARIES)
-            .map(|_| create_with(factory, &sizes, pool.clone(), lab.dir))
-            .collect::<Result<Vec<_>>>()?;
-        let mut done = 0;
-        for times in IIBENCH_TIMES {
-            let count = lab.entries(times) as u64 / SECONDARIES;
-            let per_commit = (lab.entries(1) as u64 / SECONDARIES / 2).max(BATCH as u64);
-            let row = measured(&indexes, (count - done) as usize, || {
-                for start in (done..count).step_by(BATCH) {
-                    let end = (start + BATCH as u64).min(count);
-                    for (column, index) in (0..).zip(&indexes) {
-                        let mut updates = Updates::new();
-                        for row in start..end {
-                            // The column's value, then the row's primary key.
-                            let value = key(row * SECONDARIES + column);
-                            updates.put(&[value, row.to_be_bytes()].concat(), &[0; ENTRY - 16]);
-                        }
-                        index.apply(&updates, None)?;
-                        if end == count || end / per_commit > start / per_commit {
-                            commit(&**index)?;
-                        }
-                    }
-                }
-                Ok(())
-            })?;
-            done = count;
-            let row = Row {
-                index: factory.component.name,
-                times,
-                work: "rows".into(),
-                ..row
-            };
-            (lab.tell)(&row);
-            lab.rows.push(row);
-        }
-    }
-    Ok(())
-}
-
-fn iibench_shape(rows: &[Row]) -> Vec<Target> {
-    let last = IIBENCH_TIMES[IIBENCH_TIMES.len() - 1];
-    let compare = |&times: &usize| {
-        ratio(
-            format!("indexes of {times} pools: bplus over fractal, each row"),
-            find(rows, "bplus", times, "rows"),
-            find(rows, "fractal", times, "rows"),
-            if times == last { Aim::AtLeast(5.0) } else { Aim::Shown },
-        )
-    };
-    IIBENCH_TIMES.iter().filter_map(compare).collect()
-}
-
-const NODE_SIZE_TIMES: usize = 4;
-
-fn node_size(lab: &mut Lab<'_>) -> Result<()> {
-    let count = lab.entries(NODE_SIZE_TIMES);
-    for &factory in kodiak_indexes::ALL {
-        // Of one eighth of the pool, and down to one sixteenth of that.
-        let largest = if factory.capabilities.blind_writes {
-            lab.pool / 8
-        } else {
-            (lab.pool / 32).min(64 << 10)
-        };
-        for divisor in [1, 4, 16] {
-            let node = (largest / divisor).max(4 << 10);
-            let sizes = [
-                size("page_size", node),
-                size("node_size", node.max(16 << 10)),
-                size("basement_size", (node / 32).max(4 << 10)),
-            ];
-            let index = create_with(factory, &sizes, (factory.pool)(lab.pool), lab.dir)?;
-            let mut session = lab.session(factory, index, NODE_SIZE_TIMES);
-            insert(&mut session, &format!("{} KiB nodes", node >> 10), count)?;
-            session.reads(count as u64, (count as u64 / 8).min(20_000), 104_729)?;
-        }
-    }
-    Ok(())
-}
-
-/// The slowest of an index's sizes over its fastest.
-fn spread(rows: &[Row], index: &str) -> Option<f64> {
-    let times = || {
-        let of_size = |row: &&Row| row.index == index && row.work.ends_with("KiB nodes");
-        rows.iter().filter(of_size).map(|row| row.nanos)
-    };
-    Some(times().reduce(f64::max)? / times().reduce(f64::min)?)
-}
-
-fn node_size_shape(rows: &[Row]) -> Vec<Target> {
-    let (Some(bplus), Some(fractal)) = (spread(rows, "bplus"), spread(rows, "fractal")) else {
-        return Vec::new();
-    };
-    let target = |what: &str, ratio, aim| Target {
-        what: what.to_owned(),
-        ratio,
-        busy: None,
-        aim,
-    };
-    vec![
-        target("bplus: random inserts, slowest size over fastest", bplus, Aim::Shown),
-        target(
-            "fractal: random inserts, slowest size over fastest",
-            fractal,
-            Aim::Shown,
-        ),
-        target(
-            "how much more the B+ tree depends on the size",
-            bplus / fractal,
-            Aim::AtLeast(1.0),
-        ),
-    ]
 }
 
 const UPSERT_TIMES: usize = 4;
