@@ -8,6 +8,10 @@ use crate::output::Output;
 
 /// `kodiak publish`
 #[derive(Debug, Args)]
+#[command(
+    after_help = "With the setting publish.continuous = true, typed tables are published in the background too, whenever \
+                        flushes and compactions have changed them: kodiak publish is needed for what is still in memory."
+)]
 pub struct Publish {
     #[command(flatten)]
     db: Existing,

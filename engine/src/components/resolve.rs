@@ -43,6 +43,7 @@ pub(super) fn resolve(components: &Components, settings: &Settings) -> Result<Re
     check_filter(&resolved, components)?;
     check_backpressure(&resolved)?;
     check_memory(settings)?;
+    check_publishing(&resolved, components)?;
     Ok(resolved)
 }
 
@@ -302,6 +303,31 @@ fn check_backpressure(resolved: &Resolved) -> Result<()> {
                 "backpressure.pending_stop = {} is below backpressure.pending_slowdown = {}: raise the one or lower the other",
                 format_size(limits.pending_stop),
                 format_size(limits.pending_slowdown)
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn check_publishing(resolved: &Resolved, components: &Components) -> Result<()> {
+    if !resolved.settings.publish.continuous {
+        return Ok(());
+    }
+    let closed = |format: &&LevelFormat| !format.factory.capabilities.open;
+    if let Some(format) = resolved.levels.iter().find(closed) {
+        let open: Vec<_> = components
+            .formats
+            .iter()
+            .filter(|factory| factory.capabilities.open)
+            .map(|factory| factory.component.name)
+            .collect();
+        return Err(Error::settings(
+            "publish.continuous",
+            format!(
+                "publish.continuous = true makes tables readable for other programs, but they do not read \"{}\", which \
+                 format.kind or one of format.levels names: take of these: {}",
+                format.factory.component.name,
+                list(&open)
             ),
         ));
     }

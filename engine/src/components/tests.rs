@@ -119,6 +119,10 @@ fn contradictions_name_both_settings_and_the_choices() {
             "[index]\nprimary = \"fractal\"\npool = \"1MiB\"",
             ["index.pool", "index.primary"],
         ),
+        (
+            "[publish]\ncontinuous = true\n[[format.levels]]\nfrom = 2\nkind = \"row\"\n[format]\nkind = \"parquet\"",
+            ["publish.continuous", "feather"],
+        ),
         ("[index]\npage_size = \"8KiB\"", ["index.page_size", "\"fence\""]),
         (
             "[index]\nprimary = \"bplus\"\n[limits]\nmemory_budget = \"500MiB\"",

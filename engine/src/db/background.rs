@@ -1,4 +1,4 @@
-//! The threads that flush and compact.
+//! The threads that flush, compact and publish.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -18,7 +18,8 @@ const RETRY: Duration = Duration::from_millis(500);
 pub(crate) struct Background(Vec<JoinHandle<()>>);
 
 impl Background {
-    /// One thread that flushes, and the others of `compaction.threads` (at least one) that compact.
+    /// One thread that flushes, and the others of `compaction.threads` (at least one) that compact; with `publish.continuous`
+    /// one more, that publishes.
     ///
     /// # Errors
     /// `Io` if the operating system gives no thread.
@@ -26,6 +27,9 @@ impl Background {
         let mut threads = vec![spawn("kodiak-flush", Arc::clone(shared), flush_loop)?];
         for _ in 0..shared.settings.compaction.threads.saturating_sub(1).max(1) {
             threads.push(spawn("kodiak-compact", Arc::clone(shared), compaction_loop)?);
+        }
+        if shared.settings.publish.continuous {
+            threads.push(spawn("kodiak-publish", Arc::clone(shared), publication_loop)?);
         }
         Ok(Self(threads))
     }
@@ -36,12 +40,15 @@ impl Background {
             while !thread.is_finished() {
                 shared.signals.flush.raise();
                 shared.signals.compaction.raise();
+                shared.signals.publication.raise();
                 std::thread::sleep(Duration::from_micros(200));
             }
             if thread.join().is_err() {
                 tracing::error!("a background thread panicked");
             }
         }
+        // The last flushes and compactions.
+        publish_due(shared);
     }
 }
 
@@ -124,8 +131,26 @@ fn compaction_loop(shared: &Shared) {
     }
 }
 
+fn publication_loop(shared: &Shared) {
+    while !shared.is_closed() {
+        let seen = shared.signals.publication.count();
+        publish_due(shared);
+        shared.signals.publication.wait(seen, IDLE);
+    }
+}
+
+/// Every table in turn, so that one that changes all the time keeps no other waiting.
+fn publish_due(shared: &Shared) {
+    for table in shared.all_tables() {
+        if let Some(attempt) = table.continuous.begin(&table) {
+            let outcome = caught(|| shared.publish_flushed(&table));
+            shared.end_publication(&table, attempt, outcome);
+        }
+    }
+}
+
 /// A panic becomes a failure of the job: whoever waits for the job is told, and the thread goes on.
-fn caught(job: impl FnOnce() -> Result<bool>) -> Result<bool> {
+fn caught<T>(job: impl FnOnce() -> Result<T>) -> Result<T> {
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
     outcome.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());

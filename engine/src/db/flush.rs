@@ -188,6 +188,7 @@ impl Shared {
             }));
         }
         index.installed();
+        table.continuous.changed();
         let nanos = self.storage.monotonic_nanos().saturating_sub(begun);
         self.counters.flushed(bytes, nanos);
         tracing::info!(

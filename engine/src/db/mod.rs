@@ -29,7 +29,7 @@ pub use builder::Builder;
 pub(crate) use builder::OpenMode;
 pub(crate) use open::{LOCK_FILE, TABLES_DIR, WAL_DIR, wal_context};
 pub use options::TableOptions;
-pub(crate) use shared::{Open, Shared};
+pub(crate) use shared::{Open, Shared, Signal};
 pub use snapshot::Snapshot;
 pub use stall::StallCause;
 pub(crate) use stall::closing;
@@ -141,6 +141,7 @@ impl Db {
         tables.by_name.insert(name.to_owned(), id);
         tables.by_id.insert(id, Arc::clone(&inner));
         drop(tables);
+        inner.continuous.changed();
         Ok(self.handle(inner))
     }
 
@@ -293,10 +294,11 @@ impl Db {
         Ok(())
     }
 
-    /// Waits until no flush or compaction is due or running.
+    /// Waits until no flush or compaction is due or running, and, with the setting `publish.continuous`, until what is published
+    /// of each typed table is what its files hold.
     ///
     /// # Errors
-    /// The failure of a flush or compaction; `Unavailable` if the database is closed meanwhile.
+    /// The failure of a flush, compaction or publication; `Unavailable` if the database is closed meanwhile.
     pub fn wait_idle(&self) -> Result<()> {
         let shared = self.shared();
         loop {
@@ -306,7 +308,8 @@ impl Db {
                 return Err(trouble.replicate());
             }
             if shared.is_idle() {
-                return Ok(());
+                let failure = shared.all_tables().iter().find_map(|table| table.continuous.failure());
+                return failure.map_or(Ok(()), Err);
             }
             shared.signals.progress.wait(seen, std::time::Duration::from_millis(20));
         }
@@ -328,7 +331,8 @@ impl Db {
     }
 
     /// Closes the database: ends background work and makes what was written survive. Other handles fail with `Unavailable`
-    /// from now on.
+    /// from now on. With the setting `publish.continuous`, publications that are due are made first, as far as they need no
+    /// flush; one that fails is told as an event only.
     ///
     /// # Errors
     /// Those of the last sync.

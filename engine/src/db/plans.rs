@@ -15,6 +15,7 @@ use super::seq_times::SeqTimes;
 use super::shared::Shared;
 use super::table::{TableInner, View};
 use crate::primary::IndexSlot;
+use crate::publish::Continuous;
 use crate::run::{RunContext, RunPlan};
 use crate::settings::Allocation;
 use crate::typed::{Schemas, check_operator};
@@ -55,6 +56,9 @@ impl Shared {
             version: Arc::new(Version::empty(self.settings.compaction.levels)),
             index: None,
         };
+        // Only the process that may write the database publishes; keys and values of programs' own mean little to others.
+        let wanted = self.settings.publish.continuous && !schema.is_key_value() && self.lock.lock().is_some();
+        let continuous = wanted.then(|| Arc::clone(&self.signals.publication));
         Ok(TableInner {
             id,
             name: name.to_owned(),
@@ -68,6 +72,7 @@ impl Shared {
             view: ArcSwap::from_pointee(view),
             edit: Mutex::new(()),
             publishing: Mutex::new(()),
+            continuous: Continuous::new(continuous),
             primary: IndexSlot::default(),
             runs: Arc::new(runs),
             dropped: AtomicBool::new(false),
@@ -125,7 +130,7 @@ impl Shared {
         bits.get(level).copied().unwrap_or(average)
     }
 
-    /// True if nothing waits for a flush or compaction.
+    /// True if nothing waits for a flush, compaction or publication.
     pub(crate) fn is_idle(&self) -> bool {
         let _planning = self.planning.lock();
         let now = self.now_micros();
@@ -133,7 +138,10 @@ impl Shared {
             let view = table.view.load();
             let shape = view.version.shape(now);
             let busy = shape.levels.iter().flat_map(|level| level.runs()).any(|run| run.busy);
-            view.frozen.is_empty() && !busy && table.policy.plan(&shape).is_none()
+            view.frozen.is_empty()
+                && !busy
+                && !table.continuous.is_due(&view.version)
+                && table.policy.plan(&shape).is_none()
         }) && self.trouble.lock().any().is_none()
     }
 }

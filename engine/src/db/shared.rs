@@ -85,7 +85,9 @@ pub(crate) struct Shared {
 pub(crate) struct Signals {
     pub flush: Signal,
     pub compaction: Signal,
-    /// Rung after each flush and compaction.
+    /// Shared with the tables that are published in the background.
+    pub publication: Arc<Signal>,
+    /// Rung after each flush, compaction and background publication.
     pub progress: Signal,
 }
 

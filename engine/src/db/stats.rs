@@ -9,6 +9,7 @@ use kodiak_core::wal::WalStats;
 use super::counters::Work;
 use super::shared::Shared;
 use super::stall::StallCause;
+use crate::publish::PublicationStats;
 use crate::run::{CacheStats, ReadStats};
 
 /// One level of a table.
@@ -41,6 +42,8 @@ pub struct TableStats {
     pub frozen: usize,
     /// Its primary index, if it has one: the kind, and numbers about it.
     pub index: Option<(String, IndexStats)>,
+    /// What was published of it in the background, with the setting `publish.continuous`.
+    pub publication: Option<PublicationStats>,
 }
 
 /// One kind of background work.
@@ -127,6 +130,7 @@ impl Stats {
                 memtable_entries: view.slots().map(|slot| slot.entries.len() as u64).sum(),
                 frozen: view.frozen.len(),
                 index: table.primary.stats(),
+                publication: table.continuous.stats(&view.version),
             }
         });
         Self {
@@ -210,6 +214,14 @@ impl fmt::Display for Stats {
                     index.hits,
                     index.hits + index.misses
                 )?;
+            }
+            if let Some(publication) = &table.publication {
+                let state = match (&publication.failure, publication.due) {
+                    (Some(failure), _) => format!("the last attempt failed: {failure}"),
+                    (None, true) => "behind".to_owned(),
+                    (None, false) => "up to date".to_owned(),
+                };
+                writeln!(f, "  publication: {state}, {} made", publication.publications)?;
             }
         }
         let amplification = self

@@ -20,6 +20,7 @@ use super::write::poisoned_gate;
 use crate::key_range::KeyRange;
 use crate::merge::MergeOperator;
 use crate::primary::{IndexSlot, IndexedRuns};
+use crate::publish::Continuous;
 use crate::range_delete::RangeTombstones;
 use crate::read::{Lookup, MergedCursor, Progress, Scan, ScanBounds, ScanContext, Source};
 use crate::run::{KeyHash, RunContext, SortedRunCursor, Wanted};
@@ -72,6 +73,8 @@ pub(crate) struct TableInner {
     pub times: SeqTimes,
     /// Held by the one publication that may be made.
     pub publishing: Mutex<()>,
+    /// Whether it is to be published in the background, and is behind.
+    pub continuous: Continuous,
     pub dropped: std::sync::atomic::AtomicBool,
 }
 

@@ -299,6 +299,7 @@ impl<'s> Ingestion<'s> {
             table.times.note(self.seq, self.micros);
         }
         shared.recovered(self.seq);
+        table.continuous.changed();
         committed.map(IndexUpdate::installed)?;
         Ok((place.level as usize, metas))
     }

@@ -6,6 +6,7 @@
 //! files as long as they are there, whatever compactions do, and whether or not the database is open. See
 //! `docs/formats/published.md`.
 
+mod continuous;
 mod dead;
 mod delta;
 mod publisher;
@@ -14,14 +15,17 @@ mod scripts;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::Storage;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
-use crate::db::{Db, Shared, Table, TableInner, View};
+use crate::db::{Shared, Table, TableInner, View};
 use crate::maintenance::replace_file;
 use crate::typed::Target;
+pub(crate) use continuous::Continuous;
+pub use continuous::PublicationStats;
 use publisher::Publisher;
 use record::Record;
 
@@ -63,39 +67,36 @@ impl Table {
     /// expired, and where partial updates wait to be merged, to the files that hold them. Files of an older schema are rewritten first.
     /// Writers go on; altering the table waits.
     ///
+    /// With the setting `publish.continuous`, typed tables are published in the background as well, whenever a flush or
+    /// compaction has changed their files.
+    ///
     /// # Errors
-    /// `Unsupported` naming a file in a format that other programs do not read; `Unavailable` in a database that is closed or
-    /// open for reading only; those of flushing, reading and writing. The last publication stays in force then.
+    /// `Unsupported` naming a file in a format that other programs do not read; `NotFound` if the table was dropped;
+    /// `Unavailable` in a database that is closed or open for reading only; those of flushing, reading and writing. The last
+    /// publication stays in force then.
     pub fn publish(&self) -> Result<Published> {
         let (shared, inner) = (&self.open.shared, &self.inner);
         shared.check_writable()?;
         let _alone = inner.publishing.lock();
+        check_there(inner)?;
         let (_unaltered, target) = inner.hold_schema()?;
-        let db = Db {
-            open: Arc::clone(&self.open),
-        };
-        let snapshot = db.snapshot();
+        let snapshot = shared.snapshots.take(|| shared.visible());
         let view = settled_view(shared, inner, &target)?;
         let publisher = Publisher {
             shared,
             inner,
             target,
-            snapshot,
+            seq: snapshot.seq(),
+            _snapshot: snapshot,
             view,
             dir: directory(shared, inner),
         };
         let known = Record::read(&*shared.storage, &publisher.dir, shared.identity, inner.id);
-        match publisher.publish(known.as_ref()) {
-            // Files of the last publication were touched: it is done without them.
-            Err(error) if known.is_some() && matches!(error.kind(), ErrorKind::Corruption | ErrorKind::NotFound) => {
-                tracing::warn!(%error, table = inner.name, "the last publication is damaged; the table is published anew");
-                publisher.publish(None)
-            }
-            published => published,
-        }
+        publisher.replace(known.as_ref())
     }
 
     /// Takes back what is published of the table, and gives up the files that are only there for it. Nothing published is fine.
+    /// With the setting `publish.continuous`, the next flush or compaction that changes a typed table publishes it again.
     ///
     /// # Errors
     /// `Unavailable` in a database that is closed or open for reading only; `Io`.
@@ -111,6 +112,14 @@ fn directory(shared: &Shared, table: &TableInner) -> PathBuf {
     shared.dir.join(PUBLISHED_DIR).join(format!("{:06}", table.id))
 }
 
+fn check_there(table: &TableInner) -> Result<()> {
+    if table.dropped.load(Ordering::Acquire) {
+        let message = format!("table \"{}\" was dropped", table.name);
+        return Err(Error::new(ErrorKind::NotFound, message));
+    }
+    Ok(())
+}
+
 /// Removes what is published in a directory.
 fn withdraw(storage: &dyn Storage, dir: &Path) -> Result<()> {
     match storage.remove_dir_all(dir) {
@@ -122,6 +131,8 @@ fn withdraw(storage: &dyn Storage, dir: &Path) -> Result<()> {
 impl Shared {
     /// A table was dropped: what is published of it goes.
     pub(crate) fn withdraw_dropped(&self, table: &TableInner) {
+        // A publication that is under way ends first, and none begins any more.
+        let _alone = table.publishing.lock();
         if let Err(error) = withdraw(&*self.storage, &directory(self, table)) {
             // The next opening removes it.
             tracing::warn!(%error, table = table.name, "what was published of a dropped table could not be removed");
@@ -145,22 +156,7 @@ fn settled_view(shared: &Shared, table: &Arc<TableInner>, target: &Target) -> Re
     shared.flush_all()?;
     for attempt in 0.. {
         let view = table.view.load_full();
-        let mut outdated = false;
-        for (_, run) in view.version.runs() {
-            outdated |= !reads_as(run.reader()?.schema(), target.schema());
-            let format = shared.resolved.components().formats().find(&run.meta().format)?;
-            if !format.capabilities.open {
-                let message = format!(
-                    "run {} of table \"{}\" is in format \"{}\", which other programs do not read: set an open format, and \
-                     compact",
-                    run.id(),
-                    table.name,
-                    run.meta().format
-                );
-                return Err(Error::new(ErrorKind::Unsupported, message));
-            }
-        }
-        if !outdated {
+        if !outdated(shared, table, &view, target)? {
             return Ok(view);
         }
         if attempt == 3 {
@@ -172,6 +168,29 @@ fn settled_view(shared: &Shared, table: &Arc<TableInner>, target: &Target) -> Re
         ErrorKind::Conflict,
         "files of an older schema cannot be rewritten: try again",
     ))
+}
+
+/// True if a file of the view does not read as the schema says, so that it must be rewritten first.
+///
+/// # Errors
+/// `Unsupported` naming a file in a format that other programs do not read; those of opening runs.
+fn outdated(shared: &Shared, table: &TableInner, view: &View, target: &Target) -> Result<bool> {
+    let mut outdated = false;
+    for (_, run) in view.version.runs() {
+        outdated |= !reads_as(run.reader()?.schema(), target.schema());
+        let format = shared.resolved.components().formats().find(&run.meta().format)?;
+        if !format.capabilities.open {
+            let message = format!(
+                "run {} of table \"{}\" is in format \"{}\", which other programs do not read: set an open format, and \
+                 compact",
+                run.id(),
+                table.name,
+                run.meta().format
+            );
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+    }
+    Ok(outdated)
 }
 
 /// True if files of schema `run` have all columns of `schema`, under their names and of their types.

@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use kodiak_core::format::Compression;
 use kodiak_core::storage::Storage;
-use kodiak_core::{Error, Result, SeqNo, Slice};
+use kodiak_core::{Error, ErrorKind, Result, SeqNo, Slice};
 
 use super::dead::{self, Dead, Question};
 use super::record::{PublishedFile, Record};
@@ -31,8 +31,10 @@ pub struct Publisher<'a> {
     pub inner: &'a Arc<TableInner>,
     /// Its schema.
     pub target: Target,
-    /// The moment that is published.
-    pub snapshot: Snapshot,
+    /// The moment that is published: the runs hold all that was written until then.
+    pub seq: SeqNo,
+    /// Kept from before the view was loaded, so that its runs have every version that is read at that moment.
+    pub _snapshot: Snapshot,
     /// The runs that hold it.
     pub view: Arc<View>,
     /// Where it goes.
@@ -40,11 +42,25 @@ pub struct Publisher<'a> {
 }
 
 impl Publisher<'_> {
+    /// Makes it in the place of `known`, the last one; without that if its files were touched.
+    ///
+    /// # Errors
+    /// Those of reading and writing.
+    pub fn replace(&self, known: Option<&Record>) -> Result<Published> {
+        match self.publish(known) {
+            Err(error) if known.is_some() && matches!(error.kind(), ErrorKind::Corruption | ErrorKind::NotFound) => {
+                tracing::warn!(%error, table = self.inner.name, "the last publication is damaged; the table is published anew");
+                self.publish(None)
+            }
+            published => published,
+        }
+    }
+
     /// Makes it, in the place of `known`, if that is the last one.
     ///
     /// # Errors
     /// `Corruption` or `NotFound` naming a file of the last publication that cannot be read; those of writing.
-    pub fn publish(&self, known: Option<&Record>) -> Result<Published> {
+    fn publish(&self, known: Option<&Record>) -> Result<Published> {
         let storage = &*self.shared.storage;
         storage.create_dir_all(&self.dir)?;
         storage.sync_dir(&self.shared.dir)?;
@@ -59,12 +75,7 @@ impl Publisher<'_> {
         }
         files.sort_by_key(|file| file.run);
         let merged = self.merged(&dead, &files, generation, hidden_below)?;
-        let mut record = Record::new(
-            self.shared.identity,
-            self.inner,
-            self.target.schema(),
-            self.snapshot.seq(),
-        );
+        let mut record = Record::new(self.shared.identity, self.inner, self.target.schema(), self.seq);
         record.published_micros = self.shared.now_micros();
         (record.generation, record.expired_below) = (generation, hidden_below);
         (record.files, record.merged) = (files, merged);
@@ -74,7 +85,7 @@ impl Publisher<'_> {
         delta::commit(storage, &self.dir, known, &mut record, self.target.schema())?;
         record.write(storage, &self.dir)?;
         scripts::write(storage, &self.dir, &record, &self.inner.name, self.target.schema())?;
-        self.clean(&record)?;
+        self.clean(&record, known.filter(|_| self.inner.continuous.is_on()))?;
         Ok(self.summary(&record, question.fresh.len()))
     }
 
@@ -91,7 +102,7 @@ impl Publisher<'_> {
         Ok(Question {
             version: &self.view.version,
             fresh,
-            seq: self.snapshot.seq(),
+            seq: self.seq,
             hidden_below,
             expired_before: known.map_or(0, |known| known.expired_below),
         })
@@ -198,8 +209,7 @@ impl Publisher<'_> {
         for keys in dead.merged.chunks(CHUNK / 8) {
             let mut values: Vec<Slice> = Vec::with_capacity(keys.len());
             for key in keys {
-                let seq = self.snapshot.seq();
-                let value = self.inner.get(&self.view, key, seq, hidden_below)?;
+                let value = self.inner.get(&self.view, key, self.seq, hidden_below)?;
                 values.push(value.ok_or_else(|| Error::corruption("an updated row is gone"))?);
             }
             let keys = BinaryArray::from_iter_values(keys);
@@ -225,10 +235,14 @@ impl Publisher<'_> {
         }))
     }
 
-    /// Removes files of earlier publications that the record does not name. What others have put there stays.
-    fn clean(&self, record: &Record) -> Result<()> {
+    /// Removes files of earlier publications that the record does not name, nor the one `before`, which somebody may be about
+    /// to read. What others have put there stays.
+    fn clean(&self, record: &Record, before: Option<&Record>) -> Result<()> {
         let storage = &*self.shared.storage;
-        let named: BTreeSet<&str> = record.names().collect();
+        let named: BTreeSet<&str> = record
+            .names()
+            .chain(before.into_iter().flat_map(Record::names))
+            .collect();
         for name in storage.list(&self.dir)? {
             let own = [".parquet", ".arrow", ".orc", ".bin", ".new"]
                 .iter()

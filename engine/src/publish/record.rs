@@ -68,6 +68,9 @@ pub struct Record {
     pub exact: bool,
     /// If not, why not.
     pub why_not_exact: Vec<String>,
+    /// The number of the table's schema; `None` in records of versions that did not write it.
+    #[serde(default)]
+    pub schema: Option<u32>,
     /// The data files.
     pub files: Vec<PublishedFile>,
     /// Rows that were merged of partial updates: all its rows are the table's.
@@ -103,6 +106,7 @@ impl Record {
                 .collect(),
             exact: true,
             why_not_exact: Vec::new(),
+            schema: Some(schema.number()),
             files: Vec::new(),
             merged: None,
             delta_version: None,

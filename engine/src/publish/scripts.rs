@@ -9,6 +9,7 @@ use kodiak_core::storage::Storage;
 
 use super::record::{PublishedFile, Record};
 use super::write_file;
+use crate::maintenance::read_small;
 
 /// For DuckDB.
 pub const VIEW_FILE: &str = "view.sql";
@@ -29,6 +30,13 @@ pub fn write(storage: &dyn Storage, dir: &Path, record: &Record, table: &str, sc
         view(dir, record, table, schema).as_bytes(),
     )?;
     write_file(storage, &dir.join(PYTHON_FILE), PYTHON.as_bytes())
+}
+
+/// True if both are there as they would be written.
+pub fn are_written(storage: &dyn Storage, dir: &Path, record: &Record, table: &str, schema: &TableSchema) -> bool {
+    let holds =
+        |file: &str, text: &str| read_small(storage, &dir.join(file)).is_ok_and(|found| *found == *text.as_bytes());
+    holds(VIEW_FILE, &view(dir, record, table, schema)) && holds(PYTHON_FILE, PYTHON)
 }
 
 fn name(text: &str) -> String {

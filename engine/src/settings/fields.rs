@@ -227,6 +227,11 @@ pub const FIELDS: &[Field] = &[
         access: Access::Size(|s| &mut s.backpressure.pending_stop, (MIB, 1024 * TIB)),
     },
     Field {
+        path: "publish.continuous",
+        help: "Publish each typed table in the background after every flush and compaction that changes it.",
+        access: Access::Bool(|s| &mut s.publish.continuous),
+    },
+    Field {
         path: "metrics.enabled",
         help: "Count and measure through the `metrics` facade.",
         access: Access::Bool(|s| &mut s.metrics.enabled),

@@ -56,6 +56,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// `[backpressure]`
     pub backpressure: BackpressureSettings,
+    /// `[publish]`
+    pub publish: PublishSettings,
     /// `[metrics]`
     pub metrics: MetricsSettings,
     /// Where values came from, for [`Settings::explain`]. Leave it as it is.
@@ -218,6 +220,13 @@ pub struct BackpressureSettings {
     pub pending_slowdown: u64,
     /// Bytes that compaction is behind by at which they are stopped.
     pub pending_stop: u64,
+}
+
+/// Publishing tables for other programs' readers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishSettings {
+    /// Each typed table is published in the background, after every flush and compaction that changes it.
+    pub continuous: bool,
 }
 
 /// Metrics.

@@ -6,8 +6,8 @@ use kodiak_core::{Error, Result};
 
 use super::{
     Allocation, BackpressureSettings, CacheSettings, CompactionSettings, FENCE, FilterSettings, FormatLevel,
-    FormatSettings, GivenOptions, IndexSettings, LimitSettings, MemtableSettings, MetricsSettings, Origins, Settings,
-    WalSettings,
+    FormatSettings, GivenOptions, IndexSettings, LimitSettings, MemtableSettings, MetricsSettings, Origins,
+    PublishSettings, Settings, WalSettings,
 };
 
 const KIB: u64 = 1 << 10;
@@ -112,6 +112,7 @@ pub(super) fn base() -> Settings {
             pending_slowdown: 64 * GIB,
             pending_stop: 256 * GIB,
         },
+        publish: PublishSettings { continuous: false },
         metrics: MetricsSettings { enabled: true },
         origins: Origins::default(),
     }

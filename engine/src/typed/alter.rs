@@ -140,6 +140,7 @@ impl Alteration<'_> {
         // Rows written before survive whatever this survives.
         shared.check_writable()?.sync()?;
         let number = shared.register(inner, true, |number| before.schema.altered(number, &self.changes))?;
+        inner.continuous.changed();
         tracing::info!(table = inner.name, schema = number, "altered");
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout, reason = "what a failing test was doing")]
 
+mod continuous;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,0 +1,238 @@
+//! Publishing after every change: with `publish.continuous`, a background thread replaces the publication of each typed table
+//! whose runs have changed.
+//!
+//! It publishes what is in runs and makes no flush of its own, so the moment of a publication is the newest one of which runs
+//! hold everything. Changes that come while a table is being published are taken together by the next publication.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use kodiak_core::{Error, ErrorKind, Result, SeqNo};
+use parking_lot::Mutex;
+
+use super::publisher::Publisher;
+use super::record::Record;
+use super::{Published, check_there, directory, outdated, scripts};
+use crate::db::{Shared, Signal, Snapshot, TableInner, View};
+use crate::typed::Target;
+use crate::version::Version;
+
+/// How often a moment is looked for, when files or rows in memory are of an older schema.
+const ATTEMPTS: usize = 4;
+
+/// What has been published of a table in the background since the database was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PublicationStats {
+    /// Publications made.
+    pub publications: u64,
+    /// The sequence number of the last write in the newest of them; 0 for none.
+    pub seq: SeqNo,
+    /// Runs have changed since the last attempt.
+    pub due: bool,
+    /// What the last attempt failed with; the next one is made after the next flush or compaction of the table.
+    pub failure: Option<String>,
+}
+
+/// Whether the publication of a table is behind its runs.
+#[derive(Debug, Default)]
+pub(crate) struct Continuous {
+    /// Raised when it is; `None` if the table is published on request only.
+    signal: Option<Arc<Signal>>,
+    /// Counts changes, for those that leave the version as it is.
+    changes: AtomicU64,
+    /// What the last attempt began with.
+    attempted: Mutex<Attempt>,
+    publications: AtomicU64,
+    seq: AtomicU64,
+    failure: Mutex<Option<Error>>,
+}
+
+/// What is known when an attempt to publish begins. The version is not kept from ending, but no other one can pass for it.
+#[derive(Debug, Default)]
+pub(crate) struct Attempt {
+    changes: u64,
+    version: Weak<Version>,
+}
+
+impl Continuous {
+    /// Of a table that is published whenever `signal` has been raised, or on request only.
+    pub fn new(signal: Option<Arc<Signal>>) -> Self {
+        Self {
+            signal,
+            ..Self::default()
+        }
+    }
+
+    /// True if the table is published in the background.
+    pub fn is_on(&self) -> bool {
+        self.signal.is_some()
+    }
+
+    /// To be called after runs or schema have changed, and what is in them is visible.
+    pub fn changed(&self) {
+        if let Some(signal) = &self.signal {
+            self.changes.fetch_add(1, Ordering::AcqRel);
+            signal.raise();
+        }
+    }
+
+    /// True if the table, which has this version, has changed since the last attempt began, or one is under way for it.
+    pub fn is_due(&self, version: &Arc<Version>) -> bool {
+        let attempted = self.attempted.lock();
+        self.is_on()
+            && (attempted.changes != self.changes.load(Ordering::Acquire)
+                || !std::ptr::eq(attempted.version.as_ptr(), Arc::as_ptr(version)))
+    }
+
+    /// Begins an attempt, before the runs are looked at: what changes from now on makes another one due. `None` if none is due.
+    pub fn begin(&self, table: &TableInner) -> Option<Attempt> {
+        let changes = self.changes.load(Ordering::Acquire);
+        let version = Arc::clone(&table.view.load().version);
+        self.is_due(&version).then(|| Attempt {
+            changes,
+            version: Arc::downgrade(&version),
+        })
+    }
+
+    fn end(&self, attempt: Attempt, failure: Option<Error>) {
+        *self.failure.lock() = failure;
+        *self.attempted.lock() = attempt;
+    }
+
+    /// What the last attempt failed with.
+    pub fn failure(&self) -> Option<Error> {
+        self.failure.lock().as_ref().map(Error::replicate)
+    }
+
+    /// Figures of a table with this version; `None` if it is published on request only.
+    pub fn stats(&self, version: &Arc<Version>) -> Option<PublicationStats> {
+        self.signal.as_ref()?;
+        Some(PublicationStats {
+            publications: self.publications.load(Ordering::Relaxed),
+            seq: self.seq.load(Ordering::Relaxed),
+            due: self.is_due(version),
+            failure: self.failure.lock().as_ref().map(ToString::to_string),
+        })
+    }
+}
+
+/// What is published, and as of when.
+struct Flushed {
+    snapshot: Snapshot,
+    seq: SeqNo,
+    view: Arc<View>,
+    target: Target,
+}
+
+impl Shared {
+    /// Notes and tells how an attempt has ended. A failure harms nothing else.
+    pub(crate) fn end_publication(&self, table: &TableInner, attempt: Attempt, outcome: Result<Option<Published>>) {
+        let state = &table.continuous;
+        let failure = match outcome {
+            Ok(None) => None,
+            Ok(Some(published)) => {
+                state.publications.fetch_add(1, Ordering::Relaxed);
+                state.seq.store(published.seq, Ordering::Relaxed);
+                tracing::info!(
+                    table = table.name,
+                    seq = published.seq,
+                    rows = published.rows,
+                    looked_at = published.looked_at,
+                    "published"
+                );
+                None
+            }
+            Err(_) if table.dropped.load(Ordering::Acquire) => None,
+            Err(error) => {
+                tracing::error!(
+                    %error,
+                    table = table.name,
+                    "a table could not be published; it will be tried again after its next flush or compaction"
+                );
+                Some(error)
+            }
+        };
+        state.end(attempt, failure);
+        self.signals.progress.raise();
+    }
+
+    /// Publishes what is in the runs of a table; `None` if that is what is published already.
+    ///
+    /// # Errors
+    /// Those of [`publish`](crate::Table::publish).
+    pub(crate) fn publish_flushed(&self, table: &Arc<TableInner>) -> Result<Option<Published>> {
+        let _alone = table.publishing.lock();
+        check_there(table)?;
+        let flushed = self.flushed(table)?;
+        let dir = directory(self, table);
+        let known = Record::read(&*self.storage, &dir, self.identity, table.id);
+        let publisher = Publisher {
+            shared: self,
+            inner: table,
+            target: flushed.target,
+            seq: flushed.seq,
+            _snapshot: flushed.snapshot,
+            view: flushed.view,
+            dir,
+        };
+        if known.as_ref().is_some_and(|known| publisher.is_published(known)) {
+            return Ok(None);
+        }
+        publisher.replace(known.as_ref()).map(Some)
+    }
+
+    /// The newest moment of which the runs of a table hold everything, by the schema in force.
+    fn flushed(&self, table: &Arc<TableInner>) -> Result<Flushed> {
+        for _ in 0..ATTEMPTS {
+            let snapshot = self.snapshots.take(|| self.visible());
+            let view = table.view.load_full();
+            // Whatever is in memory is newer than all runs. If nothing is, the runs hold all that the snapshot sees.
+            let seq = if view.slots().all(|slot| slot.is_empty()) {
+                snapshot.seq()
+            } else {
+                let newest = view.version.runs().map(|(_, run)| run.meta().max_seq).max();
+                newest.unwrap_or(0).min(snapshot.seq())
+            };
+            let target = table.target_at(seq);
+            if target.version().number() != table.schemas.current().number() {
+                // The table was altered while it had rows in memory: without them, the moment is one after that.
+                drop(snapshot);
+                self.flush_all()?;
+            } else if outdated(self, table, &view, &target)? {
+                drop(snapshot);
+                self.compact_fully(table)?;
+            } else {
+                return Ok(Flushed {
+                    snapshot,
+                    seq,
+                    view,
+                    target,
+                });
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Conflict,
+            "files or rows of an older schema cannot be rewritten",
+        ))
+    }
+}
+
+impl Publisher<'_> {
+    /// True if `known` is this publication, and complete: then there is nothing to do.
+    fn is_published(&self, known: &Record) -> bool {
+        let filled = self.view.version.runs().filter(|(_, run)| run.meta().entries > 0);
+        let present: BTreeSet<_> = filled.map(|(_, run)| run.id()).collect();
+        let published: BTreeSet<_> = known.files.iter().map(|file| file.run).collect();
+        let schema = self.target.schema();
+        present == published
+            && known.files.iter().all(|file| file.settled)
+            // Also those that have range deletes and no rows.
+            && self.view.version.runs().all(|(_, run)| run.meta().max_seq <= known.sequence)
+            && known.schema == Some(schema.number())
+            // Rows expire without a change of the runs.
+            && self.inner.options.get_ttl().is_none()
+            // The last thing that a publication writes.
+            && scripts::are_written(&*self.shared.storage, &self.dir, known, &self.inner.name, schema)
+    }
+}
