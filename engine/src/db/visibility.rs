@@ -68,7 +68,10 @@ impl Visibility {
         if visible >= acknowledged {
             return visible;
         }
-        drop(self.wait_for(acknowledged, &check));
+        // Not once the log has failed: reads go on, and must not each find out anew that nobody comes.
+        if check().is_ok() {
+            drop(self.wait_for(acknowledged, &check));
+        }
         self.visible()
     }
 

@@ -126,22 +126,19 @@ impl Tree {
             }
         };
         let mut writer = self.writer(wanted.then_some(&mut tell));
-        let mut run = || -> Result<()> {
-            let none = Ranges::default();
-            for (from, to) in buffer.ranges.iter() {
-                let mut range = Ranges::default();
-                range.add(from, to);
-                work.apply(&mut writer, buffer, 0..0, &range)?;
-            }
-            let mut start = 0;
-            while start < buffer.points.len() {
-                let end = (start + self.slice_len(work, &writer, buffer)).min(buffer.points.len());
-                work.apply(&mut writer, buffer, start..end, &none)?;
-                start = end;
-            }
-            Ok(())
-        };
-        run()
+        for (from, to) in buffer.ranges.iter() {
+            let mut range = Ranges::default();
+            range.add(from, to);
+            work.apply(&mut writer, buffer, 0..0, &range)?;
+        }
+        let none = Ranges::default();
+        let mut start = 0;
+        while start < buffer.points.len() {
+            let end = (start + self.slice_len(work, &writer, buffer)).min(buffer.points.len());
+            work.apply(&mut writer, buffer, start..end, &none)?;
+            start = end;
+        }
+        Ok(())
     }
 
     /// How many changes are applied at once, so that what they change stays within the pool.
