@@ -16,6 +16,7 @@ pub mod model;
 pub mod outside;
 pub mod pairwise;
 pub mod runner;
+pub mod tools;
 
 /// The programs in the README and in `docs/` compile and run.
 #[cfg(doctest)]

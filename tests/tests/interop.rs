@@ -3,9 +3,7 @@
 //! Needs the virtual environment that `tests/interop/setup.sh` makes; without it, the test prints that it was skipped.
 
 use std::fs::{File, read_dir};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -16,19 +14,14 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::ipc::writer::FileWriter;
 use kodiak::core::format::{Compression, FormatFactory};
 use kodiak::{Components, Db, Settings, Table, TableSchema};
+use kodiak_tests::tools::Python;
 
 /// Rows that are written at first, and how many of them are then rewritten and deleted.
 const ROWS: i64 = 6000;
 
 #[test]
 fn other_tools_read_what_the_engine_reads() {
-    let Some(python) = python() else {
-        // Not through `eprintln!`, whose output a passing test does not show.
-        writeln!(
-            std::io::stderr(),
-            "interoperability: skipped: no target/interop-venv (tests/interop/setup.sh makes it)"
-        )
-        .expect("standard error is there");
+    let Some(python) = Python::find(env!("CARGO_TARGET_TMPDIR"), "interoperability") else {
         return;
     };
     let dir = tempfile::tempdir().expect("a directory");
@@ -59,26 +52,7 @@ fn other_tools_read_what_the_engine_reads() {
         .iter()
         .map(|factory| 2 * factory.capabilities.compressions.len() * readers(factory.component.name))
         .sum();
-    std::fs::write(
-        dir.path().join("cases.json"),
-        serde_json::Value::from(cases).to_string(),
-    )
-    .expect("a small file");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/read_files.py");
-    let output = Command::new(&python)
-        .arg(script)
-        .arg(dir.path())
-        .output()
-        .expect("Python starts");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "{said}\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let last = said.lines().last().expect("it prints a summary");
-    let summary: serde_json::Value = serde_json::from_str(last).expect("the summary is JSON");
-    assert_eq!(summary["compared"], comparisons, "{said}");
+    python.compare("read_files.py", dir.path(), cases, comparisons);
 }
 
 /// How many tools read files of a format: pyarrow reads all, Polars all but ORC, DuckDB Parquet.
@@ -88,14 +62,6 @@ fn readers(format: &str) -> usize {
         "feather" => 2,
         _ => 1,
     }
-}
-
-/// Python in the virtual environment, if that is complete.
-fn python() -> Option<PathBuf> {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?;
-    let venv = target.join("interop-venv");
-    // The last thing that the set-up does is to copy this file.
-    venv.join("requirements.txt").is_file().then(|| venv.join("bin/python"))
 }
 
 /// Fills a key-value table and a typed one and compacts them; what `read_files.py` needs to know of each.

@@ -4,9 +4,7 @@
 //! Needs the virtual environment that `tests/interop/setup.sh` makes; without it, the test prints that it was skipped.
 
 use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -16,6 +14,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::ipc::writer::FileWriter;
 use kodiak::{Db, Settings, Table, TableOptions, TableSchema};
+use kodiak_tests::tools::Python;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
@@ -35,13 +34,7 @@ fn tools(format: &str) -> &'static [&'static str] {
 
 #[test]
 fn other_tools_read_exactly_the_table_that_is_published() {
-    let Some(python) = python() else {
-        // Not through `eprintln!`, whose output a passing test does not show.
-        writeln!(
-            std::io::stderr(),
-            "publications: skipped: no target/interop-venv (tests/interop/setup.sh makes it)"
-        )
-        .expect("standard error is there");
+    let Some(python) = Python::find(env!("CARGO_TARGET_TMPDIR"), "publications") else {
         return;
     };
     let dir = tempfile::tempdir().expect("a directory");
@@ -55,29 +48,7 @@ fn other_tools_read_exactly_the_table_that_is_published() {
             }
         }
     }
-    let cases = serde_json::Value::from(cases).to_string();
-    std::fs::write(dir.path().join("cases.json"), cases).expect("a small file");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/read_published.py");
-    let output = Command::new(&python)
-        .arg(script)
-        .arg(dir.path())
-        .output()
-        .expect("Python starts");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}\n{errors}");
-    let last = said.lines().last().expect("it prints a summary");
-    let summary: serde_json::Value = serde_json::from_str(last).expect("the summary is JSON");
-    assert_eq!(summary["compared"], comparisons, "{said}");
-}
-
-/// Python in the virtual environment, if that is complete.
-fn python() -> Option<PathBuf> {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?;
-    let venv = target.join("interop-venv");
-    // The last thing that the set-up does is to copy this file.
-    let made_for = std::fs::read_to_string(venv.join("requirements.txt")).ok()?;
-    made_for.contains("deltalake").then(|| venv.join("bin/python"))
+    python.compare("read_published.py", dir.path(), cases, comparisons);
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
