@@ -144,6 +144,12 @@ fn what_is_exported_can_be_chosen_and_is_never_half_a_file() {
             .refuses(&["export", "db", "t", "--columns", "c"])
             .contains("the columns are: id, a, b")
     );
+    let some = |condition: &str| kodiak.prints(&["export", "db", "t", "--columns", "a", "--where", condition]);
+    assert_eq!(some("id >= 2 and b like 'z%'"), "a\nz\n");
+    assert_eq!(some("a is null or id = 3"), "a\nNA\nz\n");
+    let refused = |condition: &str| kodiak.refuses(&["export", "db", "t", "--where", condition]);
+    assert!(refused("id >").contains("expected at byte 4"));
+    assert!(refused("c = 1").contains("the columns are id, a, b"));
     kodiak.file("there.csv", "mine");
     assert!(
         kodiak

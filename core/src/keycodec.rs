@@ -6,6 +6,7 @@
 
 mod decode;
 mod encode;
+pub mod ordered;
 #[cfg(test)]
 mod tests;
 pub(crate) mod view;

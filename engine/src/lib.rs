@@ -62,4 +62,4 @@ pub use merge::{Append, Counter, LastNonNull, MergeOperator, MergeOperators};
 pub use read::Scan;
 pub use run::{CacheStats, ReadStats};
 pub use settings::Settings;
-pub use typed::{Alteration, Batches, Fitting, Misfit, Read};
+pub use typed::{Alteration, Batches, Column, Fitting, Literal, Misfit, Predicate, Read, col};

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use kodiak::core::format::Compression;
 use kodiak::core::storage::WritableFile;
 use kodiak::outside::FileKind;
-use kodiak::{Error, Table};
+use kodiak::{Error, Predicate, Table};
 
 use crate::arguments::Existing;
 use crate::export::{CsvWriter, JsonWriter, NewFile, Target, TextOut, entry_texts, typed};
@@ -36,6 +36,10 @@ pub struct Export {
     /// Only these columns, in this order
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
     columns: Vec<String>,
+    /// Only rows of which this is true, for example: "people > 1000 and (city like 'T%' or mayor is null)". Comparisons, in,
+    /// between, like 'beginning%', is null, and, or, not, as in SQL
+    #[arg(long, value_name = "CONDITION")]
+    r#where: Option<String>,
     /// At most so many rows
     #[arg(long, value_name = "ROWS")]
     limit: Option<usize>,
@@ -154,6 +158,9 @@ impl Export {
         let mut read = table.read().without_cache();
         if !self.columns.is_empty() {
             read = read.project(&self.columns);
+        }
+        if let Some(condition) = &self.r#where {
+            read = read.filter(condition.parse::<Predicate>()?);
         }
         if let Some(limit) = self.limit {
             read = read.limit(limit);

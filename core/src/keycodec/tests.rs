@@ -10,7 +10,7 @@ use super::*;
 use crate::ErrorKind;
 
 /// SplitMix64.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -66,7 +66,7 @@ impl Random {
     }
 }
 
-const TYPES: &[DataType] = &[
+pub(super) const TYPES: &[DataType] = &[
     DataType::Boolean,
     DataType::Int8,
     DataType::Int16,
@@ -100,7 +100,7 @@ const TYPES: &[DataType] = &[
     DataType::FixedSizeBinary(16),
 ];
 
-fn column(data_type: &DataType, rows: usize, nullable: bool, random: &mut Random) -> ArrayRef {
+pub(super) fn column(data_type: &DataType, rows: usize, nullable: bool, random: &mut Random) -> ArrayRef {
     let nulls: Vec<bool> = (0..rows).map(|_| nullable && random.below(5) == 0).collect();
     macro_rules! array {
         ($builder:expr, $value:expr) => {{

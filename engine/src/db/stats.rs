@@ -256,11 +256,12 @@ impl fmt::Display for Stats {
         writeln!(f, "runs moved: {}", self.moves)?;
         writeln!(
             f,
-            "reads: {} runs searched, {} passed over by filters; {} blocks, {} of them in mapped files",
+            "reads: {} runs searched, {} passed over by filters; {} blocks, {} of them in mapped files; {} left out by their statistics",
             self.reads.runs,
             self.reads.excluded,
             self.blocks_read(),
-            self.reads.mapped_blocks
+            self.reads.mapped_blocks,
+            self.reads.left_out_blocks
         )?;
         let cache = &self.cache;
         let asked = (cache.hits + cache.misses).max(1) as f64;

@@ -23,8 +23,8 @@ use crate::primary::{IndexSlot, IndexedRuns};
 use crate::publish::Continuous;
 use crate::range_delete::RangeTombstones;
 use crate::read::{Lookup, MergedCursor, Progress, Scan, ScanBounds, ScanContext, Source};
-use crate::run::{KeyHash, RunContext, SortedRunCursor, Wanted};
-use crate::typed::{LastNonNullRow, Schemas, Target};
+use crate::run::{KeyHash, Pruning, RunContext, SortedRunCursor, Wanted};
+use crate::typed::{Filter, LastNonNullRow, Schemas, Target};
 use crate::version::Version;
 
 /// What a table consists of at one moment: replaced as a whole, so that a reader sees all of a change or nothing.
@@ -193,7 +193,9 @@ impl TableInner {
             sources.push(Source::Memory(Arc::clone(&slot.entries).cursor()));
             tombstones.extend(&slot.tombstones.snapshot());
         }
-        for sorted_run in view.version.sorted_runs() {
+        // What is in memory cannot be told apart by ranges.
+        let filter = range.filter.filter(|_| self.operator.is_none() || sources.is_empty());
+        for (position, sorted_run) in view.version.sorted_runs().enumerate() {
             let met = sorted_run.meeting(bounds);
             if sorted_run.range_deletes() {
                 for run in &sorted_run.runs()[met.clone()] {
@@ -212,11 +214,23 @@ impl TableInner {
                 }
                 None => SortedRunCursor::within(Arc::clone(sorted_run.shared_runs()), met, range.fill_cache),
             };
+            let cursor = match filter {
+                Some(filter) => cursor.pruned(self.pruning(view, filter, position)),
+                None => cursor,
+            };
             if !cursor.is_empty() {
                 sources.push(Source::Run(cursor.wanting(wanted)));
             }
         }
         Ok((sources, tombstones))
+    }
+
+    /// What a cursor over the sorted run at `position` may leave out.
+    fn pruning(&self, view: &View, filter: &Arc<Filter>, position: usize) -> Pruning {
+        let merged = self.operator.is_some();
+        let others = view.version.sorted_runs().enumerate();
+        let others = others.filter(|(other, _)| *other > position || merged && *other != position);
+        Pruning::new(filter, others.map(|(_, runs)| Arc::clone(runs.shared_runs())).collect())
     }
 
     /// A scan over `bounds` of `view`.
@@ -259,6 +273,8 @@ pub(crate) struct ScanRange<'a> {
     /// All keys in the bounds begin with this.
     pub prefix: Option<&'a [u8]>,
     pub fill_cache: bool,
+    /// Rows that fail it are of no use.
+    pub filter: Option<&'a Arc<Filter>>,
 }
 
 /// A table of an open database.
@@ -428,6 +444,7 @@ impl Table {
             reverse: options.reverse,
             prefix: options.prefix.as_deref(),
             fill_cache: options.fill_cache,
+            filter: None,
         };
         self.inner.scan(&view, options.bounds, range)
     }

@@ -46,6 +46,18 @@ impl ScanBounds {
         }
     }
 
+    /// What is in both.
+    pub fn within(self, other: Self) -> Self {
+        let end = match (self.end, other.end) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        Self {
+            start: self.start.max(other.start),
+            end,
+        }
+    }
+
     /// True if no key can be in it.
     pub fn is_empty(&self) -> bool {
         self.end.as_ref().is_some_and(|end| *end <= self.start)

@@ -8,6 +8,7 @@ use kodiak_core::compaction::RunId;
 use kodiak_core::format::Projection;
 use kodiak_core::{EntryRef, Result, SeqNo};
 
+use super::pruning::Pruning;
 use super::reader::{Run, RunReader};
 use super::rows::Rows;
 use super::wanted::Wanted;
@@ -68,6 +69,8 @@ pub struct RunCursor {
     projection: Projection,
     once: bool,
     behind: Option<Behind>,
+    /// Blocks that are passed over as if they were not there.
+    left_out: Option<Arc<[bool]>>,
 }
 
 impl RunCursor {
@@ -82,6 +85,7 @@ impl RunCursor {
             projection,
             once: false,
             behind: None,
+            left_out: None,
         }
     }
 
@@ -89,6 +93,35 @@ impl RunCursor {
     pub fn once(mut self, once: bool) -> Self {
         self.once = once;
         self
+    }
+
+    /// Passes over the blocks that are marked so.
+    pub fn leaving_out(mut self, blocks: Option<Arc<[bool]>>) -> Self {
+        self.left_out = blocks;
+        self
+    }
+
+    #[inline]
+    fn is_left_out(&self, block: usize) -> bool {
+        self.left_out.as_ref().is_some_and(|blocks| blocks[block])
+    }
+
+    /// To the beginning of the first block after `index` that is not left out.
+    #[cold]
+    fn pass_forward(&mut self, index: usize) -> Result<()> {
+        self.block = None;
+        self.index = index;
+        self.run.note_left_out(1);
+        self.enter_next()
+    }
+
+    /// To the end of the last block before `index` that is not left out.
+    #[cold]
+    fn pass_backward(&mut self, index: usize) -> Result<()> {
+        self.block = None;
+        self.index = index;
+        self.run.note_left_out(1);
+        self.enter_prev()
     }
 
     fn load(&mut self, index: usize) -> Result<&Rows> {
@@ -114,6 +147,9 @@ impl RunCursor {
         let Some(index) = self.run.locate(key, seq) else {
             return self.seek_first();
         };
+        if self.is_left_out(index) {
+            return self.pass_forward(index);
+        }
         let block = self.load(index)?;
         let row = block.lower_bound(key, seq);
         let rows = block.len();
@@ -130,6 +166,9 @@ impl RunCursor {
             self.block = None;
             return Ok(());
         };
+        if self.is_left_out(index) {
+            return self.pass_backward(index);
+        }
         let row = self.load(index)?.lower_bound(key, seq);
         if row == 0 {
             self.enter_prev()
@@ -142,6 +181,9 @@ impl RunCursor {
     /// To the first entry.
     pub fn seek_first(&mut self) -> Result<()> {
         if self.run.blocks() > 0 {
+            if self.is_left_out(0) {
+                return self.pass_forward(0);
+            }
             self.load(0)?;
             self.row = 0;
         }
@@ -151,6 +193,9 @@ impl RunCursor {
     /// To the last entry.
     pub fn seek_last(&mut self) -> Result<()> {
         if let Some(last) = self.run.blocks().checked_sub(1) {
+            if self.is_left_out(last) {
+                return self.pass_backward(last);
+            }
             let rows = self.load(last)?.len();
             self.row = rows - 1;
         }
@@ -159,22 +204,30 @@ impl RunCursor {
 
     #[cold]
     fn enter_next(&mut self) -> Result<()> {
-        if self.index + 1 < self.run.blocks() {
-            self.load(self.index + 1)?;
-            self.row = 0;
-        } else {
-            self.block = None;
+        let next = (self.index + 1..self.run.blocks()).find(|&block| !self.is_left_out(block));
+        let passed = next.unwrap_or(self.run.blocks()).saturating_sub(self.index + 1);
+        self.run.note_left_out(passed as u64);
+        match next {
+            Some(next) => {
+                self.load(next)?;
+                self.row = 0;
+            }
+            None => self.block = None,
         }
         Ok(())
     }
 
     #[cold]
     fn enter_prev(&mut self) -> Result<()> {
-        if self.index > 0 {
-            let rows = self.load(self.index - 1)?.len();
-            self.row = rows - 1;
-        } else {
-            self.block = None;
+        let before = (0..self.index).rfind(|&block| !self.is_left_out(block));
+        let passed = self.index - before.map_or(0, |before| before + 1);
+        self.run.note_left_out(passed as u64);
+        match before {
+            Some(before) => {
+                let rows = self.load(before)?.len();
+                self.row = rows - 1;
+            }
+            None => self.block = None,
         }
         Ok(())
     }
@@ -266,6 +319,7 @@ pub struct SortedRunCursor {
     fill_cache: bool,
     wanted: Wanted,
     once: bool,
+    pruning: Option<Pruning>,
 }
 
 impl SortedRunCursor {
@@ -285,6 +339,7 @@ impl SortedRunCursor {
             fill_cache,
             wanted: Wanted::default(),
             once: false,
+            pruning: None,
         }
     }
 
@@ -298,6 +353,12 @@ impl SortedRunCursor {
     /// Blocks have what `wanted` says, or everything where that costs no more.
     pub fn wanting(mut self, wanted: &Wanted) -> Self {
         self.wanted = wanted.clone();
+        self
+    }
+
+    /// Passes over blocks as `pruning` says.
+    pub fn pruned(mut self, pruning: Pruning) -> Self {
+        self.pruning = Some(pruning);
         self
     }
 
@@ -320,7 +381,14 @@ impl SortedRunCursor {
             self.cursor = None;
             let reader = run.reader()?;
             let projection = self.wanted.of_run(reader.schema());
-            let cursor = RunCursor::new(reader, self.fill_cache, projection);
+            let left_out = match &self.pruning {
+                Some(pruning) => {
+                    let next = self.runs[self.range.clone()].get(index + 1);
+                    pruning.blocks(&reader, next)?
+                }
+                None => None,
+            };
+            let cursor = RunCursor::new(reader, self.fill_cache, projection).leaving_out(left_out);
             self.cursor = Some(cursor.once(self.once));
             self.index = index;
         }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use arrow::buffer::Buffer;
@@ -24,7 +24,7 @@ use crate::manifest::RunMeta;
 use crate::primary::locator::Locator;
 use crate::range_delete::RangeTombstones;
 use crate::run::open_runs::OpenRuns;
-use crate::sidecar::{Blocks, Fences, Sidecar};
+use crate::sidecar::{Blocks, Fences, Sidecar, Statistics};
 use crate::typed::{SchemaVersion, Schemas};
 
 /// Memory that one decoded block may take, whatever a file claims.
@@ -325,6 +325,8 @@ pub struct RunReader {
     direct: Box<[Slot]>,
     /// One bit for each block of a mapped file whose checksum has been verified.
     verified: Box<[AtomicU64]>,
+    /// Read when the first filter asks.
+    statistics: OnceLock<Option<Arc<Statistics>>>,
 }
 
 impl RunReader {
@@ -402,6 +404,7 @@ impl RunReader {
             map,
             decoder,
             cache: Arc::clone(&context.cache),
+            statistics: OnceLock::new(),
         })
     }
 
@@ -413,6 +416,36 @@ impl RunReader {
     /// The schema of its rows.
     pub fn schema(&self) -> &TableSchema {
         &self.version.schema
+    }
+
+    /// The schema of its rows, with its codecs.
+    pub fn schema_version(&self) -> &SchemaVersion {
+        &self.version
+    }
+
+    /// What is known of the values in its blocks, if the sidecar has it.
+    ///
+    /// # Errors
+    /// `Corruption` naming the sidecar, if that part of the sidecar is damaged.
+    pub fn statistics(&self) -> Result<Option<Arc<Statistics>>> {
+        if let Some(known) = self.statistics.get() {
+            return Ok(known.clone());
+        }
+        let read = self.sidecar.statistics().map_err(|error| {
+            let sidecar = self.path.with_extension(crate::sidecar::EXTENSION);
+            error.with_file(sidecar)
+        })?;
+        Ok(self.statistics.get_or_init(|| read.map(Arc::new)).clone())
+    }
+
+    /// How many rows a block has.
+    pub fn block_rows(&self, index: usize) -> u32 {
+        self.blocks.rows(index)
+    }
+
+    /// A filter kept `blocks` of them from being read.
+    pub fn note_left_out(&self, blocks: u64) {
+        self.cache.reads.left_out(blocks);
     }
 
     /// How many blocks it has.

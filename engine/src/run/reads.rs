@@ -17,6 +17,7 @@ struct Stripe {
     runs: AtomicU64,
     excluded: AtomicU64,
     mapped: AtomicU64,
+    left_out: AtomicU64,
 }
 
 /// What point reads and scans have touched.
@@ -28,6 +29,8 @@ pub struct ReadStats {
     pub excluded: u64,
     /// Blocks that were searched or read in mapped files. Those of the cache are counted by [`CacheStats`](super::CacheStats).
     pub mapped_blocks: u64,
+    /// Blocks of which reads with a filter knew, by their statistics, that no row in them passes.
+    pub left_out_blocks: u64,
 }
 
 impl Default for ReadCounters {
@@ -55,6 +58,16 @@ impl ReadCounters {
         add(&self.stripe().mapped);
     }
 
+    /// Statistics kept so many blocks from being read.
+    #[inline]
+    pub fn left_out(&self, blocks: u64) {
+        if blocks == 0 {
+            return;
+        }
+        let counter = &self.stripe().left_out;
+        counter.store(counter.load(Ordering::Relaxed) + blocks, Ordering::Relaxed);
+    }
+
     /// The sums.
     pub fn stats(&self) -> ReadStats {
         let sum = |of: fn(&Stripe) -> &AtomicU64| self.0.iter().map(|stripe| of(stripe).load(Ordering::Relaxed)).sum();
@@ -62,6 +75,7 @@ impl ReadCounters {
             runs: sum(|stripe| &stripe.runs),
             excluded: sum(|stripe| &stripe.excluded),
             mapped_blocks: sum(|stripe| &stripe.mapped),
+            left_out_blocks: sum(|stripe| &stripe.left_out),
         }
     }
 
@@ -101,6 +115,7 @@ mod tests {
                         counters.mapped();
                     }
                     counters.excluded();
+                    counters.left_out(3);
                 });
             }
         });
@@ -108,6 +123,7 @@ mod tests {
             runs: 40_000,
             excluded: 4,
             mapped_blocks: 40_000,
+            left_out_blocks: 12,
         };
         assert_eq!(counters.stats(), expected);
     }

@@ -16,7 +16,7 @@ use super::builder::BlockBuilder;
 use super::reader::RunContext;
 use crate::manifest::RunMeta;
 use crate::range_delete::RangeTombstones;
-use crate::sidecar::{Sidecar, SidecarBuilder, SidecarMeta};
+use crate::sidecar::{Sidecar, SidecarBuilder, SidecarMeta, StatisticsBuilder};
 use crate::typed::Target;
 
 /// How a run is to be written.
@@ -77,6 +77,7 @@ impl RunWriter {
         };
         let sidecar = SidecarBuilder {
             meta,
+            statistics: StatisticsBuilder::new(target.schema()),
             ..SidecarBuilder::default()
         };
         Ok(Self {
@@ -189,6 +190,7 @@ impl RunWriter {
         self.sidecar.meta.max_key.extend_from_slice(last);
         self.bytes_closed += self.builder.bytes() as u64;
         let batch = self.builder.take()?;
+        self.sidecar.statistics.push(batch.columns())?;
         match &mut self.writer {
             Some(writer) => writer.write(&batch),
             None => Ok(()),

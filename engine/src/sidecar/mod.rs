@@ -8,6 +8,7 @@
 mod blocks;
 mod fences;
 mod sections;
+mod statistics;
 
 use arrow::buffer::Buffer;
 use kodiak_core::batch::TableId;
@@ -19,6 +20,7 @@ use kodiak_core::{Error, Result, SeqNo};
 pub use blocks::Blocks;
 pub use fences::{Fences, FencesBuilder};
 use sections::{Section, Sections};
+pub use statistics::{Statistics, StatisticsBuilder};
 
 /// The ending of sidecar files, without the dot.
 pub const EXTENSION: &str = "meta";
@@ -101,6 +103,8 @@ pub struct SidecarBuilder {
     pub range_deletes: Vec<RangeTombstone>,
     /// Sequence numbers and when they were written (microseconds since 1970), ascending by sequence number.
     pub times: Vec<(SeqNo, u64)>,
+    /// Bounds of the columns in each block, or nothing.
+    pub statistics: StatisticsBuilder,
 }
 
 impl SidecarBuilder {
@@ -142,6 +146,12 @@ impl SidecarBuilder {
         }
         if !self.times.is_empty() {
             out.section(Section::Times, |bytes| encode_times(&self.times, bytes))?;
+        }
+        if !self.statistics.is_empty() {
+            out.section(Section::Statistics, |bytes| {
+                self.statistics.encode(bytes);
+                Ok(())
+            })?;
         }
         out.section(Section::Meta, |bytes| {
             let shared = &self.layout.shared;
@@ -253,6 +263,17 @@ impl Sidecar {
         }
     }
 
+    /// The bounds of columns in each block; `None` for a key-value table, and for sidecars from before there were any.
+    ///
+    /// # Errors
+    /// `Corruption` if the section is damaged.
+    pub fn statistics(&self) -> Result<Option<Statistics>> {
+        match self.sections.get(Section::Statistics)? {
+            Some(bytes) => Statistics::decode(&bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Verifies every section.
     ///
     /// # Errors
@@ -269,6 +290,17 @@ impl Sidecar {
         self.filter()?;
         self.range_deletes()?;
         self.times()?;
+        if let Some(statistics) = self.statistics()? {
+            if statistics.blocks() != blocks.len() {
+                let message = format!(
+                    "statistics of {} blocks for {} blocks",
+                    statistics.blocks(),
+                    blocks.len()
+                );
+                return Err(Error::corruption(message));
+            }
+            statistics.verify()?;
+        }
         Ok(())
     }
 }

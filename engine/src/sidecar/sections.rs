@@ -27,6 +27,7 @@ pub(super) enum Section {
     Filter = 5,
     RangeDeletes = 6,
     Times = 7,
+    Statistics = 8,
 }
 
 /// Puts sections one after the other.

@@ -280,3 +280,75 @@ fn the_bytes_are_as_documented() {
     assert_eq!(bytes.len(), 594);
     assert_eq!(crc32fast::hash(&bytes), 2_362_592_630);
 }
+
+/// Two blocks of `(id: int32, list, name: utf8?)`.
+fn with_statistics() -> SidecarBuilder {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int32Array, ListArray, StringArray};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use kodiak_core::schema::TableSchema;
+
+    let item = Arc::new(Field::new_list_field(DataType::Int8, true));
+    let columns = Schema::new(vec![
+        Field::new("id", DataType::Int32, false),
+        Field::new("list", DataType::List(Arc::clone(&item)), true),
+        Field::new("name", DataType::Utf8, true),
+    ]);
+    let schema = TableSchema::new(Arc::new(columns), &["id"]).expect("valid");
+    let mut builder = builder();
+    builder.statistics = StatisticsBuilder::new(&schema);
+    let blocks = [
+        (vec![-1, 258], vec![Some("b"), Some("a")]),
+        (vec![300, 301], vec![None, None]),
+    ];
+    for (ids, names) in blocks {
+        let columns: [ArrayRef; 3] = [
+            Arc::new(Int32Array::from(ids)),
+            Arc::new(ListArray::new_null(Arc::clone(&item), 2)),
+            Arc::new(StringArray::from(names)),
+        ];
+        builder.statistics.push(&columns).expect("columns of the schema");
+    }
+    builder
+}
+
+#[test]
+fn statistics_are_as_documented_and_come_back() {
+    let bytes = with_statistics().write().expect("consistent");
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    // Two blocks and columns; column 0 with its bounds; column 2 with bounds in one block and two nulls in the other.
+    let ids = "01047fffffff0480000102".to_owned() + "01048000012c048000012d";
+    let names = "010161".to_owned() + "0162" + "04";
+    let section = format!("020200{:02x}{ids}02{:02x}{names}", ids.len() / 2, names.len() / 2);
+    assert!(hex.contains(&section), "{section} in {hex}");
+    let sidecar = open(bytes).expect("whole");
+    sidecar.verify().expect("whole");
+    let statistics = sidecar.statistics().expect("whole").expect("there");
+    let names = statistics.column(2).expect("whole").expect("has an order");
+    assert_eq!(names[0].range, Some((b"a".to_vec(), b"b".to_vec())));
+    assert_eq!((names[0].nulls, names[1].nulls, &names[1].range), (0, 2, &None));
+    assert_eq!(statistics.column(1).expect("whole"), None, "lists have no order");
+    // Older sidecars have none.
+    let older = open(builder().write().expect("consistent")).expect("whole");
+    assert!(older.statistics().expect("whole").is_none());
+}
+
+#[test]
+fn damaged_statistics_are_seen() {
+    let whole = with_statistics().write().expect("consistent");
+    for bit in 0..whole.len() * 8 {
+        let mut bytes = whole.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert!(open(bytes).and_then(|sidecar| sidecar.verify()).is_err(), "bit {bit}");
+    }
+    let mut fewer = with_statistics();
+    fewer.layout.blocks.pop();
+    fewer.fences = FencesBuilder::default();
+    fewer.fences.push(b"aa", 9, b"ab");
+    let sidecar = open(fewer.write().expect("written")).expect("whole");
+    assert_eq!(
+        sidecar.verify().expect_err("of two blocks").kind(),
+        ErrorKind::Corruption
+    );
+}

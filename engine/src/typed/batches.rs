@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use kodiak_core::block::ColumnBlock;
 use kodiak_core::entry::MAX_SEQ;
 use kodiak_core::{Op, Result, SeqNo, Slice};
@@ -14,7 +13,7 @@ use crate::read::{MergedCursor, ScanBounds, ScanContext, Source, Start, resolve_
 /// Rows from which on a stretch of a block is handed out as it lies instead of being copied.
 const LONG_STRETCH: usize = 64;
 /// Bytes at which a batch ends, however few its rows.
-const BATCH_BYTES: usize = 32 << 20;
+pub const BATCH_BYTES: usize = 32 << 20;
 
 /// What is read.
 pub struct Plan {
@@ -25,11 +24,8 @@ pub struct Plan {
     pub batch_size: usize,
 }
 
-/// Iterates over record batches in key order; made by [`Read::batches`](crate::Read::batches). Each has at least one row.
-///
-/// It sees the table as it was when it was made, and keeps the files of that moment alive until it is dropped; a batch keeps
-/// alive what it was cut from. After an error it yields nothing more.
-pub struct Batches {
+/// The rows that are visible, in batches.
+pub struct VisibleRows {
     cursor: MergedCursor,
     plan: Plan,
     gather: Gather,
@@ -41,8 +37,8 @@ pub struct Batches {
     done: bool,
 }
 
-impl Batches {
-    pub(super) fn new(sources: Vec<Source>, plan: Plan, columns: Columns) -> Result<Self> {
+impl VisibleRows {
+    pub fn new(sources: Vec<Source>, plan: Plan, columns: Columns) -> Result<Self> {
         let mut cursor = MergedCursor::new(sources, plan.reverse);
         let done = plan.bounds.is_empty() || plan.limit == 0;
         if !done {
@@ -64,9 +60,9 @@ impl Batches {
         })
     }
 
-    /// The schema of the batches.
-    pub fn schema(&self) -> SchemaRef {
-        Arc::clone(self.gather.columns().output())
+    /// The columns of the batches.
+    pub fn columns(&self) -> &Columns {
+        self.gather.columns()
     }
 
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
@@ -278,7 +274,7 @@ enum Newest {
     Bytes(Slice),
 }
 
-impl Iterator for Batches {
+impl Iterator for VisibleRows {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -291,9 +287,9 @@ impl Iterator for Batches {
     }
 }
 
-impl std::fmt::Debug for Batches {
+impl std::fmt::Debug for VisibleRows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Batches")
+        f.debug_struct("VisibleRows")
             .field("bounds", &self.plan.bounds)
             .field("reverse", &self.plan.reverse)
             .finish_non_exhaustive()

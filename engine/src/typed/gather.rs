@@ -27,18 +27,21 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// The named columns of a table; all if `names` is `None`. With `whole`, blocks are decoded whole: rows must be merged
-    /// as bytes.
+    /// The named columns of a table, all if `names` is `None`, and behind them those of `also` that are not among them, by
+    /// index. With `whole`, blocks are decoded whole: rows must be merged as bytes.
     ///
     /// # Errors
     /// `InvalidInput` for a column that the table does not have, listing those there are.
-    pub fn new(target: Target, names: Option<&[String]>, whole: bool) -> Result<Self> {
+    pub fn new(target: Target, names: Option<&[String]>, also: &[usize], whole: bool) -> Result<Self> {
         let schema = target.schema();
         let own = schema.columns();
-        let indexes: Arc<[usize]> = match names {
+        let mut indexes: Vec<usize> = match names {
             None => (0..own.fields().len()).collect(),
             Some(names) => names.iter().map(|name| index_of(own, name)).collect::<Result<_>>()?,
         };
+        let more = also.iter().filter(|index| !indexes.contains(index));
+        indexes.extend(more.copied().collect::<Vec<_>>());
+        let indexes: Arc<[usize]> = indexes.into();
         let output = match names {
             None => Arc::clone(own),
             Some(_) => {
@@ -62,6 +65,11 @@ impl Columns {
             output,
             projection,
         })
+    }
+
+    /// Where a column of the table is in what is handed out.
+    pub fn place(&self, index: usize) -> Option<usize> {
+        self.indexes.iter().position(|&known| known == index)
     }
 
     /// The schema of what is handed out.
@@ -124,7 +132,11 @@ impl Columns {
     }
 }
 
-fn index_of(schema: &Schema, name: &str) -> Result<usize> {
+/// The index of a column.
+///
+/// # Errors
+/// `InvalidInput` if there is none of that name, listing those there are.
+pub fn index_of(schema: &Schema, name: &str) -> Result<usize> {
     schema.index_of(name).map_err(|_| {
         let known = super::conform::names(schema.fields());
         Error::invalid_input(format!("there is no column \"{name}\"; the columns are {known}"))

@@ -1,13 +1,17 @@
 //! What is to be read of a table, and how.
 
 use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use kodiak_core::Result;
 use kodiak_core::entry::MAX_SEQ;
 
-use super::batches::{Batches, Plan};
+use super::batches::{Plan, VisibleRows};
+use super::filter::Filter;
+use super::filtered::{Batches, Filtering};
 use super::gather::Columns;
+use super::predicate::Predicate;
 use super::{countable_rows, keys};
 use crate::db::{ScanRange, Snapshot, Table};
 use crate::key_range::KeyRange;
@@ -23,6 +27,7 @@ pub struct Read<'a> {
     table: &'a Table,
     names: Option<Vec<String>>,
     range: Rows,
+    filter: Option<Predicate>,
     limit: usize,
     batch_size: usize,
     reverse: bool,
@@ -43,6 +48,7 @@ impl<'a> Read<'a> {
             table,
             names: None,
             range: Rows::Bytes(ScanBounds::default()),
+            filter: None,
             limit: usize::MAX,
             batch_size: BATCH_ROWS,
             reverse: false,
@@ -75,6 +81,20 @@ impl<'a> Read<'a> {
     /// Only rows whose first key columns have these values: one row of the first key columns, by name.
     pub fn prefix(self, key: &RecordBatch) -> Self {
         self.key_range((std::ops::Bound::Included(key), std::ops::Bound::Included(key)))
+    }
+
+    /// Only rows of which this is true. Given several times, all must be. The columns that it names need not be among those
+    /// asked for; at a snapshot they are those of that moment.
+    ///
+    /// Blocks whose statistics say that no row passes are not read, unless a row in them may hide an older version of itself
+    /// that does; conditions on the first columns of the key also narrow the range. (Tables with a merge operator leave out
+    /// blocks only where nothing else overlaps them.)
+    pub fn filter(mut self, condition: Predicate) -> Self {
+        self.filter = Some(match self.filter {
+            Some(known) => known.and(condition),
+            None => condition,
+        });
+        self
     }
 
     /// At most so many rows.
@@ -111,7 +131,8 @@ impl<'a> Read<'a> {
     /// Begins to read.
     ///
     /// # Errors
-    /// `InvalidInput` for a column that the table does not have, or range ends that are no keys; otherwise as
+    /// `InvalidInput` for a column that the table does not have, range ends that are no keys, or a filter that compares what
+    /// cannot be compared, naming column and value; otherwise as
     /// [`Table::scan`].
     pub fn batches(self) -> Result<Batches> {
         let (shared, inner) = (&self.table.open.shared, &self.table.inner);
@@ -120,7 +141,7 @@ impl<'a> Read<'a> {
             snapshot.check(shared)?;
         }
         let view = inner.view.load_full();
-        let range = ScanRange {
+        let mut range = ScanRange {
             seq: self
                 .snapshot
                 .map_or_else(|| shared.visible(), Snapshot::seq)
@@ -129,6 +150,7 @@ impl<'a> Read<'a> {
             reverse: self.reverse,
             prefix: None,
             fill_cache: self.fill_cache,
+            filter: None,
         };
         let target = inner.target_at(range.seq);
         let schema = target.schema();
@@ -136,10 +158,23 @@ impl<'a> Read<'a> {
             Rows::Bytes(bounds) => bounds.clone(),
             Rows::Columns(from, to) => keys::bounds(schema, target.codecs(), &(from.as_ref(), to.as_ref()))?,
         };
+        let filter = self
+            .filter
+            .as_ref()
+            .map(|filter| Filter::new(filter, &target).map(Arc::new))
+            .transpose()?;
+        let bounds = match &filter {
+            Some(filter) => bounds.within(filter.key_bounds()?),
+            None => bounds,
+        };
         let batch_size = self.batch_size.min(countable_rows(schema));
         let operator = inner.operator_for(&target);
-        let columns = Columns::new(target, self.names.as_deref(), operator.is_some())?;
-        let (sources, tombstones) = inner.sources(&view, &bounds, range, &columns.wanted())?;
+        let also = filter.as_ref().map_or(&[][..], |filter| filter.columns());
+        let handed_out = Columns::new(target.clone(), self.names.as_deref(), &[], operator.is_some())?;
+        let columns = Columns::new(target, self.names.as_deref(), also, operator.is_some())?;
+        let wanted = columns.wanted();
+        range.filter = filter.as_ref();
+        let (sources, tombstones) = inner.sources(&view, &bounds, range, &wanted)?;
         let context = ScanContext {
             seq: range.seq,
             hidden_below: range.hidden_below,
@@ -153,9 +188,18 @@ impl<'a> Read<'a> {
             context,
             bounds,
             reverse: self.reverse,
-            limit: self.limit,
+            limit: if filter.is_some() { usize::MAX } else { self.limit },
             batch_size,
         };
-        Batches::new(sources, plan, columns)
+        let filtering = filter.map(|filter| {
+            let places = filter
+                .columns()
+                .iter()
+                .filter_map(|&index| columns.place(index))
+                .collect();
+            Filtering::new(filter, places, Arc::clone(handed_out.output()), self.limit, batch_size)
+        });
+        let rows = VisibleRows::new(sources, plan, columns)?;
+        Ok(Batches::new(rows, filtering))
     }
 }

@@ -287,6 +287,9 @@ fn check(rng: &mut StdRng, table: &Table, model: &Model, snapshot: Option<&Snaps
         .map(|&index| expected.schema_ref().field(index).name().clone());
     let projected = collect(read().project(names).batches().expect("read"));
     assert_eq!(projected, expected.project(&some).expect("columns"));
+    if rng.random_bool(0.1) {
+        crate::filters::check(rng, &read());
+    }
     check_rows(table, model, snapshot, &expected);
 }
 

@@ -7,6 +7,7 @@ use kodiak::{Builder, Components, Db, MemoryStorage, Settings, Snapshot, Table, 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::filters;
 use crate::model::{Model, collect};
 use crate::schemas;
 
@@ -29,6 +30,7 @@ fn key_of(schema: &TableSchema, batch: &RecordBatch, row: usize) -> RecordBatch 
 }
 
 fn check(rng: &mut StdRng, table: &Table, model: &Model) {
+    filters::check(rng, &table.read());
     let expected = model.all();
     assert_eq!(collect(table.read().batches().expect("read")), expected);
     let rows = rng.random_range(1..200);
@@ -150,6 +152,7 @@ impl History {
                     if let Some((snapshot, before)) = held.take() {
                         let then = collect(self.table.read().at(&snapshot).batches().expect("read"));
                         assert_eq!(then, before);
+                        filters::check(&mut self.rng, &self.table.read().at(&snapshot));
                         let then = collect(self.table.read().at(&snapshot).rev().batches().expect("read"));
                         assert_eq!(then.num_rows(), before.num_rows());
                     }

@@ -4,6 +4,7 @@
 
 mod alter;
 mod dictionaries;
+mod filters;
 mod flights;
 mod histories;
 mod model;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kodiak_core::block::ColumnBlock;
+use kodiak_core::block::{ColumnBlock, Values};
 use kodiak_core::compaction::RunId;
 use kodiak_core::filter::hash_key;
 use kodiak_core::format::{Compression, FormatFactory};
@@ -13,7 +13,7 @@ use crate::maintenance::check::{DataFile, Expected, TableFiles, Totals, layout_o
 use crate::maintenance::files;
 use crate::maintenance::verify::with_range_deletes;
 use crate::manifest::RunMeta;
-use crate::sidecar::{Sidecar, SidecarBuilder, SidecarMeta};
+use crate::sidecar::{Sidecar, SidecarBuilder, SidecarMeta, StatisticsBuilder};
 
 /// What the manifest is to know of a run whose data file is whole, its sidecar rebuilt if need be; `None` if the run cannot be
 /// used. `said` is what a manifest says of it.
@@ -160,6 +160,7 @@ fn rebuild(
     }
     let mut sidecar = SidecarBuilder {
         layout: data.layout().clone(),
+        statistics: StatisticsBuilder::new(&data.version().schema),
         ..SidecarBuilder::default()
     };
     let mut hashes: Vec<u64> = Vec::new();
@@ -168,7 +169,13 @@ fn rebuild(
             .fences
             .push(block.key(0), block.seq(0), block.key(block.rows() - 1));
         hashes.extend((0..block.rows()).map(|row| hash_key(block.key(row))));
-        Ok(())
+        match block.values() {
+            Values::Columns(batch, _) => sidecar
+                .statistics
+                .push(batch.columns())
+                .map_err(|error| error.to_string()),
+            _ => Ok(()),
+        }
     };
     let (totals, problems) = data.read_all(&mut fill);
     if !problems.is_empty() {

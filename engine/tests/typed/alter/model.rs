@@ -201,7 +201,8 @@ impl Model {
 
     pub fn free_name(&mut self) -> String {
         loop {
-            self.next_name = (self.next_name + 1) % 12;
+            // Few names, so that those of dropped columns come again; always one more than are taken.
+            self.next_name = (self.next_name + 1) % (self.columns.len() + 1).max(12);
             let name = format!("c{}", self.next_name);
             if self.columns.iter().all(|column| column.name != name) {
                 return name;
