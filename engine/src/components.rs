@@ -214,6 +214,8 @@ pub struct Resolved {
     pub filter: Picked<FilterFactory>,
     /// The primary index; `None` for fences.
     pub index: Option<Picked<IndexFactory>>,
+    /// What holds the entries of secondary indexes.
+    pub secondary: Picked<IndexFactory>,
     /// The compaction policy.
     pub policy: Picked<PolicyFactory>,
     levels: Vec<LevelFormat>,
@@ -259,7 +261,11 @@ pub(crate) struct DefaultKinds {
     pub filter: &'static str,
     pub compaction: &'static str,
     pub wal: &'static str,
+    pub secondary: &'static str,
 }
+
+/// What holds secondary indexes: their entries come in batches and in no order that the tree likes.
+const SECONDARY: &str = "fractal";
 
 /// The policy of the preset `write-heavy`.
 pub(crate) const TIERED: &str = "tiered";
@@ -272,6 +278,7 @@ pub(crate) fn default_kinds() -> DefaultKinds {
         filter: kodiak_filters::ALL[0].component.name,
         compaction: kodiak_compaction::ALL[0].component.name,
         wal: kodiak_wal::ALL[0].component.name,
+        secondary: SECONDARY,
     }
 }
 

@@ -14,6 +14,7 @@ use crate::components::Components;
 use crate::maintenance::{DataFile, TableFile, TableFiles, read_small};
 use crate::manifest::{Change, IndexMeta, Manifest, RunMeta, State, VersionEdit};
 use crate::primary::locator::NewestWins;
+use crate::secondary::{IndexColumn, IndexedBy, StoredDefinition};
 use crate::sidecar::{RangeTombstone, Sidecar, SidecarMeta};
 
 pub use crate::primary::locator::Locator;
@@ -146,7 +147,49 @@ impl fmt::Display for Line<'_> {
                 table,
                 index: Some(index),
             } => write!(f, "index of table {table}: {}", IndexLine(index)),
+            Change::AddSecondary {
+                table,
+                name,
+                definition,
+            } => write!(f, "index \"{name}\" of table {table}: {}", definition_line(definition)),
+            Change::DropSecondary { table, name } => write!(f, "index \"{name}\" of table {table} goes"),
+            Change::SetSecondary {
+                table,
+                name,
+                index: None,
+            } => write!(f, "index \"{name}\" of table {table} is to be built"),
+            Change::SetSecondary {
+                table,
+                name,
+                index: Some(index),
+            } => {
+                let exact = if index.exact { ", exact" } else { "" };
+                write!(
+                    f,
+                    "index \"{name}\" of table {table}: {}{exact}",
+                    IndexLine(&index.file)
+                )
+            }
         }
+    }
+}
+
+/// What an index is of, in words.
+fn definition_line(definition: &[u8]) -> String {
+    match StoredDefinition::from_bytes(definition) {
+        Ok(definition) => {
+            let unique = if definition.unique { "unique, " } else { "" };
+            match definition.by {
+                IndexedBy::Extractor(name) => format!("{unique}by extractor \"{name}\""),
+                IndexedBy::Columns(columns) => {
+                    let sign = |column: &IndexColumn| if column.descending { "-" } else { "" };
+                    let number = |column: &IndexColumn| format!("{}{}", sign(column), column.number);
+                    let numbers: Vec<_> = columns.iter().map(number).collect();
+                    format!("{unique}by columns {}", numbers.join(", "))
+                }
+            }
+        }
+        Err(error) => error.message().to_owned(),
     }
 }
 

@@ -42,6 +42,7 @@ pub mod publish;
 mod range_delete;
 mod read;
 mod run;
+pub mod secondary;
 pub mod settings;
 pub mod sidecar;
 mod typed;
@@ -61,5 +62,8 @@ pub use kodiak_storage::{LocalStorage, MemoryStorage};
 pub use merge::{Append, Counter, LastNonNull, MergeOperator, MergeOperators};
 pub use read::Scan;
 pub use run::{CacheStats, ReadStats};
+pub use secondary::{
+    IndexBatches, IndexDefinition, IndexEntries, IndexRead, KeyExtractor, SecondaryStats, StoredDefinition,
+};
 pub use settings::Settings;
 pub use typed::{Alteration, Batches, Column, Fitting, Literal, Misfit, Predicate, Read, col};

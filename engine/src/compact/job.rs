@@ -9,12 +9,13 @@ use kodiak_core::{Error, Result};
 
 use super::outputs::remove_runs;
 use super::{OutputPlan, Outputs, Retention, Rewriter};
-use crate::db::{Shared, TableInner, View};
+use crate::db::{IndexUpdates, Shared, TableInner, View};
 use crate::manifest::{Change, Place, RunMeta, VersionEdit};
-use crate::primary::{IndexUpdate, RunChange};
+use crate::primary::RunChange;
 use crate::range_delete::RangeTombstones;
 use crate::read::{MergedCursor, Source, Start};
 use crate::run::{Run, SortedRunCursor};
+use crate::secondary::SecondaryChange;
 use crate::typed::Target;
 use crate::version::Version;
 
@@ -207,7 +208,11 @@ impl Shared {
             outputs: &outputs,
             lost,
         };
-        let index = self.update_index(table, change, &outputs)?;
+        let rewritten = SecondaryChange::Rewritten {
+            inputs: &inputs.0,
+            outputs: &outputs,
+        };
+        let index = self.update_indexes(table, change, rewritten, &outputs)?;
         index.record(&mut edit);
         self.commit_edit(table, &edit, &outputs)?;
         change_version(table, Some(&index), |version| {
@@ -377,7 +382,7 @@ struct Written {
 }
 
 /// Changes the runs of a table in memory. Without an `index` they only hang elsewhere, and that of before still belongs to them.
-pub(crate) fn change_version(table: &TableInner, index: Option<&IndexUpdate<'_>>, change: impl FnOnce(&mut Version)) {
+pub(crate) fn change_version(table: &TableInner, index: Option<&IndexUpdates<'_>>, change: impl FnOnce(&mut Version)) {
     let _edit = table.edit.lock();
     let view = table.view.load_full();
     let mut version = (*view.version).clone();
@@ -386,6 +391,7 @@ pub(crate) fn change_version(table: &TableInner, index: Option<&IndexUpdate<'_>>
         active: Arc::clone(&view.active),
         frozen: view.frozen.clone(),
         index: index.map_or_else(|| view.index.clone(), |index| index.view(&version)),
+        secondary: index.map_or_else(|| Arc::clone(&view.secondary), IndexUpdates::secondary_views),
         version: Arc::new(version),
     }));
 }

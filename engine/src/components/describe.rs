@@ -96,8 +96,13 @@ pub(super) fn explain(resolved: &Resolved) -> Result<Vec<Explained>> {
         Some(index) => (index.factory.component.options, &index.options),
         None => (&[][..], &none),
     };
-    let options: [(&str, &[OptionSpec], &Options); 6] = [
+    let options: [(&str, &[OptionSpec], &Options); 7] = [
         ("index", specs, options),
+        (
+            "secondary",
+            resolved.secondary.factory.component.options,
+            &resolved.secondary.options,
+        ),
         (
             "memtable",
             resolved.memtable.factory.component.options,
@@ -152,7 +157,7 @@ pub(super) fn explain(resolved: &Resolved) -> Result<Vec<Explained>> {
 pub(super) fn markdown(all: &[Described]) -> String {
     let mut out = String::from(
         "# Components\n\nGenerated from the registries; a test compares it. The first of each family is its default, but for\n\
-         indexes, of which tables have none (`fence`) unless the settings say so.\n",
+         indexes: tables have no primary one (`fence`) unless the settings say so, and secondary ones are `fractal`.\n",
     );
     let mut family = "";
     for component in all {

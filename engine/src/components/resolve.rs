@@ -28,6 +28,7 @@ pub(super) fn resolve(components: &Components, settings: &Settings) -> Result<Re
         wal: pick(&components.wals, "wal", "kind", &s.wal.kind, &s.wal.options)?,
         filter: pick(&components.filters, "filter", "kind", &s.filter.kind, &s.filter.options)?,
         index: index(components, settings)?,
+        secondary: secondary(components, settings)?,
         policy: pick(
             &components.policies,
             "compaction",
@@ -85,18 +86,31 @@ fn index(components: &Components, settings: &Settings) -> Result<Option<Picked<I
             _ => error,
         }
     })?;
-    let smallest = (picked.factory.smallest_pool)(&picked.options) as u64;
-    if given.pool < smallest {
-        let message = format!(
-            "index.pool = {} is too small for nodes of index.primary = \"{}\" with these options: it takes {}, about eight of \
-             them; raise it, or make nodes smaller",
-            format_size(given.pool),
-            given.primary,
-            format_size(smallest)
-        );
-        return Err(Error::settings("index.pool", message));
-    }
+    check_pool(&picked, "index", "primary", given.pool)?;
     Ok(Some(picked))
+}
+
+/// What holds secondary indexes.
+fn secondary(components: &Components, settings: &Settings) -> Result<Picked<IndexFactory>> {
+    let given = &settings.secondary;
+    let picked = pick(&components.indexes, "secondary", "kind", &given.kind, &given.options)?;
+    check_pool(&picked, "secondary", "kind", given.pool)?;
+    Ok(picked)
+}
+
+fn check_pool(picked: &Picked<IndexFactory>, section: &str, key: &str, pool: u64) -> Result<()> {
+    let smallest = (picked.factory.smallest_pool)(&picked.options) as u64;
+    if pool >= smallest {
+        return Ok(());
+    }
+    let message = format!(
+        "{section}.pool = {} is too small for nodes of {section}.{key} = \"{}\" with these options: it takes {}, about eight of \
+         them; raise it, or make nodes smaller",
+        format_size(pool),
+        picked.factory.component.name,
+        format_size(smallest)
+    );
+    Err(Error::settings(format!("{section}.pool"), message))
 }
 
 fn options(specs: &[OptionSpec], section: &str, kind: &str, given: &GivenOptions) -> Result<Options> {

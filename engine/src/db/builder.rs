@@ -11,6 +11,7 @@ use super::Db;
 use super::open;
 use crate::components::Components;
 use crate::merge::{MergeOperator, MergeOperators};
+use crate::secondary::{KeyExtractor, KeyExtractors};
 use crate::settings::Settings;
 
 /// Opens a database with choices beyond its settings: components and merge operators from outside, another storage, reading
@@ -31,6 +32,7 @@ pub struct Builder {
     pub(crate) settings: Settings,
     pub(crate) components: Components,
     pub(crate) operators: MergeOperators,
+    pub(crate) extractors: KeyExtractors,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) mode: OpenMode,
 }
@@ -55,6 +57,7 @@ impl Builder {
             settings,
             components: Components::new(),
             operators: MergeOperators::default(),
+            extractors: KeyExtractors::default(),
             storage: Arc::new(LocalStorage::new()),
             mode: OpenMode::OpenOrCreate,
         }
@@ -72,6 +75,15 @@ impl Builder {
     /// `InvalidInput` if the name is taken.
     pub fn merge_operator(mut self, operator: Arc<dyn MergeOperator>) -> Result<Self> {
         self.operators.register(operator)?;
+        Ok(self)
+    }
+
+    /// Registers a key extractor, by which indexes of key-value tables may be.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the name is taken.
+    pub fn key_extractor(mut self, extractor: Arc<dyn KeyExtractor>) -> Result<Self> {
+        self.extractors.register(extractor)?;
         Ok(self)
     }
 

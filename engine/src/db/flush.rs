@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kodiak_core::{Error, Result};
+use kodiak_core::{Error, Result, SeqNo};
 
 use super::shared::Shared;
 use super::slot::Slot;
@@ -12,14 +12,47 @@ use super::stall::closing;
 use super::table::{TableInner, View};
 use super::write::poisoned_gate;
 use crate::compact::{OutputPlan, Outputs, Retention, Rewriter, remove_runs};
-use crate::manifest::{Change, Place, VersionEdit};
-use crate::primary::{IndexUpdate, RunChange};
+use crate::manifest::{Change, Place, RunMeta, VersionEdit};
+use crate::primary::{IndexUpdate, IndexedRuns, RunChange};
 use crate::range_delete::RangeTombstones;
 use crate::read::{MergedCursor, Source, Start};
 use crate::run::Run;
+use crate::secondary::{Secondary, SecondaryChange, SecondaryUpdate, SecondaryViews};
+use crate::version::Version;
 
 /// A table and its memtables that wait for their flush, newest first.
 pub(crate) type Frozen = (Arc<TableInner>, Vec<Arc<Slot>>);
+
+/// Updates of all indexes of a table under way, for one change of its runs; see [`IndexUpdate`].
+#[must_use]
+pub(crate) struct IndexUpdates<'t> {
+    primary: IndexUpdate<'t>,
+    secondary: SecondaryUpdate<'t>,
+}
+
+impl IndexUpdates<'_> {
+    /// Adds the new roots to the edit, which has the changed runs already.
+    pub fn record(&self, edit: &mut VersionEdit) {
+        self.primary.record(edit);
+        self.secondary.record(edit);
+    }
+
+    /// What gets use with the changed version.
+    pub fn view(&self, version: &Version) -> Option<Arc<IndexedRuns>> {
+        self.primary.view(version)
+    }
+
+    /// What reads through secondary indexes use with the changed version.
+    pub fn secondary_views(&self) -> SecondaryViews {
+        self.secondary.views()
+    }
+
+    /// The edit is durable, and the changed version in force.
+    pub fn installed(self) {
+        self.primary.installed();
+        self.secondary.installed();
+    }
+}
 
 impl Shared {
     /// Called when a table's active memtable is full: freezes it, or stops writers if too many wait already. The write that
@@ -58,26 +91,28 @@ impl Shared {
             return Ok(());
         }
         let segment = self.check_writable()?.rotate()?;
-        let active = Arc::new(self.new_slot(segment)?);
+        let active = Arc::new(self.new_slot(segment, &table.secondary.all())?);
         let frozen = std::iter::once(&view.active).chain(&view.frozen).cloned().collect();
         table.view.store(Arc::new(View {
             active,
             frozen,
             version: Arc::clone(&view.version),
             index: view.index.clone(),
+            secondary: Arc::clone(&view.secondary),
         }));
         self.signals.flush.raise();
         Ok(())
     }
 
-    /// An empty memtable.
-    pub(crate) fn new_slot(&self, segment: u64) -> Result<Slot> {
+    /// An empty memtable, with what these indexes need beside it.
+    pub(crate) fn new_slot(&self, segment: u64, indexes: &[Arc<Secondary>]) -> Result<Slot> {
         let picked = &self.resolved.memtable;
         Slot::new(
             picked.factory,
             &picked.options,
             self.settings.memtable.size as usize,
             segment,
+            indexes,
         )
     }
 
@@ -144,7 +179,7 @@ impl Shared {
         self.recover_manifest()?;
         self.secure_log(table)?;
         slots.iter().for_each(|slot| slot.entries.freeze());
-        let written = self.write_level0(table, slots)?;
+        let (written, snapshots) = self.write_level0(table, slots)?;
         let runs: Vec<Arc<Run>> = written
             .into_iter()
             .map(|meta| Arc::new(Run::new(meta, Arc::clone(&table.runs))))
@@ -168,7 +203,12 @@ impl Shared {
         edit.push(Change::LastSeq(self.visible()));
         let bytes: u64 = runs.iter().map(|run| run.bytes()).sum();
         self.sync_log_for_others(table)?;
-        let index = self.update_index(table, RunChange::Newer(&runs), &runs)?;
+        let flushed = SecondaryChange::Flushed {
+            slots,
+            runs: &runs,
+            snapshots: &snapshots,
+        };
+        let index = self.update_indexes(table, RunChange::Newer(&runs), flushed, &runs)?;
         index.record(&mut edit);
         self.commit_edit(table, &edit, &runs)?;
         {
@@ -184,6 +224,7 @@ impl Shared {
                 active: Arc::clone(&view.active),
                 frozen: frozen.cloned().collect(),
                 index: index.view(&version),
+                secondary: index.secondary_views(),
                 version: Arc::new(version),
             }));
         }
@@ -239,21 +280,27 @@ impl Shared {
         }
     }
 
-    /// Brings the primary index up to date with a change of runs that is about to be put into the manifest. If that fails, the
+    /// Brings the indexes up to date with a change of runs that is about to be put into the manifest. If that fails, the
     /// new runs are of no use.
     ///
     /// # Errors
-    /// Those of [`IndexUpdate::prepare`].
-    pub(crate) fn update_index<'t>(
+    /// Those of [`IndexUpdate::prepare`] and [`SecondaryUpdate::prepare`].
+    pub(crate) fn update_indexes<'t>(
         &self,
         table: &'t TableInner,
-        change: RunChange<'_>,
+        primary: RunChange<'_>,
+        secondary: SecondaryChange<'_>,
         new_runs: &[Arc<Run>],
-    ) -> Result<IndexUpdate<'t>> {
-        // An edit of which nobody knows whether it is on disk may name a root that this update gives up.
-        self.recover_manifest()
-            .and_then(|()| IndexUpdate::prepare(table, change))
-            .inspect_err(|_| new_runs.iter().for_each(|run| run.mark_obsolete()))
+    ) -> Result<IndexUpdates<'t>> {
+        let update = || {
+            // An edit of which nobody knows whether it is on disk may name a root that this update gives up.
+            self.recover_manifest()?;
+            Ok(IndexUpdates {
+                primary: IndexUpdate::prepare(table, primary)?,
+                secondary: SecondaryUpdate::prepare(table, secondary, self.eager(), &|| self.snapshots.list())?,
+            })
+        };
+        update().inspect_err(|_| new_runs.iter().for_each(|run| run.mark_obsolete()))
     }
 
     /// Appends an edit to the manifest; if that fails, the new runs are of no use.
@@ -275,7 +322,8 @@ impl Shared {
         appended
     }
 
-    fn write_level0(&self, table: &Arc<TableInner>, slots: &[Arc<Slot>]) -> Result<Vec<crate::manifest::RunMeta>> {
+    /// Returns the runs, and the snapshots that they serve.
+    fn write_level0(&self, table: &Arc<TableInner>, slots: &[Arc<Slot>]) -> Result<(Vec<RunMeta>, Vec<SeqNo>)> {
         let mut tombstones = RangeTombstones::default();
         let mut sources = Vec::new();
         let mut times = (u64::MAX, 0);
@@ -311,7 +359,7 @@ impl Shared {
         self.storage
             .sync_dir(&table.runs.dir)
             .inspect_err(|_| remove_runs(self, table, &metas))?;
-        Ok(metas)
+        Ok((metas, retention.snapshots))
     }
 
     /// Releases the log segments that no memtable depends on.

@@ -27,9 +27,11 @@ use kodiak_core::{Error, ErrorKind, Result};
 
 pub use builder::Builder;
 pub(crate) use builder::OpenMode;
+pub(crate) use flush::IndexUpdates;
 pub(crate) use open::{LOCK_FILE, TABLES_DIR, WAL_DIR, wal_context};
 pub use options::TableOptions;
 pub(crate) use shared::{Open, Shared, Signal};
+pub(crate) use slot::Slot;
 pub use snapshot::Snapshot;
 pub use stall::StallCause;
 pub(crate) use stall::closing;
@@ -215,6 +217,7 @@ impl Db {
             tables.by_id.remove(&inner.id);
         }
         inner.runs.mark_dropped();
+        inner.secondary.mark_dropped();
         shared.withdraw_dropped(&inner);
         inner
             .view

@@ -77,6 +77,7 @@ pub(super) fn open(builder: Builder, path: &Path) -> Result<Db> {
         storage: Arc::clone(&storage),
         dir: path.to_owned(),
         operators: builder.operators,
+        extractors: builder.extractors,
         lock,
         wal: None,
         manifest,
@@ -87,12 +88,13 @@ pub(super) fn open(builder: Builder, path: &Path) -> Result<Db> {
         resolved,
     };
     let mut shared = Shared::new(parts);
-    load_tables(&shared, &state)?;
+    load_tables(&shared, &state, !read_only)?;
     let report = replay(&shared, &context, &state)?;
     shared.recovered(report.last_seq.max(state.last_seq));
     if !read_only {
         remove_left_overs(&shared, &state)?;
         shared.open_indexes(&state)?;
+        shared.open_secondaries(&state)?;
         finish_recovery(&mut shared, context, &report, &state)?;
         write_settings(&shared)?;
     }
@@ -188,7 +190,7 @@ fn write_settings(shared: &Shared) -> Result<()> {
     storage.sync_dir(&shared.dir)
 }
 
-fn load_tables(shared: &Shared, state: &State) -> Result<()> {
+fn load_tables(shared: &Shared, state: &State, writable: bool) -> Result<()> {
     let mut tables = Tables::default();
     for (&id, table) in &state.tables {
         let schemas = table.schemas()?;
@@ -200,6 +202,7 @@ fn load_tables(shared: &Shared, state: &State) -> Result<()> {
                 version.add(placed.place.level as usize, placed.place.sorted_run, run);
             }
         });
+        shared.load_secondaries(&inner, &table.secondary, writable)?;
         if inner.options.ttl_micros > 0 {
             for (_, run) in inner.view.load().version.runs() {
                 inner.times.load(run.reader()?.sidecar().times()?);
@@ -265,6 +268,9 @@ fn replay(shared: &Shared, context: &WalContext, state: &State) -> Result<Replay
             }
             let view = table.view.load();
             view.active.insert(op.at(seq))?;
+            if !view.active.indexes.is_empty() {
+                crate::secondary::replay(&table, op, seq)?;
+            }
             view.active.touch(record.timestamp_micros);
             table.times.note(seq, record.timestamp_micros);
             if view.active.memory() >= shared.settings.memtable.size as usize {
@@ -283,12 +289,13 @@ fn replay(shared: &Shared, context: &WalContext, state: &State) -> Result<Replay
 fn start_slot(shared: &Shared, table: &Arc<TableInner>, segment: u64) -> Result<()> {
     let view = table.view.load_full();
     let frozen = std::iter::once(&view.active).chain(&view.frozen).cloned().collect();
-    let active = Arc::new(shared.new_slot(segment)?);
+    let active = Arc::new(shared.new_slot(segment, &table.secondary.all())?);
     table.view.store(Arc::new(View {
         active,
         frozen,
         version: Arc::clone(&view.version),
         index: view.index.clone(),
+        secondary: Arc::clone(&view.secondary),
     }));
     Ok(())
 }
@@ -336,10 +343,19 @@ fn remove_left_overs(shared: &Shared, state: &State) -> Result<()> {
             storage.remove_dir_all(&dir)?;
             continue;
         };
-        let TableState { runs: known, index, .. } = &*state.tables[&table.id];
-        let index = index.as_ref().map(|index| crate::primary::file_name(index.id));
+        let TableState {
+            runs: known,
+            index,
+            secondary,
+            ..
+        } = &*state.tables[&table.id];
+        let secondary = secondary.values().filter_map(|known| known.index.as_ref());
+        let indexes: HashSet<String> = secondary
+            .map(|index| crate::secondary::file_name(index.file.id))
+            .chain(index.as_ref().map(|index| crate::primary::file_name(index.id)))
+            .collect();
         for file in storage.list(&dir)? {
-            if file == TABLE_FILE || Some(&file) == index.as_ref() {
+            if file == TABLE_FILE || indexes.contains(&file) {
                 continue;
             }
             let id = file.split('.').next().and_then(|id| id.parse::<u64>().ok());
@@ -355,7 +371,8 @@ fn remove_left_overs(shared: &Shared, state: &State) -> Result<()> {
         let expected = TableFile::of(state.identity, table.id, &state.tables[&table.id]);
         let stale = match TableFile::read(&**storage, &table.runs.dir) {
             // A schema that the manifest does not know was about to be added when the process ended: its number is free.
-            Ok(found) => found.schemas != expected.schemas,
+            // So is an index that was about to be created or dropped.
+            Ok(found) => found.schemas != expected.schemas || found.indexes != expected.indexes,
             Err(error) => error.kind() == ErrorKind::NotFound,
         };
         if stale {

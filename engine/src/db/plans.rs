@@ -17,6 +17,7 @@ use super::table::{TableInner, View};
 use crate::primary::IndexSlot;
 use crate::publish::Continuous;
 use crate::run::{RunContext, RunPlan};
+use crate::secondary::Secondaries;
 use crate::settings::Allocation;
 use crate::typed::{Schemas, check_operator};
 use crate::version::Version;
@@ -51,10 +52,11 @@ impl Shared {
             dropped: AtomicBool::new(false),
         };
         let view = View {
-            active: Arc::new(self.new_slot(segment)?),
+            active: Arc::new(self.new_slot(segment, &[])?),
             frozen: Vec::new(),
             version: Arc::new(Version::empty(self.settings.compaction.levels)),
             index: None,
+            secondary: Arc::new([]),
         };
         // Only the process that may write the database publishes; keys and values of programs' own mean little to others.
         let wanted = self.settings.publish.continuous && !schema.is_key_value() && self.lock.lock().is_some();
@@ -74,6 +76,7 @@ impl Shared {
             publishing: Mutex::new(()),
             continuous: Continuous::new(continuous),
             primary: IndexSlot::default(),
+            secondary: Secondaries::default(),
             runs: Arc::new(runs),
             dropped: AtomicBool::new(false),
         })

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_utils::CachePadded;
 use crossbeam_utils::sync::ShardedLock;
@@ -25,6 +25,7 @@ use crate::components::Resolved;
 use crate::manifest::{Manifest, SortedRunId};
 use crate::merge::MergeOperators;
 use crate::run::{BlockCache, OpenRuns};
+use crate::secondary::KeyExtractors;
 use crate::settings::Settings;
 
 /// The tables, by number and by name.
@@ -64,6 +65,9 @@ pub(crate) struct Shared {
     pub open_runs: Arc<OpenRuns>,
     /// The memory of all primary indexes, if the settings want any.
     pub index_pool: Option<Arc<dyn IndexPool>>,
+    /// The memory of all secondary indexes, once there are any.
+    pub secondary_pool: OnceLock<Arc<dyn IndexPool>>,
+    pub extractors: KeyExtractors,
     pub stalls: Stalls,
     pub counters: Counters,
     pub signals: Signals,
@@ -126,6 +130,7 @@ pub(crate) struct SharedParts {
     pub dir: PathBuf,
     pub resolved: Resolved,
     pub operators: MergeOperators,
+    pub extractors: KeyExtractors,
     pub lock: Option<Box<dyn Lock>>,
     pub wal: Option<Box<dyn Wal>>,
     pub manifest: Option<Manifest>,
@@ -145,6 +150,8 @@ impl Shared {
             dir: parts.dir,
             stalls: Stalls::new(&parts.resolved.settings),
             index_pool: parts.resolved.index_pool(),
+            secondary_pool: OnceLock::new(),
+            extractors: parts.extractors,
             settings: parts.resolved.settings.clone(),
             resolved: parts.resolved,
             operators: parts.operators,

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::range_delete::LiveRangeTombstones;
+use crate::secondary::{Secondary, SlotIndex};
 
 /// A memtable, its range deletes, and the log segments it depends on.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct Slot {
     first_segment: AtomicU64,
     /// Present if the memtable takes one writer at a time.
     writer: Option<Mutex<()>>,
+    /// What secondary indexes have of its entries.
+    pub indexes: Box<[SlotIndex]>,
     times: CachePadded<Times>,
 }
 
@@ -40,8 +43,17 @@ const GRAIN: u64 = 1024;
 
 impl Slot {
     /// An empty memtable whose entries will be in `segment` of the log or later ones.
-    pub fn new(factory: &MemtableFactory, options: &Options, capacity: usize, segment: SegmentId) -> Result<Self> {
+    pub fn new(
+        factory: &MemtableFactory,
+        options: &Options,
+        capacity: usize,
+        segment: SegmentId,
+        indexes: &[Arc<Secondary>],
+    ) -> Result<Self> {
+        // The entries of an index are most often smaller than rows.
+        let for_index = |index: &Arc<Secondary>| SlotIndex::new(index, factory, options, capacity / 4);
         Ok(Self {
+            indexes: indexes.iter().map(for_index).collect::<Result<_>>()?,
             entries: (factory.create)(options, capacity)?,
             tombstones: LiveRangeTombstones::default(),
             first_segment: AtomicU64::new(segment),
@@ -91,7 +103,11 @@ impl Slot {
     /// Bytes of memory.
     #[inline]
     pub fn memory(&self) -> usize {
-        self.entries.memory() + self.tombstones.memory()
+        let memory = self.entries.memory() + self.tombstones.memory();
+        match self.indexes.is_empty() {
+            true => memory,
+            false => memory + self.indexes.iter().map(|index| index.entries.memory()).sum::<usize>(),
+        }
     }
 
     /// The first log segment that it depends on.

@@ -11,6 +11,7 @@ use super::shared::Shared;
 use super::stall::StallCause;
 use crate::publish::PublicationStats;
 use crate::run::{CacheStats, ReadStats};
+use crate::secondary::SecondaryStats;
 
 /// One level of a table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct TableStats {
     pub frozen: usize,
     /// Its primary index, if it has one: the kind, and numbers about it.
     pub index: Option<(String, IndexStats)>,
+    /// Its secondary indexes.
+    pub secondary: Vec<SecondaryStats>,
     /// What was published of it in the background, with the setting `publish.continuous`.
     pub publication: Option<PublicationStats>,
 }
@@ -130,6 +133,7 @@ impl Stats {
                 memtable_entries: view.slots().map(|slot| slot.entries.len() as u64).sum(),
                 frozen: view.frozen.len(),
                 index: table.primary.stats(),
+                secondary: table.secondary.stats(&view.secondary),
                 publication: table.continuous.stats(&view.version),
             }
         });
@@ -147,16 +151,27 @@ impl Stats {
             snapshots: shared.snapshots.len(),
             stalls: shared.stalls.totals(),
             last_seq: shared.visible(),
-            index_memory: shared.index_pool.as_ref().map_or(0, |pool| pool.used() as u64),
+            index_memory: [shared.index_pool.as_ref(), shared.secondary_pool.get()]
+                .into_iter()
+                .flatten()
+                .map(|pool| pool.used() as u64)
+                .sum(),
             memory_budget: shared.settings.memory_budget(),
         }
     }
 
-    /// Bytes of all runs, and of primary indexes as far as they are in use.
+    /// Bytes of all runs, and of indexes as far as they are in use.
     pub fn disk_bytes(&self) -> u64 {
         let levels = self.tables.iter().flat_map(|table| &table.levels);
-        let indexes = self.tables.iter().filter_map(|table| table.index.as_ref());
-        levels.map(|level| level.bytes).sum::<u64>() + indexes.map(|(_, index)| index.used_bytes).sum::<u64>()
+        levels.map(|level| level.bytes).sum::<u64>() + self.indexes().map(|index| index.used_bytes).sum::<u64>()
+    }
+
+    /// Numbers about all index files.
+    fn indexes(&self) -> impl Iterator<Item = &IndexStats> {
+        self.tables.iter().flat_map(|table| {
+            let primary = table.index.iter().map(|(_, index)| index);
+            primary.chain(table.secondary.iter().map(|secondary| &secondary.index))
+        })
     }
 
     /// Bytes of memtables, cache and index nodes.
@@ -170,14 +185,13 @@ impl Stats {
         self.cache.hits + self.cache.misses + self.reads.mapped_blocks
     }
 
-    /// Bytes written to disk (log, flushes, compactions, primary indexes) for each byte that the program wrote; `None` before it
+    /// Bytes written to disk (log, flushes, compactions, indexes) for each byte that the program wrote; `None` before it
     /// wrote any.
     pub fn write_amplification(&self) -> Option<f64> {
-        let indexes = self.tables.iter().filter_map(|table| table.index.as_ref());
         let written = self.wal.bytes
             + self.flushes.bytes_written
             + self.compactions.bytes_written
-            + indexes.map(|(_, index)| index.write_bytes).sum::<u64>();
+            + self.indexes().map(|index| index.write_bytes).sum::<u64>();
         (self.user_bytes > 0).then(|| written as f64 / self.user_bytes as f64)
     }
 }
@@ -202,6 +216,22 @@ impl fmt::Display for Stats {
                     mib(stats.bytes),
                     stats.entries,
                     stats.tombstones
+                )?;
+            }
+            for secondary in &table.secondary {
+                let (exact, index) = (if secondary.exact { ", exact" } else { "" }, &secondary.index);
+                writeln!(
+                    f,
+                    "  index {}: {}{exact}, {}, {} written in {} commits; {} reads found {} rows, looked up {}, met {} void entries",
+                    secondary.name,
+                    secondary.kind,
+                    mib(index.used_bytes),
+                    mib(index.write_bytes),
+                    index.commits,
+                    secondary.reads,
+                    secondary.found,
+                    secondary.looked_up,
+                    secondary.void
                 )?;
             }
             if let Some((kind, index)) = &table.index {

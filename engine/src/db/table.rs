@@ -24,6 +24,7 @@ use crate::publish::Continuous;
 use crate::range_delete::RangeTombstones;
 use crate::read::{Lookup, MergedCursor, Progress, Scan, ScanBounds, ScanContext, Source};
 use crate::run::{KeyHash, Pruning, RunContext, SortedRunCursor, Wanted};
+use crate::secondary::{Secondaries, SecondaryViews};
 use crate::typed::{Filter, LastNonNullRow, Schemas, Target};
 use crate::version::Version;
 
@@ -38,6 +39,8 @@ pub(crate) struct View {
     pub version: Arc<Version>,
     /// The primary index of these very runs.
     pub index: Option<Arc<IndexedRuns>>,
+    /// The secondary indexes of these very runs, as far as they can be read.
+    pub secondary: SecondaryViews,
 }
 
 impl View {
@@ -69,6 +72,7 @@ pub(crate) struct TableInner {
     /// The primary index. Held by the one job that changes the runs while it brings the index up to date and puts both in
     /// force; taken before `Shared::manifest` and `edit`.
     pub primary: IndexSlot,
+    pub secondary: Secondaries,
     pub runs: Arc<RunContext>,
     pub times: SeqTimes,
     /// Held by the one publication that may be made.
@@ -126,13 +130,24 @@ impl TableInner {
     /// As [`get`](Self::get), in a typed table; and the schema by which the value is encoded.
     pub fn get_row(&self, view: &View, key: &[u8], seq: SeqNo, hidden_below: SeqNo) -> Result<(Target, Option<Slice>)> {
         let target = self.target_at(seq);
-        let operator = self.operator_for(&target);
-        let found = self.find(view, key, seq, hidden_below, operator.as_deref())?;
-        let value = match found {
-            Some(value) if !self.key_value => Some(target.encoded(value)?),
-            found => found,
-        };
+        let value = self.get_with(&target, view, key, seq, hidden_below)?;
         Ok((target, value))
+    }
+
+    /// As [`get`](Self::get), encoded by the schema of `target`.
+    pub fn get_with(
+        &self,
+        target: &Target,
+        view: &View,
+        key: &[u8],
+        seq: SeqNo,
+        hidden_below: SeqNo,
+    ) -> Result<Option<Slice>> {
+        let operator = self.operator_for(target);
+        match self.find(view, key, seq, hidden_below, operator.as_deref())? {
+            Some(value) if !self.key_value => target.encoded(value).map(Some),
+            found => Ok(found),
+        }
     }
 
     fn find(

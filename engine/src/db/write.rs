@@ -10,6 +10,7 @@ use kodiak_core::{Error, ErrorKind, Op, Result};
 
 use super::shared::Shared;
 use super::table::{Table, TableInner};
+use crate::secondary;
 use crate::typed::check_bytes;
 
 /// Operations on one or more tables that take effect together: all of them or, after a crash, none.
@@ -224,10 +225,12 @@ impl Shared {
                     ));
                 }
             }
+            let guarded = secondary::guard(self, batch, tables)?;
             let now = self.now_micros();
             let appended = self.log(wal, batch, now, mode)?;
             let last = appended.first_seq + batch.len() as u64 - 1;
-            let inserted = insert(batch, appended.first_seq, tables);
+            let inserted =
+                insert(batch, appended.first_seq, tables).and_then(|()| guarded.insert(appended.first_seq, tables));
             let mut full = false;
             for table in tables {
                 let active = &table.view.load().active;

@@ -87,13 +87,14 @@ impl Capture {
     }
 }
 
-/// The state of a copy, which begins with an empty log, whose segments are numbered anew, and without primary indexes, which
-/// its first opening builds: their files change all the time, and hold nothing that the runs do not.
+/// The state of a copy, which begins with an empty log, whose segments are numbered anew, and without files of indexes, which
+/// its first opening builds: they files change all the time, and hold nothing that the runs do not.
 fn for_copy(mut state: State) -> State {
     state.wal_from = 0;
     for table in state.tables.values_mut() {
         let table = Arc::make_mut(table);
         (table.flushed, table.index) = (0, None);
+        table.secondary.values_mut().for_each(|index| index.index = None);
     }
     state
 }

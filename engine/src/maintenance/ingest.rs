@@ -10,11 +10,12 @@ use kodiak_core::entry::MAX_SEQ;
 use kodiak_core::{EntryRef, Error, ErrorKind, Op, Result, SeqNo};
 
 use crate::compact::{change_version, remove_runs};
-use crate::db::{Shared, Table, TableInner, check_limits, poisoned_gate};
+use crate::db::{IndexUpdates, Shared, Table, TableInner, check_limits, poisoned_gate};
 use crate::manifest::{Change, Place, RunMeta, VersionEdit};
-use crate::primary::{IndexUpdate, RunChange};
+use crate::primary::RunChange;
 use crate::range_delete::RangeTombstones;
 use crate::run::{Run, RunPlan, RunWriter};
+use crate::secondary::{SecondaryChange, check_ingested, check_ingestion};
 use crate::typed::{Target, check_batch, check_bytes};
 use crate::version::Version;
 
@@ -45,7 +46,8 @@ impl Table {
     /// wait.
     ///
     /// # Errors
-    /// `InvalidInput` if keys do not ascend or entries are above the limits, naming the position; whatever the iterator
+    /// `InvalidInput` if keys do not ascend or entries are above the limits, naming the position, or the table has a unique index;
+    /// whatever the iterator
     /// returns; otherwise as [`put`](Self::put). Nothing is visible then, and what was written is removed.
     pub fn ingest<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &self,
@@ -103,6 +105,7 @@ struct Ingestion<'s> {
 impl<'s> Ingestion<'s> {
     fn begin(shared: &'s Arc<Shared>, table: &'s Arc<TableInner>) -> Result<Self> {
         shared.check_writable()?;
+        check_ingestion(table)?;
         let alone = shared.ingesting.lock();
         let seq = shared.next_seq.load(Ordering::Acquire).saturating_add(AHEAD);
         if seq >= MAX_SEQ {
@@ -138,7 +141,9 @@ impl<'s> Ingestion<'s> {
 
     /// Adds an entry whose bytes are what the table's codecs make.
     fn push_row(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        check_limits(self.table, Op::Put, key, value, self.limits).map_err(|error| self.placed(error))?;
+        let checked =
+            check_limits(self.table, Op::Put, key, value, self.limits).and_then(|()| check_ingested(self.table, key));
+        checked.map_err(|error| self.placed(error))?;
         match &mut self.last {
             Some(last) if last.as_slice() >= key => {
                 let what = if last == key { "the same as" } else { "before" };
@@ -208,7 +213,7 @@ impl<'s> Ingestion<'s> {
             shared.sync_log_for_others(table)?;
             // So is the index brought up to date, for the runs as they are; if more must be flushed, that was in vain.
             let runs = self.runs();
-            let index = shared.update_index(table, RunChange::Newer(&runs), &[])?;
+            let index = shared.update_indexes(table, RunChange::Newer(&runs), SecondaryChange::Added(&runs), &[])?;
             let _alone = shared.gate.write().map_err(|_| poisoned_gate())?;
             let index = if table.view.load().slots().all(|slot| slot.is_empty()) {
                 self.check_there()?;
@@ -251,7 +256,7 @@ impl<'s> Ingestion<'s> {
             let message = format!("table \"{}\" was dropped", self.table.name);
             return Err(Error::new(ErrorKind::NotFound, message));
         }
-        Ok(())
+        check_ingestion(self.table)
     }
 
     /// What was written, as runs.
@@ -262,7 +267,7 @@ impl<'s> Ingestion<'s> {
 
     /// Puts the runs into the version and says where and which they are. Writers are kept out, and the table has nothing in
     /// memory. `index` is the table's if it is up to date already.
-    fn install(&mut self, runs: Vec<Arc<Run>>, index: Option<IndexUpdate<'_>>) -> Result<(usize, Vec<RunMeta>)> {
+    fn install(&mut self, runs: Vec<Arc<Run>>, index: Option<IndexUpdates<'_>>) -> Result<(usize, Vec<RunMeta>)> {
         let (shared, table) = (self.shared, self.table);
         if shared.next_seq.load(Ordering::Acquire) > self.seq {
             let message = format!("more than {AHEAD} writes were made during the ingestion: do it again");
@@ -287,7 +292,7 @@ impl<'s> Ingestion<'s> {
         let metas = std::mem::take(&mut self.finished);
         let index = match index {
             Some(index) => Ok(index),
-            None => shared.update_index(table, RunChange::Newer(&runs), &runs),
+            None => shared.update_indexes(table, RunChange::Newer(&runs), SecondaryChange::Added(&runs), &runs),
         };
         let index = index.inspect(|index| index.record(&mut edit));
         let committed = index.and_then(|index| shared.commit_edit(table, &edit, &runs).map(|()| index));
@@ -300,7 +305,7 @@ impl<'s> Ingestion<'s> {
         }
         shared.recovered(self.seq);
         table.continuous.changed();
-        committed.map(IndexUpdate::installed)?;
+        committed.map(IndexUpdates::installed)?;
         Ok((place.level as usize, metas))
     }
 

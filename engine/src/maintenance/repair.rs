@@ -298,6 +298,13 @@ impl Repair<'_> {
                 // It can be built of the runs: the next opening does so, if the settings want it.
                 edit.push(Change::SetIndex { table: id, index: None });
             }
+            for (name, _) in table.secondary.iter().filter(|(_, index)| index.index.is_some()) {
+                edit.push(Change::SetSecondary {
+                    table: id,
+                    name: name.clone(),
+                    index: None,
+                });
+            }
             let files = self.table_files((state.identity, id), dir, table.schemas()?);
             for (&run, placed) in &table.runs {
                 let kept = self.keep(&files, run, Some(&placed.run))?;

@@ -9,7 +9,7 @@ use kodiak_core::varint::{Reader, put_bytes, put_u64};
 use kodiak_core::{Error, ErrorKind, Result};
 
 use super::files;
-use crate::manifest::{SchemaState, TableState};
+use crate::manifest::{SchemaState, SecondaryState, TableState};
 
 /// The name of the file.
 pub(crate) const TABLE_FILE: &str = "TABLE";
@@ -19,6 +19,8 @@ const MAGIC: &[u8; 8] = b"KODIAKTB";
 const VERSION: u32 = 1;
 /// Of an altered one: its later schemas follow.
 const ALTERED: u32 = 2;
+/// Of one with secondary indexes: besides, their definitions follow.
+const INDEXED: u32 = 3;
 
 /// What the file says. Its bytes are in `docs/formats/table.md`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub(crate) struct TableFile {
     pub options: Vec<u8>,
     /// The schemas that it has had since, by number.
     pub schemas: BTreeMap<u32, SchemaState>,
+    /// The definitions of its secondary indexes, by name.
+    pub indexes: BTreeMap<String, Vec<u8>>,
 }
 
 impl TableFile {
@@ -47,6 +51,11 @@ impl TableFile {
             schema: state.schema.clone(),
             options: state.options.clone(),
             schemas: state.schemas.clone(),
+            indexes: state
+                .secondary
+                .iter()
+                .map(|(name, index)| (name.clone(), index.definition.clone()))
+                .collect(),
         }
     }
 
@@ -57,34 +66,55 @@ impl TableFile {
             schema: self.schema.clone(),
             options: self.options.clone(),
             schemas: self.schemas.clone(),
+            secondary: self
+                .indexes
+                .iter()
+                .map(|(name, definition)| {
+                    let (definition, index) = (definition.clone(), None);
+                    (name.clone(), SecondaryState { definition, index })
+                })
+                .collect(),
             ..TableState::default()
         }
     }
 
-    /// True if it tells of what `other` does, and perhaps of later schemas: those of an alteration that was cut short.
+    /// True if it tells of what `other` does, and perhaps of later schemas: those of an alteration that was cut short. Of indexes it
+    /// may tell otherwise, if their creation was cut short.
     pub fn covers(&self, other: &Self) -> bool {
         let mut known = self.clone();
         let last = other.schemas.last_key_value().map_or(0, |(last, _)| *last);
         known.schemas.retain(|number, _| *number <= last);
+        known.indexes.clone_from(&other.indexes);
         known == *other
     }
 
     /// The bytes of the file.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
-        let version = if self.schemas.is_empty() { VERSION } else { ALTERED };
+        let version = match (self.schemas.is_empty(), self.indexes.is_empty()) {
+            (true, true) => VERSION,
+            (false, true) => ALTERED,
+            (_, false) => INDEXED,
+        };
         out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(&self.database.to_le_bytes());
         put_u64(&mut out, u64::from(self.table));
         put_bytes(&mut out, self.name.as_bytes());
         put_bytes(&mut out, &self.schema);
         put_bytes(&mut out, &self.options);
-        if version == ALTERED {
+        if version >= ALTERED {
             put_u64(&mut out, self.schemas.len() as u64);
             for (number, later) in &self.schemas {
                 put_u64(&mut out, u64::from(*number));
                 out.push(u8::from(later.in_force));
                 put_bytes(&mut out, &later.schema);
+            }
+        }
+        if version >= INDEXED {
+            put_u64(&mut out, self.indexes.len() as u64);
+            for (name, definition) in &self.indexes {
+                put_bytes(&mut out, name.as_bytes());
+                put_bytes(&mut out, definition);
             }
         }
         let crc = crc32fast::hash(&out);
@@ -104,9 +134,9 @@ impl TableFile {
         }
         let mut reader = Reader::new(&body[MAGIC.len()..]);
         let version = reader.u32_le()?;
-        if version > ALTERED {
+        if version > INDEXED {
             let message =
-                format!("it has version {version}, this Kodiak reads up to {ALTERED}: use the version that wrote it");
+                format!("it has version {version}, this Kodiak reads up to {INDEXED}: use the version that wrote it");
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         let mut read = Self {
@@ -116,13 +146,20 @@ impl TableFile {
             schema: reader.bytes()?.to_vec(),
             options: reader.bytes()?.to_vec(),
             schemas: BTreeMap::new(),
+            indexes: BTreeMap::new(),
         };
-        if version == ALTERED {
+        if version >= ALTERED {
             for _ in 0..reader.len(reader.remaining())? {
                 let number = reader.len(u32::MAX as usize)? as u32;
                 let in_force = reader.u8()? == 1;
                 let schema = reader.bytes()?.to_vec();
                 read.schemas.insert(number, SchemaState { in_force, schema });
+            }
+        }
+        if version >= INDEXED {
+            for _ in 0..reader.len(reader.remaining())? {
+                let name = reader.str()?.to_owned();
+                read.indexes.insert(name, reader.bytes()?.to_vec());
             }
         }
         if reader.is_empty() { Ok(read) } else { Err(damaged()) }
@@ -158,6 +195,14 @@ mod tests {
             schema: vec![1, 2, 3],
             options: vec![9],
             schemas: BTreeMap::new(),
+            indexes: BTreeMap::new(),
+        }
+    }
+
+    fn indexed() -> TableFile {
+        TableFile {
+            indexes: [("by".to_owned(), vec![7, 8])].into(),
+            ..altered()
         }
     }
 
@@ -175,6 +220,7 @@ mod tests {
     #[test]
     fn what_is_written_comes_back_and_every_damage_is_seen() {
         assert_eq!(TableFile::decode(&altered().encode()).expect("whole"), altered());
+        assert_eq!(TableFile::decode(&indexed().encode()).expect("whole"), indexed());
         let bytes = file().encode();
         assert_eq!(TableFile::decode(&bytes).expect("whole"), file());
         for cut in 0..bytes.len() {
@@ -194,7 +240,7 @@ mod tests {
     #[test]
     fn a_newer_version_is_refused() {
         let mut bytes = file().encode();
-        bytes[8] = 3;
+        bytes[8] = 4;
         let end = bytes.len() - 4;
         let crc = crc32fast::hash(&bytes[..end]).to_le_bytes();
         bytes[end..].copy_from_slice(&crc);
@@ -219,11 +265,24 @@ mod tests {
             (bytes[8], end.as_str()),
             (2, "020101010403000205 06".replace(' ', "").as_str())
         );
+        let bytes = indexed().encode();
+        let end: String = bytes[40..bytes.len() - 4]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(
+            (bytes[8], end.as_str()),
+            (3, "0102 6279 020708".replace(' ', "").as_str())
+        );
     }
 
     #[test]
     fn a_file_may_tell_of_an_alteration_that_was_cut_short() {
         assert!(altered().covers(&altered()) && altered().covers(&file()));
         assert!(!file().covers(&altered()));
+        assert!(file().covers(&TableFile {
+            indexes: indexed().indexes,
+            ..file()
+        }));
     }
 }

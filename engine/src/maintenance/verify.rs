@@ -17,6 +17,7 @@ use crate::components::{Components, Resolved};
 use crate::db::{Builder, Db, LOCK_FILE, TABLES_DIR, TableOptions, wal_context};
 use crate::manifest::{Manifest, PlacedRun, RunMeta, State};
 use crate::primary::{verify_index, verify_open_index};
+use crate::secondary::{verify_closed, verify_open};
 
 /// What a verification found.
 #[derive(Debug, Default)]
@@ -35,6 +36,8 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Primary indexes that were compared with the runs.
     pub indexes: u64,
+    /// Secondary indexes that were compared with the rows: of an open database with all, of another with those in runs.
+    pub secondary_indexes: u64,
     /// Whole batches in the log.
     pub log_batches: u64,
     /// Bytes of an incomplete batch at the end of the log: what a crash leaves, not damage.
@@ -59,8 +62,15 @@ impl fmt::Display for VerifyReport {
         }
         writeln!(
             f,
-            "{} tables, {} runs, {} blocks, {} entries, {} bytes, {} primary indexes; {} batches in the log",
-            self.tables, self.runs, self.blocks, self.entries, self.bytes, self.indexes, self.log_batches
+            "{} tables, {} runs, {} blocks, {} entries, {} bytes, {} primary and {} secondary indexes; {} batches in the log",
+            self.tables,
+            self.runs,
+            self.blocks,
+            self.entries,
+            self.bytes,
+            self.indexes,
+            self.secondary_indexes,
+            self.log_batches
         )?;
         if self.log_torn_bytes > 0 {
             writeln!(
@@ -167,6 +177,7 @@ impl Db {
         verify_state(&shared.storage, components, &shared.dir, &capture.state, &mut report);
         for table in shared.all_tables() {
             report.indexes += u64::from(verify_open_index(&table, &mut report.problems));
+            report.secondary_indexes += verify_open(shared, &table, &mut report.problems);
         }
         Ok(report)
     }
@@ -276,6 +287,11 @@ fn verify_state(
                 if let Some(index) = &table.index {
                     report.indexes += 1;
                     verify_index(components, files.run_context(), table, index, &mut report.problems);
+                }
+                for (name, index) in &table.secondary {
+                    report.secondary_indexes += 1;
+                    let (context, index) = (files.run_context(), (name.as_str(), index));
+                    verify_closed(components, context, table, index, &mut report.problems);
                 }
             }
             Err(error) => report.problems.push(in_manifest(error)),

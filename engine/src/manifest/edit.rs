@@ -77,6 +77,15 @@ pub struct IndexMeta {
     pub root: u64,
 }
 
+/// A secondary index of a table: its file, and the root in it that belongs to the table's runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecondaryMeta {
+    /// Its file.
+    pub file: IndexMeta,
+    /// It says of each of its entries whether newer runs have made it void, so that entries need not be looked up.
+    pub exact: bool,
+}
+
 /// One change of the state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -166,6 +175,32 @@ pub enum Change {
         /// Its index; `None` if it has none from now on.
         index: Option<IndexMeta>,
     },
+    /// A new secondary index of a table, without a file so far.
+    AddSecondary {
+        /// The table.
+        table: TableId,
+        /// Its name, unlike that of every other index of the table.
+        name: String,
+        /// What it is of, as the engine writes it.
+        definition: Vec<u8>,
+    },
+    /// A secondary index goes.
+    DropSecondary {
+        /// The table.
+        table: TableId,
+        /// Its name.
+        name: String,
+    },
+    /// The file and root of a secondary index for the table's runs as they are after all changes before this one; adding or
+    /// removing a run makes all indexes of a table have none.
+    SetSecondary {
+        /// The table.
+        table: TableId,
+        /// Its name.
+        name: String,
+        /// The file and root; `None` if it is to be built anew.
+        index: Option<SecondaryMeta>,
+    },
 }
 
 /// Changes that take effect together, in order.
@@ -190,9 +225,13 @@ mod tag {
     pub const FLUSHED: u64 = 10;
     pub const NEXT_IDS: u64 = 11;
     pub const ADD_SCHEMA: u64 = 12;
+    pub const ADD_SECONDARY: u64 = 16;
+    pub const DROP_SECONDARY: u64 = 17;
     pub const OPTIONAL: u64 = 1 << 20;
     /// Whoever does not know it goes without the index, and names none in the manifest that it writes.
     pub const SET_INDEX: u64 = OPTIONAL + 1;
+    /// Whoever does not know it builds the index anew.
+    pub const SET_SECONDARY: u64 = OPTIONAL + 16;
 }
 
 impl VersionEdit {
@@ -336,11 +375,33 @@ fn encode_change(change: &Change, out: &mut Vec<u8>) -> u64 {
         Change::SetIndex { table, index } => {
             put_u64(out, u64::from(*table));
             if let Some(index) = index {
-                put_u64(out, index.id);
-                put_bytes(out, index.kind.as_bytes());
-                put_u64(out, index.root);
+                put_index(out, index);
             }
             tag::SET_INDEX
+        }
+        Change::AddSecondary {
+            table,
+            name,
+            definition,
+        } => {
+            put_u64(out, u64::from(*table));
+            put_bytes(out, name.as_bytes());
+            put_bytes(out, definition);
+            tag::ADD_SECONDARY
+        }
+        Change::DropSecondary { table, name } => {
+            put_u64(out, u64::from(*table));
+            put_bytes(out, name.as_bytes());
+            tag::DROP_SECONDARY
+        }
+        Change::SetSecondary { table, name, index } => {
+            put_u64(out, u64::from(*table));
+            put_bytes(out, name.as_bytes());
+            if let Some(index) = index {
+                put_index(out, &index.file);
+                out.push(u8::from(index.exact));
+            }
+            tag::SET_SECONDARY
         }
     }
 }
@@ -382,10 +443,7 @@ fn decode_change(tag: u64, body: &mut Reader<'_>) -> Result<Option<Change>> {
         tag::ADD_SCHEMA => Change::AddSchema {
             table: table_id(body)?,
             number: body.len(u32::MAX as usize)? as u32,
-            in_force: match body.u8()? {
-                byte @ 0..=1 => byte == 1,
-                byte => return Err(Error::corruption(format!("{byte} is no boolean"))),
-            },
+            in_force: boolean(body)?,
             schema: body.bytes()?.to_vec(),
         },
         tag::NEXT_IDS => Change::NextIds {
@@ -397,8 +455,41 @@ fn decode_change(tag: u64, body: &mut Reader<'_>) -> Result<Option<Change>> {
             table: table_id(body)?,
             index: if body.is_empty() { None } else { Some(index_meta(body)?) },
         },
+        tag::ADD_SECONDARY => Change::AddSecondary {
+            table: table_id(body)?,
+            name: body.str()?.to_owned(),
+            definition: body.bytes()?.to_vec(),
+        },
+        tag::DROP_SECONDARY => Change::DropSecondary {
+            table: table_id(body)?,
+            name: body.str()?.to_owned(),
+        },
+        tag::SET_SECONDARY => Change::SetSecondary {
+            table: table_id(body)?,
+            name: body.str()?.to_owned(),
+            index: match body.is_empty() {
+                true => None,
+                false => Some(SecondaryMeta {
+                    file: index_meta(body)?,
+                    exact: boolean(body)?,
+                }),
+            },
+        },
         _ => return Ok(None),
     }))
+}
+
+fn boolean(body: &mut Reader<'_>) -> Result<bool> {
+    match body.u8()? {
+        byte @ 0..=1 => Ok(byte == 1),
+        byte => Err(Error::corruption(format!("{byte} is no boolean"))),
+    }
+}
+
+fn put_index(out: &mut Vec<u8>, index: &IndexMeta) {
+    put_u64(out, index.id);
+    put_bytes(out, index.kind.as_bytes());
+    put_u64(out, index.root);
 }
 
 fn index_meta(body: &mut Reader<'_>) -> Result<IndexMeta> {

@@ -8,7 +8,7 @@ use kodiak_core::compaction::RunId;
 use kodiak_core::wal::SegmentId;
 use kodiak_core::{Error, Result, SeqNo};
 
-use super::edit::{Change, IndexMeta, Place, RunMeta, SortedRunId, VersionEdit};
+use super::edit::{Change, IndexMeta, Place, RunMeta, SecondaryMeta, SortedRunId, VersionEdit};
 use crate::typed::Schemas;
 
 /// Levels that a manifest can name.
@@ -49,6 +49,17 @@ pub struct TableState {
     pub flushed: SegmentId,
     /// Its primary index.
     pub index: Option<IndexMeta>,
+    /// Its secondary indexes, by name.
+    pub secondary: BTreeMap<String, SecondaryState>,
+}
+
+/// A secondary index of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecondaryState {
+    /// What it is of, as the engine writes it.
+    pub definition: Vec<u8>,
+    /// Its file and root; `None` if it is to be built anew.
+    pub index: Option<SecondaryMeta>,
 }
 
 /// Everything that the manifest knows.
@@ -81,6 +92,14 @@ impl TableState {
             &self.schema,
             later.map(|(number, later)| (*number, later.in_force, later.schema.as_slice())),
         )
+    }
+}
+
+impl TableState {
+    /// The runs change: no index belongs to them, unless a later change of the edit says so.
+    fn forget_indexes(&mut self) {
+        self.index = None;
+        self.secondary.values_mut().for_each(|known| known.index = None);
     }
 }
 
@@ -159,7 +178,7 @@ impl State {
             Change::AddRun { table, place, run } => self.add_run(*table, *place, run)?,
             Change::RemoveRun { table, run } => {
                 let state = self.table(*table)?;
-                state.index = None;
+                state.forget_indexes();
                 let removed = state.runs.remove(run);
                 removed.ok_or_else(|| misfit(format!("run {run} is removed but not in table {table}")))?;
             }
@@ -200,15 +219,40 @@ impl State {
             }
             Change::SetIndex { table, index } => {
                 self.table(*table)?.index.clone_from(index);
-                if let Some(index) = index {
-                    let after = index
-                        .id
-                        .checked_add(1)
-                        .ok_or_else(|| misfit("run numbers are used up"))?;
-                    self.next_run = self.next_run.max(after);
+                index.as_ref().map_or(Ok(()), |index| self.count_index(index))?;
+            }
+            Change::AddSecondary {
+                table,
+                name,
+                definition,
+            } => {
+                let (definition, index) = (definition.clone(), None);
+                let added = SecondaryState { definition, index };
+                if self.table(*table)?.secondary.insert(name.clone(), added).is_some() {
+                    return Err(misfit(format!("index \"{name}\" of table {table} is created twice")));
                 }
             }
+            Change::DropSecondary { table, name } => {
+                let removed = self.table(*table)?.secondary.remove(name);
+                removed.ok_or_else(|| missing_index(*table, name))?;
+            }
+            Change::SetSecondary { table, name, index } => {
+                let known = self.table(*table)?.secondary.get_mut(name);
+                known
+                    .ok_or_else(|| missing_index(*table, name))?
+                    .index
+                    .clone_from(index);
+                index.as_ref().map_or(Ok(()), |index| self.count_index(&index.file))?;
+            }
         }
+        Ok(())
+    }
+
+    /// The number of an index file is used from now on.
+    fn count_index(&mut self, index: &IndexMeta) -> Result<()> {
+        let after = index.id.checked_add(1);
+        let after = after.ok_or_else(|| misfit("run numbers are used up"))?;
+        self.next_run = self.next_run.max(after);
         Ok(())
     }
 
@@ -246,7 +290,7 @@ impl State {
         self.next_run = self.next_run.max(after);
         self.next_sorted_run = self.next_sorted_run.max(place.sorted_run + 1);
         let state = self.table(table)?;
-        state.index = None;
+        state.forget_indexes();
         state.runs.insert(
             run.id,
             PlacedRun {
@@ -304,6 +348,20 @@ impl State {
                     index: Some(index.clone()),
                 });
             }
+            for (name, secondary) in &state.secondary {
+                edit.push(Change::AddSecondary {
+                    table,
+                    name: name.clone(),
+                    definition: secondary.definition.clone(),
+                });
+                if secondary.index.is_some() {
+                    edit.push(Change::SetSecondary {
+                        table,
+                        name: name.clone(),
+                        index: secondary.index.clone(),
+                    });
+                }
+            }
         }
         edit.push(Change::LastSeq(self.last_seq));
         edit.push(Change::WalFrom(self.wal_from));
@@ -338,6 +396,10 @@ fn forward<T: PartialOrd + std::fmt::Display>(what: &str, old: T, new: T) -> Res
 
 fn missing_table(table: TableId) -> Error {
     misfit(format!("table {table} is not there"))
+}
+
+fn missing_index(table: TableId, name: &str) -> Error {
+    misfit(format!("index \"{name}\" of table {table} is not there"))
 }
 
 #[cold]

@@ -556,3 +556,55 @@ fn the_bytes_are_as_documented() {
         let _ = VersionEdit::decode(&bytes[..cut]);
     }
 }
+
+#[test]
+fn secondary_indexes_have_their_bytes_and_lose_their_files_with_a_change_of_runs() {
+    let file = IndexMeta {
+        id: 300,
+        kind: "bplus".to_owned(),
+        root: 7,
+    };
+    let name = || "by".to_owned();
+    let set = |index| Change::SetSecondary {
+        table: 1,
+        name: name(),
+        index,
+    };
+    let index = Some(SecondaryMeta { file, exact: true });
+    let create = Change::AddSecondary {
+        table: 1,
+        name: name(),
+        definition: vec![9, 8],
+    };
+    let drop = Change::DropSecondary { table: 1, name: name() };
+    for (change, wanted) in [
+        (&create, "10 07 01 02 6279 02 0908"),
+        (&drop, "11 04 01 02 6279"),
+        (&set(index.clone()), "908040 0e 01 02 6279 ac02 05 62706c7573 07 01"),
+        (&set(None), "908040 04 01 02 6279"),
+    ] {
+        let edit = VersionEdit::new().with(change.clone());
+        let mut bytes = Vec::new();
+        edit.encode(&mut bytes);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, wanted.replace(' ', ""));
+        assert_eq!(VersionEdit::decode(&bytes).expect("decoded"), edit);
+    }
+    let mut state = State::new(42);
+    let mut apply = |changes: &[Change]| {
+        let changes = changes.to_vec();
+        let applied = state.apply(&VersionEdit { changes });
+        let mut copy = State::default();
+        copy.apply(&state.snapshot()).expect("a snapshot fits");
+        assert_eq!(copy, state);
+        applied.map(|()| state.tables[&1].secondary.get("by").map(|known| known.index.clone()))
+    };
+    assert_eq!(apply(&[create_table(), create.clone()]).expect("fits"), Some(None));
+    assert_eq!(apply(&[set(index.clone())]).expect("fits"), Some(index.clone()));
+    assert_eq!(apply(&[add(1)]).expect("fits"), Some(None));
+    assert_eq!(apply(&[add(2), set(index.clone())]).expect("fits"), Some(index));
+    apply(std::slice::from_ref(&create)).expect_err("it is there");
+    assert_eq!(apply(std::slice::from_ref(&drop)).expect("fits"), None);
+    apply(&[drop]).expect_err("it is gone");
+    apply(&[set(None)]).expect_err("it is gone");
+}

@@ -6,7 +6,7 @@ use kodiak_core::wal::{RecoveryMode, SyncMode};
 use kodiak_core::{Error, Result};
 
 use super::units::{format_size, parse_size};
-use super::{Allocation, Settings};
+use super::{Allocation, Maintenance, Settings};
 
 /// One setting.
 #[derive(Debug)]
@@ -65,6 +65,28 @@ pub const FIELDS: &[Field] = &[
         path: "index.pool",
         help: "Bytes of index nodes kept in memory, over all tables.",
         access: Access::Size(|s| &mut s.index.pool, (64 * KIB, 16 * TIB)),
+    },
+    Field {
+        path: "secondary.kind",
+        help: "The index that holds the entries of secondary indexes; those of another kind are built anew when a database is \
+               opened.",
+        access: Access::Text(|s| &mut s.secondary.kind),
+    },
+    Field {
+        path: "secondary.maintenance",
+        help: "`lazy`: a flush adds entries blindly, reads look at rows to know which entries hold, and compactions clean up; \
+               `eager`: a flush looks up the rows that it replaces, and reads of the newest state need not.",
+        access: Access::Name {
+            names: &["lazy", "eager"],
+            get: |s| s.secondary.maintenance as usize,
+            set: |s, index| s.secondary.maintenance = [Maintenance::Lazy, Maintenance::Eager][index],
+        },
+    },
+    Field {
+        path: "secondary.pool",
+        help: "Bytes of nodes of secondary indexes kept in memory, over all tables; taken, beside `limits.memory_budget`, once there \
+               is one.",
+        access: Access::Size(|s| &mut s.secondary.pool, (64 * KIB, 16 * TIB)),
     },
     Field {
         path: "format.kind",

@@ -42,6 +42,8 @@ pub struct Settings {
     pub memtable: MemtableSettings,
     /// `[index]`
     pub index: IndexSettings,
+    /// `[secondary]`
+    pub secondary: SecondarySettings,
     /// `[format]`
     pub format: FormatSettings,
     /// `[filter]`
@@ -88,6 +90,29 @@ pub struct IndexSettings {
 
 /// The primary index that is none: key bounds, filter and fence keys of each run.
 pub const FENCE: &str = "fence";
+
+/// Secondary indexes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SecondarySettings {
+    /// The name of the index that holds their entries.
+    pub kind: String,
+    /// What becomes of entries whose rows are replaced.
+    pub maintenance: Maintenance,
+    /// Bytes of index nodes kept in memory, over all secondary indexes of all tables; taken once there is one.
+    pub pool: u64,
+    /// The index's own options.
+    pub options: GivenOptions,
+}
+
+/// How secondary indexes are kept up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Maintenance {
+    /// Entries of replaced rows stay until a compaction drops those; reads look at rows to know whether an entry holds.
+    #[default]
+    Lazy,
+    /// A flush looks up the rows that it replaces; reads of the newest state need not.
+    Eager,
+}
 
 /// The data files of runs.
 #[derive(Debug, Clone, PartialEq)]

@@ -237,6 +237,7 @@ pub(super) fn options_of<'s>(settings: &'s mut Settings, section: &str) -> Optio
     match section {
         "memtable" => Some(&mut settings.memtable.options),
         "index" => Some(&mut settings.index.options),
+        "secondary" => Some(&mut settings.secondary.options),
         "format" => Some(&mut settings.format.options),
         "filter" => Some(&mut settings.filter.options),
         "compaction" => Some(&mut settings.compaction.options),

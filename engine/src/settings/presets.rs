@@ -6,8 +6,8 @@ use kodiak_core::{Error, Result};
 
 use super::{
     Allocation, BackpressureSettings, CacheSettings, CompactionSettings, FENCE, FilterSettings, FormatLevel,
-    FormatSettings, GivenOptions, IndexSettings, LimitSettings, MemtableSettings, MetricsSettings, Origins,
-    PublishSettings, Settings, WalSettings,
+    FormatSettings, GivenOptions, IndexSettings, LimitSettings, Maintenance, MemtableSettings, MetricsSettings,
+    Origins, PublishSettings, SecondarySettings, Settings, WalSettings,
 };
 
 const KIB: u64 = 1 << 10;
@@ -64,6 +64,12 @@ pub(super) fn base() -> Settings {
         },
         index: IndexSettings {
             primary: FENCE.to_owned(),
+            pool: 64 * MIB,
+            options: GivenOptions::new(),
+        },
+        secondary: SecondarySettings {
+            kind: kinds.secondary.to_owned(),
+            maintenance: Maintenance::Lazy,
             pool: 64 * MIB,
             options: GivenOptions::new(),
         },

@@ -12,6 +12,7 @@ use super::{SchemaVersion, Target};
 use crate::db::{Shared, Table, TableInner, closing, poisoned_gate};
 use crate::maintenance::TableFile;
 use crate::manifest::{Change, VersionEdit};
+use crate::secondary::check_alteration;
 
 /// Changes of a table's columns, made by [`Table::alter`]; nothing happens before [`commit`](Self::commit).
 ///
@@ -137,6 +138,7 @@ impl Alteration<'_> {
         let wanted = before.schema.altered(before.number() + 1, &self.changes)?;
         shared.check_formats(&wanted)?;
         let _alone = shared.gate.write().map_err(|_| poisoned_gate())?;
+        check_alteration(inner, &before.schema, &wanted)?;
         // Rows written before survive whatever this survives.
         shared.check_writable()?.sync()?;
         let number = shared.register(inner, true, |number| before.schema.altered(number, &self.changes))?;

@@ -28,6 +28,7 @@ pub(crate) use filter::Filter;
 pub use filtered::Batches;
 pub use fit::{Fitting, Misfit};
 pub(crate) use gather::row_bytes;
+pub(crate) use keys::bounds as key_bounds;
 pub(crate) use last_non_null::{LastNonNullRow, check_operator};
 pub(crate) use pieces::Pieces;
 pub use predicate::{Column, Literal, Predicate, col};

@@ -1,0 +1,322 @@
+//! Creating and dropping indexes of a table that is in use.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use kodiak_core::schema::TableSchema;
+use kodiak_core::{Error, ErrorKind, Result, SeqNo};
+
+use super::definition::{IndexDefinition, IndexedBy, StoredDefinition};
+use super::open::{fill, record};
+use super::scan::{Scope, state};
+use super::{OpenSecondary, Secondary, SecondaryStats, unique, walk};
+use crate::db::{Shared, Table, TableInner, View, closing, poisoned_gate};
+use crate::maintenance::TableFile;
+use crate::manifest::{Change, VersionEdit};
+use crate::read::Source;
+
+impl Table {
+    /// Creates a secondary index, and returns when it can be read. Others read and write the table meanwhile; what they write is
+    /// in the index. If this fails, or the process ends before it returns, there is no index.
+    ///
+    /// A unique index lets no two rows have the same values: from its creation on, writers of the table check theirs before
+    /// they are logged, one at a time.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if the table has an index of this name, or, for a unique one, naming two rows with the same values;
+    /// `InvalidInput` for a column that is not there or has no order; `Unavailable` for an extractor that is not registered, a
+    /// database that is closed or open for reading only; `NotFound` if the table was dropped; those of reading and writing files.
+    pub fn create_index(&self, definition: IndexDefinition) -> Result<()> {
+        let (shared, table) = (&self.open.shared, &self.inner);
+        shared.check_writable()?;
+        if definition.name.is_empty() || definition.name.len() > 255 {
+            let len = definition.name.len();
+            return Err(Error::invalid_input(format!(
+                "an index's name has 1 to 255 bytes, not {len}"
+            )));
+        }
+        let _defining = table.secondary.defining.lock();
+        let begun = shared.storage.monotonic_nanos();
+        let (index, view, snapshots) = shared.register_index(table, &definition)?;
+        let built = shared.build(table, &index, view, &snapshots);
+        match built {
+            Ok(()) => {
+                let micros = shared.storage.monotonic_nanos().saturating_sub(begun) / 1000;
+                tracing::info!(table = table.name, index = index.name, micros, "an index was created");
+                Ok(())
+            }
+            Err(error) => {
+                shared.withdraw(table, &index, None)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Drops a secondary index. Reads through it that are under way go on.
+    ///
+    /// # Errors
+    /// `NotFound`, listing the indexes there are; `Io`, `Unavailable`.
+    pub fn drop_index(&self, name: &str) -> Result<()> {
+        let (shared, table) = (&self.open.shared, &self.inner);
+        shared.check_writable()?;
+        let _defining = table.secondary.defining.lock();
+        let index = table.secondary.all().iter().find(|index| index.name == name).cloned();
+        let index = index.ok_or_else(|| unknown(table, name))?;
+        let change = Change::DropSecondary {
+            table: table.id,
+            name: name.to_owned(),
+        };
+        shared.withdraw(table, &index, Some(VersionEdit::new().with(change)))
+    }
+
+    /// The secondary indexes of the table, with numbers about each.
+    pub fn indexes(&self) -> Vec<SecondaryStats> {
+        self.inner.secondary.stats(&self.inner.view.load().secondary)
+    }
+}
+
+pub(super) fn unknown(table: &TableInner, name: &str) -> Error {
+    let all = table.secondary.all();
+    let known: Vec<_> = all.iter().map(|index| index.name.as_str()).collect();
+    let known = if known.is_empty() {
+        "none".to_owned()
+    } else {
+        known.join(", ")
+    };
+    let message = format!(
+        "table \"{}\" has no index \"{name}\"; its indexes are: {known}",
+        table.name
+    );
+    Error::new(ErrorKind::NotFound, message)
+}
+
+fn check_there(table: &TableInner) -> Result<()> {
+    if table.dropped.load(Ordering::Acquire) {
+        let message = format!("table \"{}\" was dropped", table.name);
+        return Err(Error::new(ErrorKind::NotFound, message));
+    }
+    Ok(())
+}
+
+/// Refuses an alteration that would make indexes mean something else. Writers are kept out.
+///
+/// # Errors
+/// `InvalidInput` naming column and index.
+pub(crate) fn check_alteration(table: &TableInner, before: &TableSchema, after: &TableSchema) -> Result<()> {
+    for (number, index) in table.secondary.columns() {
+        let Some(old) = before.index_of_number(number) else {
+            continue;
+        };
+        let old = before.columns().field(old);
+        let what = match after.index_of_number(number) {
+            None => "dropped",
+            Some(new) if !after.columns().field(new).data_type().equals_datatype(old.data_type()) => "widened",
+            Some(_) => continue,
+        };
+        return Err(Error::invalid_input(format!(
+            "column \"{}\" cannot be {what} while index \"{index}\" is by it: drop the index before",
+            old.name()
+        )));
+    }
+    Ok(())
+}
+
+impl Shared {
+    /// From now on writers maintain the index. Returns what the table consisted of at that moment, which they do not add to it,
+    /// and the snapshots held.
+    fn register_index(
+        &self,
+        table: &Arc<TableInner>,
+        definition: &IndexDefinition,
+    ) -> Result<(Arc<Secondary>, Arc<View>, Vec<SeqNo>)> {
+        let name = &definition.name;
+        // Whoever ingests holds the indexes, and then keeps writers out: in this order.
+        let mut open = table.secondary.open.lock();
+        let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
+        check_there(table)?;
+        let mut all = Vec::clone(&table.secondary.all());
+        if all.iter().any(|index| index.name == *name) || self.has_definition(table, name)? {
+            let message = format!("table \"{}\" has an index \"{name}\" already", table.name);
+            return Err(Error::new(ErrorKind::AlreadyExists, message));
+        }
+        let schema = Arc::clone(&table.schemas.current().schema);
+        let index = Arc::new(self.secondary(name, StoredDefinition::of(definition, &schema)?)?);
+        index.codec(&schema)?;
+        let made = self.make_secondary(table, &index)?;
+        all.push(Arc::clone(&index));
+        table.secondary.set(all);
+        if let Err(error) = self.renew_slot(table) {
+            made.file.mark_obsolete();
+            let mut all = Vec::clone(&table.secondary.all());
+            all.pop();
+            table.secondary.set(all);
+            return Err(error);
+        }
+        open.push(made);
+        Ok((index, table.view.load_full(), self.snapshots.list()))
+    }
+
+    /// True if the manifest knows an index of this name, be it maintained or not.
+    fn has_definition(&self, table: &TableInner, name: &str) -> Result<bool> {
+        match &*self.manifest.lock() {
+            Some(manifest) => {
+                let known = manifest.state().tables.get(&table.id);
+                Ok(known.is_some_and(|known| known.secondary.contains_key(name)))
+            }
+            None => Err(closing()),
+        }
+    }
+
+    /// Gives a table a memtable with the entries of its present indexes. The caller keeps writers out.
+    fn renew_slot(&self, table: &Arc<TableInner>) -> Result<()> {
+        if !table.view.load().active.is_empty() {
+            return self.freeze(table);
+        }
+        let _edit = table.edit.lock();
+        let view = View::clone(&table.view.load());
+        let active = Arc::new(self.new_slot(view.active.first_segment(), &table.secondary.all())?);
+        table.view.store(Arc::new(View { active, ..view }));
+        Ok(())
+    }
+
+    /// Fills an index with what `view` holds, and puts it in force.
+    fn build(&self, table: &Arc<TableInner>, index: &Arc<Secondary>, view: Arc<View>, held: &[SeqNo]) -> Result<()> {
+        let stop = || {
+            self.check_open()
+                .and_then(|()| check_there(table))
+                .and_then(|()| index.check_whole())
+        };
+        let runs: Vec<_> = view.version.runs().map(|(_, run)| Arc::clone(run)).collect();
+        let slots = view.slots().filter(|slot| !slot.is_empty());
+        let mut sources: Vec<Source> = slots
+            .map(|slot| Source::Memory(Arc::clone(&slot.entries).cursor()))
+            .collect();
+        sources.extend(walk::sources(&runs));
+        let building = |open: &&mut OpenSecondary| Arc::ptr_eq(&open.index, index);
+        let lost = || Error::new(ErrorKind::NotFound, "the index was dropped while it was built");
+        let file = {
+            let mut open = table.secondary.open.lock();
+            let open = open.iter_mut().find(building).ok_or_else(lost)?;
+            OpenSecondary {
+                index: Arc::clone(index),
+                file: Arc::clone(&open.file),
+                meta: open.meta.clone(),
+                building: true,
+                recorded: false,
+            }
+        };
+        fill(table, &file, sources, held, &stop)?;
+        drop((file, view));
+        {
+            let mut all = table.secondary.open.lock();
+            stop()?;
+            let open = all.iter_mut().find(building).ok_or_else(lost)?;
+            let root = open.file.index()?.commit()?;
+            open.moved_to(root);
+            open.meta.exact = self.eager() && table.operator.is_none();
+            open.building = false;
+            if !index.definition.unique {
+                self.define(table, creation(table, open))?;
+                open.recorded = true;
+            }
+            let state = open.view(root)?;
+            // Whoever writes from now on checks a unique index.
+            let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
+            let _edit = table.edit.lock();
+            let view = View::clone(&table.view.load());
+            let secondary = view.secondary.iter().cloned().chain([state]).collect();
+            table.view.store(Arc::new(View { secondary, ..view }));
+        }
+        if index.definition.unique {
+            let view = table.view.load_full();
+            let scope = Scope {
+                table: Arc::clone(table),
+                index: state(&view, index)?,
+                view,
+                seq: self.visible(),
+                hidden_below: table.hidden_below(|| self.now_micros()),
+            };
+            unique::check_all(scope, &stop)?;
+            let mut all = table.secondary.open.lock();
+            let open = all.iter_mut().find(building).ok_or_else(lost)?;
+            stop()?;
+            self.define(table, creation(table, open))?;
+            open.recorded = true;
+        }
+        Ok(())
+    }
+
+    /// Makes the manifest, and then the table's file, tell of an index created or dropped.
+    fn define(&self, table: &TableInner, edit: VersionEdit) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        let manifest = manifest.as_mut().ok_or_else(closing)?;
+        check_there(table)?;
+        manifest.recover()?;
+        manifest.append(&edit)?;
+        if let Some(state) = manifest.state().tables.get(&table.id) {
+            // What is not told there is told by the next opening.
+            let file = TableFile::of(self.identity, table.id, state);
+            if let Err(error) = file.write(&*self.storage, &table.runs.dir) {
+                tracing::warn!(%error, table = table.name, "the table's file does not tell of its indexes");
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody maintains or reads the index any more, but for reads under way; its file goes with the last of these.
+    /// The manifest is told by `edit`, if it knows the index.
+    fn withdraw(&self, table: &Arc<TableInner>, index: &Arc<Secondary>, edit: Option<VersionEdit>) -> Result<()> {
+        // Nobody is about to tell the manifest of another root.
+        let mut open = table.secondary.open.lock();
+        edit.map_or(Ok(()), |edit| self.define(table, edit))?;
+        let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
+        open.retain(|open| {
+            let this = Arc::ptr_eq(&open.index, index);
+            if this {
+                open.file.mark_obsolete();
+            }
+            !this
+        });
+        let others = |known: &&Arc<Secondary>| !Arc::ptr_eq(known, index);
+        let all = table.secondary.all();
+        table.secondary.set(all.iter().filter(others).cloned().collect());
+        {
+            let _edit = table.edit.lock();
+            let view = View::clone(&table.view.load());
+            let others = view.secondary.iter().filter(|state| !Arc::ptr_eq(&state.index, index));
+            let secondary = others.cloned().collect();
+            table.view.store(Arc::new(View { secondary, ..view }));
+        }
+        if self.is_closed() || table.dropped.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.renew_slot(table)
+    }
+}
+
+/// The edit that makes an index known.
+fn creation(table: &TableInner, open: &OpenSecondary) -> VersionEdit {
+    let add = Change::AddSecondary {
+        table: table.id,
+        name: open.index.name.clone(),
+        definition: open.index.definition.to_bytes(),
+    };
+    VersionEdit::new().with(add).with(record(table, open))
+}
+
+impl SecondaryStats {
+    /// What the index is by, as the command line shows it: `-` before what is descending.
+    pub fn describe(&self, schema: &TableSchema) -> String {
+        match &self.definition.by {
+            IndexedBy::Extractor(name) => format!("extractor {name}"),
+            IndexedBy::Columns(columns) => {
+                let name = |column: &super::IndexColumn| {
+                    let place = schema.index_of_number(column.number);
+                    let name = place.map_or("?", |place| schema.columns().field(place).name());
+                    format!("{}{name}", if column.descending { "-" } else { "" })
+                };
+                columns.iter().map(name).collect::<Vec<_>>().join(", ")
+            }
+        }
+    }
+}

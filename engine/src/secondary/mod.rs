@@ -1,0 +1,342 @@
+//! Secondary indexes: rows in the order of other columns than the key's.
+//!
+//! An index (`indexes/`) of each definition maps *index key ++ user key* to a mark. It holds what the runs do, and
+//! is committed with the manifest edit that changes the runs, as the primary index is; what is in memtables is in a memtable of
+//! index entries beside each (`memory.rs`), filled by the same writes.
+//!
+//! **Entries are candidates.** For every version of a row that some reader may see there is an entry; there may be others. A read
+//! (`scan.rs`) takes the candidates of all places in order and keeps those whose row has that index key at the moment that is read
+//! at. So an index needs no versions of its own, and snapshots are exact, older than the index or not.
+//!
+//! **Maintenance.** *Lazy*: flushes add entries without reading anything; what has become void is taken away by the compaction
+//! that drops the version (`update.rs`). *Eager*: a flush looks up the rows that it replaces, and marks their entries void from
+//! then on. As long as that was always so, the index is *exact*: readers of the newest state need no look at rows, and answer
+//! from the index alone. Tables with a merge operator are maintained lazily, and rows that are known by operands only are
+//! *pending*: the index has their keys, and every read resolves them. So are those whose entries are too long for a tree.
+//!
+//! This is "validation" of Luo and Carey, "Efficient data ingestion and query processing for LSM-based storage systems" (PVLDB
+//! 12(5), 2019), and the lazy and eager stand-alone indexes of Qadah, Hristidis et al., "A comparative study of secondary indexing
+//! techniques in LSM-based NoSQL databases" (SIGMOD 2018), but for where entries are: in a tree, not in an LSM tree of their own.
+//!
+//! **Unique** indexes are checked before a write is logged, one writer of a table at a time (`unique.rs`).
+
+mod check;
+mod codec;
+mod create;
+mod definition;
+mod entry;
+mod memory;
+mod open;
+mod read;
+mod scan;
+mod unique;
+mod update;
+mod walk;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use kodiak_core::compaction::RunId;
+use kodiak_core::index::{Index, IndexStats, IndexView, Root};
+use kodiak_core::schema::TableSchema;
+use kodiak_core::storage::Storage;
+use kodiak_core::{Error, ErrorKind, Result};
+use parking_lot::Mutex;
+
+pub(crate) use check::{verify_closed, verify_open};
+use codec::IndexCodec;
+pub(crate) use create::check_alteration;
+pub(crate) use definition::KeyExtractors;
+pub use definition::{IndexColumn, IndexDefinition, IndexedBy, KeyExtractor, StoredDefinition};
+pub(crate) use memory::{SlotIndex, check_ingested, check_ingestion, guard, replay};
+pub use read::{IndexBatches, IndexEntries, IndexRead};
+pub(crate) use update::{SecondaryChange, SecondaryUpdate};
+
+use crate::manifest::SecondaryMeta;
+
+/// The name of an index file.
+pub(crate) fn file_name(id: RunId) -> String {
+    // The last part is that of primary indexes, so that what knows these as no runs knows these, too.
+    format!("{id:010}.secondary.{}", crate::primary::EXTENSION)
+}
+
+pub(crate) fn path(dir: &Path, id: RunId) -> PathBuf {
+    dir.join(file_name(id))
+}
+
+/// An index of an open table.
+#[derive(Debug)]
+pub(crate) struct Secondary {
+    pub name: String,
+    pub definition: StoredDefinition,
+    extractor: Option<Arc<dyn KeyExtractor>>,
+    /// The codec used last, with the number of the schema that it is for.
+    codec: ArcSwapOption<(u32, Arc<IndexCodec>)>,
+    /// Its file could not be maintained: it is built anew by the next opening.
+    broken: AtomicBool,
+    counters: Counters,
+}
+
+/// What reads through an index have done.
+#[derive(Debug, Default)]
+struct Counters {
+    reads: AtomicU64,
+    found: AtomicU64,
+    looked_up: AtomicU64,
+    void: AtomicU64,
+}
+
+impl Secondary {
+    fn new(name: &str, definition: StoredDefinition, extractor: Option<Arc<dyn KeyExtractor>>) -> Self {
+        Self {
+            name: name.to_owned(),
+            definition,
+            extractor,
+            codec: ArcSwapOption::empty(),
+            broken: AtomicBool::new(false),
+            counters: Counters::default(),
+        }
+    }
+
+    /// The codec for rows of a schema.
+    ///
+    /// # Errors
+    /// Those of [`IndexCodec::new`].
+    fn codec(&self, schema: &TableSchema) -> Result<Arc<IndexCodec>> {
+        if let Some(known) = &*self.codec.load()
+            && known.0 == schema.number()
+        {
+            return Ok(Arc::clone(&known.1));
+        }
+        let made = Arc::new(IndexCodec::new(&self.definition, schema, self.extractor.as_ref())?);
+        self.codec.store(Some(Arc::new((schema.number(), Arc::clone(&made)))));
+        Ok(made)
+    }
+
+    fn give_up(&self, error: &Error) {
+        if !self.broken.swap(true, Ordering::AcqRel) {
+            tracing::error!(%error, index = self.name, "a secondary index is given up: the next opening builds it anew");
+        }
+    }
+
+    fn check_whole(&self) -> Result<()> {
+        if self.broken.load(Ordering::Acquire) {
+            let message = format!(
+                "index \"{}\" could not be kept up to date: reopen the database, which builds it anew",
+                self.name
+            );
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        Ok(())
+    }
+}
+
+/// An index file; it goes with its last user once it is obsolete.
+#[derive(Debug)]
+pub(crate) struct IndexFile {
+    index: Option<Box<dyn Index>>,
+    storage: Arc<dyn Storage>,
+    path: PathBuf,
+    obsolete: AtomicBool,
+}
+
+impl IndexFile {
+    fn new(index: Box<dyn Index>, storage: Arc<dyn Storage>, path: PathBuf) -> Self {
+        Self {
+            index: Some(index),
+            storage,
+            path,
+            obsolete: AtomicBool::new(false),
+        }
+    }
+
+    fn index(&self) -> Result<&dyn Index> {
+        let gone = || Error::new(ErrorKind::Unavailable, "an index file was closed");
+        self.index.as_deref().ok_or_else(gone)
+    }
+
+    fn mark_obsolete(&self) {
+        self.obsolete.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for IndexFile {
+    fn drop(&mut self) {
+        self.index = None;
+        if *self.obsolete.get_mut()
+            && let Err(error) = self.storage.remove(&self.path)
+            && error.kind() != ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "an index file that is not needed any more could not be removed");
+        }
+    }
+}
+
+/// The state of an index that belongs to the runs of a view.
+#[derive(Debug)]
+pub(crate) struct SecondaryView {
+    pub index: Arc<Secondary>,
+    view: Arc<dyn IndexView>,
+    exact: bool,
+    // After the view, which reads it.
+    _file: Arc<IndexFile>,
+}
+
+/// The states of all indexes of a view.
+pub(crate) type SecondaryViews = Arc<[Arc<SecondaryView>]>;
+
+/// An index, open for maintenance.
+#[derive(Debug)]
+struct OpenSecondary {
+    index: Arc<Secondary>,
+    file: Arc<IndexFile>,
+    meta: SecondaryMeta,
+    /// It is being filled: flushes add to it, but nothing is committed or forgotten.
+    building: bool,
+    /// The manifest has it.
+    recorded: bool,
+}
+
+impl OpenSecondary {
+    fn root(&self) -> Root {
+        Root(self.meta.file.root)
+    }
+
+    /// The state of a root.
+    fn view(&self, root: Root) -> Result<Arc<SecondaryView>> {
+        Ok(Arc::new(SecondaryView {
+            index: Arc::clone(&self.index),
+            view: self.file.index()?.view(root)?,
+            exact: self.meta.exact,
+            _file: Arc::clone(&self.file),
+        }))
+    }
+
+    /// The manifest names this root from now on: others are given up.
+    fn moved_to(&mut self, root: Root) {
+        self.meta.file.root = root.0;
+        let Ok(index) = self.file.index() else { return };
+        for other in index.roots() {
+            if other != root
+                && let Err(error) = index.release(other)
+            {
+                // Its pages stay in use until the next opening.
+                tracing::warn!(%error, "a root of a secondary index could not be released");
+            }
+        }
+    }
+}
+
+/// The secondary indexes of a table.
+#[derive(Debug, Default)]
+pub(crate) struct Secondaries {
+    /// Writers have something to do.
+    any: AtomicBool,
+    /// What writers maintain, those being built included. Changed while writers are kept out.
+    indexes: ArcSwap<Vec<Arc<Secondary>>>,
+    /// Held by the one job that changes the runs while it brings the indexes up to date and puts all in force; taken before
+    /// `Shared::manifest` and `TableInner::edit`, and after the primary index.
+    open: Mutex<Vec<OpenSecondary>>,
+    /// Why rows cannot be written: an extractor that is not registered.
+    unmaintained: ArcSwapOption<Error>,
+    /// Held by the one writer that may be between checking unique indexes and making its rows visible.
+    checking: Mutex<()>,
+    /// Held by whoever creates or drops an index.
+    defining: Mutex<()>,
+    /// Numbers as last seen: a job may hold the indexes for long.
+    stats: Mutex<Vec<SecondaryStats>>,
+}
+
+/// Numbers about a secondary index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecondaryStats {
+    /// Its name.
+    pub name: String,
+    /// What it is of.
+    pub definition: StoredDefinition,
+    /// The kind of index that holds it.
+    pub kind: String,
+    /// Reads of the newest state need no look at rows.
+    pub exact: bool,
+    /// It is still being built.
+    pub building: bool,
+    /// Reads since the database was opened.
+    pub reads: u64,
+    /// Rows that they found.
+    pub found: u64,
+    /// Rows of the table that they had to look at to know whether an entry holds.
+    pub looked_up: u64,
+    /// Entries that did not hold.
+    pub void: u64,
+    /// Numbers about the index file.
+    pub index: IndexStats,
+}
+
+impl Secondaries {
+    /// What writers maintain.
+    pub fn all(&self) -> Arc<Vec<Arc<Secondary>>> {
+        self.indexes.load_full()
+    }
+
+    /// The columns of all indexes, by their numbers, with the name of one that has the column.
+    pub fn columns(&self) -> Vec<(u32, String)> {
+        let of = |index: &Arc<Secondary>| match &index.definition.by {
+            IndexedBy::Columns(columns) => columns
+                .iter()
+                .map(|column| (column.number, index.name.clone()))
+                .collect(),
+            IndexedBy::Extractor(_) => Vec::new(),
+        };
+        self.indexes.load().iter().flat_map(of).collect()
+    }
+
+    /// Numbers about each; those of before, while they are being brought up to date. What can be read are the indexes of `states`.
+    pub fn stats(&self, states: &[Arc<SecondaryView>]) -> Vec<SecondaryStats> {
+        let mut stats = self.stats.lock();
+        if let Some(open) = self.open.try_lock() {
+            *stats = open.iter().filter_map(stats_of).collect();
+        }
+        for known in stats.iter_mut() {
+            let state = states.iter().find(|state| state.index.name == known.name);
+            known.building = state.is_none();
+            known.exact = state.is_some_and(|state| state.exact);
+        }
+        stats.clone()
+    }
+
+    /// The table is dropped: the files go with their last readers.
+    pub fn mark_dropped(&self) {
+        self.open.lock().iter().for_each(|open| open.file.mark_obsolete());
+    }
+
+    fn set(&self, indexes: Vec<Arc<Secondary>>) {
+        let any = !indexes.is_empty() || self.unmaintained.load().is_some();
+        self.indexes.store(Arc::new(indexes));
+        self.any.store(any, Ordering::Release);
+    }
+
+    /// True if writers have something to do.
+    #[inline]
+    pub fn any(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+}
+
+fn stats_of(open: &OpenSecondary) -> Option<SecondaryStats> {
+    let counters = &open.index.counters;
+    let number = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    Some(SecondaryStats {
+        name: open.index.name.clone(),
+        definition: open.index.definition.clone(),
+        kind: open.meta.file.kind.clone(),
+        exact: false,
+        building: open.building,
+        reads: number(&counters.reads),
+        found: number(&counters.found),
+        looked_up: number(&counters.looked_up),
+        void: number(&counters.void),
+        index: open.file.index().ok()?.stats(),
+    })
+}

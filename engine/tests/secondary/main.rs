@@ -1,0 +1,11 @@
+//! Secondary indexes: they find what a scan of the whole table finds, whatever happens to table and index.
+
+mod answers;
+mod crashes;
+mod live;
+mod support;
+mod unique;
+
+#[path = "../maintenance/common.rs"]
+#[allow(dead_code, reason = "shared with the tests of maintenance")]
+mod common;
