@@ -57,6 +57,11 @@ const OPTIONS: &[OptionSpec] = &[
         help: "Whether capacities follow the size of the lowest level, so that a small database has few levels.",
     },
     OptionSpec {
+        name: "read_triggered",
+        kind: OptionKind::Bool { default: true },
+        help: "Whether runs that are not due are merged once scans have lost more time to them than the merge takes.",
+    },
+    OptionSpec {
         name: "movement",
         kind: OptionKind::Name { names: movement::NAMES },
         help: "Which run of a full level goes down first.",
@@ -67,6 +72,7 @@ const OPTIONS: &[OptionSpec] = &[
 struct Leveled {
     layout: Layout,
     zero: LevelZero,
+    read_triggered: bool,
     movement: Movement,
     context: PolicyContext,
 }
@@ -91,6 +97,7 @@ impl Leveled {
                 dynamic: options.bool("dynamic_levels"),
             },
             zero: LevelZero { runs, base_bytes },
+            read_triggered: options.bool("read_triggered"),
             movement: Movement::from_name(options.name("movement")),
             context,
         })
@@ -123,6 +130,20 @@ impl CompactionPolicy for Leveled {
                     due.score,
                 ),
             })
+    }
+
+    fn plan_for_reads(&self, shape: &VersionShape) -> Option<CompactionPlan> {
+        if !self.read_triggered {
+            return None;
+        }
+        if shape.levels[0].sorted_runs.is_empty() {
+            return pick::tombstones_down(shape);
+        }
+        let plan = pick::level_zero(shape, self.layout.targets(shape).base, 0.0)?;
+        Some(CompactionPlan {
+            reason: format!("{}, which scans have paid for", plan.reason),
+            ..plan
+        })
     }
 
     fn pending_bytes(&self, shape: &VersionShape) -> u64 {
@@ -230,6 +251,44 @@ mod tests {
         shape.now_micros = 100;
         let plan = policy.plan(&shape).expect("run 2 has expired");
         assert_eq!((plan.kind, plan.inputs), (PlanKind::Drop, vec![2]));
+    }
+
+    #[test]
+    fn reads_that_have_paid_for_it_empty_level_0() {
+        let shape = shape(vec![
+            vec![sorted(vec![run(2, "b", "k", 10)])],
+            vec![],
+            vec![],
+            vec![sorted(vec![run(1, "a", "f", 10), run(3, "m", "z", 10)])],
+        ]);
+        let policy_of = |on| policy(&[("read_triggered", OptionValue::Bool(on))], CONTEXT);
+        assert_eq!(policy_of(true).plan(&shape), None);
+        let plan = policy_of(true).plan_for_reads(&shape).expect("level 0 has a run");
+        assert_eq!(
+            (plan.kind, plan.inputs, plan.output_level),
+            (PlanKind::Merge, vec![2, 1], 3)
+        );
+        assert_eq!(policy_of(false).plan_for_reads(&shape), None);
+    }
+
+    #[test]
+    fn with_level_0_empty_reads_send_the_most_tombstones_down() {
+        let with = |id, min, max, tombstones| {
+            let mut run = run(id, min, max, 10);
+            run.tombstones = tombstones;
+            run
+        };
+        let above = vec![with(1, "a", "c", 2), with(2, "d", "f", 9), with(3, "g", "k", 4)];
+        let below = vec![run(4, "a", "e", 10), run(5, "f", "z", 10)];
+        let levels = |above, below| shape(vec![vec![], vec![], vec![sorted(above)], vec![sorted(below)]]);
+        let policy = policy(&[], CONTEXT);
+        let plan = policy.plan_for_reads(&levels(above, below.clone())).expect("9 of 10");
+        assert_eq!((plan.inputs, plan.output_level), (vec![2, 4, 5], 3));
+        assert_eq!(policy.plan_for_reads(&levels(vec![with(1, "a", "c", 2)], below)), None);
+        let plan = policy
+            .plan_for_reads(&levels(vec![], vec![with(6, "a", "c", 3)]))
+            .expect("on the last level");
+        assert_eq!((plan.inputs, plan.output_level), (vec![6], 3));
     }
 
     #[test]

@@ -32,10 +32,15 @@ fn plan(kind: PlanKind, inputs: Vec<RunId>, output_level: usize, score: f64, rea
     }
 }
 
+/// True if more than a quarter of the rows are tombstones.
+fn many_tombstones(run: &RunShape) -> bool {
+    run.tombstones.saturating_mul(4) > run.entries
+}
+
 /// True if a run may go to `level` as it is: one in which many rows are tombstones is better rewritten where nothing lies
 /// below, because there they can be forgotten.
 fn worth_moving(run: &RunShape, level: usize, levels: usize) -> bool {
-    level + 1 < levels || run.tombstones.saturating_mul(4) <= run.entries
+    level + 1 < levels || !many_tombstones(run)
 }
 
 /// Runs of level 0 that must go down together, and what they meet in the base level.
@@ -242,6 +247,37 @@ pub(crate) fn level_down(
     let mut inputs: Vec<RunId> = upper[chosen].iter().map(|run| run.id).collect();
     inputs.extend(below[ranges[first.index].clone()].iter().map(|run| run.id));
     Some(plan(PlanKind::Merge, inputs, output, score, reason))
+}
+
+/// The run below level 0 with the largest share of tombstones, of those that have many, into the level below it; on the last
+/// level it is rewritten where it is.
+pub(crate) fn tombstones_down(shape: &VersionShape) -> Option<CompactionPlan> {
+    let last = shape.levels.len() - 1;
+    let share = |run: &RunShape| run.tombstones as f64 / run.entries.max(1) as f64;
+    let mut best: Option<(f64, CompactionPlan)> = None;
+    for level in 1..=last {
+        let output = (level + 1).min(last);
+        if shape.levels[level].sorted_runs.len() > 1 || shape.levels[output].sorted_runs.len() > 1 {
+            continue;
+        }
+        let below = only_run(&shape.levels[output]);
+        for run in only_run(&shape.levels[level]).iter().filter(|run| many_tombstones(run)) {
+            let met = match level == output {
+                true => &[],
+                false => &below[overlapping(below, &run.min_key, &run.max_key)],
+            };
+            let better = best.as_ref().is_none_or(|(most, _)| share(run) > *most);
+            if better && !run.busy && !met.iter().any(|run| run.busy) {
+                let inputs = std::iter::once(run).chain(met).map(|run| run.id).collect();
+                let reason = format!(
+                    "{} of {} rows of run {} are tombstones",
+                    run.tombstones, run.entries, run.id
+                );
+                best = Some((share(run), plan(PlanKind::Merge, inputs, output, 0.0, reason)));
+            }
+        }
+    }
+    best.map(|(_, plan)| plan)
 }
 
 /// `first` and its neighbours that meet nothing below but what `first` meets, up to `limit` bytes.

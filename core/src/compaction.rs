@@ -146,6 +146,12 @@ pub trait CompactionPolicy: Send + Sync + Debug {
     /// The most urgent compaction, or `None` if the shape is as it should be.
     fn plan(&self, shape: &VersionShape) -> Option<CompactionPlan>;
 
+    /// The merge that would spare readers most although none is due. The engine asks once reads have cost more than the
+    /// merge would and takes the plan only then; the promises of [`plan`](Self::plan) hold for it as well.
+    fn plan_for_reads(&self, _shape: &VersionShape) -> Option<CompactionPlan> {
+        None
+    }
+
     /// Bytes that compaction is behind by, for backpressure.
     fn pending_bytes(&self, shape: &VersionShape) -> u64;
 

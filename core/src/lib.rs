@@ -32,6 +32,7 @@ pub mod index;
 pub mod keycodec;
 pub mod memtable;
 pub mod options;
+pub mod prefetch;
 pub mod registry;
 pub mod rowcodec;
 pub mod schema;

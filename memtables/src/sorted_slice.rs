@@ -73,7 +73,7 @@ impl<M: Snapshot> EntryCursor for SliceCursor<M> {
         if self.at < self.slots.len() {
             self.at += 1;
             if let Some(ahead) = self.slots.get(self.at + 4) {
-                crate::stored::prefetch(ahead.stored.as_ptr());
+                kodiak_core::prefetch::prefetch(ahead.stored.as_ptr());
             }
         }
         Ok(())

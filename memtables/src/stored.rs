@@ -113,8 +113,8 @@ impl Stored {
     /// Starts loading the entry: its header, its key and the start of its value.
     #[inline(always)]
     pub fn prefetch(self) {
-        prefetch(self.0.as_ptr());
-        prefetch(self.0.as_ptr().wrapping_add(64));
+        kodiak_core::prefetch::prefetch(self.0.as_ptr());
+        kodiak_core::prefetch::prefetch(self.0.as_ptr().wrapping_add(64));
     }
 
     /// The entry.
@@ -251,18 +251,6 @@ impl Slot {
             unsafe { compare(self.stored.key_seq(), other.stored.key_seq()) }
         })
     }
-}
-
-/// Starts loading the cache line at `place`; it may be any address.
-#[inline(always)]
-pub fn prefetch<T>(place: *const T) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: a prefetch of any address is allowed.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place.cast());
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = place;
 }
 
 #[cfg(test)]

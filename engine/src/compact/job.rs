@@ -19,6 +19,9 @@ use crate::secondary::SecondaryChange;
 use crate::typed::Target;
 use crate::version::Version;
 
+/// A compaction, the table that it is of, and the version that it was planned from.
+type Planned = (CompactionPlan, Arc<TableInner>, Arc<Version>);
+
 /// The first key of a range and the first key after it; `None` for open ends.
 type KeySpan = (Option<Vec<u8>>, Option<Vec<u8>>);
 
@@ -50,10 +53,10 @@ impl Inputs {
 }
 
 impl Shared {
-    /// Carries out the most urgent compaction of all tables; false if none is due.
+    /// Carries out the most urgent compaction of all tables, or one that reads have paid for; false if there is none.
     pub(crate) fn compact_next(&self) -> Result<bool> {
         let now = self.now_micros();
-        let mut best: Option<(CompactionPlan, Arc<TableInner>, Arc<Version>)> = None;
+        let mut best: Option<Planned> = None;
         // Planning and taking the inputs are one step, so that two threads never plan from the same shape.
         let planning = self.planning.lock();
         for table in self.all_tables() {
@@ -65,15 +68,31 @@ impl Shared {
                 best = Some((plan, table, version));
             }
         }
-        let Some((plan, table, version)) = best else {
+        let Some((plan, table, version)) = best.or_else(|| self.planned_for_reads(now)) else {
             return Ok(false);
         };
         let Some(inputs) = Inputs::take(&table, &version, &plan) else {
             return Ok(false);
         };
         drop(planning);
+        table.read_debt.clear();
         self.compact(&table, &plan, &version, inputs)?;
         Ok(true)
+    }
+
+    /// The first merge found that costs no more than what reads have lost for want of it.
+    fn planned_for_reads(&self, now: u64) -> Option<Planned> {
+        let indebted = self
+            .all_tables()
+            .into_iter()
+            .filter(|table| table.read_debt.bytes() > 0);
+        indebted.into_iter().find_map(|table| {
+            let version = Arc::clone(&table.view.load().version);
+            let plan = table.policy.plan_for_reads(&version.shape(now))?;
+            let inputs = version.runs().filter(|(_, run)| plan.inputs.contains(&run.id()));
+            let cost: u64 = inputs.map(|(_, run)| run.bytes()).sum();
+            (cost <= table.read_debt.bytes()).then_some((plan, table, version))
+        })
     }
 
     /// Merges all runs of a table into one sorted run on the deepest level that it uses (at least level 1).

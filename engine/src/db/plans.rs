@@ -69,6 +69,7 @@ impl Shared {
             altering: ShardedLock::new(()),
             times: SeqTimes::new(options.ttl_micros),
             policy: self.resolved.create_policy(options.ttl_micros)?,
+            read_debt: Arc::default(),
             options,
             operator,
             view: ArcSwap::from_pointee(view),

@@ -22,7 +22,7 @@ use crate::merge::MergeOperator;
 use crate::primary::{IndexSlot, IndexedRuns};
 use crate::publish::Continuous;
 use crate::range_delete::RangeTombstones;
-use crate::read::{Lookup, MergedCursor, Progress, Scan, ScanBounds, ScanContext, Source};
+use crate::read::{Account, Lookup, MergedCursor, Progress, ReadDebt, Scan, ScanBounds, ScanContext, Source};
 use crate::run::{KeyHash, Pruning, RunContext, SortedRunCursor, Wanted};
 use crate::secondary::{Secondaries, SecondaryViews};
 use crate::typed::{Filter, LastNonNullRow, Schemas, Target};
@@ -67,6 +67,7 @@ pub(crate) struct TableInner {
     pub operator: Option<Arc<dyn MergeOperator>>,
     pub view: ArcSwap<View>,
     pub policy: Box<dyn CompactionPolicy>,
+    pub read_debt: Arc<ReadDebt>,
     /// Held while the view is replaced.
     pub edit: Mutex<()>,
     /// The primary index. Held by the one job that changes the runs while it brings the index up to date and puts both in
@@ -194,14 +195,14 @@ impl TableInner {
         finish(lookup, operator)
     }
 
-    /// What a scan over `bounds` of `view` reads: newest source first, and the range deletes of all of them.
+    /// What a scan over `bounds` of `view` reads, not positioned, and the range deletes of all of it.
     pub fn sources(
         &self,
         view: &View,
         bounds: &ScanBounds,
         range: ScanRange<'_>,
         wanted: &Wanted,
-    ) -> Result<(Vec<Source>, RangeTombstones)> {
+    ) -> Result<(MergedCursor, RangeTombstones)> {
         let mut sources: Vec<Source> = Vec::with_capacity(4);
         let mut tombstones = RangeTombstones::default();
         for slot in view.slots().filter(|slot| !slot.is_empty()) {
@@ -210,6 +211,8 @@ impl TableInner {
         }
         // What is in memory cannot be told apart by ranges.
         let filter = range.filter.filter(|_| self.operator.is_none() || sources.is_empty());
+        let level_zero = view.version.levels.first().map_or(0, |level| level.sorted_runs.len());
+        let (mut extra, mut deleted) = (0, false);
         for (position, sorted_run) in view.version.sorted_runs().enumerate() {
             let met = sorted_run.meeting(bounds);
             if sorted_run.range_deletes() {
@@ -235,9 +238,15 @@ impl TableInner {
             };
             if !cursor.is_empty() {
                 sources.push(Source::Run(cursor.wanting(wanted)));
+                extra += usize::from(position < level_zero);
+                deleted |= sorted_run.tombstones();
             }
         }
-        Ok((sources, tombstones))
+        let mut cursor = MergedCursor::new(sources, range.reverse);
+        if extra > 0 || deleted {
+            cursor = cursor.accounted(Account::new(Arc::clone(&self.read_debt), extra));
+        }
+        Ok((cursor, tombstones))
     }
 
     /// What a cursor over the sorted run at `position` may leave out.
@@ -250,7 +259,7 @@ impl TableInner {
 
     /// A scan over `bounds` of `view`.
     pub fn scan(&self, view: &View, bounds: ScanBounds, range: ScanRange<'_>) -> Result<Scan> {
-        let (sources, tombstones) = self.sources(view, &bounds, range, &Wanted::default())?;
+        let (cursor, tombstones) = self.sources(view, &bounds, range, &Wanted::default())?;
         let target = (!self.key_value).then(|| self.target_at(range.seq));
         let context = ScanContext {
             seq: range.seq,
@@ -263,12 +272,7 @@ impl TableInner {
             target,
             key_value: self.key_value,
         };
-        Scan::new(
-            MergedCursor::new(sources, range.reverse),
-            context,
-            bounds,
-            range.reverse,
-        )
+        Scan::new(cursor, context, bounds, range.reverse)
     }
 }
 

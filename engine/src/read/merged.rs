@@ -6,6 +6,7 @@ use kodiak_core::block::ColumnBlock;
 use kodiak_core::entry::{EntryCursor, MAX_SEQ, compare, wide_prefix_of};
 use kodiak_core::{EntryRef, Result, SeqNo, Slice};
 
+use super::Account;
 use crate::run::SortedRunCursor;
 
 /// Something that a merged cursor reads from.
@@ -71,6 +72,7 @@ pub struct MergedCursor {
     sources: Vec<Source>,
     heap: Vec<Head>,
     reverse: bool,
+    account: Account,
 }
 
 #[inline]
@@ -97,18 +99,34 @@ impl MergedCursor {
             heap: Vec::with_capacity(sources.len()),
             sources,
             reverse,
+            account: Account::default(),
         }
+    }
+
+    /// What it costs is put down to `account`.
+    pub fn accounted(mut self, account: Account) -> Self {
+        self.account = account;
+        self
     }
 
     /// Positions every source and the merged cursor.
     pub fn start(&mut self, start: Start<'_>) -> Result<()> {
+        self.account.search();
+        if let (Start::At(key, seq), false) = (start, self.reverse) {
+            // All of them first, so that the processor waits for their memory at once.
+            for source in &mut self.sources {
+                if let Source::Run(cursor) = source {
+                    cursor.approach(key, seq)?;
+                }
+            }
+        }
         for source in &mut self.sources {
             match (source, start, self.reverse) {
                 (Source::Memory(cursor), Start::At(key, seq), false) => cursor.seek(key, seq)?,
                 (Source::Memory(cursor), Start::At(key, seq), true) => cursor.seek_before(key, seq)?,
                 (Source::Memory(cursor), Start::Edge, false) => cursor.seek_first()?,
                 (Source::Memory(cursor), Start::Edge, true) => cursor.seek_last()?,
-                (Source::Run(cursor), Start::At(key, seq), false) => cursor.seek(key, seq)?,
+                (Source::Run(cursor), Start::At(key, seq), false) => cursor.land(key, seq)?,
                 (Source::Run(cursor), Start::At(key, seq), true) => cursor.seek_before(key, seq)?,
                 (Source::Run(cursor), Start::Edge, false) => cursor.seek_first()?,
                 (Source::Run(cursor), Start::Edge, true) => cursor.seek_last()?,
@@ -180,6 +198,7 @@ impl MergedCursor {
     /// To the following entry in the cursor's direction.
     #[inline]
     pub fn advance(&mut self) -> Result<()> {
+        self.account.rows += 1;
         let reverse = self.reverse;
         let Some(source) = self.top_mut() else { return Ok(()) };
         if reverse {
@@ -267,6 +286,12 @@ impl MergedCursor {
         self.top().and_then(Source::entry)
     }
 
+    /// The key under the cursor.
+    #[inline]
+    pub fn key(&self) -> Option<&[u8]> {
+        self.top().and_then(Source::key)
+    }
+
     /// The key and value under the cursor, as [`entry`](Self::entry) has them.
     #[inline]
     pub fn key_value(&self) -> Option<(&[u8], &[u8])> {
@@ -333,6 +358,19 @@ impl MergedCursor {
             }
         }
         stop.saturating_sub(row)
+    }
+
+    /// True if the row under the cursor, which the cursor came to from an earlier key, is known to be what readers at `seq` or
+    /// later see of its key: a put. It takes no look at the row.
+    #[inline]
+    pub fn on_put(&self, seq: SeqNo) -> bool {
+        match self.top() {
+            Some(Source::Run(cursor)) => cursor
+                .rows()
+                .and_then(|(rows, _)| rows.plain())
+                .is_some_and(|newest| newest <= seq),
+            _ => false,
+        }
     }
 
     /// To the next row, of which [`plain_rows`](Self::plain_rows) has told.

@@ -1,10 +1,12 @@
 //! Reading: point look-ups, merged cursors, scans.
 
+mod debt;
 mod lookup;
 mod merged;
 mod scan;
 mod value;
 
+pub(crate) use debt::{Account, ReadDebt};
 pub(crate) use lookup::{Lookup, Progress};
 pub(crate) use merged::{MergedCursor, Source, Start};
 pub use scan::Scan;

@@ -95,6 +95,8 @@ pub struct Scan {
     context: ScanContext,
     bounds: ScanBounds,
     reverse: bool,
+    /// Nothing but newer rows hides a row, and rows are handed out as they are.
+    undisturbed: bool,
     /// The cursor stands on the current row, which has not been passed yet (forward only).
     on_row: bool,
     /// So many rows after the current one need no closer look.
@@ -112,6 +114,7 @@ impl Scan {
     pub(crate) fn new(cursor: MergedCursor, context: ScanContext, bounds: ScanBounds, reverse: bool) -> Result<Self> {
         let done = bounds.is_empty();
         let mut scan = Self {
+            undisturbed: context.key_value && context.hidden_below == 0 && context.tombstones.is_empty(),
             cursor,
             context,
             bounds,
@@ -217,6 +220,15 @@ impl Scan {
                 self.on_row = true;
                 return Ok(true);
             }
+            if self.undisturbed && self.cursor.on_put(self.context.seq) {
+                let key = self.cursor.key();
+                self.on_row = self
+                    .bounds
+                    .end
+                    .as_deref()
+                    .is_none_or(|end| key.is_some_and(|key| key < end));
+                return Ok(self.on_row);
+            }
             let Some(entry) = self.cursor.entry() else {
                 return Ok(false);
             };
@@ -255,15 +267,14 @@ impl Scan {
     fn on_plain_row(&mut self) -> bool {
         const SHORT: usize = 4;
         const PATIENCE: usize = 16;
-        let context = &self.context;
-        if !context.key_value || context.hidden_below > 0 || !context.tombstones.is_empty() {
+        if !self.undisturbed {
             return false;
         }
         if self.patience > 0 {
             self.patience -= 1;
             return false;
         }
-        let rows = self.cursor.plain_rows(context.seq, self.bounds.end.as_deref());
+        let rows = self.cursor.plain_rows(self.context.seq, self.bounds.end.as_deref());
         self.ahead = rows.saturating_sub(1);
         if self.ahead < SHORT {
             self.patience = PATIENCE;

@@ -139,22 +139,28 @@ impl RunCursor {
             .ok_or_else(|| kodiak_core::Error::corruption("a cursor lost its block"))
     }
 
-    /// To the first entry at or after `(key, seq)`.
-    pub fn seek(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
-        if self.run.blocks() == 0 {
-            return Ok(());
+    /// The first half of a seek to the first entry at or after `(key, seq)`: the memory that the second one will need is on its
+    /// way when this returns.
+    pub fn approach(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
+        if self.run.blocks() > 0 {
+            let index = self.run.locate(key, seq).unwrap_or(0);
+            if self.is_left_out(index) {
+                return self.pass_forward(index);
+            }
+            self.load(index)?.approach(key);
         }
-        let Some(index) = self.run.locate(key, seq) else {
-            return self.seek_first();
-        };
-        if self.is_left_out(index) {
-            return self.pass_forward(index);
+        Ok(())
+    }
+
+    /// The second half, with the same arguments.
+    pub fn land(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
+        let Some(block) = &self.block else { return Ok(()) };
+        self.row = block.lower_bound(key, seq);
+        if self.row == block.len() {
+            return self.enter_next();
         }
-        let block = self.load(index)?;
-        let row = block.lower_bound(key, seq);
-        let rows = block.len();
-        self.row = row;
-        if row == rows { self.enter_next() } else { Ok(()) }
+        block.approach_values(self.row);
+        Ok(())
     }
 
     /// To the last entry before `(key, seq)`.
@@ -417,13 +423,27 @@ impl SortedRunCursor {
         Ok(())
     }
 
-    /// To the first entry at or after `(key, seq)`.
-    pub fn seek(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
+    /// The first half of a [`seek`](Self::seek), as [`RunCursor::approach`].
+    pub fn approach(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
         let index = self.runs().partition_point(|run| run.max_key() < key);
-        if let Some(cursor) = self.open(index)? {
-            cursor.seek(key, seq)?;
+        match self.open(index)? {
+            Some(cursor) => cursor.approach(key, seq),
+            None => Ok(()),
+        }
+    }
+
+    /// The second half, with the same arguments.
+    pub fn land(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.land(key, seq)?;
         }
         self.settle_forward()
+    }
+
+    /// To the first entry at or after `(key, seq)`.
+    pub fn seek(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
+        self.approach(key, seq)?;
+        self.land(key, seq)
     }
 
     /// To the last entry before `(key, seq)`.

@@ -13,6 +13,7 @@ use arrow::array::BinaryArray;
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use kodiak_core::block::{ColumnBlock, FoundVersion, Values};
 use kodiak_core::entry::{common_prefix, prefix_of};
+use kodiak_core::prefetch::prefetch;
 use kodiak_core::{EntryRef, Op, Result, SeqNo, Slice};
 
 use crate::primary::locator::Locator;
@@ -289,17 +290,47 @@ impl DirectBlock {
         partition(low, high, before)
     }
 
-    /// Rows between which the first one not `before` lies (or the end), by interpolation and widening steps.
+    /// Where the interpolation puts a key with this prefix, which is between those of the first and the last key.
     #[inline]
-    fn surround(&self, head: u64, before: &impl Fn(usize) -> bool) -> (usize, usize) {
-        let rows = self.rows();
+    fn guess(&self, head: u64) -> usize {
         let span = (self.last - self.first) as f64;
         let share = if span > 0.0 {
             (head - self.first) as f64 / span
         } else {
             0.0
         };
-        let guess = ((share * (rows - 1) as f64) as usize).min(rows - 1);
+        ((share * (self.rows() - 1) as f64) as usize).min(self.rows() - 1)
+    }
+
+    /// Has the processor fetch what [`lower_bound`](Self::lower_bound) will look at first.
+    #[inline]
+    pub fn approach(&self, map: &[u8], key: &[u8]) {
+        let shared = usize::from(self.packed as u16);
+        let head = prefix_of(key.get(shared..).unwrap_or_default());
+        if (self.first..=self.last).contains(&head) {
+            let (start, _) = self.keys.value(map, self.base(), self.guess(head));
+            // Keys are about evenly spread, so that the right place is near.
+            for line in -2..=2 {
+                prefetch(map.as_ptr().wrapping_add(start).wrapping_offset(64 * line));
+            }
+        }
+    }
+
+    /// Has the processor fetch the values of a row and of some after it.
+    #[inline]
+    pub fn approach_values(&self, map: &[u8], row: usize) {
+        if row < self.rows() {
+            let (start, _) = self.values.value(map, self.base(), row);
+            for line in 0..4 {
+                prefetch(map.as_ptr().wrapping_add(start + 64 * line));
+            }
+        }
+    }
+
+    /// Rows between which the first one not `before` lies (or the end), by interpolation and widening steps.
+    #[inline]
+    fn surround(&self, head: u64, before: &impl Fn(usize) -> bool) -> (usize, usize) {
+        let (rows, guess) = (self.rows(), self.guess(head));
         let mut step = 4;
         if before(guess) {
             let mut low = guess + 1;

@@ -57,6 +57,22 @@ impl Rows {
         }
     }
 
+    /// Has the processor fetch what [`lower_bound`](Self::lower_bound) will look at first, if that lies in a mapped file.
+    #[inline]
+    pub fn approach(&self, key: &[u8]) {
+        if let Self::Direct(rows) = self {
+            rows.block.approach(&rows.map, key);
+        }
+    }
+
+    /// Has the processor fetch the values of a row and of some after it, if they lie in a mapped file.
+    #[inline]
+    pub fn approach_values(&self, row: usize) {
+        if let Self::Direct(rows) = self {
+            rows.block.approach_values(&rows.map, row);
+        }
+    }
+
     /// The entry of a row; the value is empty in a typed table.
     #[inline]
     pub fn entry(&self, row: usize) -> EntryRef<'_> {

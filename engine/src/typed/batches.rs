@@ -8,7 +8,7 @@ use kodiak_core::entry::MAX_SEQ;
 use kodiak_core::{Op, Result, SeqNo, Slice};
 
 use super::gather::{Columns, Gather};
-use crate::read::{MergedCursor, ScanBounds, ScanContext, Source, Start, resolve_merge};
+use crate::read::{MergedCursor, ScanBounds, ScanContext, Start, resolve_merge};
 
 /// Rows from which on a stretch of a block is handed out as it lies instead of being copied.
 const LONG_STRETCH: usize = 64;
@@ -38,8 +38,7 @@ pub struct VisibleRows {
 }
 
 impl VisibleRows {
-    pub fn new(sources: Vec<Source>, plan: Plan, columns: Columns) -> Result<Self> {
-        let mut cursor = MergedCursor::new(sources, plan.reverse);
+    pub fn new(mut cursor: MergedCursor, plan: Plan, columns: Columns) -> Result<Self> {
         let done = plan.bounds.is_empty() || plan.limit == 0;
         if !done {
             match (plan.reverse, &plan.bounds.end) {

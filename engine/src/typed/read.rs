@@ -174,7 +174,7 @@ impl<'a> Read<'a> {
         let columns = Columns::new(target, self.names.as_deref(), also, operator.is_some())?;
         let wanted = columns.wanted();
         range.filter = filter.as_ref();
-        let (sources, tombstones) = inner.sources(&view, &bounds, range, &wanted)?;
+        let (cursor, tombstones) = inner.sources(&view, &bounds, range, &wanted)?;
         let context = ScanContext {
             seq: range.seq,
             hidden_below: range.hidden_below,
@@ -199,7 +199,7 @@ impl<'a> Read<'a> {
                 .collect();
             Filtering::new(filter, places, Arc::clone(handed_out.output()), self.limit, batch_size)
         });
-        let rows = VisibleRows::new(sources, plan, columns)?;
+        let rows = VisibleRows::new(cursor, plan, columns)?;
         Ok(Batches::new(rows, filtering))
     }
 }

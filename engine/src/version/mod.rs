@@ -18,6 +18,7 @@ pub struct SortedRun {
     /// Of each run the first eight bytes of the largest key, so that a search seldom touches the runs themselves.
     ends: Vec<u64>,
     range_deletes: bool,
+    tombstones: bool,
 }
 
 impl SortedRun {
@@ -36,10 +37,16 @@ impl SortedRun {
         self.range_deletes
     }
 
+    /// True if one of its runs holds tombstones, of keys or ranges.
+    pub fn tombstones(&self) -> bool {
+        self.tombstones
+    }
+
     fn change(&mut self, change: impl FnOnce(&mut Vec<Arc<Run>>)) {
         change(Arc::make_mut(&mut self.runs));
         self.ends = self.runs.iter().map(|run| prefix_of(run.max_key())).collect();
         self.range_deletes = self.runs.iter().any(|run| run.meta().range_deletes > 0);
+        self.tombstones = self.range_deletes || self.runs.iter().any(|run| run.meta().tombstones > 0);
     }
 
     /// Index of the first run whose largest key is not below `key`.

@@ -10,7 +10,9 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
 
 use crate::arena::Arena;
-use crate::stored::{Stored, prefetch};
+use kodiak_core::prefetch::prefetch;
+
+use crate::stored::Stored;
 
 /// Slots that are searched together: the prefixes of a group are one cache line, and so are its entries.
 pub const GROUP: usize = 8;

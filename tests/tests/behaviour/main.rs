@@ -5,4 +5,5 @@ mod limits;
 mod locking;
 mod mends;
 mod names;
+mod reads;
 mod regressions;
