@@ -32,6 +32,14 @@ pub struct SettingsArguments {
     pub set: Vec<(String, String)>,
 }
 
+/// True if the file that the engine keeps with a database is at fault.
+fn is_stored(error: &kodiak::Error) -> bool {
+    error
+        .file()
+        .and_then(Path::file_name)
+        .is_some_and(|name| name == SETTINGS_FILE)
+}
+
 fn assignment(text: &str) -> Result<(String, String), String> {
     let (path, value) = text
         .split_once('=')
@@ -63,7 +71,30 @@ impl SettingsArguments {
     /// # Errors
     /// As [`resolve`](Self::resolve).
     pub fn builder(&self, db: &Path) -> Result<Builder> {
-        Ok(Builder::new(self.resolve(Some(db))?))
+        let resolved = self.resolve(Some(db));
+        Ok(Builder::new(resolved.map_err(|error| self.instead(error))?))
+    }
+
+    /// As [`builder`](Self::builder), for looking at damage and mending it: settings in the database that cannot be read are no
+    /// obstacle.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve), but for those.
+    pub fn rescuer(&self, db: &Path) -> Result<Builder> {
+        match self.resolve(Some(db)) {
+            Err(error) if self.settings.is_none() && is_stored(&error) => Ok(Builder::new(self.resolve(None)?)),
+            resolved => Ok(Builder::new(resolved?)),
+        }
+    }
+
+    /// Says how to do without settings in the database that cannot be read.
+    fn instead(&self, error: kodiak::Error) -> kodiak::Error {
+        if self.settings.is_some() || !is_stored(&error) {
+            return error;
+        }
+        let message =
+            "the settings that the database was last opened with cannot be read: say --settings FILE, or kodiak repair";
+        kodiak::Error::new(error.kind(), message).with_source(error)
     }
 }
 

@@ -44,3 +44,12 @@ impl From<io::Error> for Failure {
         Self::Output(error)
     }
 }
+
+/// The failure of writing rows: whoever reads the output may go away before it ends.
+pub fn written(error: Error) -> Failure {
+    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());
+    match source {
+        Some(source) if source.kind() == io::ErrorKind::BrokenPipe => Failure::Output(source.kind().into()),
+        _ => Failure::Error(error),
+    }
+}

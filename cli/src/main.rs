@@ -8,6 +8,7 @@ mod failure;
 mod import;
 mod output;
 mod progress;
+mod rows;
 
 use std::process::ExitCode;
 

@@ -386,3 +386,15 @@ fn rows_above_the_limits_are_rejected_by_themselves() {
         "entries as they are"
     );
 }
+
+#[test]
+fn numbered_rows_do_not_replace_those_of_another_file() {
+    let kodiak = Kodiak::new();
+    let (first, second) = (kodiak.file("1.csv", "a\n1\n2\n"), kodiak.file("2.csv", "a\n3\n"));
+    kodiak.prints(&["import", "db", "t", &first]);
+    let refused = kodiak.refuses(&["import", "db", "t", &second]);
+    assert!(refused.contains("--key"), "{refused}");
+    assert_eq!(kodiak.prints(&["scan", "db", "t", "--count"]), "2\n");
+    kodiak.prints(&["import", "db", "t", &second, "--key", "a"]);
+    assert_eq!(kodiak.prints(&["scan", "db", "t", "--count"]), "3\n");
+}

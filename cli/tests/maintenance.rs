@@ -32,6 +32,7 @@ fn a_checkpoint_is_a_database() {
 #[test]
 fn backups_are_made_listed_restored_and_deleted() {
     let kodiak = database();
+    assert!(kodiak.refuses(&["backup", "list", "nowhere"]).contains("nowhere"));
     assert!(kodiak.prints(&["backup", "create", "db", "backups"]).starts_with("1\t"));
     kodiak.prints(&["put", "db", "users", "cem", "poet"]);
     assert!(kodiak.prints(&["backup", "create", "db", "backups"]).starts_with("2\t"));
@@ -89,4 +90,24 @@ fn dumps_show_what_files_hold() {
         "1 put ada\tcountess\n2 put bob\tbuilder\n"
     );
     assert!(kodiak.refuses(&["dump", "run", "db/CURRENT"]).contains("not a run"));
+}
+
+#[test]
+fn settings_that_cannot_be_read_are_told_of_and_mended() {
+    let kodiak = database();
+    let path = kodiak.path("db").join("SETTINGS.toml");
+    let whole = std::fs::read_to_string(&path).expect("reads");
+    std::fs::write(&path, whole.replace("point-in-time", "pnint-in-time")).expect("written");
+    let refused = kodiak.refuses(&["scan", "db", "users"]);
+    assert!(
+        refused.contains("--settings FILE") && refused.contains("pnint"),
+        "{refused}"
+    );
+    kodiak.file("own.toml", "");
+    let entries = kodiak.prints(&["scan", "db", "users", "--settings", "own.toml"]);
+    assert!(!entries.is_empty());
+    assert!(kodiak.refuses(&["verify", "db"]).contains("1 problems"));
+    assert!(kodiak.prints(&["repair", "db"]).contains("lost/SETTINGS.toml"));
+    assert_eq!(kodiak.prints(&["scan", "db", "users"]), entries);
+    assert!(kodiak.prints(&["verify", "db"]).contains("no problems"));
 }

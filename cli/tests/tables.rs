@@ -222,3 +222,75 @@ fn a_database_behind_a_symbolic_link_is_refused_with_what_to_do() {
         );
     }
 }
+
+#[test]
+fn rows_of_tables_with_columns_are_read_and_deleted_by_their_keys() {
+    let kodiak = Kodiak::new();
+    let file = kodiak.file(
+        "rides.csv",
+        "day,line,km\n1,\"a, b\",1.5\n1,c,2\n2,\"a, b\",3\n3,c,\n-1,d,4\n",
+    );
+    kodiak.prints(&["import", "db", "rides", &file, "--key", "day,line"]);
+    for _ in 0..2 {
+        let printed = kodiak.prints(&["scan", "db", "rides"]);
+        assert_eq!(printed.lines().next(), Some(r#"{"day":-1,"line":"d","km":4.0}"#));
+        assert_eq!(printed.lines().last(), Some(r#"{"day":3,"line":"c","km":null}"#));
+        let keys = |arguments: &[&str]| kodiak.prints(&[&["scan", "db", "rides", "--keys"], arguments].concat());
+        assert_eq!(keys(&["--prefix", "1"]).lines().count(), 2);
+        assert_eq!(keys(&["--from", "2"]).lines().count(), 2);
+        assert_eq!(
+            keys(&["--from", "1,b", "--to", "3", "--reverse", "--limit", "1"]),
+            "{\"day\":2,\"line\":\"a, b\"}\n"
+        );
+        assert_eq!(kodiak.prints(&["scan", "db", "rides", "--count", "--to", "2"]), "3\n");
+        assert_eq!(
+            kodiak.prints(&["get", "db", "rides", "1,\"a, b\""]),
+            "{\"day\":1,\"line\":\"a, b\",\"km\":1.5}\n"
+        );
+        // The second time from a run.
+        kodiak.prints(&["compact", "db"]);
+    }
+    assert!(kodiak.refuses(&["get", "db", "rides", "1"]).contains("day, line"));
+    assert!(kodiak.refuses(&["get", "db", "rides", "one,c"]).contains("\"day\""));
+    assert!(kodiak.refuses(&["get", "db", "rides", "9,c"]).contains("no key"));
+    assert!(kodiak.refuses(&["put", "db", "rides", "9,c", "1"]).contains("import"));
+    assert!(
+        kodiak
+            .refuses(&["scan", "db", "rides", "--from", "1,c,2"])
+            .contains("has 3")
+    );
+    kodiak.prints(&["delete", "db", "rides", "1,c"]);
+    kodiak.prints(&["delete", "db", "rides", "2", "--to", "3"]);
+    assert_eq!(kodiak.prints(&["scan", "db", "rides", "--count"]), "3\n");
+    // Encoded bytes are there for those who ask.
+    assert!(
+        kodiak
+            .prints(&["scan", "db", "rides", "--hex", "--limit", "1"])
+            .starts_with("7fff")
+    );
+}
+
+#[test]
+fn operands_are_merged_into_values() {
+    let kodiak = Kodiak::new();
+    kodiak.prints(&["create", "db", "hits", "--merge", "counter"]);
+    kodiak.prints(&["create", "db", "log", "--merge", "append"]);
+    kodiak.prints(&["create", "db", "plain"]);
+    for count in ["2", "40", "-5"] {
+        kodiak.prints(&["merge", "db", "hits", "page", count]);
+    }
+    assert_eq!(kodiak.prints(&["get", "db", "hits", "page"]), "37\n");
+    kodiak.prints(&["put", "db", "log", "k", "a"]);
+    kodiak.prints(&["merge", "db", "log", "k", "b\\x63"]);
+    assert_eq!(kodiak.prints(&["get", "db", "log", "k"]), "abc\n");
+    assert!(
+        kodiak
+            .refuses(&["merge", "db", "hits", "page", "many"])
+            .contains("whole number")
+    );
+    assert!(
+        kodiak
+            .refuses(&["merge", "db", "plain", "k", "v"])
+            .contains("no merge operator")
+    );
+}

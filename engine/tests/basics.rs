@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kodiak::core::storage::Storage;
 use kodiak::{Builder, Db, MemoryStorage, ScanOptions, Settings, Table, TableOptions, TableSchema};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -249,4 +250,95 @@ fn reads_are_counted_in_mapped_files_too() {
     assert_eq!(table.scan(..).expect("scan").count(), 2000);
     assert!(db.stats().reads.mapped_blocks > absent.reads.mapped_blocks);
     assert!(db.stats().to_string().contains("in mapped files"));
+}
+
+/// Bytes of the filters of a table's runs, and their entries.
+fn filters(storage: &MemoryStorage, table: u32) -> (usize, u64) {
+    let dir = std::path::PathBuf::from(format!("/db/tables/{table:06}"));
+    let names = storage.list(&dir).expect("list");
+    let sidecars = names.iter().filter(|name| name.ends_with(".meta"));
+    sidecars.fold((0, 0), |(bytes, entries), name| {
+        let dump = kodiak::inspect::sidecar(storage, &dir.join(name)).expect("sidecar");
+        (
+            bytes + dump.filter.map_or(0, |(_, _, len)| len),
+            entries + dump.meta.entries,
+        )
+    })
+}
+
+#[test]
+fn filters_take_the_bits_per_key_of_the_settings_whatever_is_moved() {
+    let storage = Arc::new(MemoryStorage::new());
+    let mut settings = small();
+    settings.memtable.size = 64 << 20;
+    settings.compaction.threads = 1;
+    let db = Builder::new(settings)
+        .storage(storage.clone())
+        .open("/db")
+        .expect("open");
+    let table = db.create_table("t", TableSchema::key_value()).expect("create");
+    let bits = |what: &str| {
+        let (bytes, entries) = filters(&storage, 1);
+        let bits = 8.0 * bytes as f64 / entries as f64;
+        assert!((8.0..13.0).contains(&bits), "{what}: {bits} bits per key");
+    };
+    for part in 0..3u32 {
+        for key in 0..20_000u32 {
+            table.put((key * 3 + part).to_be_bytes(), b"value").expect("put");
+        }
+        db.flush().expect("flush");
+        if part == 0 {
+            bits("in level 0");
+        }
+        // All entries come from level 0 to a level that has none, or has the rest.
+        db.compact().expect("compact");
+        bits("merged into one");
+    }
+    // A level 0 that is empty before a flush is as large as what the flush brings.
+    for key in 0..20_000u32 {
+        table.put((key * 3).to_be_bytes(), b"other").expect("put");
+    }
+    db.flush().expect("flush");
+    bits("level 0 above one that is three times as large");
+}
+
+#[test]
+fn a_batch_with_a_table_of_another_database_is_refused() {
+    let open = || {
+        let storage = Arc::new(MemoryStorage::new());
+        let db = Builder::new(small()).storage(storage).open("/db").expect("open");
+        let table = db.create_table("t", TableSchema::key_value()).expect("create");
+        (db, table)
+    };
+    let ((db, table), (_other, foreign)) = (open(), open());
+    let mut batch = db.batch();
+    batch.put(&table, "here", "1").put(&foreign, "there", "2");
+    let error = db.write(batch).expect_err("two databases");
+    assert_eq!(error.kind(), kodiak::ErrorKind::InvalidInput, "{error}");
+    assert_eq!(table.scan(..).expect("scan").count(), 0);
+    assert_eq!(foreign.scan(..).expect("scan").count(), 0);
+}
+
+#[test]
+fn of_many_who_drop_a_table_one_does_and_the_others_are_told() {
+    let storage = Arc::new(MemoryStorage::new());
+    let db = Builder::new(small()).storage(storage).open("/db").expect("open");
+    for _ in 0..200 {
+        db.create_table("t", TableSchema::key_value()).expect("create");
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let droppers: Vec<_> = (0..4).map(|_| scope.spawn(|| db.drop_table("t"))).collect();
+            droppers
+                .into_iter()
+                .map(|dropper| dropper.join().expect("no panic"))
+                .collect()
+        });
+        let mut dropped = 0;
+        for outcome in outcomes {
+            match outcome {
+                Ok(()) => dropped += 1,
+                Err(error) => assert_eq!(error.kind(), kodiak::ErrorKind::NotFound, "{error}"),
+            }
+        }
+        assert_eq!((dropped, db.tables()), (1, Vec::new()));
+    }
 }

@@ -2,8 +2,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use kodiak::Error;
 use kodiak::maintenance::{BackupInfo, backups};
+use kodiak::{Error, ErrorKind};
 
 use super::wal::iso_8601;
 use crate::arguments::Existing;
@@ -69,6 +69,12 @@ impl Backup {
                 show(&info, out)?;
             }
             Self::List(command) => {
+                if !command.backups.is_dir() {
+                    let message = "there is no such directory of backups";
+                    return Err(Error::new(ErrorKind::NotFound, message)
+                        .with_file(&command.backups)
+                        .into());
+                }
                 for info in backups(&command.backups)?.list()? {
                     show(&info, out)?;
                 }

@@ -12,7 +12,7 @@ use kodiak::{Error, Predicate, Table};
 
 use crate::arguments::Existing;
 use crate::export::{CsvWriter, JsonWriter, NewFile, Target, TextOut, entry_texts, typed};
-use crate::failure::{Failure, Result};
+use crate::failure::{Result, written};
 use crate::import::{FileFormat, column_index};
 use crate::output::Output;
 use crate::progress;
@@ -94,7 +94,7 @@ impl Export {
         let begun = Instant::now();
         let Some(path) = &self.output else {
             let text = TextOut::Output(out);
-            self.text(&table, format, delimiter, text).map_err(closed)?;
+            self.text(&table, format, delimiter, text).map_err(written)?;
             drop(table);
             return Ok(db.close()?);
         };
@@ -180,14 +180,5 @@ impl Export {
         target.finish()?;
         bar.finish_and_clear();
         Ok(rows)
-    }
-}
-
-/// Whoever reads the output may go away before it ends.
-fn closed(error: Error) -> Failure {
-    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    match source {
-        Some(source) if source.kind() == std::io::ErrorKind::BrokenPipe => Failure::Output(source.kind().into()),
-        _ => Failure::Error(error),
     }
 }

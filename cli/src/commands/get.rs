@@ -7,6 +7,7 @@ use crate::arguments::Existing;
 use crate::bytes::{Encoding, to_json};
 use crate::failure::Result;
 use crate::output::Output;
+use crate::rows;
 
 /// `kodiak get`
 #[derive(Debug, Args)]
@@ -15,7 +16,7 @@ pub struct Get {
     db: Existing,
     /// The table
     table: String,
-    /// The key
+    /// The key; in a table with columns the values of its key columns, separated by commas
     key: String,
     #[command(flatten)]
     encoding: Encoding,
@@ -29,14 +30,23 @@ pub struct Get {
 
 impl Get {
     pub fn run(self, out: &mut Output) -> Result {
-        let key = self.encoding.parse(&self.key)?;
         let db = self.db.open_read_only()?;
-        let Some(value) = db.table(&self.table)?.get(key)? else {
-            let message = format!("table \"{}\" has no key \"{}\"", self.table, self.key);
-            return Err(Error::new(ErrorKind::NotFound, message).into());
-        };
+        let table = db.table(&self.table)?;
+        if rows::by_columns(&table, self.encoding.hex) {
+            if self.raw {
+                let message = format!("table \"{}\" has columns: leave --raw out, or say --hex", self.table);
+                return Err(Error::invalid_input(message).into());
+            }
+            let row = table.get_row(&rows::key(&table, &self.key, true)?)?;
+            return rows::show(&row.ok_or_else(|| self.missing())?, 1, out);
+        }
+        let key = self.encoding.parse(&self.key)?;
+        let value = table.get(key)?.ok_or_else(|| self.missing())?;
+        let counter = table.options().get_merge_operator() == Some("counter");
         if self.raw {
             out.write_all(&value)?;
+        } else if let (true, false, Ok(count)) = (counter, self.encoding.hex, <[u8; 8]>::try_from(&value[..])) {
+            writeln!(out, "{}", i64::from_le_bytes(count))?;
         } else if self.json {
             writeln!(out, "{}", to_json(&value))?;
         } else {
@@ -45,5 +55,10 @@ impl Get {
             writeln!(out, "{text}")?;
         }
         Ok(())
+    }
+
+    fn missing(&self) -> Error {
+        let message = format!("table \"{}\" has no key \"{}\"", self.table, self.key);
+        Error::new(ErrorKind::NotFound, message)
     }
 }

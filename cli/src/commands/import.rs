@@ -207,8 +207,17 @@ impl Import {
                 typed: false,
             });
         }
-        let keys = RowKeys::new(target.clone(), &self.new.key_names())?;
+        let names = self.new.key_names();
+        let keys = RowKeys::new(target.clone(), &names)?;
         let table = match found {
+            Some(table) if names.is_empty() && !self.resume && table.scan(..)?.next().is_some() => {
+                let message = format!(
+                    "table \"{}\" has entries, which rows that are numbered from 1 would replace: say the --key columns, \
+                     --resume if an import of this file was interrupted, or a new table",
+                    self.table
+                );
+                return Err(Error::invalid_input(message));
+            }
             Some(table) => table,
             None => db.create_table(&self.table, TableSchema::key_value())?,
         };

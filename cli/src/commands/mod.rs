@@ -15,6 +15,7 @@ mod get;
 mod import;
 mod index;
 mod ingest;
+mod merge;
 mod publish;
 mod put;
 mod repair;
@@ -39,6 +40,8 @@ pub enum Command {
     Tables(tables::Tables),
     /// Give a key a value
     Put(put::Put),
+    /// Merge an operand into the value of a key, in a table that has a merge operator
+    Merge(merge::Merge),
     /// Print the value of a key
     Get(get::Get),
     /// Take the value of a key, or of a range of keys, away
@@ -100,6 +103,7 @@ impl Command {
             Self::Create(command) => command.run(out),
             Self::Tables(command) => command.run(out),
             Self::Put(command) => command.run(),
+            Self::Merge(command) => command.run(),
             Self::Get(command) => command.run(out),
             Self::Delete(command) => command.run(),
             Self::Scan(command) => command.run(out),

@@ -1,8 +1,10 @@
 use clap::Args;
+use kodiak::Error;
 
 use crate::arguments::Existing;
 use crate::bytes::Encoding;
 use crate::failure::Result;
+use crate::rows;
 
 /// `kodiak put`
 #[derive(Debug, Args)]
@@ -23,7 +25,15 @@ impl Put {
     pub fn run(self) -> Result {
         let (key, value) = (self.encoding.parse(&self.key)?, self.encoding.parse(&self.value)?);
         let db = self.db.open()?;
-        db.table(&self.table)?.put(key, value)?;
+        let table = db.table(&self.table)?;
+        if rows::by_columns(&table, self.encoding.hex) {
+            let message = format!(
+                "table \"{}\" has columns: put rows into it with kodiak import, from a file",
+                self.table
+            );
+            return Err(Error::invalid_input(message).into());
+        }
+        table.put(key, value)?;
         Ok(db.close()?)
     }
 }

@@ -20,7 +20,7 @@ impl Repair {
         let report = self
             .db
             .settings
-            .builder(&self.db.db)
+            .rescuer(&self.db.db)
             .and_then(|builder| builder.repair(&self.db.db));
         bar.finish_and_clear();
         writeln!(out, "{}", report?)?;

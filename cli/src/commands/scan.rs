@@ -2,12 +2,13 @@ use std::io::Write;
 use std::ops::Bound;
 
 use clap::Args;
-use kodiak::ScanOptions;
+use kodiak::{ScanOptions, Table};
 
 use crate::arguments::Existing;
 use crate::bytes::{Encoding, to_json};
 use crate::failure::Result;
 use crate::output::Output;
+use crate::rows;
 
 /// `kodiak scan`
 #[derive(Debug, Args)]
@@ -16,13 +17,13 @@ pub struct Scan {
     db: Existing,
     /// The table
     table: String,
-    /// Begin with this key
+    /// Begin with this key; in a table with columns the values of the first key columns, separated by commas
     #[arg(long, value_name = "KEY")]
     from: Option<String>,
     /// End before this key
     #[arg(long, value_name = "KEY")]
     to: Option<String>,
-    /// Only keys that begin with this
+    /// Only keys that begin with this; in a table with columns, those with these values of the first key columns
     #[arg(long, conflicts_with_all = ["from", "to"])]
     prefix: Option<String>,
     /// End after so many entries
@@ -37,7 +38,7 @@ pub struct Scan {
     /// Print how many entries there are, and nothing else
     #[arg(long)]
     count: bool,
-    /// Print each entry as a JSON object
+    /// Print each entry as a JSON object, as rows of tables with columns are anyway
     #[arg(long, conflicts_with_all = ["hex", "count"])]
     json: bool,
     #[command(flatten)]
@@ -46,9 +47,12 @@ pub struct Scan {
 
 impl Scan {
     pub fn run(self, out: &mut Output) -> Result {
-        let options = self.options()?;
         let db = self.db.open_read_only()?;
-        let mut scan = db.table(&self.table)?.scan_with(options.without_cache())?;
+        let table = db.table(&self.table)?;
+        if rows::by_columns(&table, self.encoding.hex) {
+            return self.rows(&table, out);
+        }
+        let mut scan = table.scan_with(self.options()?.without_cache())?;
         let (mut entries, mut line) = (0, String::new());
         while self.limit.is_none_or(|limit| entries < limit) {
             let Some((key, value)) = scan.next_ref()? else { break };
@@ -60,6 +64,40 @@ impl Scan {
         }
         if self.count {
             writeln!(out, "{entries}")?;
+        }
+        Ok(())
+    }
+
+    /// The rows of a table with columns.
+    fn rows(&self, table: &Table, out: &mut Output) -> Result {
+        let key = |text: &Option<String>| text.as_deref().map(|text| rows::key(table, text, false)).transpose();
+        let mut read = table.read().without_cache();
+        read = match key(&self.prefix)? {
+            Some(prefix) => read.prefix(&prefix),
+            None => read.key_range((
+                key(&self.from)?.map_or(Bound::Unbounded, Bound::Included),
+                key(&self.to)?.map_or(Bound::Unbounded, Bound::Excluded),
+            )),
+        };
+        if self.reverse {
+            read = read.rev();
+        }
+        if let Some(limit) = self.limit {
+            read = read.limit(usize::try_from(limit).unwrap_or(usize::MAX));
+        }
+        if self.keys || self.count {
+            read = read.project(rows::key_names(table));
+        }
+        let mut shown = 0;
+        for batch in read.batches()? {
+            let batch = batch?;
+            if !self.count {
+                rows::show(&batch, shown + 1, out)?;
+            }
+            shown += batch.num_rows() as u64;
+        }
+        if self.count {
+            writeln!(out, "{shown}")?;
         }
         Ok(())
     }

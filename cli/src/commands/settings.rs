@@ -96,7 +96,12 @@ impl ListComponents {
         for component in all.iter().filter(wanted) {
             if component.setting != setting {
                 setting = component.setting;
-                writeln!(out, "{setting}  ({}; the first is the default)", component.family)?;
+                // Without an index a get goes down the levels.
+                let default = match setting {
+                    "index.primary" => "fence, which is none, is the default",
+                    _ => "the first is the default",
+                };
+                writeln!(out, "{setting}  ({}; {default})", component.family)?;
             }
             show(component, out)?;
         }

@@ -21,7 +21,7 @@ impl Verify {
         let report = self
             .db
             .settings
-            .builder(&self.db.db)
+            .rescuer(&self.db.db)
             .and_then(|builder| builder.verify(&self.db.db));
         bar.finish_and_clear();
         let report = report?;

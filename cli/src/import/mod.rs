@@ -17,6 +17,7 @@ mod source;
 
 pub use csv::CsvOptions;
 pub use keys::RowKeys;
+pub use records::Records;
 pub use rejects::Rejects;
 pub use resume::{IMPORTS, Progress};
 pub use rows::Position;

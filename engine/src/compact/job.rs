@@ -9,7 +9,7 @@ use kodiak_core::{Error, Result};
 
 use super::outputs::remove_runs;
 use super::{OutputPlan, Outputs, Retention, Rewriter};
-use crate::db::{IndexUpdates, Shared, TableInner, View};
+use crate::db::{IndexUpdates, Moved, Shared, TableInner, View};
 use crate::manifest::{Change, Place, RunMeta, VersionEdit};
 use crate::primary::RunChange;
 use crate::range_delete::RangeTombstones;
@@ -376,6 +376,7 @@ impl Shared {
         let newest = inputs.0.iter().map(|run| run.meta().newest_micros).max().unwrap_or(0);
         let output = OutputPlan {
             level: plan.output_level,
+            moved: moved(version, inputs),
             target: target.clone(),
             target_bytes: self.settings.compaction.target_run_size,
             times: (oldest, newest),
@@ -389,6 +390,15 @@ impl Shared {
             runs: outputs.finish()?,
             lost,
         })
+    }
+}
+
+/// The entries that a merge of `inputs` takes from their levels, and at most brings to another one.
+fn moved(version: &Version, inputs: &Inputs) -> Moved {
+    let from = |run: &Arc<Run>| Some((version.place(run.id())?.0, run.meta().entries));
+    Moved {
+        taken: inputs.0.iter().filter_map(from).collect(),
+        brought: inputs.0.iter().map(|run| run.meta().entries).sum(),
     }
 }
 

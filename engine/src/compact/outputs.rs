@@ -6,7 +6,7 @@ use kodiak_core::block::ColumnBlock;
 use kodiak_core::{EntryRef, Result};
 
 use super::sink::Sink;
-use crate::db::{Shared, TableInner};
+use crate::db::{Moved, Shared, TableInner};
 use crate::manifest::RunMeta;
 use crate::range_delete::RangeTombstones;
 use crate::run::{RunPlan, RunWriter};
@@ -16,6 +16,8 @@ use crate::typed::Target;
 pub struct OutputPlan {
     /// The level it is for.
     pub level: usize,
+    /// The entries that come to that level, and where from.
+    pub moved: Moved,
     /// The schema of the runs.
     pub target: Target,
     /// Bytes of entries at which a run ends and the next one begins.
@@ -47,7 +49,7 @@ pub struct Outputs<'a> {
 impl<'a> Outputs<'a> {
     /// Nothing written yet.
     pub fn new(shared: &'a Shared, table: &'a TableInner, plan: OutputPlan) -> Self {
-        let run_plan = Arc::new(shared.run_plan(table, plan.level));
+        let run_plan = Arc::new(shared.run_plan(table, plan.level, &plan.moved));
         let from = plan.from.clone();
         Self {
             shared,

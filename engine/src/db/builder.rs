@@ -27,7 +27,7 @@ use crate::settings::Settings;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Builder {
     pub(crate) settings: Settings,
     pub(crate) components: Components,

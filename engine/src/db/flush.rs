@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kodiak_core::{Error, Result, SeqNo};
 
+use super::plans::Moved;
 use super::shared::Shared;
 use super::slot::Slot;
 use super::stall::closing;
@@ -346,6 +347,10 @@ impl Shared {
         };
         let plan = OutputPlan {
             level: 0,
+            moved: Moved {
+                taken: Vec::new(),
+                brought: slots.iter().map(|slot| slot.entries.len() as u64).sum(),
+            },
             target,
             target_bytes: u64::MAX,
             times: (times.0.min(times.1), times.1),

@@ -30,6 +30,7 @@ pub(crate) use builder::OpenMode;
 pub(crate) use flush::IndexUpdates;
 pub(crate) use open::{LOCK_FILE, TABLES_DIR, WAL_DIR, wal_context};
 pub use options::TableOptions;
+pub(crate) use plans::Moved;
 pub(crate) use shared::{Open, Shared, Signal};
 pub(crate) use slot::Slot;
 pub use snapshot::Snapshot;
@@ -210,6 +211,12 @@ impl Db {
             let Some(manifest) = manifest.as_mut() else {
                 return Err(stall::closing());
             };
+            if inner.dropped.load(Ordering::Acquire) {
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("table \"{name}\" was dropped already"),
+                ));
+            }
             manifest.append(&VersionEdit::new().with(Change::DropTable(inner.id)))?;
             inner.dropped.store(true, Ordering::Release);
             let mut tables = shared.tables.write();

@@ -28,7 +28,32 @@ pub(crate) const WAL_DIR: &str = "wal";
 /// The lock of the process that has a database open.
 pub(crate) const LOCK_FILE: &str = "LOCK";
 
+/// How often an opening for reading begins anew because the process that writes has replaced files in the meantime.
+const READ_ONLY_ATTEMPTS: usize = 50;
+
 pub(super) fn open(builder: Builder, path: &Path) -> Result<Db> {
+    if builder.mode != OpenMode::ReadOnly {
+        return open_once(builder, path);
+    }
+    let storage = Arc::clone(&builder.storage);
+    let mut attempts = 0;
+    loop {
+        let before = Manifest::mark(&*storage, path);
+        match open_once(builder.clone(), path) {
+            // What looks like damage, or is not there, may be of a moment that has passed.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corruption)
+                    && attempts < READ_ONLY_ATTEMPTS
+                    && Manifest::mark(&*storage, path) != before =>
+            {
+                attempts += 1;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn open_once(builder: Builder, path: &Path) -> Result<Db> {
     // Everything that can be wrong with the settings is found before anything is touched.
     let resolved = builder.components.resolve(&builder.settings)?;
     let storage = Arc::clone(&builder.storage);
@@ -280,7 +305,7 @@ fn replay(shared: &Shared, context: &WalContext, state: &State) -> Result<Replay
         last_seq = last_seq.max(record.first_seq + u64::from(record.count).saturating_sub(1));
         Ok(())
     };
-    let mut report = (picked.factory.replay)(context, &picked.options, state.wal_from, mode, &mut sink)?;
+    let mut report = (picked.factory.replay)(context, &picked.options, state.log_from(), mode, &mut sink)?;
     report.last_seq = report.last_seq.max(last_seq);
     Ok(report)
 }

@@ -22,6 +22,15 @@ use crate::settings::Allocation;
 use crate::typed::{Schemas, check_operator};
 use crate::version::Version;
 
+/// What a job that writes runs does to the number of entries on each level.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Moved {
+    /// Levels, and how many of their entries go.
+    pub taken: Vec<(usize, u64)>,
+    /// At most so many come to the level that is written; 0 if nobody knows.
+    pub brought: u64,
+}
+
 impl Shared {
     /// A table without runs.
     pub(crate) fn new_table(
@@ -91,23 +100,27 @@ impl Shared {
         })
     }
 
-    /// How runs of a level are written.
-    pub(crate) fn run_plan(&self, table: &TableInner, level: usize) -> RunPlan {
+    /// How runs of a level are written by a job that changes the table's shape by `moved`.
+    pub(crate) fn run_plan(&self, table: &TableInner, level: usize, moved: &Moved) -> RunPlan {
         let format = self.resolved.format_at(level);
         let filter = &self.resolved.filter;
         RunPlan {
             format: format.factory,
             write: format.write.clone(),
             block_size: format.block_size,
-            filter: (filter.factory, filter.options.clone(), self.bits_per_key(table, level)),
+            filter: (
+                filter.factory,
+                filter.options.clone(),
+                self.bits_per_key(table, level, moved),
+            ),
             filter_prefix: self.settings.filter.prefix,
             database: self.identity,
             table: table.id,
         }
     }
 
-    /// Filter bits per key on a level: the same on all, or by Monkey for the present shape of the table.
-    fn bits_per_key(&self, table: &TableInner, level: usize) -> f64 {
+    /// Filter bits per key on a level: the same on all, or by Monkey for the shape that the table has after the job.
+    fn bits_per_key(&self, table: &TableInner, level: usize, moved: &Moved) -> f64 {
         let average = self.settings.filter.bits_per_key;
         let adjustable = self.resolved.filter.factory.capabilities.adjustable_bits;
         if self.settings.filter.allocation == Allocation::Uniform || !adjustable {
@@ -121,7 +134,7 @@ impl Shared {
             .unwrap_or(0)
             .max(level);
         let runs: Vec<usize> = (0..=deepest).map(|level| table.policy.runs_allowed(level)).collect();
-        let entries: Vec<u64> = (0..=deepest)
+        let mut entries: Vec<u64> = (0..=deepest)
             .map(|level| {
                 let runs = version.levels.get(level).map_or(&[][..], |level| &level.sorted_runs);
                 runs.iter()
@@ -130,6 +143,12 @@ impl Shared {
                     .sum()
             })
             .collect();
+        for &(from, taken) in &moved.taken {
+            if let Some(entries) = entries.get_mut(from) {
+                *entries = entries.saturating_sub(taken);
+            }
+        }
+        entries[level] += moved.brought;
         let bits = kodiak_compaction::model::allocate(average, table.policy.size_ratio(), &runs, &entries);
         bits.get(level).copied().unwrap_or(average)
     }

@@ -3,12 +3,16 @@
 use kodiak_core::SeqNo;
 use parking_lot::RwLock;
 
+/// Samples at which those that have expired are dropped.
+const MOST: usize = 4096;
+
 /// Samples `(sequence number, micros)`: every entry up to that number was written no later than that time. Both ascend.
 ///
 /// An entry expires when the first sample at or above it is older than the TTL, so never early, and late by at most the
 /// spacing of samples: a thousandth of the TTL, at least a millisecond.
 #[derive(Debug, Default)]
 pub(crate) struct SeqTimes {
+    ttl_micros: u64,
     spacing_micros: u64,
     samples: RwLock<Vec<(SeqNo, u64)>>,
 }
@@ -17,6 +21,7 @@ impl SeqTimes {
     /// For a table with this TTL; 0 keeps nothing.
     pub fn new(ttl_micros: u64) -> Self {
         Self {
+            ttl_micros,
             spacing_micros: if ttl_micros == 0 {
                 0
             } else {
@@ -42,9 +47,19 @@ impl SeqTimes {
             Some(last) => {
                 let micros = micros.max(last.1);
                 samples.push((seq, micros));
+                if samples.len() >= MOST {
+                    self.forget_expired(&mut samples, micros);
+                }
             }
             None => samples.push((seq, micros)),
         }
+    }
+
+    /// Drops samples of which the next one has expired as well: that one tells as much. What is left are those of one TTL, about
+    /// a thousand, however long the table is written to.
+    fn forget_expired(&self, samples: &mut Vec<(SeqNo, u64)>, now_micros: u64) {
+        let expired = samples.partition_point(|sample| sample.1.saturating_add(self.ttl_micros) <= now_micros);
+        samples.drain(..expired.saturating_sub(1));
     }
 
     /// Merges samples of a run or the log, in any order; called while opening.
@@ -106,6 +121,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_table_that_is_written_to_for_long_keeps_the_samples_of_one_ttl() {
+        let ttl = 1_000_000;
+        let times = SeqTimes::new(ttl);
+        for seq in 1..=60_000u64 {
+            let now = seq * 1000;
+            times.note(seq, now);
+            let below = times.expired_below(now, ttl);
+            assert!(
+                below + 1003 >= seq.max(1003) && below + 999 <= seq.max(1000),
+                "{below} at {seq}"
+            );
+        }
+        assert!(times.samples.read().len() < MOST);
     }
 
     #[test]

@@ -200,6 +200,14 @@ impl Shared {
         if batch.batch.is_empty() {
             return self.check_writable().map(|_| ());
         }
+        for table in &batch.tables {
+            if !Arc::ptr_eq(&table.runs.cache, &self.cache) {
+                return Err(Error::invalid_input(format!(
+                    "the batch holds operations on table \"{}\" of another database, or of an earlier opening of this one",
+                    table.name
+                )));
+            }
+        }
         let mut held = Vec::with_capacity(batch.schemas.len());
         for (table, number) in &batch.schemas {
             let (unaltered, target) = table.hold_schema()?;

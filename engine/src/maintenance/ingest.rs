@@ -10,7 +10,7 @@ use kodiak_core::entry::MAX_SEQ;
 use kodiak_core::{EntryRef, Error, ErrorKind, Op, Result, SeqNo};
 
 use crate::compact::{change_version, remove_runs};
-use crate::db::{IndexUpdates, Shared, Table, TableInner, check_limits, poisoned_gate};
+use crate::db::{IndexUpdates, Moved, Shared, Table, TableInner, check_limits, poisoned_gate};
 use crate::manifest::{Change, Place, RunMeta, VersionEdit};
 use crate::primary::RunChange;
 use crate::range_delete::RangeTombstones;
@@ -114,7 +114,7 @@ impl<'s> Ingestion<'s> {
         let level = deepest(&table.view.load().version);
         Ok(Self {
             target: table.target(),
-            plan: Arc::new(shared.run_plan(table, level)),
+            plan: Arc::new(shared.run_plan(table, level, &Moved::default())),
             writer: None,
             finished: Vec::new(),
             last: None,

@@ -16,13 +16,14 @@ use kodiak_core::{Error, ErrorKind, Result};
 
 use super::capture::table_dir;
 use super::check::TableFiles;
-use super::verify::runs_in;
+use super::verify::{runs_in, settings_file};
 use super::{TABLE_FILE, TableFile, files};
 use crate::components::Resolved;
 use crate::db::{Builder, LOCK_FILE, TABLES_DIR, WAL_DIR, wal_context};
 use crate::manifest::{
     CURRENT, Change, Manifest, Place, PlacedRun, RunMeta, State, TAIL, TableState, VersionEdit, parse_file_name,
 };
+use crate::settings::SETTINGS_FILE;
 use crate::typed::Schemas;
 
 /// The directory, within the database, of what repair could not use.
@@ -80,6 +81,7 @@ impl Builder {
     ///
     /// - A manifest that can be read is kept; runs that it names and that are gone or damaged are taken out of it. One that
     ///   cannot is made anew of the tables' directories, and the order of runs found by comparing their keys.
+    /// - Settings that cannot be read are moved to [`LOST_DIR`]: say those to open the database with.
     /// - A sidecar that is gone or damaged is rebuilt from its data file. What only it knew is lost: range deletes (what they
     ///   deleted comes back, if it is still in older runs) and, in tables with a TTL, ages (entries then count from now on).
     /// - A damaged data file is moved to [`LOST_DIR`], and so is everything else that is of no use. Nothing is deleted.
@@ -109,6 +111,7 @@ impl Builder {
             resolved,
             report: RepairReport::default(),
         };
+        repair.check_settings()?;
         let log_damaged = repair.run()?;
         drop(lock);
         let mut report = repair.report;
@@ -152,6 +155,18 @@ struct Repair<'p> {
 }
 
 impl Repair<'_> {
+    /// Moves settings that cannot be read away: the next opening writes those that it is given.
+    fn check_settings(&mut self) -> Result<()> {
+        match settings_file(&*self.storage, self.path) {
+            Err(error) if error.kind() == ErrorKind::Io => Err(error),
+            Err(error) => {
+                self.report.problems.push(error);
+                self.lose(&self.path.join(SETTINGS_FILE))
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
     /// True if the log is damaged.
     fn run(&mut self) -> Result<bool> {
         let old = match Manifest::read(&*self.storage, self.path) {
@@ -165,7 +180,7 @@ impl Repair<'_> {
             }
         };
         let from = match &old {
-            Some(state) => state.wal_from,
+            Some(state) => state.log_from(),
             None => self.unbroken_log()?,
         };
         let (mut log_damaged, log_tables) = self.read_log(from)?;

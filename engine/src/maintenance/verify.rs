@@ -18,6 +18,7 @@ use crate::db::{Builder, Db, LOCK_FILE, TABLES_DIR, TableOptions, wal_context};
 use crate::manifest::{Manifest, PlacedRun, RunMeta, State};
 use crate::primary::{verify_index, verify_open_index};
 use crate::secondary::{verify_closed, verify_open};
+use crate::settings::SETTINGS_FILE;
 
 /// What a verification found.
 #[derive(Debug, Default)]
@@ -107,6 +108,7 @@ impl Builder {
             lock => lock.ok(),
         };
         let mut report = VerifyReport::default();
+        report.problems.extend(settings_file(storage, path).err());
         let state = match Manifest::read(storage, path) {
             Ok(state) => Some(state),
             Err(error)
@@ -126,7 +128,7 @@ impl Builder {
             }
             None => verify_found(&self.storage, &self.components, path, &mut report),
         }
-        let from = state.as_ref().map_or(0, |state| state.wal_from);
+        let from = state.as_ref().map_or(0, State::log_from);
         verify_log(
             &resolved,
             &wal_context(&resolved, &self.storage, path),
@@ -161,7 +163,7 @@ impl Db {
         let capture = super::capture::Capture::pin(shared)?;
         let read = {
             let manifest = shared.manifest.lock();
-            let from = manifest.as_ref().map_or(0, |manifest| manifest.state().wal_from);
+            let from = manifest.as_ref().map_or(0, |manifest| manifest.state().log_from());
             Manifest::read(&*shared.storage, &shared.dir).map(|state| (state, from))
         };
         match read {
@@ -181,6 +183,22 @@ impl Db {
         }
         Ok(report)
     }
+}
+
+/// Checks that the settings kept with a database can be read. There need not be any.
+///
+/// # Errors
+/// `InvalidSettings` or `Corruption`, naming the file.
+pub(super) fn settings_file(storage: &dyn Storage, path: &Path) -> Result<()> {
+    let file = path.join(SETTINGS_FILE);
+    if storage.len(&file)?.is_none() {
+        return Ok(());
+    }
+    let bytes = files::read_small(storage, &file)?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|error| Error::corruption("the settings are not UTF-8").with_source(error))
+        .and_then(crate::Settings::from_toml);
+    text.map(|_| ()).map_err(|error| error.with_file(file))
 }
 
 fn verify_log(resolved: &Resolved, context: &WalContext, from: u64, report: &mut VerifyReport) {

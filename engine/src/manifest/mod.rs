@@ -120,6 +120,13 @@ impl Manifest {
         Ok(Self::replay(storage, dir, &mut |_, _| Ok(()))?.state)
     }
 
+    /// Which edit was the last to be acknowledged: another value, and the files that the manifest names may be others. `None` if
+    /// that cannot be told.
+    pub fn mark(storage: &dyn Storage, dir: &Path) -> Option<(u64, u64)> {
+        let mark = Tail::read(storage, &dir.join(TAIL)).ok()??;
+        Some((mark.number, mark.length))
+    }
+
     /// Reads the manifest and hands over each edit with the offset of its record.
     ///
     /// # Errors
@@ -195,7 +202,7 @@ impl Manifest {
             self.file.sync_data()?;
             self.length += record.len() as u64;
             self.records += 1;
-            self.mark()?;
+            self.write_mark()?;
             self.poisoned = false;
         } else {
             self.replace(&next)?;
@@ -296,7 +303,7 @@ impl Manifest {
         Ok(())
     }
 
-    fn mark(&mut self) -> Result<()> {
+    fn write_mark(&mut self) -> Result<()> {
         self.tail.write(&TailMark {
             identity: self.state.identity,
             number: self.number,

@@ -104,6 +104,12 @@ impl TableState {
 }
 
 impl State {
+    /// The first log segment that is needed. A log begins with segment 1, so that one which lacks it is damaged; only where nobody
+    /// knows where it begins is it read from 0.
+    pub fn log_from(&self) -> u64 {
+        self.wal_from.max(1)
+    }
+
     /// The state of a database without tables.
     pub fn new(identity: u64) -> Self {
         Self {

@@ -18,7 +18,7 @@ pub trait KeyExtractor: Send + Sync + Debug {
 }
 
 /// The extractors that a program has registered.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct KeyExtractors(Vec<Arc<dyn KeyExtractor>>);
 
 impl KeyExtractors {

@@ -176,12 +176,11 @@ pub fn check_bytes(table: &TableInner, op: Op, key: &[u8], value: &[u8]) -> Resu
         return Ok(());
     }
     check_row(table, op, key, value).map_err(|error| {
-        let message = format!(
+        Error::invalid_input(format!(
             "table \"{}\" is typed, and these bytes are no row of it ({}): insert record batches",
             table.name,
             error.message()
-        );
-        Error::invalid_input(message).with_source(error)
+        ))
     })
 }
 

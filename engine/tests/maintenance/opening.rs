@@ -2,9 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kodiak::core::storage::Storage;
-use kodiak::{ErrorKind, MemoryStorage, TableSchema};
+use kodiak::{Builder, ErrorKind, MemoryStorage, TableSchema};
 
 use super::common::*;
 
@@ -161,4 +162,73 @@ fn left_over_files_are_removed_and_nothing_else() {
         assert!(storage.len(Path::new(path)).expect("len").is_some(), "{path}");
     }
     assert!(storage.list(Path::new("/db/tables/000077")).is_err());
+}
+
+/// Flushes and compactions replace files all the time, and the log's segments are used again; a reader opens at one moment between
+/// all that.
+#[test]
+fn a_reader_opens_beside_a_busy_writer_and_sees_a_beginning_of_what_it_writes() {
+    let mut read = 0;
+    for _ in 0..20 {
+        let storage = Arc::new(MemoryStorage::new());
+        let db = open(&storage, "/db");
+        let table = db.create_table("t", TableSchema::key_value()).expect("create");
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for key in (0..100_000u32).take_while(|_| !done.load(Ordering::Acquire)) {
+                    table.put(key.to_be_bytes(), [7; 64]).expect("put");
+                }
+            });
+            for _ in 0..8 {
+                let reader = builder(&storage).read_only().open("/db").expect("open");
+                let scan = reader.table("t").expect("table").scan(..).expect("scan");
+                let keys: kodiak::Result<Vec<_>> = scan.map(|entry| Ok(entry?.0.to_vec())).collect();
+                match keys {
+                    Ok(keys) => {
+                        read += 1;
+                        let strange = keys
+                            .iter()
+                            .zip(0u32..)
+                            .find(|(key, number)| key[..] != number.to_be_bytes());
+                        assert_eq!(strange, None, "of {} keys", keys.len());
+                    }
+                    // A run that was merged away while it was read.
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{error}"),
+                }
+            }
+            done.store(true, Ordering::Release);
+        });
+    }
+    assert!(read > 20, "{read} of 160 were not cut short");
+}
+
+#[test]
+fn a_database_that_was_never_flushed_does_not_open_without_the_beginning_of_its_log() {
+    let storage = Arc::new(MemoryStorage::new());
+    let mut settings = small();
+    settings.memtable.size = 16 << 20;
+    let builder = || Builder::new(settings.clone()).storage(storage.clone());
+    let db = builder().open("/db").expect("open");
+    let table = db.create_table("t", TableSchema::key_value()).expect("create");
+    for key in 0..100u8 {
+        table.put([key], [7; 4096]).expect("put");
+    }
+    db.close().expect("close");
+    let mut segments = storage.list(Path::new("/db/wal")).expect("list");
+    segments.sort_unstable();
+    assert!(segments.len() >= 3, "{segments:?}");
+    storage
+        .remove(&Path::new("/db/wal").join(&segments[0]))
+        .expect("remove");
+    for builder in [builder(), builder().read_only()] {
+        let error = builder.open("/db").expect_err("entries are missing");
+        assert_eq!(error.kind(), ErrorKind::Corruption, "{error}");
+        assert!(error.to_string().contains(&segments[0]), "{error}");
+    }
+    let report = builder().verify("/db").expect("verify");
+    assert_eq!(report.problems.len(), 1, "{report}");
+    builder().repair("/db").expect("repair");
+    let left = contents(&builder().open("/db").expect("open"))["t"].len();
+    assert!(left > 20 && left < 100, "{left} entries");
 }
