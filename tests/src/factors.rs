@@ -8,7 +8,7 @@ use std::sync::Arc;
 use kodiak::core::format::Compression;
 use kodiak::core::options::{OptionKind, OptionSpec, OptionValue, Options};
 use kodiak::core::registry::{Component, Factory, Registry};
-use kodiak::settings::{Allocation, FormatLevel, GivenOptions};
+use kodiak::settings::{Allocation, FormatLevel, GivenOptions, Maintenance};
 use kodiak::{Components, RecoveryMode, Settings, SyncMode};
 
 const KIB: u64 = 1 << 10;
@@ -111,6 +111,13 @@ pub fn all(components: &Components) -> Vec<Factor> {
         }),
         below(components),
         indexes(components),
+        secondaries(components),
+        Factor::new(
+            "maintenance",
+            [Maintenance::Lazy, Maintenance::Eager]
+                .map(|how| Choice::new(format!("{how:?}"), move |s| s.secondary.maintenance = how))
+                .into(),
+        ),
     ];
     factors.extend(sizes());
     factors.extend(modes());
@@ -208,6 +215,26 @@ fn indexes(components: &Components) -> Factor {
         }));
     }
     Factor::new(of_kinds.name, choices)
+}
+
+/// Each index that can hold secondary indexes with each option changed by itself, in the smallest pool that it works in.
+fn secondaries(components: &Components) -> Factor {
+    let of_kinds = kinds("secondary", components.indexes(), |s, kind, options| {
+        kind.clone_into(&mut s.secondary.kind);
+        s.secondary.options.clone_from(options);
+    });
+    let smallest = |choice: Choice| {
+        let registry = components.indexes().clone();
+        Choice::new(choice.label.clone(), move |settings| {
+            (choice.apply)(settings);
+            if let Ok(factory) = registry.find(&settings.secondary.kind) {
+                let given = settings.secondary.options.clone();
+                let options = Options::resolve(factory.component.options, given).unwrap_or_default();
+                settings.secondary.pool = (factory.smallest_pool)(&options) as u64;
+            }
+        })
+    };
+    Factor::new(of_kinds.name, of_kinds.choices.into_iter().map(smallest).collect())
 }
 
 fn sizes() -> Vec<Factor> {

@@ -151,6 +151,10 @@ impl Generator {
                     keys: (0..count).map(|_| self.key()).collect(),
                 }
             }
+            6 => Op::ReadIndexes {
+                table: self.table(),
+                at: self.at(),
+            },
             _ => self.scan(),
         }
     }
@@ -184,6 +188,10 @@ impl Generator {
             },
             91..94 => Op::DropTable(self.below(TABLES.len())),
             94..96 => Op::CreateTable(self.below(TABLES.len())),
+            96..98 => Op::Index {
+                table: self.below(TABLES.len()),
+                what: self.below(4),
+            },
             _ => {
                 let table = TYPED_TABLES[self.below(TYPED_TABLES.len())];
                 let what = self.started;

@@ -150,6 +150,20 @@ pub enum Op {
         /// What is changed follows from it.
         what: usize,
     },
+    /// Creates a secondary index of a table, or drops it if it is there.
+    Index {
+        /// The table.
+        table: usize,
+        /// By what follows from it.
+        what: usize,
+    },
+    /// Compares what the indexes of a table find with a scan of it.
+    ReadIndexes {
+        /// The table.
+        table: usize,
+        /// The snapshot to read at.
+        at: Option<usize>,
+    },
     /// Closes and opens again, by `close` or by dropping every handle.
     Reopen {
         /// By `close`.

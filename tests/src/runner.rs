@@ -1,10 +1,12 @@
 //! Carries out a history on a database and compares every answer with the model.
 
 mod copies;
+mod indexes;
 mod openings;
 mod reads;
 mod shapes;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -101,6 +103,9 @@ pub fn run(ops: &[Op], setup: &Setup) -> Result<(), Failure> {
 /// Handles, in the order of [`TABLES`].
 type Tables = [Option<Table>; TABLES.len()];
 
+/// The names of each table's indexes.
+type Indexes = [BTreeSet<String>; TABLES.len()];
+
 /// The row of a typed table that a change is about, if it is to be made by rows and not by bytes; about half are.
 fn typed_row(kind: Kind, schema: Option<&TableSchema>, change: &Change) -> Option<RecordBatch> {
     let (key, value) = match change {
@@ -122,6 +127,7 @@ struct Runner<'a> {
     storage: FaultStorage,
     db: Option<Db>,
     tables: Tables,
+    indexes: Indexes,
     snapshots: [Option<(Snapshot, Model)>; SNAPSHOTS],
     model: Model,
     journal: Journal,
@@ -142,6 +148,7 @@ impl<'a> Runner<'a> {
             storage: FaultStorage::with_seed(1),
             db: None,
             tables: Default::default(),
+            indexes: Default::default(),
             snapshots: Default::default(),
             model: Model::default(),
             journal: Journal::default(),
@@ -218,6 +225,8 @@ impl<'a> Runner<'a> {
                 self.check_all()
             }
             Op::Alter { table, what } => self.alter(*table, *what),
+            Op::Index { table, what } => self.index(*table, *what),
+            Op::ReadIndexes { table, at } => self.read_indexes(*table, *at),
             Op::Reopen { explicit } => self.reopen(*explicit),
             Op::Kill => {
                 let image = self.storage.kill_image();
@@ -349,6 +358,7 @@ impl<'a> Runner<'a> {
         let Some(table) = self.tables[place].take() else {
             return Ok(());
         };
+        self.indexes[place].clear();
         self.db()?.drop_table(TABLES[place].0).map_err(failed("drop a table"))?;
         if table.put(b"k", b"v").is_ok() {
             return Err("a dropped table takes writes".to_owned());

@@ -20,6 +20,7 @@ mod publish;
 mod put;
 mod repair;
 mod scan;
+mod secondary;
 mod settings;
 mod stats;
 mod tables;
@@ -56,6 +57,9 @@ pub enum Command {
     Ingest(ingest::Ingest),
     /// Add, drop, rename, reorder and widen the columns of a typed table
     Alter(alter::Alter),
+    /// Create, drop, list and read secondary indexes
+    #[command(subcommand)]
+    Secondary(secondary::Secondary),
     /// Make a table readable for other programs, exactly and without copying it: DuckDB, Polars, pyarrow, Delta
     Publish(publish::Publish),
     /// Drop a table and everything in it
@@ -111,6 +115,7 @@ impl Command {
             Self::Export(command) => command.run(out),
             Self::Ingest(command) => command.run(out),
             Self::Alter(command) => command.run(out),
+            Self::Secondary(command) => command.run(out),
             Self::Publish(command) => command.run(out),
             Self::DropTable(command) => command.run(),
             Self::Compact(command) => command.run(out),

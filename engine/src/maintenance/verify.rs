@@ -63,7 +63,7 @@ impl fmt::Display for VerifyReport {
         }
         writeln!(
             f,
-            "{} tables, {} runs, {} blocks, {} entries, {} bytes, {} primary and {} secondary indexes; {} batches in the log",
+            "{} tables, {} runs, {} blocks, {} entries, {} bytes, {} primary indexes, {} secondary indexes; {} batches in the log",
             self.tables,
             self.runs,
             self.blocks,

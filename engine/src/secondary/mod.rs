@@ -33,6 +33,7 @@ mod unique;
 mod update;
 mod walk;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -245,8 +246,8 @@ pub(crate) struct Secondaries {
     checking: Mutex<()>,
     /// Held by whoever creates or drops an index.
     defining: Mutex<()>,
-    /// Numbers as last seen: a job may hold the indexes for long.
-    stats: Mutex<Vec<SecondaryStats>>,
+    /// The kinds of files and numbers about them, by name, as last seen: a job may hold the indexes for long.
+    files: Mutex<HashMap<String, (String, IndexStats)>>,
 }
 
 /// Numbers about a secondary index.
@@ -256,11 +257,11 @@ pub struct SecondaryStats {
     pub name: String,
     /// What it is of.
     pub definition: StoredDefinition,
-    /// The kind of index that holds it.
+    /// The kind of index that holds it; empty as long as a job keeps that from being looked up.
     pub kind: String,
     /// Reads of the newest state need no look at rows.
     pub exact: bool,
-    /// It is still being built.
+    /// It cannot be read: it is still being built, or was given up until the next opening.
     pub building: bool,
     /// Reads since the database was opened.
     pub reads: u64,
@@ -292,18 +293,35 @@ impl Secondaries {
         self.indexes.load().iter().flat_map(of).collect()
     }
 
-    /// Numbers about each; those of before, while they are being brought up to date. What can be read are the indexes of `states`.
+    /// Numbers about each; about its file those of before, while they are being brought up to date. What can be read are the
+    /// indexes of `states`.
     pub fn stats(&self, states: &[Arc<SecondaryView>]) -> Vec<SecondaryStats> {
-        let mut stats = self.stats.lock();
+        let mut files = self.files.lock();
         if let Some(open) = self.open.try_lock() {
-            *stats = open.iter().filter_map(stats_of).collect();
+            let file = |open: &OpenSecondary| {
+                let stats = open.file.index().ok()?.stats();
+                Some((open.index.name.clone(), (open.meta.file.kind.clone(), stats)))
+            };
+            *files = open.iter().filter_map(file).collect();
         }
-        for known in stats.iter_mut() {
-            let state = states.iter().find(|state| state.index.name == known.name);
-            known.building = state.is_none();
-            known.exact = state.is_some_and(|state| state.exact);
-        }
-        stats.clone()
+        let number = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let of = |index: &Arc<Secondary>| {
+            let state = states.iter().find(|state| Arc::ptr_eq(&state.index, index));
+            let (kind, file) = files.get(&index.name).cloned().unwrap_or_default();
+            SecondaryStats {
+                name: index.name.clone(),
+                definition: index.definition.clone(),
+                kind,
+                exact: state.is_some_and(|state| state.exact),
+                building: state.is_none(),
+                reads: number(&index.counters.reads),
+                found: number(&index.counters.found),
+                looked_up: number(&index.counters.looked_up),
+                void: number(&index.counters.void),
+                index: file,
+            }
+        };
+        self.indexes.load().iter().map(of).collect()
     }
 
     /// The table is dropped: the files go with their last readers.
@@ -322,21 +340,4 @@ impl Secondaries {
     pub fn any(&self) -> bool {
         self.any.load(Ordering::Acquire)
     }
-}
-
-fn stats_of(open: &OpenSecondary) -> Option<SecondaryStats> {
-    let counters = &open.index.counters;
-    let number = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    Some(SecondaryStats {
-        name: open.index.name.clone(),
-        definition: open.index.definition.clone(),
-        kind: open.meta.file.kind.clone(),
-        exact: false,
-        building: open.building,
-        reads: number(&counters.reads),
-        found: number(&counters.found),
-        looked_up: number(&counters.looked_up),
-        void: number(&counters.void),
-        index: open.file.index().ok()?.stats(),
-    })
 }

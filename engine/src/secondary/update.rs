@@ -179,14 +179,11 @@ fn apply(
                     let sources = slots
                         .iter()
                         .map(|slot| Source::Memory(Arc::clone(&slot.entries).cursor()));
-                    let has = |slot: &Arc<Slot>, batch: &Batch<'_>| batch.of_slot(slot).is_some();
-                    let within = slots.iter().any(|slot| !batches.iter().all(|batch| has(slot, batch)));
                     let mut deleted = RangeTombstones::default();
                     slots
                         .iter()
                         .for_each(|slot| deleted.extend(&slot.tombstones.snapshot()));
-                    let deleted = within.then_some(&deleted);
-                    void_replaced(table, &view, &mut batches, sources.collect(), held, deleted)?;
+                    void_replaced(table, &view, &mut batches, sources.collect(), held, &deleted)?;
                 }
             }
         }
@@ -194,7 +191,14 @@ fn apply(
             add_versions(table, &mut batches, sources(runs), None, &|| Ok(()))?;
             if eager {
                 let view = table.view.load_full();
-                void_replaced(table, &view, &mut batches, sources(runs), held, None)?;
+                void_replaced(
+                    table,
+                    &view,
+                    &mut batches,
+                    sources(runs),
+                    held,
+                    &RangeTombstones::default(),
+                )?;
             }
         }
         SecondaryChange::Rewritten { inputs, outputs } => rewritten(table, &mut batches, inputs, outputs, held)?,
@@ -397,15 +401,16 @@ pub(super) fn add_versions(
     Ok(())
 }
 
-/// Marks the entries void of rows that what is about to be added replaces. With `within`, also of those that others in the same
-/// places replace, or these range deletes hide: an index that is younger than a memtable was built with all that it holds.
+/// Marks the entries void of rows that what is about to be added replaces, and of those among it that others replace or these
+/// range deletes hide: an index that is younger than a memtable, or than the part of the log that it was filled from, was built
+/// with all that it held then.
 fn void_replaced(
     table: &TableInner,
     view: &View,
     batches: &mut [Batch<'_>],
     sources: Vec<Source>,
     held: &[SeqNo],
-    within: Option<&RangeTombstones>,
+    deleted: &RangeTombstones,
 ) -> Result<()> {
     let indexes: Vec<&Arc<Secondary>> = batches.iter().map(|batch| batch.index).collect();
     let mut walk = Walk::new(table, indexes, sources)?;
@@ -414,10 +419,8 @@ fn void_replaced(
     while let Some((key, newest, _)) = walk.current() {
         let (key, mut oldest) = (key.to_vec(), newest);
         while let Some((_, seq, op)) = walk.current().filter(|(same, ..)| *same == key) {
-            let deleted = within
-                .filter(|_| op == Op::Put)
-                .map(|within| within.covering(&key, MAX_SEQ));
-            if let Some(void) = deleted.map(|deleted| deleted.max(newest)).filter(|&void| void > seq) {
+            let void = deleted.covering(&key, MAX_SEQ).max(newest);
+            if op == Op::Put && void > seq {
                 for (place, batch) in batches.iter_mut().enumerate() {
                     if let Some(index_key) = walk.index_key(place)? {
                         batch.forget(&index_key, &key, seq, void, unseen(void))?;

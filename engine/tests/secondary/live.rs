@@ -356,3 +356,30 @@ fn damaged_and_missing_files_are_built_anew_and_verified() {
     let left = storage.list(std::path::Path::new("/db/tables")).expect("list");
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// The index was built with what was in memory and log then; what becomes void of that before it is flushed is noticed.
+#[test]
+fn what_is_hidden_before_it_is_flushed_is_not_found_after_reopening() {
+    let storage = Arc::new(MemoryStorage::new());
+    let eager = || settings("fractal", Maintenance::Eager);
+    let db = open(&storage, eager());
+    let table = db.create_table("texts", TableSchema::key_value()).expect("table");
+    for key in ["a", "b", "c"] {
+        table.put(key, "old").expect("put");
+    }
+    table
+        .create_index(IndexDefinition::on("by_value", ["value"]))
+        .expect("create_index");
+    table.delete_range("a".."b").expect("delete_range");
+    table.put("b", "new").expect("put");
+    drop(table);
+    db.close().expect("close");
+    let db = open(&storage, eager());
+    let table = db.table("texts").expect("table");
+    db.flush().expect("flush");
+    db.compact().expect("compact");
+    let keys = table.index("by_value").expect("index").keys().expect("keys");
+    let keys: Vec<_> = keys.map(|key| key.expect("key").to_vec()).collect();
+    assert_eq!(keys, [b"b", b"c"]);
+    check_sound(&db);
+}

@@ -159,7 +159,7 @@ pub fn run(setup: &Setup, plan: FaultPlan) -> Result<u64, String> {
 /// Returns the number of faults that fired.
 fn script(setup: &Setup, storage: &FaultStorage, beat: &dyn Fn(String)) -> Result<u64, String> {
     let builder = || setup.builder().storage(Arc::new(storage.clone()));
-    let mut running = Running::new();
+    let mut running = Running::of(setup);
     let mut possible = Possible::default();
     let mut refused = false;
     let mut failed_opens = 0;

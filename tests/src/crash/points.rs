@@ -212,7 +212,7 @@ fn run(
     builder: &dyn Fn() -> kodiak::Builder,
 ) -> Result<(), String> {
     let failed = |step: usize, error: kodiak::Error| format!("step {step} {:?} failed: {error:?}", steps.get(step));
-    let mut running = Running::new();
+    let mut running = Running::of(setup);
     running
         .open(builder())
         .map_err(|error| format!("the first opening failed: {error:?}"))?;

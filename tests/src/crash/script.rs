@@ -1,12 +1,14 @@
 //! Seeded scripts of steps on a database.
 
 use kodiak::core::options::OptionValue;
-use kodiak::{Builder, Db, Result, Settings, SyncMode, Table, TableOptions, TableSchema};
+use kodiak::{Builder, Db, IndexDefinition, Result, Settings, SyncMode, Table, TableOptions, TableSchema};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 /// The directory of the database in every storage.
 pub const DIR: &str = "/db";
+/// The secondary index of tables that have one.
+pub const INDEX: &str = "by_value";
 
 /// What is done to one key, or range of keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +84,16 @@ impl Setup {
         // One script in three goes without a primary index.
         ["fence", "bplus", "fractal"][self.seed as usize % 3].clone_into(&mut settings.index.primary);
         settings.index.pool = 256 << 10;
+        settings.secondary.kind = ["fractal", "bplus"][self.seed as usize / 2 % 2].to_owned();
+        settings.secondary.pool = 256 << 10;
+        if settings.secondary.kind == "fractal" {
+            for (name, bytes) in [("node_size", 16 << 10), ("basement_size", 4 << 10)] {
+                settings
+                    .secondary
+                    .options
+                    .insert(name.to_owned(), OptionValue::Int(bytes));
+            }
+        }
         if settings.index.primary == "fractal" {
             for (name, bytes) in [("node_size", 16 << 10), ("basement_size", 4 << 10)] {
                 settings.index.options.insert(name.to_owned(), OptionValue::Int(bytes));
@@ -227,6 +239,8 @@ pub struct Running {
     /// By creation.
     tables: Vec<Option<Table>>,
     names: Vec<&'static str>,
+    /// Tables get a secondary index.
+    indexed: bool,
 }
 
 impl Running {
@@ -236,6 +250,15 @@ impl Running {
             db: None,
             tables: Vec::new(),
             names: Vec::new(),
+            indexed: false,
+        }
+    }
+
+    /// Nothing is open yet; tables will get a secondary index, if the script is to have them.
+    pub fn of(setup: &Setup) -> Self {
+        Self {
+            indexed: setup.seed.is_multiple_of(2),
+            ..Self::new()
         }
     }
 
@@ -308,7 +331,12 @@ impl Running {
                 let created = db.create_table_with(name, TableSchema::key_value(), options);
                 self.names.push(name);
                 let (table, result) = match created {
-                    Ok(table) => (Some(table), Ok(())),
+                    Ok(table) => {
+                        // Whether that succeeds or not, the table is there.
+                        let indexed = self.indexed.then(|| IndexDefinition::on(INDEX, ["value"]));
+                        drop(indexed.map(|definition| table.create_index(definition)));
+                        (Some(table), Ok(()))
+                    }
                     Err(error) => (None, Err(error)),
                 };
                 self.tables.push(table);

@@ -1,6 +1,6 @@
 //! Opening what a crash has left, and comparing it with what was promised.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::model::{Found, Model};
 use super::points::{Bounds, Point, WAYS};
-use super::script::{DIR, Setup};
+use super::script::{DIR, INDEX, Setup};
 
 /// How thoroughly an image is examined.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +56,25 @@ fn check_gets(db: &Db, found: &Found) -> Result<(), String> {
             if got.as_deref() != Some(value) {
                 return Err(format!("a get of {name}/{} differs from the scan", key.escape_ascii()));
             }
+        }
+        // A crash may have come between creating the table and its index.
+        match table.index(INDEX) {
+            Ok(index) => {
+                let entries = index.entries().map_err(|error| format!("{error:?}"))?;
+                let entries = entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())));
+                let entries: BTreeMap<Vec<u8>, Vec<u8>> = entries
+                    .collect::<Result<_, _>>()
+                    .map_err(|error| format!("{error:?}"))?;
+                if entries != *contents {
+                    let counts = (entries.len(), contents.len());
+                    return Err(format!(
+                        "the index of {name} finds {} entries, a scan {}",
+                        counts.0, counts.1
+                    ));
+                }
+            }
+            Err(error) if error.kind() == kodiak::ErrorKind::NotFound => {}
+            Err(error) => return Err(format!("{error:?}")),
         }
     }
     Ok(())
@@ -141,6 +160,8 @@ pub fn check_files(storage: &FaultStorage) -> Result<(), String> {
                 .as_ref()
                 .map(|index| format!("{id:06}/{:010}.index", index.id)),
         );
+        let secondary = table.secondary.values().filter_map(|known| known.index.as_ref());
+        indexes.extend(secondary.map(|index| format!("{id:06}/{:010}.secondary.index", index.file.id)));
         for run in table.runs.keys() {
             expected.insert((format!("{id:06}"), *run));
         }

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use kodiak::{RecoveryMode, Table};
 use kodiak_storage::FaultStorage;
 
+use super::indexes::check_indexes;
 use super::shapes::{read_bytes, read_rows};
 use super::{Outcome, Runner, Tables, failed};
 use crate::history::ScanOp;
@@ -25,6 +26,7 @@ pub(super) fn read_everything(tables: &Tables, tick: u64) -> Outcome<Model> {
             content.insert(key.to_vec(), value.into());
         }
         check_rows(table, TABLES[place].1, &content)?;
+        check_indexes(table, None)?;
         left.tables[place] = Some(content);
     }
     Ok(left)
@@ -101,6 +103,7 @@ impl Runner<'_> {
     }
 
     pub(super) fn check_all(&self) -> Outcome {
+        self.check_index_names()?;
         same_model(&self.model, &read_everything(&self.tables, self.model.tick)?)
     }
 

@@ -8,7 +8,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int32Array, RecordBatc
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type};
 use kodiak::core::rowcodec::RowCodec;
-use kodiak::{Alteration, Table, TableSchema};
+use kodiak::{Alteration, ErrorKind, Table, TableSchema};
 
 use super::{Outcome, Runner, failed};
 use crate::model::{Kind, TABLES};
@@ -167,9 +167,18 @@ impl Runner<'_> {
             return Ok(());
         };
         let before = table.schema().number();
-        alteration(table, TABLES[place].1, what)
-            .commit()
-            .map_err(failed("alter"))?;
+        if let Err(error) = alteration(table, TABLES[place].1, what).commit() {
+            // An index stands in the way: it is dropped, and that is all for now.
+            let index = self.indexes[place]
+                .iter()
+                .find(|name| error.message().contains(&format!("\"{name}\"")));
+            let Some(index) = index.filter(|_| error.kind() == ErrorKind::InvalidInput).cloned() else {
+                return Err(format!("alter: {error}"));
+            };
+            table.drop_index(&index).map_err(failed("drop an index"))?;
+            self.indexes[place].remove(&index);
+            return Ok(());
+        }
         // The log is synced first, if there is something to change.
         if self.durable && table.schema().number() != before {
             self.journal.settle(&self.model);

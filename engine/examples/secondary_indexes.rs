@@ -1,0 +1,217 @@
+//! Rows into a table with three secondary indexes on random integers (the shape of iiBench), and out of it through them: by the
+//! index that holds the entries, and by how it is maintained.
+//!
+//! `cargo run --release -p kodiak --example secondary_indexes [ROWS] [POOL]` (1,000,000 rows, and a pool of 8 MiB, of which the
+//! indexes come to about eight times, unless told). Trust ratios, not rates.
+#![allow(clippy::print_stdout, clippy::disallowed_methods)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use kodiak::core::options::OptionValue;
+use kodiak::settings::Maintenance;
+use kodiak::{Db, Error, ErrorKind, IndexDefinition, Result, Settings, Table, TableSchema};
+
+const BATCH: u64 = 1000;
+const COLUMNS: [&str; 3] = ["a", "b", "c"];
+/// Rows of a read.
+const READ: usize = 100;
+
+fn mixed(n: u64) -> u64 {
+    let spread = n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31);
+    spread.wrapping_mul(0xBF58_476D_1CE4_E5B9) ^ spread >> 29
+}
+
+fn columns() -> SchemaRef {
+    let names = ["id"].into_iter().chain(COLUMNS).chain(["payload"]);
+    let fields: Vec<Field> = names.map(|name| Field::new(name, DataType::Int64, false)).collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// Rows with these keys, and random integers by `round`.
+fn rows(ids: impl Iterator<Item = u64>, round: u64) -> Result<RecordBatch> {
+    let ids: Vec<u64> = ids.collect();
+    let column = |salt: u64| -> ArrayRef {
+        let value = |&id: &u64| match salt {
+            0 => id as i64,
+            _ => (mixed(id * 8 + salt + (round << 40)) >> 1) as i64,
+        };
+        Arc::new(ids.iter().map(value).collect::<Int64Array>())
+    };
+    RecordBatch::try_new(columns(), (0..5).map(column).collect())
+        .map_err(|error| Error::invalid_input(error.to_string()))
+}
+
+fn settings(kind: &str, maintenance: Maintenance, pool: u64) -> Settings {
+    let mut settings = Settings::default();
+    kind.clone_into(&mut settings.secondary.kind);
+    settings.secondary.maintenance = maintenance;
+    settings.secondary.pool = pool;
+    settings.memtable.size = (pool * 2).max(64 << 10);
+    if kind == "fractal" {
+        let node = (pool / 16).max(16 << 10);
+        for (name, bytes) in [("node_size", node), ("basement_size", (node / 8).max(4 << 10))] {
+            settings
+                .secondary
+                .options
+                .insert(name.to_owned(), OptionValue::Int(bytes));
+        }
+    }
+    settings
+}
+
+/// Rows a second.
+struct Figures {
+    insert: f64,
+    update: f64,
+    covered: f64,
+    whole: f64,
+    written: u64,
+}
+
+fn rate(count: u64, work: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let begun = Instant::now();
+    work()?;
+    Ok(count as f64 / begun.elapsed().as_secs_f64().max(1e-9))
+}
+
+/// Reads of a hundred rows each, from somewhere in each index.
+fn read(table: &Table, reads: u64, names: &[&str]) -> Result<u64> {
+    let mut found = 0;
+    for n in 0..reads {
+        let name = COLUMNS[n as usize % 3];
+        let from: ArrayRef = Arc::new(Int64Array::from(vec![(mixed(n) >> 2) as i64]));
+        let from =
+            RecordBatch::try_from_iter([(name, from)]).map_err(|error| Error::invalid_input(error.to_string()))?;
+        let read = table
+            .index(name)?
+            .key_range(&from..)
+            .limit(READ)
+            .project(names.iter().copied());
+        for batch in read.batches()? {
+            found += batch?.num_rows() as u64;
+        }
+    }
+    Ok(found)
+}
+
+fn measure_one(dir: &Path, settings: Settings, count: u64, indexed: bool) -> Result<Figures> {
+    let db = Db::open(dir, settings)?;
+    let table = db.create_table("t", TableSchema::new(columns(), &["id"])?)?;
+    if indexed {
+        COLUMNS
+            .iter()
+            .try_for_each(|name| table.create_index(IndexDefinition::on(*name, [*name])))?;
+    }
+    let insert = rate(count, || {
+        for start in (0..count).step_by(BATCH as usize) {
+            table.insert(&rows(start..(start + BATCH).min(count), 0)?)?;
+        }
+        db.flush()
+    })?;
+    db.wait_idle()?;
+    let updates = count / 4;
+    let update = rate(updates, || {
+        for start in (0..updates).step_by(BATCH as usize) {
+            let ids = (start..(start + BATCH).min(updates)).map(|n| mixed(n) % count);
+            table.insert(&rows(ids, 1)?)?;
+        }
+        db.flush()
+    })?;
+    db.wait_idle()?;
+    let stats = db.stats();
+    let written = stats.tables[0]
+        .secondary
+        .iter()
+        .map(|index| index.index.write_bytes)
+        .sum();
+    let (mut covered, mut whole) = (0.0, 0.0);
+    if indexed {
+        let reads = (count / 2000).clamp(3, 300);
+        // Warm, and so that the answers are compared.
+        let expected = read(&table, reads, &["id"])?;
+        covered = rate(expected, || read(&table, reads, &["id"]).map(drop))?;
+        whole = rate(expected, || {
+            match read(&table, reads, &["id", "payload"])? == expected {
+                true => Ok(()),
+                false => Err(Error::corruption("an index finds others with rows than without")),
+            }
+        })?;
+    }
+    drop(table);
+    db.close()?;
+    Ok(Figures {
+        insert,
+        update,
+        covered,
+        whole,
+        written,
+    })
+}
+
+fn measure(count: u64, pool: u64) -> Result<()> {
+    let dir = tempfile::tempdir().map_err(|error| Error::new(ErrorKind::Io, error.to_string()))?;
+    println!(
+        "{:<24} {:>12} {:>12} {:>16} {:>14} {:>14}",
+        format!("{count} rows"),
+        "inserts/s",
+        "updates/s",
+        "read, covered/s",
+        "read, rows/s",
+        "index MiB"
+    );
+    let run = |name: &str, kind: &str, maintenance, indexed| -> Result<Figures> {
+        let path = dir.path().join(name.replace(' ', "-"));
+        let figures = measure_one(&path, settings(kind, maintenance, pool), count, indexed)?;
+        let removed = std::fs::remove_dir_all(&path);
+        removed.map_err(|source| Error::io("remove", &path, source))?;
+        println!(
+            "{name:<24} {:>12.0} {:>12.0} {:>16.0} {:>14.0} {:>14.0}",
+            figures.insert,
+            figures.update,
+            figures.covered,
+            figures.whole,
+            figures.written as f64 / f64::from(1 << 20)
+        );
+        Ok(figures)
+    };
+    run("no index", "fractal", Maintenance::Lazy, false)?;
+    let bplus_lazy = run("bplus lazy", "bplus", Maintenance::Lazy, true)?;
+    let bplus_eager = run("bplus eager", "bplus", Maintenance::Eager, true)?;
+    let fractal_lazy = run("fractal lazy", "fractal", Maintenance::Lazy, true)?;
+    let fractal_eager = run("fractal eager", "fractal", Maintenance::Eager, true)?;
+    for (name, fractal, bplus) in [
+        ("lazy", &fractal_lazy, &bplus_lazy),
+        ("eager", &fractal_eager, &bplus_eager),
+    ] {
+        println!(
+            "fractal over bplus, {name}: inserts {:.1}, updates {:.1}, reads {:.2}, bytes written {:.2}",
+            fractal.insert / bplus.insert,
+            fractal.update / bplus.update,
+            fractal.whole / bplus.whole,
+            fractal.written as f64 / (bplus.written as f64).max(1.0)
+        );
+    }
+    println!(
+        "lazy over eager, fractal: inserts {:.1}, updates {:.1}, covered reads {:.2}, reads of rows {:.2}",
+        fractal_lazy.insert / fractal_eager.insert,
+        fractal_lazy.update / fractal_eager.update,
+        fractal_lazy.covered / fractal_eager.covered,
+        fractal_lazy.whole / fractal_eager.whole
+    );
+    Ok(())
+}
+
+fn main() -> Result<()> {
+    let number = |nth| std::env::args().nth(nth).and_then(|number| number.parse().ok());
+    measure(number(1).unwrap_or(1_000_000), number(2).unwrap_or(8 << 20))
+}
+
+#[cfg(test)]
+#[test]
+fn it_runs() {
+    measure(3000, 256 << 10).expect("nothing fails");
+}

@@ -1,0 +1,125 @@
+//! Secondary indexes, compared with scans.
+
+use std::collections::BTreeSet;
+
+use kodiak::{IndexDefinition, ScanOptions, Slice, Snapshot, Table};
+
+use super::{Outcome, Runner, failed};
+
+/// An index of some columns of a table, by `what`; indexes of a table have different names.
+fn definition(table: &Table, what: usize) -> Option<IndexDefinition> {
+    let schema = table.schema();
+    // Whatever they are called by now.
+    let named = |number: u32| Some(schema.columns().field(schema.index_of_number(number)?).name().clone());
+    let columns = match (schema.is_key_value(), what % 4) {
+        (true, 0 | 1) => vec![named(1)?],
+        (true, _) => vec![format!("-{}", named(1)?), named(0)?],
+        (false, 0) => vec![named(0)?],
+        (false, 1) => vec![named(2)?],
+        (false, 2) => vec![format!("-{}", named(0)?), named(2)?],
+        (false, _) => vec![named(2)?, format!("-{}", named(1)?)],
+    };
+    Some(IndexDefinition::on(format!("index {}", what % 4), columns))
+}
+
+/// The entries that every index of a table finds must be those of a scan, and the same from the last to the first.
+pub(super) fn check_indexes(table: &Table, snapshot: Option<&Snapshot>) -> Outcome {
+    let names: Vec<String> = table.indexes().into_iter().map(|index| index.name).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let options = match snapshot {
+        Some(snapshot) => ScanOptions::new(..).at(snapshot),
+        None => ScanOptions::new(..),
+    };
+    let scanned = table.scan_with(options).map_err(failed("scan"))?;
+    let scanned: Vec<(Slice, Slice)> = scanned.collect::<kodiak::Result<_>>().map_err(failed("scan"))?;
+    for name in &names {
+        let read = |reverse: bool| -> kodiak::Result<Option<Vec<(Slice, Slice)>>> {
+            let mut read = table.index(name)?;
+            if let Some(snapshot) = snapshot {
+                read = read.at(snapshot);
+            }
+            if reverse {
+                read = read.rev();
+            }
+            match read.entries() {
+                // Columns had other types then, or were not there.
+                Err(error) if snapshot.is_some() && error.kind() == kodiak::ErrorKind::InvalidInput => Ok(None),
+                entries => entries?.collect::<kodiak::Result<_>>().map(Some),
+            }
+        };
+        let what = format!("index \"{name}\" of table {}", table.name().escape_debug());
+        let Some(mut found) = read(false).map_err(|error| format!("{what}: {error}"))? else {
+            continue;
+        };
+        let backward = read(true)
+            .map_err(|error| format!("{what}: {error}"))?
+            .unwrap_or_default();
+        if !backward.iter().eq(found.iter().rev()) {
+            return Err(format!("{what} finds others backward than forward"));
+        }
+        found.sort_by(|one, two| one.0.cmp(&two.0));
+        if found != scanned {
+            let keys =
+                |entries: &[(Slice, Slice)]| entries.iter().map(|entry| entry.0.to_vec()).collect::<BTreeSet<_>>();
+            let (found_keys, scanned_keys) = (keys(&found), keys(&scanned));
+            let differs = found_keys.symmetric_difference(&scanned_keys).next();
+            let differs = differs.map_or_else(String::new, |key| key[..key.len().min(40)].escape_ascii().to_string());
+            let counts = (found.len(), scanned.len());
+            return Err(format!(
+                "{what} finds {} entries where a scan finds {}: {differs}",
+                counts.0, counts.1
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl Runner<'_> {
+    /// Creates an index, or drops it if it is there.
+    pub(super) fn index(&mut self, place: usize, what: usize) -> Outcome {
+        let Some(table) = &self.tables[place] else {
+            return Ok(());
+        };
+        let name = format!("index {}", what % 4);
+        if self.indexes[place].remove(&name) {
+            return table.drop_index(&name).map_err(failed("drop an index"));
+        }
+        let Some(definition) = definition(table, what) else {
+            return Ok(());
+        };
+        table.create_index(definition).map_err(failed("create an index"))?;
+        self.indexes[place].insert(name);
+        check_indexes(table, None)
+    }
+
+    pub(super) fn read_indexes(&self, place: usize, at: Option<usize>) -> Outcome {
+        let Some(table) = &self.tables[place] else {
+            return Ok(());
+        };
+        match at {
+            None => check_indexes(table, None),
+            Some(slot) => match &self.snapshots[slot] {
+                // Of tables that were not there then, a snapshot says nothing.
+                Some((snapshot, model)) if model.tables[place].is_some() => check_indexes(table, Some(snapshot)),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    /// Whatever has happened, the indexes created and not dropped are there, and no others.
+    pub(super) fn check_index_names(&self) -> Outcome {
+        for (table, expected) in self.tables.iter().zip(&self.indexes) {
+            let Some(table) = table else { continue };
+            let found: BTreeSet<String> = table.indexes().into_iter().map(|index| index.name).collect();
+            if found != *expected {
+                return Err(format!(
+                    "table {} has the indexes {found:?} instead of {expected:?}",
+                    table.name().escape_debug()
+                ));
+            }
+        }
+        Ok(())
+    }
+}
