@@ -15,7 +15,7 @@ mod write;
 use std::sync::Arc;
 
 use arrow::buffer::Buffer;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use kodiak_core::block::Codecs;
 use kodiak_core::format::{
     BlockDecoder, BlockFormat, BlockWriter, Compression, FileLayout, FormatCapabilities, FormatFactory, WriteOptions,
@@ -25,7 +25,7 @@ use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::{ReadableFile, WritableFile};
 use kodiak_core::{Error, Result};
 
-use shape::Shape;
+use shape::{Shape, stored};
 
 /// Feather.
 pub static FACTORY: FormatFactory = FormatFactory {
@@ -91,19 +91,24 @@ impl BlockFormat for Feather {
 }
 
 fn refuses(data_type: &DataType) -> Option<String> {
-    match Shape::of(data_type) {
-        Some(_) => None,
-        None if data_type.is_nested() => Some("nested columns cannot be stored; use several columns".to_owned()),
-        None => Some("store its plain counterpart (a dictionary's values, Utf8 or Binary)".to_owned()),
-    }
+    stored(data_type).err()
 }
 
-/// The shapes of a run's columns. The schema has passed [`FormatCapabilities::check`].
-fn shapes(schema: &TableSchema) -> Vec<Shape> {
-    schema
-        .run_columns()
-        .fields()
-        .iter()
-        .filter_map(|field| Shape::of(field.data_type()))
-        .collect()
+/// The columns of a run as they lie in its file. The schema has passed [`FormatCapabilities::check`].
+fn file_columns(schema: &TableSchema) -> SchemaRef {
+    let run = schema.run_columns();
+    let fields = run.fields().iter().map(|field| match stored(field.data_type()) {
+        Ok(stored) if stored != *field.data_type() => Arc::new(field.as_ref().clone().with_data_type(stored)),
+        _ => Arc::clone(field),
+    });
+    Arc::new(Schema::new_with_metadata(
+        fields.collect::<Vec<_>>(),
+        run.metadata().clone(),
+    ))
+}
+
+/// The shapes of the columns of a file.
+fn shapes(columns: &SchemaRef) -> Vec<Shape> {
+    let fields = columns.fields().iter();
+    fields.filter_map(|field| Shape::of(field.data_type())).collect()
 }

@@ -331,7 +331,8 @@ impl MergedCursor {
             if let Some(entry) = self.entry_of(other) {
                 let last = (block.key(end - 1), block.seq(end - 1));
                 if compare(last, (entry.key, entry.seq)).is_gt() {
-                    end = block.lower_bound(entry.key, entry.seq).max(row + 1);
+                    // The cursor's own row is before every other source's.
+                    end = block.lower_bound_after(row, entry.key, entry.seq);
                 }
             }
         }

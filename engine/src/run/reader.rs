@@ -537,7 +537,8 @@ impl RunReader {
         }
         let block = match projection {
             Projection::All => self.cached(index, fill_cache)?,
-            _ if self.lies_decoded => self.cached(index, fill_cache)?,
+            // Where it lies decoded, a whole block takes little more, and more reads have use for it.
+            _ if self.lies_decoded && fill_cache => self.cached(index, fill_cache)?,
             part => match self.cache.peek(self.id, index as u32) {
                 Some(block) => block,
                 None => self.decode(index, part)?,

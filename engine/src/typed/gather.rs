@@ -149,6 +149,8 @@ pub struct Gather {
     pieces: Pieces,
     /// Bytes that the rows take, about.
     bytes: usize,
+    /// Bytes of a row of each block, about.
+    row_bytes: Vec<usize>,
 }
 
 impl Gather {
@@ -158,6 +160,7 @@ impl Gather {
             columns,
             pieces: Pieces::default(),
             bytes: 0,
+            row_bytes: Vec::new(),
         }
     }
 
@@ -178,8 +181,11 @@ impl Gather {
 
     /// Adds rows `from..to` of a block.
     pub fn push_rows(&mut self, block: &Arc<ColumnBlock>, from: usize, to: usize) {
-        self.bytes += value_bytes(block) / block.rows() * (to - from);
-        self.pieces.push_rows(block, from, to);
+        let number = self.pieces.push_rows(block, from, to);
+        if number == self.row_bytes.len() {
+            self.row_bytes.push(value_bytes(block) / block.rows());
+        }
+        self.bytes += self.row_bytes[number] * (to - from);
     }
 
     /// Adds a row given as bytes.
@@ -195,6 +201,7 @@ impl Gather {
     /// its indexes can count.
     pub fn take(&mut self) -> Result<RecordBatch> {
         self.bytes = 0;
+        self.row_bytes.clear();
         let columns = &self.columns;
         let rows = std::mem::take(&mut self.pieces).finish(&columns.target)?;
         let column = |(position, &index): (usize, &usize)| {

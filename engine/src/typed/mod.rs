@@ -8,6 +8,7 @@ mod alter;
 mod batches;
 mod columns;
 mod conform;
+mod copy;
 mod filter;
 mod filtered;
 mod fit;
@@ -47,7 +48,7 @@ impl Table {
     ///
     /// All rows become visible, and survive a crash, together if their encoded form has at most 4 MiB. A larger batch is
     /// written in steps of about that size, first rows first. To write more at once, or several tables together, use
-    /// [`WriteBatch::insert`](crate::WriteBatch::insert).
+    /// [`WriteBatch::insert`](crate::WriteBatch::insert); to load much data fast, [`bulk_insert`](Self::bulk_insert).
     ///
     /// # Errors
     /// `InvalidInput` naming the column that does not fit the schema, or holds a null where the schema allows none; before

@@ -8,6 +8,7 @@ use arrow::compute::{concat, interleave};
 use kodiak_core::block::ColumnBlock;
 use kodiak_core::{Error, ErrorKind, Result};
 
+use super::copy::copy;
 use super::{Target, own_columns};
 use crate::run::BinaryColumn;
 
@@ -55,9 +56,9 @@ impl Pieces {
         self.rows
     }
 
-    /// Adds rows `from..to` of a block.
+    /// Adds rows `from..to` of a block; returns the block's number among those of which rows were added.
     #[inline]
-    pub fn push_rows(&mut self, block: &Arc<ColumnBlock>, from: usize, to: usize) {
+    pub fn push_rows(&mut self, block: &Arc<ColumnBlock>, from: usize, to: usize) -> usize {
         let recent = self.blocks.len().saturating_sub(RECENT_BLOCKS);
         let known = self.blocks[recent..]
             .iter()
@@ -67,6 +68,7 @@ impl Pieces {
             self.blocks.push(Arc::clone(block));
         }
         self.push(source as u32, from, to);
+        source
     }
 
     /// Adds a row given as bytes; without a value it has nulls.
@@ -173,6 +175,11 @@ impl Gathered {
         if self.pieces.len() * 16 <= self.rows {
             let slices: Vec<ArrayRef> = self.pieces.iter().map(slice).collect();
             return concat(&slices.iter().map(|slice| slice.as_ref()).collect::<Vec<_>>());
+        }
+        let stretches = self.pieces.iter();
+        let stretches = stretches.map(|piece| (piece.source as usize, piece.from as usize, piece.to as usize));
+        if let Some(copied) = copy(sources, stretches, self.rows) {
+            return copied;
         }
         let mut indexes = Vec::with_capacity(self.rows);
         for piece in &self.pieces {

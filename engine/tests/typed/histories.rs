@@ -104,7 +104,14 @@ impl History {
     fn change(&mut self, rows: usize, distinct: i64) {
         let schema = self.table.schema().clone();
         let batch = schemas::rows(&mut self.rng, &schema, rows, distinct);
-        self.table.insert(&batch).expect("insert");
+        if self.rng.random_bool(0.3) {
+            let half = batch.num_rows() / 2;
+            let parts = [batch.slice(0, half), batch.slice(half, batch.num_rows() - half)];
+            let done = self.table.bulk_insert(parts.map(Ok)).expect("bulk insert");
+            assert!(done.entries > 0 && done.entries <= batch.num_rows() as u64);
+        } else {
+            self.table.insert(&batch).expect("insert");
+        }
         self.model.insert(&batch);
         let gone = schemas::rows(&mut self.rng, &schema, rows / 5, distinct);
         self.table.delete_keys(&gone).expect("delete");

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "what a failing test was doing, and what was skipped")]
 
 mod alter;
+mod bulk;
 mod dictionaries;
 mod filters;
 mod flights;

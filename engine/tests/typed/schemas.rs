@@ -18,6 +18,23 @@ fn list() -> DataType {
     DataType::List(Arc::new(Field::new("item", DataType::Int32, true)))
 }
 
+/// Of every nested kind, in each other.
+fn map() -> DataType {
+    let small = DataType::FixedSizeList(Arc::new(Field::new("item", DataType::Int16, false)), 2);
+    let entries = vec![
+        Field::new("keys", DataType::Utf8, false),
+        Field::new(
+            "values",
+            DataType::LargeList(Arc::new(Field::new("item", small, true))),
+            true,
+        ),
+    ];
+    DataType::Map(
+        Arc::new(Field::new("entries", DataType::Struct(entries.into()), false)),
+        false,
+    )
+}
+
 fn structure() -> DataType {
     let fields = vec![
         Field::new("a", DataType::Int64, true),
@@ -45,12 +62,13 @@ pub fn key_types() -> Vec<DataType> {
         Decimal128(12, 2),
         LargeUtf8,
         dictionary(),
+        Utf8View,
     ]
 }
 
 /// Types that only values may have.
 pub fn value_types() -> Vec<DataType> {
-    vec![list(), structure()]
+    vec![list(), structure(), map()]
 }
 
 /// A schema of one to three key columns and up to four others, in any order.
@@ -113,7 +131,9 @@ fn column(rng: &mut impl Rng, field: &Field, rows: usize, distinct: i64) -> Arra
         }
         DataType::Date32 => cast(&cast(&numbers, &DataType::Int32).expect("small"), &DataType::Date32).expect("days"),
         DataType::Utf8 => text(),
-        DataType::LargeUtf8 | DataType::Dictionary(..) => cast(&text(), field.data_type()).expect("texts"),
+        DataType::LargeUtf8 | DataType::Utf8View | DataType::Dictionary(..) => {
+            cast(&text(), field.data_type()).expect("texts")
+        }
         DataType::List(_) => {
             let lists = numbers.iter().map(|n| {
                 n.map(|n| {
@@ -123,6 +143,44 @@ fn column(rng: &mut impl Rng, field: &Field, rows: usize, distinct: i64) -> Arra
                 })
             });
             Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists))
+        }
+        DataType::Map(entries, _) => {
+            use arrow::array::{FixedSizeListBuilder, Int16Builder, LargeListBuilder, MapBuilder, StringBuilder};
+            let DataType::Struct(fields) = entries.data_type() else {
+                unreachable!("a map's entries are a struct")
+            };
+            let DataType::LargeList(pair) = fields[1].data_type() else {
+                unreachable!("as `map` says")
+            };
+            let small = FixedSizeListBuilder::new(Int16Builder::new(), 2).with_field(Field::new(
+                "item",
+                DataType::Int16,
+                false,
+            ));
+            let lists = LargeListBuilder::new(small).with_field(Arc::clone(pair));
+            let mut maps = MapBuilder::new(None, StringBuilder::new(), lists).with_values_field(Arc::clone(&fields[1]));
+            for number in &numbers {
+                for entry in 0..number.unwrap_or(0) % 3 {
+                    maps.keys().append_value(format!("k{entry}"));
+                    for item in 0..entry {
+                        maps.values().values().values().append_slice(&[item as i16, 7]);
+                        maps.values().values().append(item != 1);
+                    }
+                    maps.values().append(entry != 2);
+                }
+                maps.append(number.is_some()).expect("as many keys as values");
+            }
+            let made = maps.finish();
+            let entries_made = made.entries().columns().to_vec();
+            let nulls = made.nulls().cloned();
+            let inner = StructArray::new(fields.clone(), entries_made, None);
+            Arc::new(arrow::array::MapArray::new(
+                Arc::clone(entries),
+                made.offsets().clone(),
+                inner,
+                nulls,
+                false,
+            ))
         }
         DataType::Struct(fields) => {
             let nulls = numbers.nulls().cloned();

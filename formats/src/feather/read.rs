@@ -9,7 +9,7 @@ use arrow::ipc;
 use kodiak_core::block::{Block, Codecs};
 use kodiak_core::format::{BlockDecoder, BlockHandle, Compression, Projection};
 use kodiak_core::schema::TableSchema;
-use kodiak_core::{Error, Result};
+use kodiak_core::{Error, ErrorKind, Result};
 
 use super::shape::{Shape, scalars};
 use super::{ALIGNMENT, CONTINUATION};
@@ -72,19 +72,26 @@ impl<'a> Message<'a> {
             return Err(Error::corruption("a block's metadata names no columns"));
         };
         let wanted: usize = shapes.iter().map(|shape| shape.buffers()).sum();
-        if nodes.len() != shapes.len() || buffers.len() != wanted {
+        let wanted_nodes: usize = shapes.iter().map(Shape::nodes).sum();
+        if nodes.len() != wanted_nodes || buffers.len() != wanted {
             return Err(Error::corruption(format!(
-                "a block has {} columns of {} buffers, not {} of {wanted}",
+                "a block has {} columns of {} buffers, not {wanted_nodes} of {wanted}",
                 nodes.len(),
-                buffers.len(),
-                shapes.len()
+                buffers.len()
             )));
         }
         for node in nodes {
-            let nulls = usize::try_from(node.null_count());
-            if node.length() != self.rows as i64 || !nulls.is_ok_and(|nulls| nulls <= self.rows) {
+            let (len, nulls) = (usize::try_from(node.length()), usize::try_from(node.null_count()));
+            if !len.is_ok_and(|len| nulls.is_ok_and(|nulls| nulls <= len)) {
+                return Err(Error::corruption("a column of a block has more nulls than rows"));
+            }
+        }
+        let mut first = 0;
+        for shape in shapes {
+            if nodes.get(first).length() != self.rows as i64 {
                 return Err(Error::corruption("a block's columns differ in length"));
             }
+            first += shape.nodes();
         }
         for buffer in buffers {
             let (offset, len) = (u64::try_from(buffer.offset()), u64::try_from(buffer.length()));
@@ -98,11 +105,13 @@ impl<'a> Message<'a> {
         Ok(())
     }
 
-    /// The number of nulls of a column.
-    fn nulls(&self, column: usize) -> usize {
-        self.batch
-            .nodes()
-            .map_or(0, |nodes| nodes.get(column).null_count() as usize)
+    /// The lengths and numbers of nulls of a column and its children.
+    fn nodes(&self, range: std::ops::Range<usize>) -> Vec<(usize, usize)> {
+        let node = |index: usize| {
+            let node = self.batch.nodes().map(|nodes| *nodes.get(index));
+            node.map_or((0, 0), |node| (node.length() as usize, node.null_count() as usize))
+        };
+        range.map(node).collect()
     }
 
     /// The bytes of a buffer as they lie in the body.
@@ -119,6 +128,9 @@ impl<'a> Message<'a> {
 pub(super) struct FeatherDecoder {
     schema: TableSchema,
     codecs: Codecs,
+    /// As the table has them.
+    declared: SchemaRef,
+    /// As they lie in the file.
     columns: SchemaRef,
     shapes: Vec<Shape>,
     max_decoded: usize,
@@ -126,11 +138,13 @@ pub(super) struct FeatherDecoder {
 
 impl FeatherDecoder {
     pub(super) fn new(schema: &TableSchema, codecs: &Codecs, max_decoded: usize) -> Self {
+        let columns = super::file_columns(schema);
         Self {
             schema: schema.clone(),
             codecs: codecs.clone(),
-            columns: schema.run_columns(),
-            shapes: super::shapes(schema),
+            declared: schema.run_columns(),
+            shapes: super::shapes(&columns),
+            columns,
             max_decoded,
         }
     }
@@ -187,27 +201,45 @@ impl FeatherDecoder {
         Ok((buffers, total))
     }
 
-    fn columns(&self, message: &Message<'_>, buffers: &[Buffer], needed: &[bool]) -> Result<Vec<Option<ArrayRef>>> {
+    /// The table's own columns, those that are needed, and how much memory it took to make other types of what lies in the file.
+    fn columns(
+        &self,
+        message: &Message<'_>,
+        buffers: &[Buffer],
+        needed: &[bool],
+    ) -> Result<(Vec<Option<ArrayRef>>, usize)> {
         let own = self.schema.columns().fields().len();
-        let mut first = 0;
+        let (mut first, mut first_node) = (0, 0);
         let mut columns = Vec::with_capacity(own);
+        let mut memory = 0;
         for (index, &needed) in needed.iter().enumerate().take(own) {
-            let shape = self.shapes[index];
+            let shape = &self.shapes[index];
             let range = first..first + shape.buffers();
-            first = range.end;
+            let nodes = first_node..first_node + shape.nodes();
+            (first, first_node) = (range.end, nodes.end);
             if !needed {
                 columns.push(None);
                 continue;
             }
-            let (rows, nulls) = (message.rows, message.nulls(index));
-            let column = if self.schema.is_key_value() {
-                Arc::new(binary(rows, nulls, &buffers[range])?)
+            let nodes = message.nodes(nodes);
+            let column: ArrayRef = if self.schema.is_key_value() {
+                Arc::new(binary(message.rows, nodes[0].1, &buffers[range])?)
             } else {
-                shape.column(self.columns.field(index).data_type(), rows, nulls, &buffers[range])?
+                shape.column(self.columns.field(index).data_type(), &nodes, &buffers[range])?
             };
+            let declared = self.declared.field(index);
+            if column.data_type() == declared.data_type() {
+                columns.push(Some(column));
+                continue;
+            }
+            let column = arrow::compute::cast(&column, declared.data_type()).map_err(|error| {
+                let message = format!("column \"{}\" cannot become {}", declared.name(), declared.data_type());
+                Error::new(ErrorKind::Unsupported, message).with_source(error)
+            })?;
+            memory += column.get_array_memory_size();
             columns.push(Some(column));
         }
-        Ok(columns)
+        Ok((columns, memory))
     }
 }
 
@@ -238,7 +270,7 @@ impl BlockDecoder for FeatherDecoder {
         let mut wanted = needed(&self.schema, projection)?;
         wanted.extend([true, true]);
         let (buffers, memory) = self.buffers(&message, &body, &wanted)?;
-        let columns = self.columns(&message, &buffers, &wanted)?;
+        let (columns, made) = self.columns(&message, &buffers, &wanted)?;
         let hidden = buffers.len() - 4;
         let seqs = scalars(&buffers[hidden + 1], message.rows, "sequence numbers")?;
         let ops = scalars(&buffers[hidden + 3], message.rows, "operations")?;
@@ -248,7 +280,7 @@ impl BlockDecoder for FeatherDecoder {
         } else {
             block.keys().get_buffer_memory_size()
         };
-        Ok(Arc::new(block.with_memory(memory + keys)))
+        Ok(Arc::new(block.with_memory(memory + made + keys)))
     }
 }
 
@@ -308,7 +340,7 @@ fn outside() -> Error {
 #[cold]
 fn unknown_compression() -> Error {
     Error::new(
-        kodiak_core::ErrorKind::Unsupported,
+        ErrorKind::Unsupported,
         "a block's compression is neither LZ4 nor Zstandard",
     )
 }

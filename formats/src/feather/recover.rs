@@ -1,6 +1,7 @@
 //! Finding the blocks of a Feather file by its footer alone. Nothing in the file is trusted.
 
 use arrow::buffer::Buffer;
+use arrow::datatypes::SchemaRef;
 use arrow::ipc;
 use arrow::ipc::convert::IpcSchemaEncoder;
 use kodiak_core::format::{BlockHandle, FileLayout, Part};
@@ -18,7 +19,8 @@ const TAIL: u64 = 10;
 const HEAD: u64 = 8;
 
 pub(super) fn recover(file: &dyn ReadableFile, schema: &TableSchema) -> Result<FileLayout> {
-    let shapes = super::shapes(schema);
+    let columns = super::file_columns(schema);
+    let shapes = super::shapes(&columns);
     let (footer_start, footer) = read_footer(file)?;
     let footer = ipc::root_as_footer(&footer)
         .map_err(|error| damaged("the footer is malformed", footer_start).with_source(error))?;
@@ -28,7 +30,7 @@ pub(super) fn recover(file: &dyn ReadableFile, schema: &TableSchema) -> Result<F
     {
         return Err(damaged("Kodiak writes no dictionaries", footer_start));
     }
-    check_schema(footer.schema(), schema)?;
+    check_schema(footer.schema(), &columns)?;
     let mut blocks = Vec::new();
     let mut end = HEAD;
     for block in footer.recordBatches().iter().flatten() {
@@ -99,8 +101,8 @@ pub(crate) fn read_footer(file: &dyn ReadableFile) -> Result<(u64, Buffer)> {
 
 /// Compares the columns of the footer with those of the run: names, nullability and kinds of type. What else a type has
 /// (the unit of a timestamp) is compared as it is written.
-fn check_schema(found: Option<ipc::Schema<'_>>, schema: &TableSchema) -> Result<()> {
-    let expected = IpcSchemaEncoder::new().schema_to_fb(&schema.run_columns());
+fn check_schema(found: Option<ipc::Schema<'_>>, columns: &SchemaRef) -> Result<()> {
+    let expected = IpcSchemaEncoder::new().schema_to_fb(columns);
     let expected = ipc::root_as_schema(expected.finished_data())
         .map_err(|error| Error::invalid_input("the schema cannot be encoded").with_source(error))?;
     let (Some(found), Some(expected)) = (found.and_then(|schema| schema.fields()), expected.fields()) else {

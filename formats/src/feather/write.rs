@@ -21,6 +21,9 @@ const STORED: i64 = -1;
 
 pub(super) struct FeatherWriter {
     sink: PartSink,
+    /// As the table has them.
+    declared: SchemaRef,
+    /// As they lie in the file.
     columns: SchemaRef,
     shapes: Vec<Shape>,
     compression: Compression,
@@ -37,10 +40,12 @@ pub(super) struct FeatherWriter {
 
 impl FeatherWriter {
     pub(super) fn new(file: Box<dyn WritableFile>, schema: &TableSchema, compression: Compression) -> Result<Self> {
+        let columns = super::file_columns(schema);
         let mut writer = Self {
             sink: PartSink::new(file)?,
-            columns: schema.run_columns(),
-            shapes: super::shapes(schema),
+            shapes: super::shapes(&columns),
+            declared: schema.run_columns(),
+            columns,
             compression,
             compressor: Compressor::new(compression)?,
             builder: FlatBufferBuilder::new(),
@@ -86,7 +91,7 @@ impl FeatherWriter {
     }
 
     fn check(&self, batch: &RecordBatch) -> Result<()> {
-        let fields = self.columns.fields();
+        let fields = self.declared.fields();
         if batch.num_columns() != fields.len() || batch.num_rows() == 0 || u32::try_from(batch.num_rows()).is_err() {
             return Err(Error::invalid_input(format!(
                 "a block of {} columns and {} rows cannot be written to a run of {} columns",
@@ -166,10 +171,17 @@ impl BlockWriter for FeatherWriter {
         self.nodes.clear();
         self.ranges.clear();
         self.pieces.clear();
-        for (shape, column) in self.shapes.iter().zip(batch.columns()) {
-            self.nodes
-                .push(ipc::FieldNode::new(rows as i64, column.null_count() as i64));
-            shape.pieces(column.as_ref(), &mut self.pieces);
+        for (index, (shape, column)) in self.shapes.iter().zip(batch.columns()).enumerate() {
+            let field = self.columns.field(index);
+            if column.data_type() == field.data_type() {
+                shape.pieces(column.as_ref(), &mut self.nodes, &mut self.pieces);
+                continue;
+            }
+            let plain = arrow::compute::cast(column, field.data_type()).map_err(|error| {
+                let message = format!("column \"{}\" cannot be stored as {}", field.name(), field.data_type());
+                Error::invalid_input(message).with_source(error)
+            })?;
+            shape.pieces(plain.as_ref(), &mut self.nodes, &mut self.pieces);
         }
         if self.compression != Compression::None {
             self.compress()?;

@@ -157,6 +157,12 @@ impl Layout {
                 misfit.column, misfit.reason
             )));
         }
+        if !self.run {
+            return ingestion.push_columns(&rows).map_err(|(at, error)| {
+                *row = at.map_or(0, |at| first + at as u64);
+                error
+            });
+        }
         let target = ingestion.target.clone();
         let codecs = target.codecs();
         let keys = codecs.key.encode(rows.columns())?;

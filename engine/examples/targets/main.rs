@@ -1,9 +1,11 @@
 //! Measures the engine against yardsticks of the same run, and prints each ratio beside the one aimed at.
 //!
 //! `cargo run --release -p kodiak --example targets [KEYS] [SECTION]` (1,000,000 keys unless told; 16-byte keys, 100-byte
-//! values; sections are reads, formats, writes, compaction, syncs, runs).
+//! values; sections are reads, formats, writes, compaction, syncs, runs, typed).
 //! Each figure is the best of three rounds. Trust ratios, not nanoseconds: machines are noisy.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
+
+mod typed;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -412,13 +414,14 @@ fn measure(count: u64, only: Option<&str>) -> Result<()> {
         "ratio"
     );
     let wanted = |section: &str| only.is_none_or(|only| only == section);
-    let sections: [(&str, &dyn Fn() -> Result<()>); 6] = [
+    let sections: [(&str, &dyn Fn() -> Result<()>); 7] = [
         ("reads", &|| reads(dir.path(), count)),
         ("formats", &|| formats(dir.path(), count)),
         ("writes", &|| writes(dir.path(), count)),
         ("compaction", &|| compaction(dir.path(), count)),
         ("syncs", &|| syncs(dir.path(), count)),
         ("runs", &|| many_runs(dir.path(), count)),
+        ("typed", &|| typed::typed(dir.path(), count)),
     ];
     sections
         .iter()

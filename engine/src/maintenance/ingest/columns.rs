@@ -1,0 +1,121 @@
+//! Rows that are ingested as columns: each is looked at for its key, and copied with its column.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch};
+use arrow::buffer::ScalarBuffer;
+use kodiak_core::block::{ColumnBlock, Values};
+use kodiak_core::{Error, Op, Result};
+
+use super::Ingestion;
+use crate::db::check_limits;
+use crate::secondary::check_ingested;
+
+/// Rows after which it is looked whether the run is large enough.
+const STRETCH: usize = 8192;
+
+impl Ingestion<'_> {
+    /// Adds rows that have the table's own columns, keys ascending, all of them or none.
+    ///
+    /// # Errors
+    /// The row at fault, and what is wrong with it; those of writing, of no row.
+    pub(super) fn push_columns(&mut self, rows: &RecordBatch) -> Result<(), (Option<usize>, Error)> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let keys = self.target.codecs().key.encode(rows.columns());
+        self.push_keyed(keys.map_err(|error| (None, error))?, rows)
+    }
+
+    /// Adds rows that are not none, whose keys are these.
+    ///
+    /// # Errors
+    /// As [`push_columns`](Self::push_columns).
+    pub(super) fn push_keyed(&mut self, keys: BinaryArray, rows: &RecordBatch) -> Result<(), (Option<usize>, Error)> {
+        self.check_order(&keys)?;
+        self.check_sizes(&keys, rows)?;
+        self.push_checked(keys, rows).map_err(|error| (None, error))
+    }
+
+    fn check_order(&self, keys: &BinaryArray) -> Result<(), (Option<usize>, Error)> {
+        let before = |row: usize| match row {
+            0 => self.last.as_deref(),
+            _ => Some(keys.value(row - 1)),
+        };
+        match (0..keys.len()).find(|&row| before(row).is_some_and(|before| before >= keys.value(row))) {
+            None => Ok(()),
+            Some(row) => {
+                let same = before(row) == Some(keys.value(row));
+                Err((Some(row), super::disorder(self.entries + row as u64, same)))
+            }
+        }
+    }
+
+    /// Limits are of encoded rows; of rows that are far from them nothing needs to be encoded.
+    fn check_sizes(&self, keys: &BinaryArray, rows: &RecordBatch) -> Result<(), (Option<usize>, Error)> {
+        let longest = keys.value_offsets().windows(2).map(|pair| pair[1] - pair[0]).enumerate();
+        if let Some((row, _)) = longest.max_by_key(|(_, len)| *len) {
+            check_ingested(self.table, keys.value(row)).map_err(|error| (Some(row), self.placed(row as u64, error)))?;
+        }
+        let (max_key, max_value) = self.limits;
+        // No encoding takes more than a byte for a bit, and a few for the length of each value.
+        let bytes: usize = rows.columns().iter().map(slice_bytes).sum();
+        let bound = (bytes as u64)
+            .saturating_mul(16)
+            .saturating_add(64 * rows.num_columns() as u64);
+        let keys_fit = keys.value_data().len() as u64 <= max_key;
+        if keys_fit && bound <= max_value {
+            return Ok(());
+        }
+        let encoder = match self.table.key_value {
+            true => None,
+            false => {
+                let encoder = self.target.codecs().row.encoder(rows.columns());
+                Some(encoder.map_err(|error| (None, error))?)
+            }
+        };
+        let mut value = Vec::new();
+        for row in 0..keys.len() {
+            value.clear();
+            let value = match &encoder {
+                Some(encoder) => {
+                    encoder.encode(row, &mut value);
+                    value.as_slice()
+                }
+                None => rows.column(1).as_binary::<i32>().value(row),
+            };
+            check_limits(self.table, Op::Put, keys.value(row), value, self.limits)
+                .map_err(|error| (Some(row), self.placed(row as u64, error)))?;
+        }
+        Ok(())
+    }
+
+    fn push_checked(&mut self, keys: BinaryArray, rows: &RecordBatch) -> Result<()> {
+        let count = keys.len();
+        let values = match self.table.key_value {
+            true => Values::Binary(rows.column(1).as_binary::<i32>().clone()),
+            false => Values::Columns(rows.clone(), Arc::clone(&self.target.codecs().row)),
+        };
+        let seqs = ScalarBuffer::from(vec![self.seq as i64; count]);
+        let ops = ScalarBuffer::from(vec![Op::Put as i8; count]);
+        let last = keys.value(count - 1).to_vec();
+        let block = Arc::new(ColumnBlock::new(keys, seqs, ops, values)?);
+        let row_bytes = rows.columns().iter().map(slice_bytes).sum::<usize>() / count + 1;
+        let run_size = self.shared.settings.compaction.target_run_size;
+        let stretch = STRETCH.min(run_size as usize / row_bytes).max(1);
+        for from in (0..count).step_by(stretch) {
+            let to = count.min(from + stretch);
+            self.writer()?.push_rows(&block, from, to)?;
+        }
+        self.entries += count as u64;
+        self.last = Some(last);
+        Ok(())
+    }
+}
+
+/// The bytes that an array refers to, about.
+pub(super) fn slice_bytes(array: &ArrayRef) -> usize {
+    let data = array.to_data();
+    data.get_slice_memory_size()
+        .unwrap_or_else(|_| array.get_array_memory_size())
+}
