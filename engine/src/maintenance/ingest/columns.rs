@@ -53,7 +53,11 @@ impl Ingestion<'_> {
 
     /// Limits are of encoded rows; of rows that are far from them nothing needs to be encoded.
     fn check_sizes(&self, keys: &BinaryArray, rows: &RecordBatch) -> Result<(), (Option<usize>, Error)> {
-        let longest = keys.value_offsets().windows(2).map(|pair| pair[1] - pair[0]).enumerate();
+        let longest = keys
+            .value_offsets()
+            .windows(2)
+            .map(|pair| pair[1] - pair[0])
+            .enumerate();
         if let Some((row, _)) = longest.max_by_key(|(_, len)| *len) {
             check_ingested(self.table, keys.value(row)).map_err(|error| (Some(row), self.placed(row as u64, error)))?;
         }
