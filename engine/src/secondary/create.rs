@@ -2,22 +2,22 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use kodiak_core::schema::TableSchema;
-use kodiak_core::{Error, ErrorKind, Result, SeqNo};
+use kodiak_core::{Error, ErrorKind, Result};
 
 use super::definition::{IndexDefinition, IndexedBy, StoredDefinition};
 use super::open::{fill, record};
 use super::scan::{Scope, state};
 use super::{OpenSecondary, Secondary, SecondaryStats, unique, walk};
-use crate::db::{Shared, Table, TableInner, View, closing, poisoned_gate};
+use crate::db::{Shared, Slot, Table, TableInner, View, closing, poisoned_gate};
 use crate::maintenance::TableFile;
 use crate::manifest::{Change, VersionEdit};
-use crate::read::Source;
 
 impl Table {
-    /// Creates a secondary index, and returns when it can be read. Others read and write the table meanwhile; what they write is
-    /// in the index. If this fails, or the process ends before it returns, there is no index.
+    /// Creates a secondary index, and returns when it can be read; what the table has in memory is flushed first. Others read and write the table meanwhile; what they write is
+    /// in the index. If this fails, or the process ends before it returns, there is no index; after `Io`, there may be one after the next opening.
     ///
     /// A unique index lets no two rows have the same values: from its creation on, writers of the table check theirs before
     /// they are logged, one at a time.
@@ -25,7 +25,8 @@ impl Table {
     /// # Errors
     /// `AlreadyExists` if the table has an index of this name, or, for a unique one, naming two rows with the same values;
     /// `InvalidInput` for a column that is not there or has no order; `Unavailable` for an extractor that is not registered, a
-    /// database that is closed or open for reading only; `NotFound` if the table was dropped; those of reading and writing files.
+    /// database that is closed or open for reading only; `NotFound` if the table was dropped; `Conflict` if a flush or ingestion was
+    /// given up meanwhile: try again; those of reading and writing files.
     pub fn create_index(&self, definition: IndexDefinition) -> Result<()> {
         let (shared, table) = (&self.open.shared, &self.inner);
         shared.check_writable()?;
@@ -37,8 +38,8 @@ impl Table {
         }
         let _defining = table.secondary.defining.lock();
         let begun = shared.storage.monotonic_nanos();
-        let (index, view, snapshots) = shared.register_index(table, &definition)?;
-        let built = shared.build(table, &index, view, &snapshots);
+        let (index, older) = shared.register_index(table, &definition)?;
+        let built = shared.build(table, &index, &older);
         match built {
             Ok(()) => {
                 let micros = shared.storage.monotonic_nanos().saturating_sub(begun) / 1000;
@@ -122,13 +123,12 @@ pub(crate) fn check_alteration(table: &TableInner, before: &TableSchema, after: 
 }
 
 impl Shared {
-    /// From now on writers maintain the index. Returns what the table consisted of at that moment, which they do not add to it,
-    /// and the snapshots held.
+    /// From now on writers maintain the index. Returns the memtables whose entries they have not added to it.
     fn register_index(
         &self,
         table: &Arc<TableInner>,
         definition: &IndexDefinition,
-    ) -> Result<(Arc<Secondary>, Arc<View>, Vec<SeqNo>)> {
+    ) -> Result<(Arc<Secondary>, Vec<Arc<Slot>>)> {
         let name = &definition.name;
         // Whoever ingests holds the indexes, and then keeps writers out: in this order.
         let mut open = table.secondary.open.lock();
@@ -153,7 +153,28 @@ impl Shared {
             return Err(error);
         }
         open.push(made);
-        Ok((index, table.view.load_full(), self.snapshots.list()))
+        Ok((index, table.view.load().frozen.clone()))
+    }
+
+    /// Waits until these memtables are in runs. What an index is built of must not get lost once the manifest names it.
+    fn settle(&self, table: &TableInner, slots: &[Arc<Slot>], stop: &dyn Fn() -> Result<()>) -> Result<()> {
+        // An earlier failure says nothing about this attempt.
+        self.trouble.lock().flush = None;
+        self.signals.flush.raise();
+        let mut seen = self.signals.progress.count();
+        let waits = || {
+            let view = table.view.load();
+            let waits = |slot: &Arc<Slot>| slots.iter().any(|older| Arc::ptr_eq(older, slot));
+            view.frozen.iter().any(waits)
+        };
+        while waits() {
+            stop()?;
+            if let Some(trouble) = &self.trouble.lock().flush {
+                return Err(trouble.replicate());
+            }
+            seen = self.signals.progress.wait(seen, Duration::from_millis(50));
+        }
+        Ok(())
     }
 
     /// True if the manifest knows an index of this name, be it maintained or not.
@@ -179,19 +200,25 @@ impl Shared {
         Ok(())
     }
 
-    /// Fills an index with what `view` holds, and puts it in force.
-    fn build(&self, table: &Arc<TableInner>, index: &Arc<Secondary>, view: Arc<View>, held: &[SeqNo]) -> Result<()> {
-        let stop = || {
-            self.check_open()
-                .and_then(|()| check_there(table))
-                .and_then(|()| index.check_whole())
+    /// Fills an index with what the runs hold once `older` memtables are in them, and puts it in force.
+    fn build(&self, table: &Arc<TableInner>, index: &Arc<Secondary>, older: &[Arc<Slot>]) -> Result<()> {
+        let disturbed = |_| {
+            let message = format!(
+                "index \"{}\" was not created: a flush or ingestion was given up meanwhile; try again",
+                index.name
+            );
+            Error::new(ErrorKind::Conflict, message)
         };
+        let stop = || {
+            self.check_open()?;
+            check_there(table)?;
+            index.check_whole().map_err(disturbed)
+        };
+        self.settle(table, older, &stop)?;
+        // The view first: snapshots that are taken later see the newest of all that it holds.
+        let view = table.view.load_full();
+        let held = self.snapshots.list();
         let runs: Vec<_> = view.version.runs().map(|(_, run)| Arc::clone(run)).collect();
-        let slots = view.slots().filter(|slot| !slot.is_empty());
-        let mut sources: Vec<Source> = slots
-            .map(|slot| Source::Memory(Arc::clone(&slot.entries).cursor()))
-            .collect();
-        sources.extend(walk::sources(&runs));
         let building = |open: &&mut OpenSecondary| Arc::ptr_eq(&open.index, index);
         let lost = || Error::new(ErrorKind::NotFound, "the index was dropped while it was built");
         let file = {
@@ -205,7 +232,7 @@ impl Shared {
                 recorded: false,
             }
         };
-        fill(table, &file, sources, held, &stop)?;
+        fill(table, &file, walk::sources(&runs), &held, &stop)?;
         drop((file, view));
         {
             let mut all = table.secondary.open.lock();

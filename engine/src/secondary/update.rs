@@ -47,6 +47,8 @@ pub(crate) struct SecondaryUpdate<'t> {
     open: MutexGuard<'t, Vec<OpenSecondary>>,
     /// Of each index its next state, if it has one.
     next: Vec<Option<(Root, Arc<SecondaryView>)>>,
+    /// The change is in force, or there is none.
+    settled: bool,
 }
 
 impl<'t> SecondaryUpdate<'t> {
@@ -65,11 +67,14 @@ impl<'t> SecondaryUpdate<'t> {
             table,
             open: table.secondary.open.lock(),
             next: Vec::new(),
+            settled: true,
         };
         update.next.resize_with(update.open.len(), || None);
         if update.open.is_empty() {
             return Ok(update);
         }
+        // From here on, all is undone unless it is installed.
+        update.settled = false;
         let eager = eager && table.operator.is_none();
         let applied = apply(table, &mut update.open, change, eager, &held());
         for place in 0..update.open.len() {
@@ -83,20 +88,14 @@ impl<'t> SecondaryUpdate<'t> {
             };
             match committed {
                 Ok(next) => update.next[place] = Some(next),
-                Err(error) => update.failed(place, error)?,
+                Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+                Err(error) => open.index.give_up(&error),
             }
         }
-        Ok(update)
-    }
-
-    fn failed(&mut self, place: usize, error: Error) -> Result<()> {
-        let open = &self.open[place];
-        let back = open.file.index().and_then(|index| index.reset_to(open.root()));
-        if error.kind() == ErrorKind::Io && back.is_ok() {
-            return Err(error);
+        if let Err(error) = applied {
+            update.open.iter().for_each(|open| open.index.give_up(&error));
         }
-        open.index.give_up(&error);
-        Ok(())
+        Ok(update)
     }
 
     /// Adds the new roots to the edit, which has the changed runs already.
@@ -123,6 +122,7 @@ impl<'t> SecondaryUpdate<'t> {
 
     /// The edit is durable, and the changed version in force.
     pub fn installed(mut self) {
+        self.settled = true;
         let next = std::mem::take(&mut self.next);
         for (open, next) in self.open.iter_mut().zip(next) {
             if let Some((root, _)) = next {
@@ -134,11 +134,20 @@ impl<'t> SecondaryUpdate<'t> {
 
 impl Drop for SecondaryUpdate<'_> {
     fn drop(&mut self) {
-        let next = std::mem::take(&mut self.next);
-        for (open, next) in self.open.iter().zip(next) {
-            if next.is_some()
-                && let Err(error) = open.file.index().and_then(|index| index.reset_to(open.root()))
-            {
+        if self.settled {
+            return;
+        }
+        self.next.clear();
+        for open in self.open.iter().filter(|open| open.index.check_whole().is_ok()) {
+            // What an index being built was told is in force must not be lost again.
+            let undone = match open.building {
+                true => Err(Error::new(
+                    ErrorKind::Conflict,
+                    "a change of runs was given up meanwhile",
+                )),
+                false => open.file.index().and_then(|index| index.reset_to(open.root())),
+            };
+            if let Err(error) = undone {
                 open.index.give_up(&error);
             }
         }

@@ -16,9 +16,9 @@ fn some(round: i64) -> Vec<Person> {
         .collect()
 }
 
-fn prepare(storage: &Arc<FaultStorage>, kind: &str, maintenance: Maintenance) -> Db {
+fn prepare(storage: &Arc<FaultStorage>, kind: &str, maintenance: Maintenance, sync: SyncMode) -> Db {
     let mut settings = settings(kind, maintenance);
-    settings.wal.sync = SyncMode::Full;
+    settings.wal.sync = sync;
     let db = open(storage, settings);
     let table = people(&db, false);
     table.create_index(by_age()).expect("create_index");
@@ -30,7 +30,6 @@ fn prepare(storage: &Arc<FaultStorage>, kind: &str, maintenance: Maintenance) ->
 
 fn work(db: &Db) {
     let table = db.table("people").expect("table");
-    db.flush().expect("flush");
     table.create_index(by_town()).expect("create_index");
     table.delete_keys(&ids(&[3, 4, 5])).expect("delete");
     db.flush().expect("flush");
@@ -42,8 +41,14 @@ fn work(db: &Db) {
 
 #[test]
 fn whatever_moment_a_crash_leaves_indexes_find_what_scans_find() {
-    for (kind, maintenance) in KINDS.into_iter().zip(MAINTENANCE) {
-        let prepare = |storage: &Arc<FaultStorage>| prepare(storage, kind, maintenance);
+    let kept_or_lost = [
+        ("bplus", Maintenance::Lazy, SyncMode::Full),
+        ("fractal", Maintenance::Eager, SyncMode::Full),
+        // What was in memory and log is lost; what it had replaced is not, nor is that missing in an index.
+        ("bplus", Maintenance::Eager, SyncMode::None),
+    ];
+    for (kind, maintenance, sync) in kept_or_lost {
+        let prepare = |storage: &Arc<FaultStorage>| prepare(storage, kind, maintenance, sync);
         crash_everywhere(prepare, work, |image, nth| {
             let db = open(image, settings(kind, maintenance));
             let table = db.table("people").expect("table");
