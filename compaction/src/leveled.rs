@@ -130,6 +130,7 @@ impl CompactionPolicy for Leveled {
                     due.score,
                 ),
             })
+            .or_else(|| trigger::dead(shape, self.context.dead_share))
     }
 
     fn plan_for_reads(&self, shape: &VersionShape) -> Option<CompactionPlan> {
@@ -197,6 +198,7 @@ mod tests {
         memtable_bytes: 10,
         target_run_bytes: 10,
         ttl_micros: 0,
+        dead_share: 0.0,
     };
 
     fn policy(given: &[(&str, OptionValue)], context: PolicyContext) -> Leveled {
@@ -289,6 +291,33 @@ mod tests {
             .plan_for_reads(&levels(vec![], vec![with(6, "a", "c", 3)]))
             .expect("on the last level");
         assert_eq!((plan.inputs, plan.output_level), (vec![6], 3));
+    }
+
+    #[test]
+    fn the_run_with_the_largest_dead_share_is_rewritten_where_it_is() {
+        let context = PolicyContext {
+            dead_share: 0.5,
+            ..CONTEXT
+        };
+        let below = |dead: [u64; 3]| {
+            let runs = (1..).zip(dead).map(|(id, dead)| {
+                let mut run = run(id, &format!("{id}"), &format!("{id}z"), 10);
+                run.dead = dead;
+                run
+            });
+            shape(vec![vec![], vec![], vec![], vec![sorted(runs.collect())]])
+        };
+        let plan = policy(&[], context).plan(&below([5, 7, 0])).expect("due");
+        assert_eq!((plan.inputs, plan.output_level, plan.join), (vec![2], 3, true));
+        assert_eq!(policy(&[], context).plan(&below([4, 4, 4])), None);
+        assert_eq!(
+            policy(&[], CONTEXT).plan(&below([9, 9, 9])),
+            None,
+            "never, if the share is 0"
+        );
+        let mut busy = below([0, 9, 5]);
+        busy.levels[3].sorted_runs[0].runs[1].busy = true;
+        assert_eq!(policy(&[], context).plan(&busy).map(|plan| plan.inputs), Some(vec![3]));
     }
 
     #[test]

@@ -313,6 +313,7 @@ pub(crate) mod tests {
             bytes,
             entries: bytes,
             tombstones: 0,
+            dead: 0,
             min_seq: id * 10,
             max_seq: id * 10 + 9,
             oldest_micros: id,
@@ -338,6 +339,7 @@ pub(crate) mod tests {
         memtable_bytes: 10,
         target_run_bytes: 10,
         ttl_micros: 0,
+        dead_share: 0.0,
     };
 
     #[test]

@@ -156,12 +156,15 @@ impl CompactionPolicy for Tiered {
         }
         let runs = by_age(shape);
         if runs.iter().filter(|run| !run.busy).count() < self.run_trigger {
-            return None;
+            return trigger::dead(shape, self.context.dead_share);
         }
-        let (chosen, reason) = self
+        let chosen = self
             .too_much_space(&runs)
             .or_else(|| self.similar(&runs))
-            .or_else(|| self.too_many(&runs))?;
+            .or_else(|| self.too_many(&runs));
+        let Some((chosen, reason)) = chosen else {
+            return trigger::dead(shape, self.context.dead_share);
+        };
         let inputs: Vec<&RunShape> = runs[chosen.clone()].iter().flat_map(|run| &run.sorted.runs).collect();
         let tombstones = inputs.iter().any(|run| run.tombstones > 0);
         let kind = if disjoint(&inputs) && !tombstones {
@@ -228,6 +231,7 @@ mod tests {
         memtable_bytes: 10,
         target_run_bytes: 10,
         ttl_micros: 0,
+        dead_share: 0.0,
     };
 
     fn plan(sizes: &[u64], busy: Option<usize>) -> Option<CompactionPlan> {

@@ -77,6 +77,42 @@ pub(crate) fn saturated(shape: &VersionShape, targets: &Targets, zero: LevelZero
     due
 }
 
+/// A plan that rewrites, where it is, the sorted run of which the largest share is dead, if that is at least `least` (0 for
+/// never). Where a level below 0 has one sorted run, as in a leveled tree, single runs of it are rewritten.
+pub(crate) fn dead(shape: &VersionShape, least: f64) -> Option<CompactionPlan> {
+    if least <= 0.0 {
+        return None;
+    }
+    let mut best: Option<(f64, usize, &[RunShape], bool)> = None;
+    for (level, sorted_runs) in shape.levels.iter().enumerate() {
+        let single = level > 0 && sorted_runs.sorted_runs.len() == 1;
+        for sorted in &sorted_runs.sorted_runs {
+            let pieces: Vec<&[RunShape]> = match single {
+                true => sorted.runs.chunks(1).collect(),
+                false => vec![&sorted.runs],
+            };
+            for piece in pieces.into_iter().filter(|piece| !piece.iter().any(|run| run.busy)) {
+                let sum = |of: fn(&RunShape) -> u64| piece.iter().map(of).sum::<u64>();
+                let (dead, rows) = (sum(|run| run.dead), sum(|run| run.entries));
+                let share = dead as f64 / rows.max(1) as f64;
+                if dead > 0 && share >= least && best.is_none_or(|(best, ..)| share > best) {
+                    best = Some((share, level, piece, single));
+                }
+            }
+        }
+    }
+    let (share, level, runs, join) = best?;
+    Some(CompactionPlan {
+        kind: PlanKind::Merge,
+        inputs: runs.iter().map(|run| run.id).collect(),
+        output_level: level,
+        join,
+        reason: format!("{:.0} % of the rows are dead", 100.0 * share),
+        // Whatever keeps the tree in shape is more urgent.
+        score: 1.0,
+    })
+}
+
 /// A plan that drops the runs whose entries have all expired, unless something older below would reappear.
 pub(crate) fn expired(shape: &VersionShape, ttl_micros: u64) -> Option<CompactionPlan> {
     let dead = |run: &RunShape| run.newest_micros.saturating_add(ttl_micros) <= shape.now_micros;

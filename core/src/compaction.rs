@@ -29,6 +29,9 @@ pub struct RunShape {
     pub entries: u64,
     /// Point tombstones and range deletes.
     pub tombstones: u64,
+    /// Rows that rewriting the run would drop, as far as deletion vectors tell: newer versions of their keys are elsewhere, and
+    /// no snapshot sees them. 0 in tables without deletion vectors.
+    pub dead: u64,
     /// Smallest sequence number in it.
     pub min_seq: SeqNo,
     /// Largest sequence number in it.
@@ -106,6 +109,8 @@ pub struct PolicyContext {
     pub target_run_bytes: u64,
     /// Age in microseconds at which entries expire; 0 for never.
     pub ttl_micros: u64,
+    /// Share of a run's rows that are [dead](RunShape::dead) from which it is to be rewritten by itself; 0 for never.
+    pub dead_share: f64,
 }
 
 /// What to do with the inputs.

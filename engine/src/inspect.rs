@@ -170,6 +170,16 @@ impl fmt::Display for Line<'_> {
                     IndexLine(&index.file)
                 )
             }
+            Change::MarkDead { table, dead: None } => write!(f, "no deletion vectors of table {table}"),
+            Change::MarkDead {
+                table,
+                dead: Some(marks),
+            } => {
+                let what = if marks.anew { "dead" } else { "newly dead" };
+                write!(f, "{what} rows of table {table}:")?;
+                let mut runs = marks.runs.iter();
+                runs.try_for_each(|(run, dead)| write!(f, " {} of run {run}", dead.count()))
+            }
         }
     }
 }

@@ -32,6 +32,7 @@
 mod compact;
 pub mod components;
 mod db;
+mod deletion;
 pub mod inspect;
 mod key_range;
 pub mod maintenance;

@@ -118,6 +118,7 @@ pub fn all(components: &Components) -> Vec<Factor> {
                 .map(|how| Choice::new(format!("{how:?}"), move |s| s.secondary.maintenance = how))
                 .into(),
         ),
+        deletion_vectors(),
     ];
     factors.extend(sizes());
     factors.extend(modes());
@@ -235,6 +236,19 @@ fn secondaries(components: &Components) -> Factor {
         })
     };
     Factor::new(of_kinds.name, of_kinds.choices.into_iter().map(smallest).collect())
+}
+
+/// Without deletion vectors, and with them where there is a primary index: the default share of dead rows that a run may have,
+/// none, or any.
+fn deletion_vectors() -> Factor {
+    let mut choices = vec![Choice::new("off", |_| {})];
+    for share in [0.5, 0.01, 0.0] {
+        choices.push(Choice::new(format!("from {share}"), move |settings| {
+            settings.index.deletion_vectors = settings.index.primary != "fence";
+            settings.compaction.dead_share = share;
+        }));
+    }
+    Factor::new("deletion_vectors", choices)
 }
 
 fn sizes() -> Vec<Factor> {

@@ -39,6 +39,7 @@ pub fn check(factory: &PolicyFactory) {
                     memtable_bytes: FLUSH_ENTRIES * ENTRY_BYTES,
                     target_run_bytes: RUN_ENTRIES as u64 * ENTRY_BYTES,
                     ttl_micros,
+                    dead_share: if case < 2 { 0.5 } else { 0.0 },
                 };
                 let seed = (variant * 100 + case * 10 + levels) as u64;
                 let name = factory.component.name;
@@ -203,7 +204,10 @@ impl<'p> Simulation<'p> {
         }
         self.now += 100;
         let tombstones = if self.pick(4) == 0 { count } else { 0 };
-        let run = self.new_run(entries.into_iter().collect(), (self.now, self.now), tombstones);
+        let mut run = self.new_run(entries.into_iter().collect(), (self.now, self.now), tombstones);
+        if self.pick(4) == 0 {
+            run.shape.dead = run.shape.entries * 3 / 4;
+        }
         self.levels[0].insert(0, vec![run]);
     }
 
@@ -219,6 +223,7 @@ impl<'p> Simulation<'p> {
             bytes: entries.len() as u64 * ENTRY_BYTES,
             entries: entries.len() as u64,
             tombstones: tombstones.min(entries.len() as u64),
+            dead: 0,
             min_seq: seqs().min().unwrap_or(0),
             max_seq: seqs().max().unwrap_or(0),
             oldest_micros: micros.0,

@@ -10,8 +10,9 @@ use kodiak_core::{Error, Result};
 use super::outputs::remove_runs;
 use super::{OutputPlan, Outputs, Retention, Rewriter};
 use crate::db::{IndexUpdates, Moved, Shared, TableInner, View};
+use crate::deletion::Passing;
 use crate::manifest::{Change, Place, RunMeta, VersionEdit};
-use crate::primary::RunChange;
+use crate::primary::{LeftOut, RunChange};
 use crate::range_delete::RangeTombstones;
 use crate::read::{MergedCursor, Source, Start};
 use crate::run::{Run, SortedRunCursor};
@@ -55,13 +56,13 @@ impl Inputs {
 impl Shared {
     /// Carries out the most urgent compaction of all tables, or one that reads have paid for; false if there is none.
     pub(crate) fn compact_next(&self) -> Result<bool> {
-        let now = self.now_micros();
+        let (now, snapshots) = (self.now_micros(), self.snapshots.list());
         let mut best: Option<Planned> = None;
         // Planning and taking the inputs are one step, so that two threads never plan from the same shape.
         let planning = self.planning.lock();
         for table in self.all_tables() {
             let version = Arc::clone(&table.view.load().version);
-            let plan = table.policy.plan(&version.shape(now));
+            let plan = table.policy.plan(&version.shape(now, &snapshots));
             if let Some(plan) = plan
                 && best.as_ref().is_none_or(|(best, ..)| plan.score > best.score)
             {
@@ -88,7 +89,7 @@ impl Shared {
             .filter(|table| table.read_debt.bytes() > 0);
         indebted.into_iter().find_map(|table| {
             let version = Arc::clone(&table.view.load().version);
-            let plan = table.policy.plan_for_reads(&version.shape(now))?;
+            let plan = table.policy.plan_for_reads(&version.shape(now, &[]))?;
             let inputs = version.runs().filter(|(_, run)| plan.inputs.contains(&run.id()));
             let cost: u64 = inputs.map(|(_, run)| run.bytes()).sum();
             (cost <= table.read_debt.bytes()).then_some((plan, table, version))
@@ -100,7 +101,9 @@ impl Shared {
         loop {
             let planning = self.planning.lock();
             let version = Arc::clone(&table.view.load().version);
-            let outdated = self.has_other_schemas(table, &version)?;
+            let snapshots = self.snapshots.list();
+            let dead = version.runs().any(|(_, run)| version.dead_rows(run, &snapshots) > 0);
+            let outdated = dead || self.has_other_schemas(table, &version)?;
             let Some(plan) = full_plan(&version, outdated) else {
                 return Ok(());
             };
@@ -140,7 +143,11 @@ impl Shared {
                     level: 0,
                     sorted_run: 0,
                 };
-                self.replace(table, &inputs, Vec::new(), place, true)
+                let left_out = LeftOut {
+                    lost: true,
+                    ..LeftOut::default()
+                };
+                self.replace(table, &inputs, Vec::new(), place, &left_out)
             }
             PlanKind::Merge => self.merge_runs(table, plan, version, &inputs),
         };
@@ -194,15 +201,14 @@ impl Shared {
         Ok(())
     }
 
-    /// Puts `outputs` in the place of the inputs, on disk and in memory. `lost` tells that they lack the newest version of some
-    /// key.
+    /// Puts `outputs`, which lack what was `left_out`, in the place of the inputs, on disk and in memory.
     fn replace(
         &self,
         table: &Arc<TableInner>,
         inputs: &Inputs,
         outputs: Vec<RunMeta>,
         place: Place,
-        lost: bool,
+        left_out: &LeftOut,
     ) -> Result<()> {
         let outputs: Vec<Arc<Run>> = outputs
             .into_iter()
@@ -225,7 +231,7 @@ impl Shared {
         let change = RunChange::Rewritten {
             inputs: &inputs.0,
             outputs: &outputs,
-            lost,
+            left_out,
         };
         let rewritten = SecondaryChange::Rewritten {
             inputs: &inputs.0,
@@ -261,8 +267,16 @@ impl Shared {
             tombstones.extend(&run.tombstones()?);
         }
         let place = self.output_place(version, plan);
+        // Before the snapshots are listed: later ones see everything by which a row is dead.
+        let vectors = version
+            .dead
+            .clone()
+            .filter(|vectors| vectors.newest() <= self.visible());
         // Runs as the inputs are of no newer schema than this.
         let (target, snapshots) = self.output_target(table)?;
+        let passing = vectors
+            .as_ref()
+            .map(|vectors| Passing::superseded(Arc::clone(vectors), &snapshots));
         let retention = Retention {
             snapshots,
             bottom: is_bottom(version, plan, place),
@@ -270,16 +284,21 @@ impl Shared {
             tombstones,
             operator: table.operator_for(&target),
             key_value: table.key_value,
+            passing,
         };
         let read: u64 = inputs.0.iter().map(|run| run.bytes()).sum();
         let Written { runs: outputs, lost } =
             self.rewrite(table, plan, version, inputs, (&retention, &target), read)?;
+        let left_out = LeftOut {
+            lost,
+            passed: vectors.filter(|_| retention.snapshots.is_empty()),
+        };
         self.storage
             .sync_dir(&table.runs.dir)
             .inspect_err(|_| remove_runs(self, table, &outputs))?;
         let written: u64 = outputs.iter().map(RunMeta::bytes).sum();
         let count = outputs.len();
-        self.replace(table, inputs, outputs, place, lost)?;
+        self.replace(table, inputs, outputs, place, &left_out)?;
         let nanos = self.storage.monotonic_nanos().saturating_sub(begun);
         self.counters.compacted(read, written, nanos);
         tracing::info!(
@@ -364,7 +383,8 @@ impl Shared {
                 .cloned()
                 .collect();
             if !runs.is_empty() {
-                sources.push(Source::Run(SortedRunCursor::new(runs, false).once()));
+                let cursor = SortedRunCursor::new(runs, false).once();
+                sources.push(Source::Run(cursor.passing(retention.passing.as_ref())));
             }
         }
         let mut cursor = MergedCursor::new(sources, false);
@@ -419,7 +439,7 @@ pub(crate) fn change_version(table: &TableInner, index: Option<&IndexUpdates<'_>
     table.view.store(Arc::new(View {
         active: Arc::clone(&view.active),
         frozen: view.frozen.clone(),
-        index: index.map_or_else(|| view.index.clone(), |index| index.view(&version)),
+        index: index.map_or_else(|| view.index.clone(), |index| index.view(&mut version)),
         secondary: index.map_or_else(|| Arc::clone(&view.secondary), IndexUpdates::secondary_views),
         version: Arc::new(version),
     }));

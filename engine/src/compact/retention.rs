@@ -9,6 +9,7 @@ use kodiak_core::block::ColumnBlock;
 use kodiak_core::{EntryRef, Op, Result, SeqNo, Slice};
 
 use super::sink::Sink;
+use crate::deletion::Passing;
 use crate::merge::MergeOperator;
 use crate::range_delete::RangeTombstones;
 use crate::read::{MergedCursor, resolve_merge};
@@ -27,6 +28,8 @@ pub struct Retention {
     pub operator: Option<Arc<dyn MergeOperator>>,
     /// True if rows of runs carry their values as bytes.
     pub key_value: bool,
+    /// Rows of the inputs that the cursor passes over, because deletion vectors say that nobody needs them.
+    pub passing: Option<Passing>,
 }
 
 impl Retention {

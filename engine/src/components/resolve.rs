@@ -54,6 +54,7 @@ pub(super) fn policy_context(settings: &Settings, ttl_micros: u64) -> PolicyCont
         memtable_bytes: settings.memtable.size,
         target_run_bytes: settings.compaction.target_run_size,
         ttl_micros,
+        dead_share: settings.compaction.dead_share,
     }
 }
 
@@ -77,6 +78,19 @@ fn pick<F: Factory>(
 fn index(components: &Components, settings: &Settings) -> Result<Option<Picked<IndexFactory>>> {
     let given = &settings.index;
     if given.primary == FENCE {
+        if given.deletion_vectors {
+            let known: Vec<_> = components
+                .indexes
+                .iter()
+                .map(|factory| factory.component.name)
+                .collect();
+            let message = format!(
+                "index.deletion_vectors = true needs to be told which row an update displaces, which index.primary = \"{FENCE}\" \
+                 does not know; set index.primary to one of: {}",
+                list(&known)
+            );
+            return Err(Error::settings("index.deletion_vectors", message));
+        }
         options(&[], "index", FENCE, &given.options)?;
         return Ok(None);
     }

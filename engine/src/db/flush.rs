@@ -39,7 +39,7 @@ impl IndexUpdates<'_> {
     }
 
     /// What gets use with the changed version.
-    pub fn view(&self, version: &Version) -> Option<Arc<IndexedRuns>> {
+    pub fn view(&self, version: &mut Version) -> Option<Arc<IndexedRuns>> {
         self.primary.view(version)
     }
 
@@ -224,7 +224,7 @@ impl Shared {
             table.view.store(Arc::new(View {
                 active: Arc::clone(&view.active),
                 frozen: frozen.cloned().collect(),
-                index: index.view(&version),
+                index: index.view(&mut version),
                 secondary: index.secondary_views(),
                 version: Arc::new(version),
             }));
@@ -344,6 +344,7 @@ impl Shared {
             tombstones,
             operator: table.operator_for(&target),
             key_value: table.key_value,
+            passing: None,
         };
         let plan = OutputPlan {
             level: 0,

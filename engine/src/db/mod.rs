@@ -42,8 +42,9 @@ pub(crate) use table::{ScanRange, TableInner, View};
 pub use write::WriteBatch;
 pub(crate) use write::{check_limits, poisoned_gate};
 
+use crate::compact::change_version;
 use crate::maintenance::TableFile;
-use crate::manifest::{Change, TableState, VersionEdit};
+use crate::manifest::{Change, Marks, TableState, VersionEdit};
 use crate::primary::put_in_force;
 use crate::settings::Settings;
 use crate::typed::{SchemaVersion, Schemas};
@@ -136,9 +137,19 @@ impl Db {
         if let Some(primary) = &primary {
             edit.push(primary.record(id));
         }
+        if shared.wants_vectors() {
+            let dead = Some(Marks {
+                anew: true,
+                runs: Vec::new(),
+            });
+            edit.push(Change::MarkDead { table: id, dead });
+        }
         manifest.append(&edit)?;
         if let Some(primary) = primary {
             put_in_force(&inner, &version, primary)?;
+        }
+        if shared.wants_vectors() {
+            change_version(&inner, None, |version| version.dead = Some(Arc::default()));
         }
         let mut tables = shared.tables.write();
         tables.by_name.insert(name.to_owned(), id);

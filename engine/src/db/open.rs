@@ -18,7 +18,7 @@ use super::table::{TableInner, View};
 use crate::components::Resolved;
 use crate::maintenance::{TABLE_FILE, TableFile};
 use crate::manifest::{Manifest, State, TableState};
-use crate::run::{BlockCache, OpenRuns, Run};
+use crate::run::{BlockCache, OpenRuns};
 use crate::settings::{SETTINGS_FILE, Settings};
 
 /// The directory of the tables' directories.
@@ -221,12 +221,7 @@ fn load_tables(shared: &Shared, state: &State, writable: bool) -> Result<()> {
         let schemas = table.schemas()?;
         let options = TableOptions::from_bytes(&table.options)?;
         let inner = shared.new_table(id, &table.name, schemas, options, state.wal_from)?;
-        crate::compact::change_version(&inner, None, |version| {
-            for placed in table.runs.values() {
-                let run = Arc::new(Run::new((*placed.run).clone(), Arc::clone(&inner.runs)));
-                version.add(placed.place.level as usize, placed.place.sorted_run, run);
-            }
-        });
+        crate::compact::change_version(&inner, None, |version| version.load(table, &inner.runs));
         shared.load_secondaries(&inner, &table.secondary, writable)?;
         if inner.options.ttl_micros > 0 {
             for (_, run) in inner.view.load().version.runs() {

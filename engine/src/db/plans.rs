@@ -156,10 +156,10 @@ impl Shared {
     /// True if nothing waits for a flush, compaction or publication.
     pub(crate) fn is_idle(&self) -> bool {
         let _planning = self.planning.lock();
-        let now = self.now_micros();
+        let (now, snapshots) = (self.now_micros(), self.snapshots.list());
         self.all_tables().iter().all(|table| {
             let view = table.view.load();
-            let shape = view.version.shape(now);
+            let shape = view.version.shape(now, &snapshots);
             let busy = shape.levels.iter().flat_map(|level| level.runs()).any(|run| run.busy);
             view.frozen.is_empty()
                 && !busy

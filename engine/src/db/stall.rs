@@ -136,7 +136,7 @@ impl Stalls {
             frozen += view.frozen.len();
             full |= view.active.memory() >= shared.settings.memtable.size as usize;
             level0 = level0.max(view.version.levels.first().map_or(0, |level| level.sorted_runs.len()));
-            pending += table.policy.pending_bytes(&view.version.shape(0));
+            pending += table.policy.pending_bytes(&view.version.shape(0, &[]));
         }
         if full && frozen >= shared.settings.limits.max_immutable_memtables {
             self.set(STOP, StallCause::MemtableFull);

@@ -26,6 +26,8 @@ pub struct LevelStats {
     pub entries: u64,
     /// Point tombstones and range deletes.
     pub tombstones: u64,
+    /// Rows that are dead, deletes included: 0 without deletion vectors.
+    pub dead: u64,
 }
 
 /// One table.
@@ -45,6 +47,8 @@ pub struct TableStats {
     pub index: Option<(String, IndexStats)>,
     /// Its secondary indexes.
     pub secondary: Vec<SecondaryStats>,
+    /// Whether it has deletion vectors.
+    pub deletion_vectors: bool,
     /// What was published of it in the background, with the setting `publish.continuous`.
     pub publication: Option<PublicationStats>,
 }
@@ -123,6 +127,8 @@ impl Stats {
                     stats.bytes += run.bytes();
                     stats.entries += run.meta().entries;
                     stats.tombstones += run.meta().tombstones + run.meta().range_deletes;
+                    let dead = view.version.dead.as_ref().and_then(|vectors| vectors.of(run.id()));
+                    stats.dead += dead.map_or(0, |dead| dead.count());
                 }
                 stats
             });
@@ -134,6 +140,7 @@ impl Stats {
                 frozen: view.frozen.len(),
                 index: table.primary.stats(),
                 secondary: table.secondary.stats(&view.secondary),
+                deletion_vectors: view.version.dead.is_some(),
                 publication: table.continuous.stats(&view.version),
             }
         });
@@ -243,6 +250,15 @@ impl fmt::Display for Stats {
                     index.commits,
                     index.hits,
                     index.hits + index.misses
+                )?;
+            }
+            if table.deletion_vectors {
+                let sum = |of: fn(&LevelStats) -> u64| table.levels.iter().map(of).sum::<u64>();
+                let (dead, entries) = (sum(|level| level.dead), sum(|level| level.entries));
+                let share = 100.0 * dead as f64 / entries.max(1) as f64;
+                writeln!(
+                    f,
+                    "  deletion vectors: {dead} of {entries} entries are dead ({share:.1} %)"
                 )?;
             }
             if let Some(publication) = &table.publication {

@@ -17,6 +17,7 @@ use super::shared::{Open, Shared};
 use super::slot::Slot;
 use super::snapshot::Snapshot;
 use super::write::poisoned_gate;
+use crate::deletion::Passing;
 use crate::key_range::KeyRange;
 use crate::merge::MergeOperator;
 use crate::primary::{IndexSlot, IndexedRuns};
@@ -195,7 +196,8 @@ impl TableInner {
         finish(lookup, operator)
     }
 
-    /// What a scan over `bounds` of `view` reads, not positioned, and the range deletes of all of it.
+    /// What a scan over `bounds` of `view` reads, not positioned, and the range deletes of all of it. If the table's deletion
+    /// vectors tell what a reader at that moment sees, rows that are dead by them are passed over.
     pub fn sources(
         &self,
         view: &View,
@@ -203,6 +205,8 @@ impl TableInner {
         range: ScanRange<'_>,
         wanted: &Wanted,
     ) -> Result<(MergedCursor, RangeTombstones)> {
+        let vectors = view.version.dead.as_ref().filter(|vectors| vectors.serves(range.seq));
+        let passing = vectors.map(|vectors| Passing::all(Arc::clone(vectors)));
         let mut sources: Vec<Source> = Vec::with_capacity(4);
         let mut tombstones = RangeTombstones::default();
         for slot in view.slots().filter(|slot| !slot.is_empty()) {
@@ -233,16 +237,18 @@ impl TableInner {
                 None => SortedRunCursor::within(Arc::clone(sorted_run.shared_runs()), met, range.fill_cache),
             };
             let cursor = match filter {
+                // Older versions are dead, and passed over.
+                Some(filter) if passing.is_some() => cursor.pruned(Pruning::new(filter, Vec::new())),
                 Some(filter) => cursor.pruned(self.pruning(view, filter, position)),
                 None => cursor,
             };
             if !cursor.is_empty() {
-                sources.push(Source::Run(cursor.wanting(wanted)));
+                sources.push(Source::Run(cursor.wanting(wanted).passing(passing.as_ref())));
                 extra += usize::from(position < level_zero);
                 deleted |= sorted_run.tombstones();
             }
         }
-        let mut cursor = MergedCursor::new(sources, range.reverse);
+        let mut cursor = MergedCursor::new(sources, range.reverse).distinct(passing.is_some());
         if extra > 0 || deleted {
             cursor = cursor.accounted(Account::new(Arc::clone(&self.read_debt), extra));
         }

@@ -15,10 +15,12 @@ use super::check::{DataFile, Expected, TableFiles, Totals};
 use super::{TableFile, files};
 use crate::components::{Components, Resolved};
 use crate::db::{Builder, Db, LOCK_FILE, TABLES_DIR, TableOptions, wal_context};
-use crate::manifest::{Manifest, PlacedRun, RunMeta, State};
+use crate::manifest::{Manifest, PlacedRun, RunMeta, State, TableState};
 use crate::primary::{verify_index, verify_open_index};
+use crate::run::RunContext;
 use crate::secondary::{verify_closed, verify_open};
 use crate::settings::SETTINGS_FILE;
+use crate::version::Version;
 
 /// What a verification found.
 #[derive(Debug, Default)]
@@ -39,6 +41,8 @@ pub struct VerifyReport {
     pub indexes: u64,
     /// Secondary indexes that were compared with the rows: of an open database with all, of another with those in runs.
     pub secondary_indexes: u64,
+    /// Tables whose deletion vectors were compared with the runs.
+    pub deletion_vectors: u64,
     /// Whole batches in the log.
     pub log_batches: u64,
     /// Bytes of an incomplete batch at the end of the log: what a crash leaves, not damage.
@@ -63,7 +67,8 @@ impl fmt::Display for VerifyReport {
         }
         writeln!(
             f,
-            "{} tables, {} runs, {} blocks, {} entries, {} bytes, {} primary indexes, {} secondary indexes; {} batches in the log",
+            "{} tables, {} runs, {} blocks, {} entries, {} bytes, {} primary indexes, {} secondary indexes, {} tables with \
+             deletion vectors; {} batches in the log",
             self.tables,
             self.runs,
             self.blocks,
@@ -71,6 +76,7 @@ impl fmt::Display for VerifyReport {
             self.bytes,
             self.indexes,
             self.secondary_indexes,
+            self.deletion_vectors,
             self.log_batches
         )?;
         if self.log_torn_bytes > 0 {
@@ -90,7 +96,7 @@ impl fmt::Display for VerifyReport {
 impl Builder {
     /// Verifies the database in the directory `path`, which must not be open: manifest, sidecars, every block (checksum,
     /// decoding, order), bounds and counts, the footers that other programs read files by, filters (none may deny a key that
-    /// is there), primary indexes (every page, and every key against the runs), and the log. Nothing is changed. Damage does not end it: the report lists all that was found.
+    /// is there), primary indexes (every page, and every key against the runs), deletion vectors (every row), and the log. Nothing is changed. Damage does not end it: the report lists all that was found.
     ///
     /// # Errors
     /// `NotFound` if there is no database; `Locked` if it is open (see [`Db::verify`]); `InvalidSettings`. Everything else,
@@ -311,9 +317,24 @@ fn verify_state(
                     let (context, index) = (files.run_context(), (name.as_str(), index));
                     verify_closed(components, context, table, index, &mut report.problems);
                 }
+                if table.dead.is_some() {
+                    report.deletion_vectors += 1;
+                    let checked = verify_vectors(files.run_context(), table, &mut report.problems);
+                    report.note(checked.map_err(in_manifest));
+                }
             }
             Err(error) => report.problems.push(in_manifest(error)),
         }
+    }
+}
+
+/// Compares the deletion vectors that a manifest holds with the runs.
+fn verify_vectors(runs: RunContext, table: &TableState, problems: &mut Vec<Error>) -> Result<()> {
+    let expires = TableOptions::from_bytes(&table.options)?.ttl_micros > 0;
+    let version = Version::stored(table, &Arc::new(runs));
+    match &version.dead {
+        Some(vectors) => crate::deletion::verify(&version, vectors, expires, problems),
+        None => Ok(()),
     }
 }
 

@@ -9,6 +9,8 @@ use kodiak_core::varint::{Reader, put_bytes, put_u64};
 use kodiak_core::wal::SegmentId;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
+pub use crate::deletion::DeadRows;
+
 /// The number of a sorted run within its database: runs of one level with the same number form one sorted run, and a larger
 /// number is newer. It is never reused.
 pub type SortedRunId = u64;
@@ -84,6 +86,15 @@ pub struct SecondaryMeta {
     pub file: IndexMeta,
     /// It says of each of its entries whether newer runs have made it void, so that entries need not be looked up.
     pub exact: bool,
+}
+
+/// What has died in the runs of a table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// They are all that is dead; otherwise they come on top of what was.
+    pub anew: bool,
+    /// The rows of each run, in ascending order of their numbers.
+    pub runs: Vec<(RunId, DeadRows)>,
 }
 
 /// One change of the state.
@@ -201,6 +212,14 @@ pub enum Change {
         /// The file and root; `None` if it is to be built anew.
         index: Option<SecondaryMeta>,
     },
+    /// The deletion vectors of the table's runs as they are after the edit. An edit that adds or removes a run and does not say
+    /// this of the table afterwards makes it have none.
+    MarkDead {
+        /// The table.
+        table: TableId,
+        /// What has died; `None` if it has no deletion vectors from now on.
+        dead: Option<Marks>,
+    },
 }
 
 /// Changes that take effect together, in order.
@@ -232,6 +251,8 @@ mod tag {
     pub const SET_INDEX: u64 = OPTIONAL + 1;
     /// Whoever does not know it builds the index anew.
     pub const SET_SECONDARY: u64 = OPTIONAL + 16;
+    /// Whoever does not know it goes without the vectors, and writes none either.
+    pub const MARK_DEAD: u64 = OPTIONAL + 2;
 }
 
 impl VersionEdit {
@@ -403,7 +424,45 @@ fn encode_change(change: &Change, out: &mut Vec<u8>) -> u64 {
             }
             tag::SET_SECONDARY
         }
+        Change::MarkDead { table, dead } => {
+            put_u64(out, u64::from(*table));
+            if let Some(marks) = dead {
+                put_marks(out, marks);
+            }
+            tag::MARK_DEAD
+        }
     }
+}
+
+fn put_marks(out: &mut Vec<u8>, marks: &Marks) {
+    out.push(u8::from(marks.anew));
+    put_u64(out, marks.runs.len() as u64);
+    let mut bitmap = Vec::new();
+    for (run, dead) in &marks.runs {
+        put_u64(out, *run);
+        put_u64(out, dead.newest);
+        put_u64(out, dead.operands);
+        bitmap.clear();
+        dead.encode_rows(&mut bitmap);
+        put_bytes(out, &bitmap);
+    }
+}
+
+fn marks(body: &mut Reader<'_>) -> Result<Marks> {
+    let anew = boolean(body)?;
+    // The least is four bytes each.
+    let count = body.len(body.remaining() / 4)?;
+    let run = |body: &mut Reader<'_>| {
+        let (run, newest, operands) = (body.u64()?, body.u64()?, body.u64()?);
+        let rows = DeadRows::decode_rows(body.bytes()?)?;
+        let dead = DeadRows { rows, newest, operands };
+        Ok((run, dead))
+    };
+    let runs: Vec<(RunId, DeadRows)> = (0..count).map(|_| run(body)).collect::<Result<_>>()?;
+    if runs.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
+        return Err(Error::corruption("runs with dead rows are not in order"));
+    }
+    Ok(Marks { anew, runs })
 }
 
 fn decode_change(tag: u64, body: &mut Reader<'_>) -> Result<Option<Change>> {
@@ -474,6 +533,10 @@ fn decode_change(tag: u64, body: &mut Reader<'_>) -> Result<Option<Change>> {
                     exact: boolean(body)?,
                 }),
             },
+        },
+        tag::MARK_DEAD => Change::MarkDead {
+            table: table_id(body)?,
+            dead: if body.is_empty() { None } else { Some(marks(body)?) },
         },
         _ => return Ok(None),
     }))

@@ -22,7 +22,7 @@ use kodiak_core::storage::{LogFile, Storage};
 use kodiak_core::{Error, ErrorKind, Result};
 
 pub(crate) use edit::compression_from_byte;
-pub use edit::{Change, IndexMeta, Place, RunMeta, SecondaryMeta, SortedRunId, VersionEdit};
+pub use edit::{Change, DeadRows, IndexMeta, Marks, Place, RunMeta, SecondaryMeta, SortedRunId, VersionEdit};
 pub use files::{CURRENT, TAIL, file_name, parse_file_name};
 pub use state::{MAX_LEVELS, PlacedRun, SchemaState, SecondaryState, State, TableState};
 

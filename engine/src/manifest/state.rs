@@ -8,7 +8,7 @@ use kodiak_core::compaction::RunId;
 use kodiak_core::wal::SegmentId;
 use kodiak_core::{Error, Result, SeqNo};
 
-use super::edit::{Change, IndexMeta, Place, RunMeta, SecondaryMeta, SortedRunId, VersionEdit};
+use super::edit::{Change, DeadRows, IndexMeta, Marks, Place, RunMeta, SecondaryMeta, SortedRunId, VersionEdit};
 use crate::typed::Schemas;
 
 /// Levels that a manifest can name.
@@ -51,6 +51,8 @@ pub struct TableState {
     pub index: Option<IndexMeta>,
     /// Its secondary indexes, by name.
     pub secondary: BTreeMap<String, SecondaryState>,
+    /// Its deletion vectors: of each run that has any the dead rows; `None` if it has no vectors.
+    pub dead: Option<BTreeMap<RunId, Arc<DeadRows>>>,
 }
 
 /// A secondary index of a table.
@@ -153,14 +155,29 @@ impl State {
     /// given out twice, a mark that goes backward.
     pub fn apply(&mut self, edit: &VersionEdit) -> Result<()> {
         let mut next = self.clone();
-        edit.changes.iter().try_for_each(|change| next.apply_change(change))?;
+        next.apply_in_place(edit)?;
         *self = next;
         Ok(())
     }
 
     /// Applies an edit to a state that is given up if that fails.
     pub(super) fn apply_in_place(&mut self, edit: &VersionEdit) -> Result<()> {
-        edit.changes.iter().try_for_each(|change| self.apply_change(change))
+        edit.changes.iter().try_for_each(|change| self.apply_change(change))?;
+        // Deletion vectors belong to the runs: who changes these must say what has died.
+        let mut untold = BTreeSet::new();
+        for change in &edit.changes {
+            match change {
+                Change::AddRun { table, .. } | Change::RemoveRun { table, .. } => untold.insert(*table),
+                Change::MarkDead { table, .. } => untold.remove(table),
+                _ => false,
+            };
+        }
+        for table in untold {
+            if self.tables.get(&table).is_some_and(|table| table.dead.is_some()) {
+                self.table(table)?.dead = None;
+            }
+        }
+        Ok(())
     }
 
     fn apply_change(&mut self, change: &Change) -> Result<()> {
@@ -185,6 +202,9 @@ impl State {
             Change::RemoveRun { table, run } => {
                 let state = self.table(*table)?;
                 state.forget_indexes();
+                if let Some(dead) = &mut state.dead {
+                    dead.remove(run);
+                }
                 let removed = state.runs.remove(run);
                 removed.ok_or_else(|| misfit(format!("run {run} is removed but not in table {table}")))?;
             }
@@ -250,6 +270,31 @@ impl State {
                     .clone_from(index);
                 index.as_ref().map_or(Ok(()), |index| self.count_index(&index.file))?;
             }
+            Change::MarkDead { table, dead } => self.mark_dead(*table, dead.as_ref())?,
+        }
+        Ok(())
+    }
+
+    fn mark_dead(&mut self, table: TableId, marks: Option<&Marks>) -> Result<()> {
+        let state = self.table(table)?;
+        let Some(marks) = marks else {
+            state.dead = None;
+            return Ok(());
+        };
+        if marks.anew {
+            state.dead = Some(BTreeMap::new());
+        }
+        let Some(dead) = &mut state.dead else {
+            return Err(misfit(format!(
+                "rows of table {table} die, but it has no deletion vectors"
+            )));
+        };
+        for (run, marks) in &marks.runs {
+            let entries = state.runs.get(run).map(|placed| placed.run.entries);
+            if entries.is_none_or(|entries| marks.rows.max().is_some_and(|last| u64::from(last) >= entries)) {
+                return Err(misfit(format!("rows of run {run} die that are not in table {table}")));
+            }
+            Arc::make_mut(dead.entry(*run).or_default()).add(marks);
         }
         Ok(())
     }
@@ -367,6 +412,11 @@ impl State {
                         index: secondary.index.clone(),
                     });
                 }
+            }
+            if let Some(dead) = &state.dead {
+                let runs = dead.iter().map(|(&run, dead)| (run, DeadRows::clone(dead))).collect();
+                let dead = Some(Marks { anew: true, runs });
+                edit.push(Change::MarkDead { table, dead });
             }
         }
         edit.push(Change::LastSeq(self.last_seq));

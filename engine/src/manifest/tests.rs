@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use kodiak_core::compaction::RunId;
 use kodiak_core::format::Compression;
 use kodiak_storage::MemoryStorage;
 
@@ -280,6 +281,52 @@ fn older_copies_are_seen() {
     }
 }
 
+/// An edit that tells of dead rows of a run of table 1, perhaps that these are all, or that it has no deletion vectors.
+fn mark(anew: Option<bool>, run: RunId, rows: &[u32]) -> VersionEdit {
+    let dead = DeadRows {
+        rows: rows.iter().copied().collect(),
+        newest: 10,
+        operands: 0,
+    };
+    let dead = anew.map(|anew| Marks {
+        anew,
+        runs: vec![(run, dead)],
+    });
+    VersionEdit::new().with(Change::MarkDead { table: 1, dead })
+}
+
+#[test]
+fn a_change_of_runs_that_tells_of_no_dead_rows_ends_deletion_vectors() {
+    let mut state = State::new(42);
+    let mut apply = |edit: &VersionEdit| -> Result<Option<Vec<(RunId, u64)>>> {
+        state.apply(edit)?;
+        let mut copy = State::default();
+        copy.apply(&state.snapshot())?;
+        assert_eq!(copy, state, "a snapshot has the dead rows");
+        let dead = state.tables[&1].dead.as_ref();
+        Ok(dead.map(|dead| dead.iter().map(|(&run, dead)| (run, dead.count())).collect()))
+    };
+    let with = |mut edit: VersionEdit, change: Change| {
+        edit.changes.insert(0, change);
+        edit
+    };
+    let created = VersionEdit::new().with(create_table()).with(add(2));
+    assert_eq!(apply(&created).expect("fits"), None);
+    apply(&mark(Some(false), 2, &[0])).expect_err("it has no vectors to add to");
+    assert_eq!(apply(&mark(Some(true), 2, &[1])).expect("fits"), Some(vec![(2, 1)]));
+    apply(&mark(Some(false), 2, &[10])).expect_err("the run has 10 rows");
+    apply(&mark(Some(false), 3, &[0])).expect_err("there is no such run");
+    assert_eq!(apply(&mark(Some(false), 2, &[1, 9])).expect("fits"), Some(vec![(2, 2)]));
+    let added = with(mark(Some(false), 3, &[4]), add(3));
+    assert_eq!(apply(&added).expect("fits"), Some(vec![(2, 2), (3, 1)]));
+    let removed = Change::RemoveRun { table: 1, run: 2 };
+    let removed = with(mark(Some(false), 3, &[5]), removed);
+    assert_eq!(apply(&removed).expect("fits"), Some(vec![(3, 2)]));
+    assert_eq!(apply(&VersionEdit::new().with(add(4))).expect("fits"), None);
+    assert_eq!(apply(&mark(Some(true), 4, &[5])).expect("fits"), Some(vec![(4, 1)]));
+    assert_eq!(apply(&mark(None, 4, &[])).expect("fits"), None);
+}
+
 #[test]
 fn what_was_not_acknowledged_is_cut_or_counts_whole() {
     let (files, state) = example();
@@ -296,6 +343,11 @@ fn what_was_not_acknowledged_is_cut_or_counts_whole() {
             "818040 0a 01 ac02 05 62706c7573 07",
         ),
         (set(None), "818040 01 01"),
+        (
+            mark(Some(false), 2, &[3, 4]),
+            "828040 1b 01 00 01 02 0a 00 14 3a300000 01000000 00000100 10000000 0300 0400",
+        ),
+        (mark(None, 2, &[]), "828040 01 01"),
     ] {
         let mut bytes = Vec::new();
         edit.encode(&mut bytes);

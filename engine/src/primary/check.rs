@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use kodiak_core::entry::MAX_SEQ;
 use kodiak_core::index::{Index, IndexContext, IndexView, MAX_KEY, Root};
 use kodiak_core::options::Options;
 use kodiak_core::{Error, ErrorKind, Result};
@@ -13,7 +14,7 @@ use crate::components::Components;
 use crate::db::{TableInner, TableOptions};
 use crate::manifest::{IndexMeta, TableState};
 use crate::range_delete::RangeTombstones;
-use crate::run::{Run, RunContext};
+use crate::run::RunContext;
 use crate::version::Version;
 
 /// Memory for looking at the index of a database that is not open.
@@ -60,12 +61,7 @@ pub(crate) fn verify_index(
         })?;
         tell_findings(&*opened, &file, problems)?;
         let view = opened.view(Root(index.root))?;
-        let runs = Arc::new(runs);
-        let mut version = Version::empty(0);
-        for placed in table.runs.values() {
-            let run = Arc::new(Run::new((*placed.run).clone(), Arc::clone(&runs)));
-            version.add(placed.place.level as usize, placed.place.sorted_run, run);
-        }
+        let version = Version::stored(table, &Arc::new(runs));
         compare(view, &version, options.ttl_micros > 0, problems)
     };
     let checked = check();
@@ -115,15 +111,20 @@ fn compare(view: Arc<dyn IndexView>, version: &Version, expires: bool, problems:
         if let (Some((key, locator)), true) = (newest.current(), order.is_le()) {
             match indexed.filter(|_| order.is_eq()) {
                 Some(Ok(indexed)) if indexed == locator => {}
+                // The newest version was dropped, and something hides those that are left.
+                Some(Ok(indexed)) if expires || deleted.covering(key, MAX_SEQ) > locator.seq.max(indexed.seq) => {}
                 Some(Ok(indexed)) => differ(key, format!("is at {locator:?}, but the index says {indexed:?}")),
                 Some(Err(error)) => differ(key, error.message().to_owned()),
                 None if key.len() > MAX_KEY || expires => {}
-                None if deleted.covering(key, kodiak_core::entry::MAX_SEQ) > locator.seq => {}
+                None if deleted.covering(key, MAX_SEQ) > locator.seq => {}
                 None => differ(key, format!("is at {locator:?}, but not in the index")),
             }
             newest.next()?;
         } else if let Some(key) = cursor.key() {
-            differ(key, "is in the index, but in no run".to_owned());
+            let hidden = |indexed: Locator| expires || deleted.covering(key, MAX_SEQ) > indexed.seq;
+            if !indexed.is_some_and(|indexed| indexed.is_ok_and(hidden)) {
+                differ(key, "is in the index, but in no run".to_owned());
+            }
         }
         if order.is_ge() {
             cursor.next()?;

@@ -19,7 +19,7 @@
 
 mod check;
 pub(crate) mod locator;
-mod newest;
+pub(crate) mod newest;
 mod open;
 mod update;
 mod view;
@@ -33,7 +33,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 pub(crate) use check::{verify_index, verify_open_index};
 pub(crate) use open::put_in_force;
-pub(crate) use update::{IndexUpdate, RunChange};
+pub(crate) use update::{IndexUpdate, LeftOut, RunChange};
 pub(crate) use view::IndexedRuns;
 
 use crate::manifest::{Change, IndexMeta};
@@ -82,6 +82,8 @@ pub(crate) struct PrimaryIndex {
     index: Box<dyn Index>,
     /// Its file, and the root that the manifest names.
     meta: IndexMeta,
+    /// It tells at once what an update displaces.
+    eager: bool,
 }
 
 impl PrimaryIndex {

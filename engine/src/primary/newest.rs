@@ -1,4 +1,4 @@
-//! The newest version of each key in some runs, with its place.
+//! The newest version of each key in some runs, and the older ones, with their places.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -87,11 +87,13 @@ impl Ord for Head {
     }
 }
 
-/// Walks over the keys of some runs in order; of each it tells the newest version. Pages that it has read are let go of.
-pub(super) struct Newest {
+/// Walks over the keys of some runs in order; of each it tells the newest version, and then the older ones. Pages that it has
+/// read are let go of.
+pub(crate) struct Newest {
     heads: BinaryHeap<Head>,
     key: Vec<u8>,
     locator: Option<Locator>,
+    older: Vec<Locator>,
 }
 
 impl Newest {
@@ -121,6 +123,7 @@ impl Newest {
             heads,
             key: Vec::new(),
             locator: None,
+            older: Vec::new(),
         };
         newest.next()?;
         Ok(newest)
@@ -131,15 +134,23 @@ impl Newest {
         self.locator.map(|locator| (&*self.key, locator))
     }
 
+    /// The other versions of the key where it stands, newest first.
+    pub fn older(&self) -> &[Locator] {
+        &self.older
+    }
+
     /// To the next key.
     ///
     /// # Errors
     /// Those of reading.
     pub fn next(&mut self) -> Result<()> {
         let started = self.locator.take().is_some();
+        self.older.clear();
         while let Some(mut head) = self.heads.peek_mut() {
             let older = (started || self.locator.is_some()) && head.key == self.key;
-            if !older {
+            if older {
+                self.older.push(head.locator);
+            } else {
                 if self.locator.is_some() {
                     return Ok(());
                 }

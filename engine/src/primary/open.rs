@@ -10,9 +10,11 @@ use super::locator::NewestWins;
 use super::newest::Newest;
 use super::view::IndexedRuns;
 use super::{PrimaryIndex, path};
+use crate::compact::change_version;
 use crate::components::Picked;
 use crate::db::{Shared, TableInner, View, closing};
-use crate::manifest::{Change, IndexMeta, State, VersionEdit};
+use crate::deletion::from_runs;
+use crate::manifest::{Change, IndexMeta, Marks, State, VersionEdit};
 use crate::version::Version;
 
 impl Shared {
@@ -25,8 +27,42 @@ impl Shared {
         for table in self.all_tables() {
             let known = state.tables.get(&table.id).and_then(|known| known.index.as_ref());
             self.open_index(&table, known)?;
+            self.open_vectors(&table)?;
         }
         Ok(())
+    }
+
+    /// A table gets deletion vectors if the settings want them, and otherwise loses those that it has.
+    fn open_vectors(&self, table: &TableInner) -> Result<()> {
+        let version = Arc::clone(&table.view.load().version);
+        let wanted = self.wants_vectors();
+        if wanted == version.dead.is_some() {
+            return Ok(());
+        }
+        let made = match wanted.then(|| from_runs(&version)).transpose() {
+            Ok(made) => made,
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                tracing::warn!(%error, table = table.name, "no deletion vectors are kept");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let dead = made.as_ref().map(|vectors| Marks {
+            anew: true,
+            runs: vectors.in_order(),
+        });
+        let edit = VersionEdit::new().with(Change::MarkDead { table: table.id, dead });
+        match &mut *self.manifest.lock() {
+            Some(manifest) => manifest.append(&edit)?,
+            None => return Err(closing()),
+        }
+        change_version(table, None, |version| version.dead = made.map(Arc::new));
+        Ok(())
+    }
+
+    /// True if tables have deletion vectors.
+    pub(crate) fn wants_vectors(&self) -> bool {
+        self.settings.index.deletion_vectors && self.resolved.index.is_some()
     }
 
     fn open_index(&self, table: &Arc<TableInner>, known: Option<&IndexMeta>) -> Result<()> {
@@ -79,6 +115,7 @@ impl Shared {
         Ok(PrimaryIndex {
             index,
             meta: known.clone(),
+            eager: picked.factory.capabilities.eager_displacement,
         })
     }
 
@@ -117,6 +154,7 @@ impl Shared {
                 kind: picked.factory.component.name.to_owned(),
                 root: root.0,
             },
+            eager: picked.factory.capabilities.eager_displacement,
         }))
     }
 

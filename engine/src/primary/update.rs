@@ -7,11 +7,12 @@ use kodiak_core::{ErrorKind, Result};
 use parking_lot::MutexGuard;
 
 use super::PrimaryIndex;
-use super::locator::put_forget;
+use super::locator::{Locator, put_forget};
 use super::newest::Newest;
 use super::view::IndexedRuns;
 use crate::db::TableInner;
-use crate::manifest::{Change, VersionEdit};
+use crate::deletion::{DeletionVectors, Marking};
+use crate::manifest::{Change, Marks, VersionEdit};
 use crate::run::Run;
 use crate::version::Version;
 
@@ -27,9 +28,26 @@ pub(crate) enum RunChange<'r> {
     Rewritten {
         inputs: &'r [Arc<Run>],
         outputs: &'r [Arc<Run>],
-        /// The newest version of some key is not in the outputs.
-        lost: bool,
+        /// What it has left out.
+        left_out: &'r LeftOut,
     },
+}
+
+/// What a compaction has left out, as far as an index and deletion vectors must know of it.
+#[derive(Debug, Default)]
+pub(crate) struct LeftOut {
+    /// The newest version of some key is not in the outputs.
+    pub lost: bool,
+    /// The rows that are dead by these vectors, deletes excepted, were all passed over.
+    pub passed: Option<Arc<DeletionVectors>>,
+}
+
+/// A durable state of the index, and of deletion vectors, for the changed runs.
+struct Next {
+    root: Root,
+    view: Arc<dyn IndexView>,
+    /// What dies by the change, and the vectors after it.
+    dead: Option<(Marks, Arc<DeletionVectors>)>,
 }
 
 /// An update under way: the table's index is held until it is dropped. The new root is durable; unless
@@ -38,15 +56,16 @@ pub(crate) enum RunChange<'r> {
 pub(crate) struct IndexUpdate<'t> {
     table: &'t TableInner,
     held: MutexGuard<'t, Option<PrimaryIndex>>,
-    next: Option<(Root, Arc<dyn IndexView>)>,
+    next: Option<Next>,
 }
 
 impl<'t> IndexUpdate<'t> {
-    /// Commits a root for the changed runs, if the table has an index. It waits for an update that is under way.
+    /// Commits a root for the changed runs, if the table has an index, and finds out what has died by the change, if it has
+    /// deletion vectors. It waits for an update that is under way.
     ///
     /// # Errors
     /// `Io`: the index is as it was, and may be tried again. If it fails otherwise (damage, a failed sync), that is no error:
-    /// the index is given up, gets go through the runs, and the next opening builds it anew.
+    /// the index is given up, and the vectors with it, reads go through the runs, and the next opening builds both anew.
     pub fn prepare(table: &'t TableInner, change: RunChange<'_>) -> Result<Self> {
         let held = table.primary.lock();
         let mut update = Self {
@@ -57,10 +76,7 @@ impl<'t> IndexUpdate<'t> {
         let Some(primary) = update.held.as_ref() else {
             return Ok(update);
         };
-        let committed = apply(&*primary.index, change)
-            .and_then(|()| primary.index.commit())
-            .and_then(|root| Ok((root, primary.index.view(root)?)));
-        match committed {
+        match bring_up_to_date(table, primary, change) {
             Ok(next) => update.next = Some(next),
             Err(error) => {
                 let back = primary.index.reset_to(primary.root());
@@ -74,28 +90,37 @@ impl<'t> IndexUpdate<'t> {
         Ok(update)
     }
 
-    /// Adds the new root to the edit, which has the changed runs already.
+    /// Adds the new root and what has died to the edit, which has the changed runs already.
     pub fn record(&self, edit: &mut VersionEdit) {
-        if let (Some(primary), Some((root, _))) = (&*self.held, &self.next) {
-            let mut index = primary.meta.clone();
-            index.root = root.0;
-            edit.push(Change::SetIndex {
+        let (Some(primary), Some(next)) = (&*self.held, &self.next) else {
+            return;
+        };
+        let mut index = primary.meta.clone();
+        index.root = next.root.0;
+        edit.push(Change::SetIndex {
+            table: self.table.id,
+            index: Some(index),
+        });
+        if let Some((marks, _)) = &next.dead {
+            edit.push(Change::MarkDead {
                 table: self.table.id,
-                index: Some(index),
+                dead: Some(marks.clone()),
             });
         }
     }
 
-    /// What gets use with the changed version.
-    pub fn view(&self, version: &Version) -> Option<Arc<IndexedRuns>> {
-        let (_, view) = self.next.as_ref()?;
-        Some(Arc::new(IndexedRuns::new(version, Arc::clone(view))))
+    /// What gets use with the changed version, whose deletion vectors are put in.
+    pub fn view(&self, version: &mut Version) -> Option<Arc<IndexedRuns>> {
+        version.dead = None;
+        let next = self.next.as_ref()?;
+        version.dead = next.dead.as_ref().map(|(_, vectors)| Arc::clone(vectors));
+        Some(Arc::new(IndexedRuns::new(version, Arc::clone(&next.view))))
     }
 
     /// The edit is durable, and the changed version in force.
     pub fn installed(mut self) {
-        if let (Some(primary), Some((root, _))) = (self.held.as_mut(), self.next.take()) {
-            primary.moved_to(root);
+        if let (Some(primary), Some(next)) = (self.held.as_mut(), self.next.take()) {
+            primary.moved_to(next.root);
         }
     }
 }
@@ -111,54 +136,56 @@ impl Drop for IndexUpdate<'_> {
     }
 }
 
-fn apply(index: &dyn Index, change: RunChange<'_>) -> Result<()> {
+fn bring_up_to_date(table: &TableInner, primary: &PrimaryIndex, change: RunChange<'_>) -> Result<Next> {
+    // The runs stay as they are while the index is held.
+    let version = Arc::clone(&table.view.load().version);
+    let index = &*primary.index;
+    let marking = version.dead.as_ref().map(|before| {
+        let (gone, new): (&[Arc<Run>], _) = match change {
+            RunChange::Newer(runs) => (&[], runs),
+            RunChange::Rewritten { inputs, outputs, .. } => (inputs, outputs),
+        };
+        let kept = version.runs().map(|(_, run)| run);
+        let kept = kept.filter(|run| !gone.iter().any(|gone| gone.id() == run.id()));
+        Marking::new(before, kept.chain(new).cloned(), new)
+    });
     let mut batch = Batch {
         index,
+        // Where nothing is merged, what an eager index tells of by itself is all that is displaced.
+        present: match marking.is_some() && (table.operator.is_some() || !primary.eager) {
+            true => Some(index.view(primary.root())?),
+            false => None,
+        },
+        marking,
         updates: Updates::new(),
         value: Vec::new(),
     };
     match change {
-        RunChange::Newer(runs) => {
-            let mut newest = Newest::of_runs(runs)?;
-            while let Some((key, locator)) = newest.current() {
-                batch.add(key, |value| locator.encode(value), Updates::put)?;
-                newest.next()?;
-            }
-        }
-        RunChange::Rewritten { inputs, outputs, lost } => {
-            let mut kept = Newest::of_runs(outputs)?;
-            let mut before = Newest::of_runs(if lost { inputs } else { &[] })?;
-            loop {
-                // A key of the outputs is one of the inputs too.
-                match (kept.current(), before.current()) {
-                    (kept_at, Some((key, locator))) if kept_at.is_none_or(|(kept, _)| kept > key) => {
-                        batch.add(key, |value| put_forget(value, locator.seq), Updates::upsert)?;
-                        before.next()?;
-                    }
-                    (Some((key, locator)), before_at) => {
-                        let same = before_at
-                            .filter(|(before, _)| *before == key)
-                            .map(|(_, before)| before.seq);
-                        if let Some(newest) = same.filter(|&newest| newest > locator.seq) {
-                            batch.add(key, |value| put_forget(value, newest), Updates::upsert)?;
-                        }
-                        batch.add(key, |value| locator.encode(value), Updates::upsert)?;
-                        kept.next()?;
-                        if same.is_some() {
-                            before.next()?;
-                        }
-                    }
-                    (None, _) => break,
-                }
-            }
-        }
+        RunChange::Newer(runs) => batch.newer(runs)?,
+        RunChange::Rewritten {
+            inputs,
+            outputs,
+            left_out,
+        } => batch.rewritten(inputs, outputs, left_out)?,
     }
-    batch.flush()
+    batch.flush()?;
+    let root = index.commit()?;
+    Ok(Next {
+        root,
+        view: index.view(root)?,
+        dead: batch.marking.map(|marking| {
+            let (marks, vectors) = marking.finish();
+            (marks, Arc::new(vectors))
+        }),
+    })
 }
 
 /// Collects changes in order of keys.
 struct Batch<'i> {
     index: &'i dyn Index,
+    marking: Option<Marking>,
+    /// The index as it is, where it must be asked what is displaced.
+    present: Option<Arc<dyn IndexView>>,
     updates: Updates,
     value: Vec<u8>,
 }
@@ -167,6 +194,70 @@ struct Batch<'i> {
 type Add = for<'u> fn(&'u mut Updates, &[u8], &[u8]) -> &'u mut Updates;
 
 impl Batch<'_> {
+    fn newer(&mut self, runs: &[Arc<Run>]) -> Result<()> {
+        let mut newest = Newest::of_runs(runs)?;
+        while let Some((key, locator)) = newest.current() {
+            if let Some(marking) = &mut self.marking
+                && marking.born(&locator, newest.older())?
+            {
+                if key.len() > MAX_KEY {
+                    marking.search(key)?;
+                } else if let Some(present) = &self.present {
+                    let mut displaced = None;
+                    present.find(key, &mut |value| displaced = Some(Locator::decode(value)))?;
+                    if let Some(displaced) = displaced {
+                        marking.displaced(key, &displaced?)?;
+                    }
+                }
+            }
+            self.add(key, |value| locator.encode(value), Updates::put)?;
+            newest.next()?;
+        }
+        Ok(())
+    }
+
+    fn rewritten(&mut self, inputs: &[Arc<Run>], outputs: &[Arc<Run>], left_out: &LeftOut) -> Result<()> {
+        if let Some(marking) = &mut self.marking {
+            marking.carry(inputs, outputs, left_out.passed.as_deref())?;
+        }
+        let mut kept = Newest::of_runs(outputs)?;
+        let mut before = Newest::of_runs(if left_out.lost { inputs } else { &[] })?;
+        loop {
+            // A key of the outputs is one of the inputs too.
+            match (kept.current(), before.current()) {
+                (kept_at, Some((key, locator))) if kept_at.is_none_or(|(kept, _)| kept > key) => {
+                    self.add(key, |value| put_forget(value, locator.seq), Updates::upsert)?;
+                    before.next()?;
+                }
+                (Some((key, locator)), before_at) => {
+                    let same = before_at
+                        .filter(|(before, _)| *before == key)
+                        .map(|(_, before)| before.seq);
+                    if let Some(newest) = same.filter(|&newest| newest > locator.seq) {
+                        self.add(key, |value| put_forget(value, newest), Updates::upsert)?;
+                    }
+                    // The index has a newer version than one that is dead, or has forgotten the key: then it may not lead there.
+                    let dead = match &self.marking {
+                        Some(marking) => marking.is_marked(&locator)?,
+                        None => false,
+                    };
+                    if !dead {
+                        self.add(key, |value| locator.encode(value), Updates::upsert)?;
+                    }
+                    if let Some(marking) = &mut self.marking {
+                        marking.born(&locator, kept.older())?;
+                    }
+                    kept.next()?;
+                    if same.is_some() {
+                        before.next()?;
+                    }
+                }
+                (None, _) => break,
+            }
+        }
+        Ok(())
+    }
+
     fn add(&mut self, key: &[u8], write: impl FnOnce(&mut Vec<u8>), add: Add) -> Result<()> {
         if key.len() > MAX_KEY {
             return Ok(());
@@ -181,8 +272,19 @@ impl Batch<'_> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.index.apply(&self.updates, None)?;
+        let mut outcome = Ok(());
+        match &mut self.marking {
+            Some(marking) if self.present.is_none() => {
+                let mut displaced = |key: &[u8], value: &[u8]| {
+                    if outcome.is_ok() {
+                        outcome = Locator::decode(value).and_then(|locator| marking.displaced(key, &locator));
+                    }
+                };
+                self.index.apply(&self.updates, Some(&mut displaced))?;
+            }
+            _ => self.index.apply(&self.updates, None)?,
+        }
         self.updates.clear();
-        Ok(())
+        outcome
     }
 }

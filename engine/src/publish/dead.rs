@@ -1,7 +1,8 @@
 //! Which rows of data files are not the table's: superseded, deleted, expired, or no values by themselves.
 //!
 //! Of runs that were looked at before only what can have changed is looked at: versions of the keys that new runs hold, which
-//! are found by seeking, and ranges that new range deletes cover. So the work is in proportion to the new runs.
+//! are found by seeking, and ranges that new range deletes cover. So the work is in proportion to the new runs. Of a table with
+//! deletion vectors nothing at all is looked at, unless operands, range deletes or expiry have a say.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -59,6 +60,9 @@ struct Search<'v> {
 /// # Errors
 /// Those of reading the runs.
 pub fn find(question: &Question<'_>) -> Result<Dead> {
+    if let Some(dead) = by_vectors(question) {
+        return Ok(dead);
+    }
     let mut tombstones = RangeTombstones::default();
     for (_, run) in question.version.runs() {
         tombstones.extend(&run.tombstones()?);
@@ -77,6 +81,18 @@ pub fn find(question: &Question<'_>) -> Result<Dead> {
         rows.dedup();
     }
     Ok(search.dead)
+}
+
+/// The answer of the table's deletion vectors, if they know it: nothing is read then.
+fn by_vectors(question: &Question<'_>) -> Option<Dead> {
+    let version = question.version;
+    let vectors = version.dead.as_ref().filter(|vectors| vectors.serves(question.seq))?;
+    let hidden = question.hidden_below > 0 || version.runs().any(|(_, run)| run.meta().range_deletes > 0);
+    let rows = vectors.runs().filter(|(_, dead)| dead.count() > 0);
+    (!hidden).then(|| Dead {
+        rows: rows.map(|(run, dead)| (run, dead.rows.iter().collect())).collect(),
+        merged: Vec::new(),
+    })
 }
 
 impl Search<'_> {

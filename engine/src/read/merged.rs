@@ -1,5 +1,6 @@
 //! One ordered cursor over many: memtables and sorted runs.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use kodiak_core::block::ColumnBlock;
@@ -7,7 +8,7 @@ use kodiak_core::entry::{EntryCursor, MAX_SEQ, compare, wide_prefix_of};
 use kodiak_core::{EntryRef, Result, SeqNo, Slice};
 
 use super::Account;
-use crate::run::SortedRunCursor;
+use crate::run::{Rows, SortedRunCursor};
 
 /// Something that a merged cursor reads from.
 #[allow(
@@ -73,6 +74,8 @@ pub struct MergedCursor {
     heap: Vec<Head>,
     reverse: bool,
     account: Account,
+    /// Rows of runs are puts of distinct keys.
+    distinct: bool,
 }
 
 #[inline]
@@ -100,6 +103,7 @@ impl MergedCursor {
             sources,
             reverse,
             account: Account::default(),
+            distinct: false,
         }
     }
 
@@ -107,6 +111,19 @@ impl MergedCursor {
     pub fn accounted(mut self, account: Account) -> Self {
         self.account = account;
         self
+    }
+
+    /// Says that the rows of all runs, as far as cursors stand on them, are puts of distinct keys that any reader of the cursor's
+    /// sees, unless it is told of newer versions by a memtable, range deletes or expiry.
+    pub fn distinct(mut self, distinct: bool) -> Self {
+        self.distinct = distinct;
+        self
+    }
+
+    /// As it was said to [`distinct`](Self::distinct).
+    #[inline]
+    pub fn is_distinct(&self) -> bool {
+        self.distinct
     }
 
     /// Positions every source and the merged cursor.
@@ -210,6 +227,16 @@ impl MergedCursor {
         Ok(())
     }
 
+    /// Passes every version of the key under the cursor, of which `key` is the place to keep it.
+    #[inline]
+    pub fn leave_key(&mut self, key: &mut Vec<u8>) -> Result<()> {
+        match self.top() {
+            // Versions in memtables are newer, and come first.
+            Some(Source::Run(_)) if self.distinct => self.advance(),
+            _ => self.pass_key(key),
+        }
+    }
+
     /// Passes every version of the key under the cursor, which it puts into `key`.
     #[inline]
     pub fn pass_key(&mut self, key: &mut Vec<u8>) -> Result<()> {
@@ -280,6 +307,19 @@ impl MergedCursor {
         heap[..end].iter().skip(1)
     }
 
+    /// The key of the source that comes second.
+    #[inline]
+    fn next_key(&self) -> Option<&[u8]> {
+        let mut ones = self.next_ones();
+        let mut second = *ones.next()?;
+        for &other in ones {
+            if self.before(other, second) {
+                second = other;
+            }
+        }
+        self.sources[second.source as usize].key()
+    }
+
     /// The entry under the cursor; in a typed table the value of a run's row is empty (see [`value`](Self::value)).
     #[inline]
     pub fn entry(&self) -> Option<EntryRef<'_>> {
@@ -325,8 +365,16 @@ impl MergedCursor {
     /// With the cursor on a run going forward: the end of the stretch of rows in its block, from the current one on, that
     /// come before the current entry of every other source. At least one past the current row.
     pub fn stretch(&self) -> Option<(&Arc<ColumnBlock>, usize, usize)> {
-        let (block, row) = self.position()?;
-        let mut end = block.rows();
+        let Some(Source::Run(cursor)) = self.top() else {
+            return None;
+        };
+        let (block, row) = cursor.position()?;
+        let mut end = cursor.end();
+        if self.distinct {
+            let (rows, row) = cursor.rows()?;
+            let end = self.next_key().map_or(end, |key| before(rows, row + 1..end, key));
+            return Some((block, row, end));
+        }
         for &other in self.next_ones() {
             if let Some(entry) = self.entry_of(other) {
                 let last = (block.key(end - 1), block.seq(end - 1));
@@ -346,6 +394,13 @@ impl MergedCursor {
             return 0;
         };
         let Some((rows, row)) = cursor.rows() else { return 0 };
+        if self.distinct {
+            let mut stop = cursor.end();
+            for key in self.next_key().into_iter().chain(end) {
+                stop = before(rows, row..stop, key);
+            }
+            return stop.saturating_sub(row);
+        }
         if rows.plain().is_none_or(|newest| newest > seq) {
             return 0;
         }
@@ -390,6 +445,28 @@ impl MergedCursor {
         }
         Ok(())
     }
+}
+
+/// The end of the rows of `range` that come before `key`, found from its start: all of them, none or a few are likely.
+#[inline]
+fn before(rows: &Rows, range: Range<usize>, key: &[u8]) -> usize {
+    if range.is_empty() || rows.key(range.end - 1) < key {
+        return range.end;
+    }
+    let (mut low, mut step) = (range.start, 1);
+    // Of the rows from `low` on, that at `high` does not come before.
+    let mut high = range.end - 1;
+    while low < high {
+        let probe = (low + step - 1).min(high - 1);
+        if rows.key(probe) < key {
+            low = probe + 1;
+            step *= 2;
+        } else {
+            high = probe;
+            step = 1.max(step / 2);
+        }
+    }
+    low
 }
 
 #[cfg(test)]

@@ -211,7 +211,7 @@ impl Scan {
                 return Ok(true);
             }
             self.on_row = false;
-            self.cursor.pass_key(&mut self.key)?;
+            self.cursor.leave_key(&mut self.key)?;
         }
         self.value = None;
         loop {
@@ -249,7 +249,7 @@ impl Scan {
             if entry.op == Op::Merge && !self.hidden(entry.key, entry.seq) {
                 return self.merge_forward().map(|()| true);
             }
-            self.cursor.pass_key(&mut self.key)?;
+            self.cursor.leave_key(&mut self.key)?;
         }
     }
 
@@ -276,7 +276,7 @@ impl Scan {
         }
         let rows = self.cursor.plain_rows(self.context.seq, self.bounds.end.as_deref());
         self.ahead = rows.saturating_sub(1);
-        if self.ahead < SHORT {
+        if self.ahead < SHORT && !self.cursor.is_distinct() {
             self.patience = PATIENCE;
         }
         rows > 0

@@ -12,6 +12,7 @@ use super::pruning::Pruning;
 use super::reader::{Run, RunReader};
 use super::rows::Rows;
 use super::wanted::Wanted;
+use crate::deletion::{Pass, Passing};
 
 /// Bytes of blocks after which those that were read are let go of.
 const FORGET_BYTES: u64 = 1 << 20;
@@ -71,6 +72,10 @@ pub struct RunCursor {
     behind: Option<Behind>,
     /// Blocks that are passed over as if they were not there.
     left_out: Option<Arc<[bool]>>,
+    /// Rows that it never stands on.
+    pass: Option<Pass>,
+    /// The next of those in the block; the largest number if there is none.
+    gone: usize,
 }
 
 impl RunCursor {
@@ -86,7 +91,15 @@ impl RunCursor {
             once: false,
             behind: None,
             left_out: None,
+            pass: None,
+            gone: usize::MAX,
         }
+    }
+
+    /// Passes over rows.
+    pub fn passing(mut self, pass: Option<Pass>) -> Self {
+        self.pass = pass;
+        self
     }
 
     /// Lets go of the pages of what it has read; see [`SortedRunCursor::once`].
@@ -112,7 +125,8 @@ impl RunCursor {
         self.block = None;
         self.index = index;
         self.run.note_left_out(1);
-        self.enter_next()
+        self.enter_block_after()?;
+        self.settle_forward()
     }
 
     /// To the end of the last block before `index` that is not left out.
@@ -127,7 +141,12 @@ impl RunCursor {
     fn load(&mut self, index: usize) -> Result<&Rows> {
         if self.block.is_none() || self.index != index {
             self.block = None;
-            self.block = Some(self.run.rows(index, &self.projection, self.fill_cache)?);
+            let block = self.run.rows(index, &self.projection, self.fill_cache)?;
+            if let Some(pass) = &mut self.pass {
+                pass.enter(self.run.first_rows()?[index], &block);
+                self.gone = pass.next();
+            }
+            self.block = Some(block);
             self.index = index;
             if self.once {
                 let behind = self.behind.get_or_insert_with(|| Behind::new(&self.run, index));
@@ -156,11 +175,10 @@ impl RunCursor {
     pub fn land(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
         let Some(block) = &self.block else { return Ok(()) };
         self.row = block.lower_bound(key, seq);
-        if self.row == block.len() {
-            return self.enter_next();
+        if self.row < block.len() {
+            block.approach_values(self.row);
         }
-        block.approach_values(self.row);
-        Ok(())
+        self.settle_forward()
     }
 
     /// To the last entry before `(key, seq)`.
@@ -180,7 +198,7 @@ impl RunCursor {
             self.enter_prev()
         } else {
             self.row = row - 1;
-            Ok(())
+            self.settle_backward()
         }
     }
 
@@ -192,6 +210,7 @@ impl RunCursor {
             }
             self.load(0)?;
             self.row = 0;
+            self.settle_forward()?;
         }
         Ok(())
     }
@@ -204,12 +223,14 @@ impl RunCursor {
             }
             let rows = self.load(last)?.len();
             self.row = rows - 1;
+            self.settle_backward()?;
         }
         Ok(())
     }
 
+    /// To the first row of the next block that is not left out.
     #[cold]
-    fn enter_next(&mut self) -> Result<()> {
+    fn enter_block_after(&mut self) -> Result<()> {
         let next = (self.index + 1..self.run.blocks()).find(|&block| !self.is_left_out(block));
         let passed = next.unwrap_or(self.run.blocks()).saturating_sub(self.index + 1);
         self.run.note_left_out(passed as u64);
@@ -223,8 +244,51 @@ impl RunCursor {
         Ok(())
     }
 
+    /// From wherever it was put in the block: to the next row that it does not pass over.
+    fn settle_forward(&mut self) -> Result<()> {
+        if let Some(pass) = &mut self.pass {
+            pass.seek(self.row);
+        }
+        self.go_on(self.row)
+    }
+
+    /// To `row` of the block, at or after the one it stands on, or the next one that it does not pass over, in whatever block.
+    fn go_on(&mut self, row: usize) -> Result<()> {
+        self.row = row;
+        while let Some(block) = &self.block {
+            if let Some(pass) = &mut self.pass {
+                self.row = pass.forward(self.row);
+                self.gone = pass.next();
+            }
+            if self.row < block.len() {
+                break;
+            }
+            self.enter_block_after()?;
+        }
+        Ok(())
+    }
+
+    fn leave_stretch(&mut self) -> Result<()> {
+        self.go_on(self.row + 1)
+    }
+
+    /// From wherever it was put in the block: to the last row before that it does not pass over, in whatever block.
+    fn settle_backward(&mut self) -> Result<()> {
+        while let (Some(_), Some(pass)) = (&self.block, &mut self.pass) {
+            let row = pass.backward(self.row);
+            self.gone = pass.next();
+            if let Some(row) = row {
+                self.row = row;
+                break;
+            }
+            self.enter_block_before()?;
+        }
+        Ok(())
+    }
+
+    /// To the last row of the block before that is not left out.
     #[cold]
-    fn enter_prev(&mut self) -> Result<()> {
+    fn enter_block_before(&mut self) -> Result<()> {
         let before = (0..self.index).rfind(|&block| !self.is_left_out(block));
         let passed = self.index - before.map_or(0, |before| before + 1);
         self.run.note_left_out(passed as u64);
@@ -238,15 +302,21 @@ impl RunCursor {
         Ok(())
     }
 
+    #[cold]
+    fn enter_prev(&mut self) -> Result<()> {
+        self.enter_block_before()?;
+        self.settle_backward()
+    }
+
     /// To the next entry.
     #[inline]
     pub fn next(&mut self) -> Result<()> {
         match &self.block {
-            Some(block) if self.row + 1 < block.len() => {
+            Some(block) if self.row + 1 < block.len().min(self.gone) => {
                 self.row += 1;
                 Ok(())
             }
-            Some(_) => self.enter_next(),
+            Some(_) => self.leave_stretch(),
             None => Ok(()),
         }
     }
@@ -257,6 +327,9 @@ impl RunCursor {
         match &self.block {
             Some(_) if self.row > 0 => {
                 self.row -= 1;
+                if self.pass.is_some() {
+                    return self.settle_backward();
+                }
                 Ok(())
             }
             Some(_) => self.enter_prev(),
@@ -282,22 +355,21 @@ impl RunCursor {
         self.block.as_ref().map(|block| (block, self.row))
     }
 
-    /// To the next row, which the caller knows to be in the same block.
+    /// To the next row, which the caller knows to be before the [`end`](Self::end).
     #[inline]
     pub fn step(&mut self) {
         self.row += 1;
     }
 
-    /// Moves to `row` of the block under the cursor, or to the next block if it has no such row.
+    /// The end of the rows of the block, from the one it stands on, none of which is passed over.
+    #[inline]
+    pub fn end(&self) -> usize {
+        self.block.as_ref().map_or(0, |block| block.len().min(self.gone))
+    }
+
+    /// Moves on to `row` of the block under the cursor, or to the next block if it has no such row.
     pub fn advance_to(&mut self, row: usize) -> Result<()> {
-        match &self.block {
-            Some(block) if row < block.len() => {
-                self.row = row;
-                Ok(())
-            }
-            Some(_) => self.enter_next(),
-            None => Ok(()),
-        }
+        self.go_on(row)
     }
 
     /// The entry under the cursor; the value is empty in a typed table.
@@ -326,6 +398,7 @@ pub struct SortedRunCursor {
     wanted: Wanted,
     once: bool,
     pruning: Option<Pruning>,
+    passing: Option<Passing>,
 }
 
 impl SortedRunCursor {
@@ -346,7 +419,14 @@ impl SortedRunCursor {
             wanted: Wanted::default(),
             once: false,
             pruning: None,
+            passing: None,
         }
+    }
+
+    /// Stands on no row that is to be passed over.
+    pub fn passing(mut self, passing: Option<&Passing>) -> Self {
+        self.passing = passing.cloned();
+        self
     }
 
     /// For one pass over runs that will hardly be read again: pages of mapped files are let go of behind the cursor, so that
@@ -394,8 +474,9 @@ impl SortedRunCursor {
                 }
                 None => None,
             };
+            let pass = self.passing.as_ref().and_then(|passing| passing.in_run(run.id()));
             let cursor = RunCursor::new(reader, self.fill_cache, projection).leaving_out(left_out);
-            self.cursor = Some(cursor.once(self.once));
+            self.cursor = Some(cursor.once(self.once).passing(pass));
             self.index = index;
         }
         Ok(self.cursor.as_mut())
@@ -506,7 +587,13 @@ impl SortedRunCursor {
         self.cursor.as_ref().and_then(RunCursor::rows)
     }
 
-    /// To the next row, which the caller knows to be in the same block.
+    /// The end of the rows of the block, from the one it stands on, none of which is passed over.
+    #[inline]
+    pub fn end(&self) -> usize {
+        self.cursor.as_ref().map_or(0, RunCursor::end)
+    }
+
+    /// To the next row, which the caller knows to be before the [`end`](Self::end).
     #[inline]
     pub fn step(&mut self) {
         if let Some(cursor) = &mut self.cursor {

@@ -20,5 +20,6 @@ pub(crate) use open_runs::OpenRuns;
 pub(crate) use pruning::Pruning;
 pub(crate) use reader::{KeyHash, Run, RunContext};
 pub use reads::ReadStats;
+pub(crate) use rows::Rows;
 pub(crate) use wanted::Wanted;
 pub(crate) use writer::{RunPlan, RunWriter};

@@ -15,7 +15,7 @@ use kodiak_core::format::{BlockDecoder, Compression, FormatFactory, Part, Projec
 use kodiak_core::registry::Registry;
 use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::{ReadableFile, Storage};
-use kodiak_core::{Error, Result, SeqNo};
+use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
 use super::cache::BlockCache;
 use super::direct::{DirectBlock, Slot};
@@ -252,6 +252,7 @@ impl Run {
             bytes: self.bytes(),
             entries: meta.entries,
             tombstones: meta.tombstones + meta.range_deletes,
+            dead: 0,
             min_seq: meta.min_seq,
             max_seq: meta.max_seq,
             oldest_micros: meta.oldest_micros,
@@ -327,6 +328,8 @@ pub struct RunReader {
     verified: Box<[AtomicU64]>,
     /// Read when the first filter asks.
     statistics: OnceLock<Option<Arc<Statistics>>>,
+    /// Made when it is first needed.
+    first_rows: OnceLock<Arc<[u32]>>,
 }
 
 impl RunReader {
@@ -405,6 +408,7 @@ impl RunReader {
             decoder,
             cache: Arc::clone(&context.cache),
             statistics: OnceLock::new(),
+            first_rows: OnceLock::new(),
         })
     }
 
@@ -462,6 +466,26 @@ impl RunReader {
     /// The first key of each block.
     pub fn fences(&self) -> &Fences {
         &self.fences
+    }
+
+    /// Of each block, the number in the file of its first row.
+    ///
+    /// # Errors
+    /// `Unsupported` if there are more rows than 32 bits can count.
+    pub fn first_rows(&self) -> Result<&Arc<[u32]>> {
+        if let Some(first_rows) = self.first_rows.get() {
+            return Ok(first_rows);
+        }
+        let too_many = || {
+            let message = "a run has more rows than deletion vectors can number: set compaction.target_run_size lower";
+            Error::new(ErrorKind::Unsupported, message).with_file(&self.path)
+        };
+        let (mut end, mut first_rows) = (0u32, Vec::with_capacity(self.blocks()));
+        for block in 0..self.blocks() {
+            first_rows.push(end);
+            end = end.checked_add(self.blocks.rows(block)).ok_or_else(too_many)?;
+        }
+        Ok(self.first_rows.get_or_init(|| first_rows.into()))
     }
 
     /// The sidecar.

@@ -67,6 +67,12 @@ pub const FIELDS: &[Field] = &[
         access: Access::Size(|s| &mut s.index.pool, (64 * KIB, 16 * TIB)),
     },
     Field {
+        path: "index.deletion_vectors",
+        help: "Keep a bitmap of the dead rows of each run (merge-on-write), so that scans and publications compare no versions; \
+               needs a primary index, which tells what an update displaces.",
+        access: Access::Bool(|s| &mut s.index.deletion_vectors),
+    },
+    Field {
         path: "secondary.kind",
         help: "The index that holds the entries of secondary indexes; those of another kind are built anew when a database is \
                opened.",
@@ -155,6 +161,11 @@ pub const FIELDS: &[Field] = &[
         path: "compaction.max_subcompactions",
         help: "Key ranges that one compaction may be split into, to run side by side.",
         access: Access::Count(|s| &mut s.compaction.max_subcompactions, (1, 256)),
+    },
+    Field {
+        path: "compaction.dead_share",
+        help: "With deletion vectors: share of dead rows from which a run is rewritten to reclaim their space; 0 for never.",
+        access: Access::Float(|s| &mut s.compaction.dead_share, (0.0, 1.0)),
     },
     Field {
         path: "wal.kind",

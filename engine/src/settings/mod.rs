@@ -84,6 +84,8 @@ pub struct IndexSettings {
     pub primary: String,
     /// Bytes of index nodes kept in memory, over all tables.
     pub pool: u64,
+    /// Each table keeps a bitmap of the dead rows of each run, so that scans compare no versions.
+    pub deletion_vectors: bool,
     /// The index's own options.
     pub options: GivenOptions,
 }
@@ -182,6 +184,8 @@ pub struct CompactionSettings {
     pub threads: usize,
     /// Key ranges that one compaction may be split into, to run side by side.
     pub max_subcompactions: usize,
+    /// With deletion vectors: share of dead rows from which a run is rewritten; 0 for never.
+    pub dead_share: f64,
     /// The policy's own options.
     pub options: GivenOptions,
 }

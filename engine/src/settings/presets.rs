@@ -65,6 +65,7 @@ pub(super) fn base() -> Settings {
         index: IndexSettings {
             primary: FENCE.to_owned(),
             pool: 64 * MIB,
+            deletion_vectors: false,
             options: GivenOptions::new(),
         },
         secondary: SecondarySettings {
@@ -93,6 +94,7 @@ pub(super) fn base() -> Settings {
             target_run_size: 64 * MIB,
             threads: 2,
             max_subcompactions: 2,
+            dead_share: 0.5,
             options: GivenOptions::new(),
         },
         wal: WalSettings {

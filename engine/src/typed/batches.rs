@@ -175,6 +175,9 @@ impl VisibleRows {
                 return row;
             }
         }
+        if self.cursor.is_distinct() && context.hidden_below == 0 {
+            return end;
+        }
         let (ops, seqs) = (&block.ops()[row..end], &block.seqs()[row..end]);
         let seen = |seq: i64| seq as SeqNo >= context.hidden_below && seq as SeqNo <= context.seq;
         let (put, all) = (Op::Put as i8, ops.len());

@@ -3,11 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use kodiak_core::SeqNo;
 use kodiak_core::compaction::{LevelShape, RunId, RunShape, SortedRunShape, VersionShape};
 use kodiak_core::entry::prefix_of;
 
+use crate::deletion::DeletionVectors;
+use crate::manifest::TableState;
 use crate::read::ScanBounds;
-use crate::run::Run;
+use crate::run::{Run, RunContext};
 
 /// Runs that do not overlap, in key order; searched as one.
 #[derive(Debug, Clone, Default)]
@@ -89,6 +92,8 @@ pub struct Level {
 pub struct Version {
     /// From level 0 down.
     pub levels: Vec<Level>,
+    /// The deletion vectors of these runs, if the table has any.
+    pub dead: Option<Arc<DeletionVectors>>,
 }
 
 impl Version {
@@ -96,7 +101,27 @@ impl Version {
     pub fn empty(levels: usize) -> Self {
         Self {
             levels: vec![Level::default(); levels],
+            dead: None,
         }
+    }
+
+    /// The runs that a manifest names, and their deletion vectors.
+    pub fn stored(table: &TableState, context: &Arc<RunContext>) -> Self {
+        let mut version = Self::empty(0);
+        version.load(table, context);
+        version
+    }
+
+    /// Adds what a manifest names.
+    pub fn load(&mut self, table: &TableState, context: &Arc<RunContext>) {
+        for placed in table.runs.values() {
+            let run = Arc::new(Run::new((*placed.run).clone(), Arc::clone(context)));
+            self.add(placed.place.level as usize, placed.place.sorted_run, run);
+        }
+        self.dead = table.dead.as_ref().map(|dead| {
+            let runs = dead.iter().map(|(&run, dead)| (run, Arc::clone(dead))).collect();
+            Arc::new(DeletionVectors::new(runs, self.runs().map(|(_, run)| run)))
+        });
     }
 
     /// The sorted runs, newest first.
@@ -169,9 +194,21 @@ impl Version {
         })
     }
 
-    /// What compaction policies see.
-    pub fn shape(&self, now_micros: u64) -> VersionShape {
-        let run_shape = |run: &Arc<Run>| -> RunShape { run.shape() };
+    /// Rows of a run that rewriting it would drop while `snapshots` (ascending) are held, as far as deletion vectors tell.
+    pub fn dead_rows(&self, run: &Run, snapshots: &[SeqNo]) -> u64 {
+        let dead = self.dead.as_ref().and_then(|vectors| vectors.of(run.id()));
+        let meta = run.meta();
+        dead.map_or(0, |dead| dead.reclaimable(meta.tombstones, meta.min_seq, snapshots))
+    }
+
+    /// What compaction policies see while `snapshots` (ascending) are held.
+    pub fn shape(&self, now_micros: u64, snapshots: &[SeqNo]) -> VersionShape {
+        let run_shape = |run: &Arc<Run>| -> RunShape {
+            RunShape {
+                dead: self.dead_rows(run, snapshots),
+                ..run.shape()
+            }
+        };
         let levels = self
             .levels
             .iter()

@@ -4,6 +4,7 @@ mod answers;
 mod files;
 mod support;
 mod threads;
+mod vectors;
 
 #[path = "../maintenance/common.rs"]
 #[allow(dead_code, reason = "shared with the tests of maintenance")]

@@ -94,6 +94,9 @@ impl Setup {
                     .insert(name.to_owned(), OptionValue::Int(bytes));
             }
         }
+        // Half of the others have deletion vectors, and rewrite runs with few dead rows.
+        settings.index.deletion_vectors = settings.index.primary != "fence" && (self.seed / 3).is_multiple_of(2);
+        settings.compaction.dead_share = 0.1;
         if settings.index.primary == "fractal" {
             for (name, bytes) in [("node_size", 16 << 10), ("basement_size", 4 << 10)] {
                 settings.index.options.insert(name.to_owned(), OptionValue::Int(bytes));
