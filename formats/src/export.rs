@@ -12,6 +12,7 @@ use kodiak_core::options::Options;
 use kodiak_core::storage::WritableFile;
 use kodiak_core::{Error, ErrorKind, Result};
 
+pub use crate::feather::plain_columns;
 use crate::outside::FileKind;
 
 /// Bytes at which rows are written, however few they are.

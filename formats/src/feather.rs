@@ -96,14 +96,18 @@ fn refuses(data_type: &DataType) -> Option<String> {
 
 /// The columns of a run as they lie in its file. The schema has passed [`FormatCapabilities::check`].
 fn file_columns(schema: &TableSchema) -> SchemaRef {
-    let run = schema.run_columns();
-    let fields = run.fields().iter().map(|field| match stored(field.data_type()) {
+    plain_columns(&schema.run_columns())
+}
+
+/// Columns with the types that they have in data files of this format: dictionaries have that of their values, views offsets.
+pub fn plain_columns(columns: &SchemaRef) -> SchemaRef {
+    let fields = columns.fields().iter().map(|field| match stored(field.data_type()) {
         Ok(stored) if stored != *field.data_type() => Arc::new(field.as_ref().clone().with_data_type(stored)),
         _ => Arc::clone(field),
     });
     Arc::new(Schema::new_with_metadata(
         fields.collect::<Vec<_>>(),
-        run.metadata().clone(),
+        columns.metadata().clone(),
     ))
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use kodiak_core::format::Compression;
 use kodiak_core::storage::Storage;
@@ -13,7 +14,7 @@ use kodiak_core::{Error, ErrorKind, Result, SeqNo, Slice};
 use super::dead::{self, Dead, Question};
 use super::record::{PublishedFile, Record};
 use super::{PUBLISHED_DIR, Published, delta, scripts};
-use crate::components::export::Export;
+use crate::components::export::{Export, plain_columns};
 use crate::components::outside::{FileKind, OutsideFile};
 use crate::db::{Shared, Snapshot, TableInner, View};
 use crate::maintenance::{link_or_copy, remove_if_there};
@@ -203,8 +204,12 @@ impl Publisher<'_> {
             FileKind::Parquet => "parquet",
         };
         let name = format!("merged-{generation}.{extension}");
-        let columns = self.target.schema().columns();
-        let mut file = self.create(&name, kind, columns)?;
+        // Of the types that the other files have.
+        let columns = match kind {
+            FileKind::Feather => plain_columns(self.target.schema().columns()),
+            FileKind::Orc | FileKind::Parquet => Arc::clone(self.target.schema().columns()),
+        };
+        let mut file = self.create(&name, kind, &columns)?;
         let mut rows = 0;
         for keys in dead.merged.chunks(CHUNK / 8) {
             let mut values: Vec<Slice> = Vec::with_capacity(keys.len());
@@ -214,8 +219,11 @@ impl Publisher<'_> {
             }
             let keys = BinaryArray::from_iter_values(keys);
             let values = BinaryArray::from_iter_values(values.iter().map(|value| &**value));
-            let batch = RecordBatch::try_new(Arc::clone(columns), own_columns(&self.target, keys, values)?)
-                .map_err(|error| Error::corruption("merged rows do not fit the table's schema").with_source(error))?;
+            let wrong = |error| Error::corruption("merged rows do not fit the table's schema").with_source(error);
+            let own = own_columns(&self.target, keys, values)?;
+            let plain = own.iter().zip(columns.fields());
+            let plain = plain.map(|(column, field)| cast(column, field.data_type()).map_err(wrong));
+            let batch = RecordBatch::try_new(Arc::clone(&columns), plain.collect::<Result<_>>()?).map_err(wrong)?;
             rows += batch.num_rows() as u64;
             file.write(&batch)?;
         }

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "what a failing test was doing")]
 
 mod continuous;
+mod dictionaries;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
