@@ -255,8 +255,13 @@ impl DataFile {
         })
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The schema of its rows.
-    pub fn version(&self) -> &SchemaVersion {
+    pub fn version(&self) -> &Arc<SchemaVersion> {
         &self.version
     }
 

@@ -2,6 +2,7 @@
 
 mod order;
 mod rebuild;
+mod salvage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -36,7 +37,7 @@ pub struct RepairReport {
     pub problems: Vec<Error>,
     /// Files moved to [`LOST_DIR`], by their new paths.
     pub lost: Vec<PathBuf>,
-    /// Sidecars that were written anew.
+    /// Sidecars that were written anew, and data files with what could be saved of damaged ones.
     pub rebuilt: Vec<PathBuf>,
     /// The manifest was lost, and made anew.
     pub manifest_rebuilt: bool,
@@ -84,7 +85,9 @@ impl Builder {
     /// - Settings that cannot be read are moved to [`LOST_DIR`]: say those to open the database with.
     /// - A sidecar that is gone or damaged is rebuilt from its data file. What only it knew is lost: range deletes (what they
     ///   deleted comes back, if it is still in older runs) and, in tables with a TTL, ages (entries then count from now on).
-    /// - A damaged data file is moved to [`LOST_DIR`], and so is everything else that is of no use. Nothing is deleted.
+    /// - The blocks of a damaged data file that are whole become a new one; what the others had replaced or deleted, if it is still
+    ///   in older runs, comes back. The damaged file is moved to [`LOST_DIR`], and so is everything else that is of no use. Nothing is
+    ///   deleted.
     /// - Primary indexes are given up; the next opening builds those that the settings say.
     /// - The log stays, and is replayed by the next opening. If it is damaged, what can be read of it is put into runs now.
     ///
@@ -112,7 +115,9 @@ impl Builder {
             report: RepairReport::default(),
         };
         repair.check_settings()?;
+        salvage::resume(&mut repair)?;
         let log_damaged = repair.run()?;
+        salvage::clear(&repair)?;
         drop(lock);
         let mut report = repair.report;
         if log_damaged {

@@ -9,6 +9,7 @@ use kodiak_core::format::{Compression, FormatFactory};
 use kodiak_core::{Error, ErrorKind, Result};
 
 use super::Repair;
+use super::salvage::salvage;
 use crate::maintenance::check::{DataFile, Expected, TableFiles, Totals, layout_of};
 use crate::maintenance::files;
 use crate::maintenance::verify::with_range_deletes;
@@ -130,7 +131,8 @@ fn data_file(table: &TableFiles, run: RunId) -> Result<Option<(PathBuf, &'static
     Ok(None)
 }
 
-/// Writes the sidecar anew from the data file, taking over from the old one what can still be read of it.
+/// Writes the sidecar anew from the data file, taking over from the old one what can still be read of it; of a damaged data file,
+/// a new run.
 fn rebuild(
     repair: &mut Repair<'_>,
     table: &TableFiles,
@@ -143,21 +145,29 @@ fn rebuild(
         repair.report.problems.push(error);
         return Ok(None);
     };
-    let data = match readable(DataFile::find(table, &path, format))? {
+    let found = readable(DataFile::find(table, &path, format))?;
+    // Without a sidecar nobody knows the checksums of blocks; where there is one, its checksums decide.
+    if let Some(old) = old
+        && let Ok(layout) = layout_of(old)
+        && !found.as_ref().is_ok_and(|data| layout.blocks == data.layout().blocks)
+    {
+        let message = "the data file is damaged: its bytes do not have the checksums that its sidecar tells";
+        repair.report.problems.push(Error::corruption(message).with_file(&path));
+        return match readable(DataFile::open(table, &path, format, old))? {
+            Ok(data) => salvage(repair, table, run, (&data, format), (Some(old), said)),
+            Err(error) => {
+                repair.report.problems.push(error);
+                Ok(None)
+            }
+        };
+    }
+    let data = match found {
         Ok(data) => data,
         Err(error) => {
             repair.report.problems.push(error);
             return Ok(None);
         }
     };
-    // Without a sidecar nobody knows the checksums of blocks; where there is one, its checksums decide.
-    if let Some(layout) = old.and_then(|old| layout_of(old).ok())
-        && layout.blocks != data.layout().blocks
-    {
-        let message = "the data file is damaged: its bytes do not have the checksums that its sidecar tells";
-        repair.report.problems.push(Error::corruption(message).with_file(path));
-        return Ok(None);
-    }
     let mut sidecar = SidecarBuilder {
         layout: data.layout().clone(),
         statistics: StatisticsBuilder::new(&data.version().schema),
@@ -180,7 +190,7 @@ fn rebuild(
     let (totals, problems) = data.read_all(&mut fill);
     if !problems.is_empty() {
         repair.report.problems.extend(problems);
-        return Ok(None);
+        return salvage(repair, table, run, (&data, format), (old, said));
     }
     hashes.dedup();
     let filter = &repair.resolved.filter;
