@@ -220,18 +220,18 @@ fn whole_blocks_of_typed_tables_are_saved_too() {
             .storage(Arc::clone(&storage) as Arc<dyn Storage>)
             .open("/db")
             .expect("open");
-        let columns = Schema::new(vec![
+        let arrow = Arc::new(Schema::new(vec![
             Field::new("id", DataType::Int64, false),
             Field::new("name", DataType::Utf8, true),
-        ]);
-        let schema = TableSchema::new(Arc::new(columns.clone()), &["id"]).expect("a schema");
+        ]));
+        let schema = TableSchema::new(Arc::clone(&arrow), &["id"]).expect("a schema");
         let table = db.create_table("t", schema).expect("create");
         let name = |id: i64| (id % 3 != 0).then(|| format!("the name of row {id}"));
         let columns: Vec<ArrayRef> = vec![
             Arc::new(Int64Array::from_iter_values(0..600)),
             Arc::new(StringArray::from_iter((0..600).map(name))),
         ];
-        let rows = RecordBatch::try_new(Arc::clone(table.schema().arrow()), columns).expect("rows");
+        let rows = RecordBatch::try_new(arrow, columns).expect("rows");
         table.insert(&rows).expect("insert");
         db.compact().expect("compact");
         db.close().expect("close");
