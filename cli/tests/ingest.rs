@@ -88,7 +88,7 @@ fn the_published_corpora_neither_panic_nor_abort() {
     } else {
         5
     };
-    for file in files.into_iter().step_by(step) {
+    for (number, file) in files.into_iter().step_by(step).enumerate() {
         let format = match file
             .strip_prefix(&corpora)
             .expect("below")
@@ -102,12 +102,13 @@ fn the_published_corpora_neither_panic_nor_abort() {
         };
         let columns = flat_columns(&file);
         let mut command = Command::new("sh");
-        let script = "ulimit -v 3000000; exec \"$0\" import db t \"$1\" --format \"$2\" --columns \"$3\"";
+        let script = "ulimit -v 3000000; exec \"$0\" import db \"$4\" \"$1\" --format \"$2\" --columns \"$3\"";
         command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_kodiak"));
         let output = command
             .arg(&file)
             .arg(format)
             .arg(columns)
+            .arg(format!("t{number}"))
             .current_dir(kodiak.path(""))
             .output()
             .expect("started");
