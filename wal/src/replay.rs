@@ -197,7 +197,7 @@ impl Replay<'_, '_> {
             }
             _ => {}
         }
-        tracing::warn!(file = %file.path.display(), offset = tail.end, bytes = missing, "the log ends in an incomplete record, which is left out");
+        tracing::warn!(file = %file.path.display(), offset = tail.end, bytes = missing, "the end of the log is cut off");
         self.report.torn_bytes += missing;
         self.hole = !last;
         Ok(())
@@ -213,11 +213,7 @@ impl Replay<'_, '_> {
             return Ok(());
         }
         let path = files[index].path.with_file_name(segment_name(link.segment));
-        if link.synced > 0
-            || self.mode != RecoveryMode::PointInTime
-            || promises(&files[index], self.limit)?
-            || promised_later(files, index, self.limit)?
-        {
+        if link.synced > 0 || self.mode != RecoveryMode::PointInTime || promised_later(files, index, self.limit)? {
             return Err(damage(
                 &path,
                 0,
@@ -313,28 +309,20 @@ fn promised_later(files: &[SegmentFile], index: usize, limit: u64) -> Result<boo
     let later = files[index + 1..]
         .iter()
         .filter_map(|file| file.header().map(|header| (file, header)));
-    for (position, (file, (header, _))) in later.enumerate() {
+    for (position, (file, (header, seed))) in later.enumerate() {
+        if header.fresh {
+            return Ok(false);
+        }
         // The first one's link was looked at already: its synced offset may end before the damage.
         if position > 0 && header.previous.is_some_and(|link| link.synced > 0) {
             return Ok(true);
         }
-        if header.fresh {
-            return Ok(false);
-        }
-        if promises(file, limit)? {
+        let bytes = file.load(u64::MAX)?;
+        if SegmentReader::new(&bytes, header, seed, limit).promise() > 0 {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-/// True if a record of the segment tells that all before the segment was synced.
-fn promises(file: &SegmentFile, limit: u64) -> Result<bool> {
-    let Some((header, seed)) = file.header() else {
-        return Ok(false);
-    };
-    let bytes = file.load(u64::MAX)?;
-    Ok(SegmentReader::new(&bytes, header, seed, limit).promise() > 0)
 }
 
 /// Where the operations of a record read ahead are.

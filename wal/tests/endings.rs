@@ -79,52 +79,6 @@ fn a_log_closed_in_a_recycled_segment_ends_where_it_was_closed() {
     }
 }
 
-/// A log that was synced and closed was on disk as a whole: one that lacks a file is no shorter log.
-#[test]
-fn a_closed_log_that_lacks_a_segment_is_damaged_whichever_it_is() {
-    for factory in durable() {
-        for reopened in [false, true] {
-            let storage = FaultStorage::with_seed(1);
-            let context = context_on(&storage);
-            let next_seq = AtomicU64::new(1);
-            let wal = open(factory, &context, 1);
-            for number in 0..40 {
-                append(wal.as_ref(), number, 300, &next_seq);
-            }
-            let mut newest = wal.active_segment();
-            assert!(newest >= 4, "{newest} segments");
-            wal.sync().expect("syncs");
-            wal.close().expect("closes");
-            drop(wal);
-            if reopened {
-                newest += 1;
-                let wal = open(factory, &context, newest);
-                append(wal.as_ref(), 40, 300, &next_seq);
-                wal.close().expect("closes");
-            }
-            for lost in 1..newest {
-                let copy = storage.kill_image();
-                let context = context_on(&copy);
-                let path = context.dir.join(format!("{lost:020}.wal"));
-                copy.remove(&path).expect("was there");
-                for mode in MODES {
-                    let what = format!("{}, segment {lost} of {newest}, {mode:?}", factory.component.name);
-                    match replay(factory, &context, 1, mode) {
-                        Ok((records, _)) => {
-                            assert_eq!(mode, RecoveryMode::SkipCorrupt, "{what}");
-                            assert!(records.len() < 40 && records.len() > 20, "{what}: {}", records.len());
-                        }
-                        Err(error) => {
-                            assert_eq!(error.kind(), ErrorKind::Corruption, "{what}: {error}");
-                            assert_eq!(error.file(), Some(path.as_path()), "{what}: {error}");
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
 /// Which modes a log's appends take by turns.
 const MIXED: [SyncMode; 5] = [
     SyncMode::Normal,

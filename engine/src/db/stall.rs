@@ -90,28 +90,35 @@ impl Stalls {
     fn wait(&self, shared: &Shared, bytes: u64) -> Result<()> {
         let cause = usize::from(self.cause.load(Ordering::Relaxed));
         let begun = shared.storage.monotonic_nanos();
-        if self.level.load(Ordering::Relaxed) == SLOW {
+        let ended = if self.level.load(Ordering::Relaxed) == SLOW {
             let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
             if before / BYTES_PER_PAUSE == (before + bytes) / BYTES_PER_PAUSE {
                 return Ok(());
             }
             std::thread::sleep(PAUSE);
+            Ok(())
         } else {
             tracing::debug!(cause = StallCause::ALL[cause].name(), "writers stop");
-            let mut seen = shared.signals.progress.count();
-            while self.level.load(Ordering::Acquire) == STOP {
-                shared.check_open()?;
-                if let Some(trouble) = shared.trouble.lock().any() {
-                    return Err(trouble.replicate());
-                }
-                seen = shared.signals.progress.wait(seen, Duration::from_millis(100));
-                self.refresh(shared);
-            }
-        }
+            self.wait_while_stopped(shared)
+        };
+        // Also one that has ended in a failure.
         let nanos = shared.storage.monotonic_nanos().saturating_sub(begun);
         self.counts[cause].fetch_add(1, Ordering::Relaxed);
         self.nanos[cause].fetch_add(nanos, Ordering::Relaxed);
         shared.counters.stalled(StallCause::ALL[cause], nanos);
+        ended
+    }
+
+    fn wait_while_stopped(&self, shared: &Shared) -> Result<()> {
+        let mut seen = shared.signals.progress.count();
+        while self.level.load(Ordering::Acquire) == STOP {
+            shared.check_open()?;
+            if let Some(trouble) = shared.trouble.lock().any() {
+                return Err(trouble.replicate());
+            }
+            seen = shared.signals.progress.wait(seen, Duration::from_millis(100));
+            self.refresh(shared);
+        }
         Ok(())
     }
 

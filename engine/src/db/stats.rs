@@ -211,7 +211,7 @@ impl fmt::Display for Stats {
                 "table {}: {} entries in memory ({}), {} memtables to flush",
                 table.name,
                 table.memtable_entries,
-                mib(table.memtable_bytes),
+                human(table.memtable_bytes),
                 table.frozen
             )?;
             for (level, stats) in table.levels.iter().enumerate().filter(|(_, stats)| stats.runs > 0) {
@@ -220,7 +220,7 @@ impl fmt::Display for Stats {
                     "  level {level}: {} runs in {} sorted runs, {}, {} entries, {} tombstones",
                     stats.runs,
                     stats.sorted_runs,
-                    mib(stats.bytes),
+                    human(stats.bytes),
                     stats.entries,
                     stats.tombstones
                 )?;
@@ -232,8 +232,8 @@ impl fmt::Display for Stats {
                     "  index {}: {}{exact}, {}, {} written in {} commits; {} reads found {} rows, looked up {}, met {} void entries",
                     secondary.name,
                     secondary.kind,
-                    mib(index.used_bytes),
-                    mib(index.write_bytes),
+                    human(index.used_bytes),
+                    human(index.write_bytes),
                     index.commits,
                     secondary.reads,
                     secondary.found,
@@ -245,8 +245,8 @@ impl fmt::Display for Stats {
                 writeln!(
                     f,
                     "  primary index: {kind}, {}, {} written in {} commits, {} of {} reads of nodes from memory",
-                    mib(index.used_bytes),
-                    mib(index.write_bytes),
+                    human(index.used_bytes),
+                    human(index.write_bytes),
                     index.commits,
                     index.hits,
                     index.hits + index.misses
@@ -276,7 +276,7 @@ impl fmt::Display for Stats {
         writeln!(
             f,
             "written: {} in {} operations",
-            mib(self.user_bytes),
+            human(self.user_bytes),
             self.user_writes
         )?;
         writeln!(f, "write amplification: {amplification}")?;
@@ -284,7 +284,7 @@ impl fmt::Display for Stats {
             f,
             "log: {} records, {}, {} syncs, {} segments, {} failures",
             self.wal.records,
-            mib(self.wal.bytes),
+            human(self.wal.bytes),
             self.wal.syncs,
             self.wal.segments,
             self.wal.failures
@@ -294,8 +294,8 @@ impl fmt::Display for Stats {
                 f,
                 "{name}: {}, {} read, {} written, {:.3} s",
                 work.jobs,
-                mib(work.bytes_read),
-                mib(work.bytes_written),
+                human(work.bytes_read),
+                human(work.bytes_written),
                 work.nanos as f64 / 1e9
             )?;
         }
@@ -314,13 +314,18 @@ impl fmt::Display for Stats {
         writeln!(
             f,
             "cache: {} of {} in {} blocks, {:.1} % hits of {}",
-            mib(cache.used),
-            mib(cache.capacity),
+            human(cache.used),
+            human(cache.capacity),
             cache.blocks,
             100.0 * cache.hits as f64 / asked,
             cache.hits + cache.misses
         )?;
-        writeln!(f, "memory: {} of {}", mib(self.memory_bytes()), mib(self.memory_budget))?;
+        writeln!(
+            f,
+            "memory: {} of {}",
+            human(self.memory_bytes()),
+            human(self.memory_budget)
+        )?;
         writeln!(
             f,
             "open runs: {}, snapshots: {}, last sequence number: {}",
@@ -333,6 +338,23 @@ impl fmt::Display for Stats {
     }
 }
 
-fn mib(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+/// Bytes in the largest unit of which there is at least one.
+fn human(bytes: u64) -> String {
+    let power = bytes.checked_ilog2().unwrap_or(0) / 10;
+    match ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"].get(power as usize) {
+        Some(unit) if power > 0 => format!("{:.1} {unit}", bytes as f64 / (1u64 << (10 * power)) as f64),
+        _ => format!("{bytes} B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn sizes_are_told_in_units_that_fit() {
+        let told = [0, 1023, 1024, 1536, 5 << 20, 3 << 40, u64::MAX].map(super::human);
+        assert_eq!(
+            told,
+            ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 MiB", "3.0 TiB", "16.0 EiB"]
+        );
+    }
 }
