@@ -175,14 +175,16 @@ fn the_log_tells_its_history() {
     let kodiak = Kodiak::new();
     kodiak.prints(&["create", "db", "t"]);
     kodiak.prints(&["put", "db", "t", "ada", "countess"]);
-    kodiak.prints(&["delete", "db", "t", "b", "--to", "c"]);
     let history = kodiak.prints(&["wal", "dump", "db"]);
     assert!(history.contains("put ada\tcountess"), "{history}");
-    assert!(history.contains("delete-range b\tc"), "{history}");
     assert!(
         history.contains("sequence 1 to 1") && history.contains("segment "),
         "{history}"
     );
+    // The next opening may flush what it has replayed, and release that part of the log.
+    kodiak.prints(&["delete", "db", "t", "b", "--to", "c"]);
+    let history = kodiak.prints(&["wal", "dump", "db"]);
+    assert!(history.contains("delete-range b\tc"), "{history}");
     assert!(
         history
             .lines()
