@@ -83,11 +83,9 @@ impl Shared {
 
     /// The first merge found that costs no more than what reads have lost for want of it.
     fn planned_for_reads(&self, now: u64) -> Option<Planned> {
-        let indebted = self
-            .all_tables()
-            .into_iter()
-            .filter(|table| table.read_debt.bytes() > 0);
-        indebted.into_iter().find_map(|table| {
+        let tables = self.all_tables().into_iter();
+        let mut indebted = tables.filter(|table| table.read_debt.bytes() > 0);
+        indebted.find_map(|table| {
             let version = Arc::clone(&table.view.load().version);
             let plan = table.policy.plan_for_reads(&version.shape(now, &[]))?;
             let inputs = version.runs().filter(|(_, run)| plan.inputs.contains(&run.id()));

@@ -158,6 +158,16 @@ fn a_damaged_data_file_is_moved_aside_and_everything_else_stays() {
     }
 }
 
+/// The power is lost before the `nth` mutation from now on; what of the mutations before it was not synced survives in part.
+fn lose_power_before(storage: &FaultStorage, nth: u64) {
+    let options = kodiak_storage::CrashOptions {
+        survival: [0, 50, 100][nth as usize % 3],
+        seed: nth,
+        ..Default::default()
+    };
+    storage.crash_at(storage.mutations() + nth, kodiak_storage::Moment::Before, options);
+}
+
 /// A closed database with one run of many blocks, and the path of its data file.
 fn one_run(storage: &Arc<FaultStorage>, format: &str) -> PathBuf {
     let mut settings = small();
@@ -268,13 +278,7 @@ fn saving_blocks_can_be_cut_short_at_any_moment() {
         let data = one_run(&storage, "feather");
         flip(&*storage, &data, storage.len(&data).expect("len").expect("there") / 3);
         storage.open_log(&data).expect("open").sync_data().expect("sync");
-        let survival = [0, 50, 100][nth as usize % 3];
-        let options = kodiak_storage::CrashOptions {
-            survival,
-            seed: nth,
-            ..Default::default()
-        };
-        storage.crash_at(storage.mutations() + nth, kodiak_storage::Moment::Before, options);
+        lose_power_before(&storage, nth);
         repair(&storage);
         let left = *expected.get_or_insert_with(|| rows_left(&storage));
         let Some(image) = storage.take_crash_image() else {
@@ -466,13 +470,7 @@ fn a_repair_cut_short_by_a_power_loss_can_be_run_again() {
             storage.len(&sidecar).expect("len").expect("there") - 30,
         );
         storage.open_log(&sidecar).expect("open").sync_data().expect("sync");
-        let survival = [0, 50, 100][nth as usize % 3];
-        let options = kodiak_storage::CrashOptions {
-            survival,
-            seed: nth,
-            ..Default::default()
-        };
-        storage.crash_at(storage.mutations() + nth, kodiak_storage::Moment::Before, options);
+        lose_power_before(&storage, nth);
         repair(&storage);
         let Some(image) = storage.take_crash_image() else {
             assert!(nth > 5);

@@ -101,7 +101,7 @@ pub(super) fn salvage(
 /// Puts the complete runs in their places that an earlier repair has left.
 ///
 /// # Errors
-/// `Io`.
+/// `Io`; `InvalidSettings` for a format that is not registered.
 pub(super) fn resume(repair: &mut Repair<'_>) -> Result<()> {
     let root = repair.path.join(LOST_DIR).join(UNPLACED);
     for name in files::list(&*repair.storage, &root)? {
@@ -116,9 +116,9 @@ pub(super) fn resume(repair: &mut Repair<'_>) -> Result<()> {
             };
             let bytes = files::read_small(&*repair.storage, &dir.join(&file))?;
             // One that is not whole was being written; what it is of is still in its place.
-            if let Ok(sidecar) = Sidecar::read(bytes)
-                && let Ok(format) = repair.resolved.components().formats().find(&sidecar.meta().format)
-            {
+            if let Ok(sidecar) = Sidecar::read(bytes) {
+                // A format that is not registered ends the repair: the run may be nowhere else by now.
+                let format = repair.resolved.components().formats().find(&sidecar.meta().format)?;
                 place(repair, table, &dir, run, format.capabilities.extension)?;
             }
         }
