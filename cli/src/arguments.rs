@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::builder::styling::Styles;
 use clap::{ArgAction, Args, Parser};
 use kodiak::core::storage::Storage;
+use kodiak::settings::Maintenance;
 use kodiak::settings::SETTINGS_FILE;
-use kodiak::{Builder, Db, LocalStorage, Result, Settings};
+use kodiak::{Builder, Db, Error, IndexOptions, LocalStorage, Result, Settings};
 
 use crate::commands::Command;
 
@@ -95,6 +96,68 @@ impl SettingsArguments {
         let message =
             "the settings that the database was last opened with cannot be read: say --settings FILE, or kodiak repair";
         kodiak::Error::new(error.kind(), message).with_source(error)
+    }
+}
+
+/// What of its indexes a table chooses for itself.
+#[derive(Debug, Clone, Default, Args)]
+pub struct IndexArguments {
+    /// The primary index: fence (none), bplus, fractal; "default" for that of the settings, now and later
+    #[arg(long, value_name = "KIND")]
+    pub primary: Option<String>,
+    /// Deletion vectors: on (with a primary index of its own), off, default
+    #[arg(long, value_name = "ON|OFF")]
+    pub deletion_vectors: Option<String>,
+    /// What holds secondary indexes: bplus, fractal, default
+    #[arg(long, value_name = "KIND")]
+    pub secondary: Option<String>,
+    /// How secondary indexes are kept up to date: lazy, eager, default
+    #[arg(long, value_name = "LAZY|EAGER")]
+    pub maintenance: Option<String>,
+}
+
+impl IndexArguments {
+    /// True if nothing is chosen.
+    pub fn is_empty(&self) -> bool {
+        let texts = [
+            &self.primary,
+            &self.deletion_vectors,
+            &self.secondary,
+            &self.maintenance,
+        ];
+        texts.into_iter().all(Option::is_none)
+    }
+
+    /// What was chosen before, with these changes.
+    ///
+    /// # Errors
+    /// `InvalidInput` for words that are none of those that may be said.
+    pub fn apply(&self, mut own: IndexOptions) -> Result<IndexOptions> {
+        let kind = |text: &String| (text != "default").then(|| text.clone());
+        let unknown = |option: &str, text: &str, known: &str| {
+            Error::invalid_input(format!("--{option} is {known} or default, not \"{text}\""))
+        };
+        if let Some(text) = &self.primary {
+            own.primary = kind(text);
+        }
+        if let Some(text) = &self.secondary {
+            own.secondary = kind(text);
+        }
+        match self.deletion_vectors.as_deref() {
+            None => {}
+            Some("on") => own.deletion_vectors = Some(true),
+            Some("off") => own.deletion_vectors = Some(false),
+            Some("default") => own.deletion_vectors = None,
+            Some(text) => return Err(unknown("deletion-vectors", text, "on, off")),
+        }
+        match self.maintenance.as_deref() {
+            None => {}
+            Some("lazy") => own.maintenance = Some(Maintenance::Lazy),
+            Some("eager") => own.maintenance = Some(Maintenance::Eager),
+            Some("default") => own.maintenance = None,
+            Some(text) => return Err(unknown("maintenance", text, "lazy, eager")),
+        }
+        Ok(own)
     }
 }
 

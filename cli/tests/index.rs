@@ -165,3 +165,70 @@ fn published_experiments_run_by_name() {
         "{refused}"
     );
 }
+
+#[test]
+fn a_table_chooses_its_indexes() {
+    let kodiak = Kodiak::new();
+    kodiak.prints(&[
+        "create",
+        "db",
+        "a",
+        "b",
+        "--primary",
+        "fractal",
+        "--maintenance",
+        "eager",
+    ]);
+    for (key, value) in [("x", "1"), ("y", "2")] {
+        kodiak.prints(&["put", "db", "a", key, value]);
+    }
+    assert_eq!(
+        kodiak.prints(&["index", "choose", "db", "a"]),
+        "primary index: fractal\ndeletion vectors: off (by default)\nsecondary indexes: fractal (by default)\nmaintenance: eager\n"
+    );
+    let chosen = [
+        "index",
+        "choose",
+        "db",
+        "a",
+        "--primary",
+        "bplus",
+        "--deletion-vectors",
+        "on",
+        "--maintenance",
+        "default",
+    ];
+    assert_eq!(
+        kodiak.prints(&chosen),
+        "primary index: bplus\ndeletion vectors: on\nsecondary indexes: fractal (by default)\nmaintenance: lazy (by default)\n"
+    );
+    assert_eq!(kodiak.prints(&["get", "db", "a", "y"]), "2\n");
+    assert!(
+        kodiak
+            .prints(&["index", "choose", "db", "b"])
+            .starts_with("primary index: fractal\n")
+    );
+    let said = kodiak.refuses(&["index", "choose", "db", "a", "--primary", "fence"]);
+    assert!(said.contains("must choose its primary index"), "{said}");
+    let said = kodiak.refuses(&["index", "choose", "db", "a", "--maintenance", "sometimes"]);
+    assert!(said.contains("lazy, eager or default"), "{said}");
+    let said = kodiak.refuses(&["create", "db", "c", "--primary", "btree"]);
+    assert!(said.contains("bplus, fractal"), "{said}");
+    let dropped = [
+        "index",
+        "choose",
+        "db",
+        "a",
+        "--primary",
+        "fence",
+        "--deletion-vectors",
+        "default",
+    ];
+    assert!(
+        kodiak
+            .prints(&dropped)
+            .starts_with("primary index: fence\ndeletion vectors: off (by default)\n")
+    );
+    let verified = kodiak.prints(&["verify", "db"]);
+    assert!(verified.contains("1 primary indexes"), "{verified}");
+}

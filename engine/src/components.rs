@@ -5,13 +5,14 @@
 
 mod describe;
 mod resolve;
+mod roles;
 
 use std::sync::Arc;
 
 use kodiak_core::compaction::{CompactionPolicy, PolicyContext, PolicyFactory};
 use kodiak_core::filter::FilterFactory;
 use kodiak_core::format::{BlockFormat, Compression, FormatFactory, WriteOptions};
-use kodiak_core::index::{IndexFactory, IndexPool};
+use kodiak_core::index::IndexFactory;
 use kodiak_core::memtable::MemtableFactory;
 use kodiak_core::options::{OptionSpec, Options};
 use kodiak_core::registry::Registry;
@@ -20,6 +21,7 @@ use kodiak_core::{Error, Result};
 
 pub use describe::{Described, DescribedOption};
 pub use kodiak_formats::{export, outside};
+pub(crate) use roles::{IndexPools, Roles};
 
 use crate::settings::{Explained, FENCE, Settings};
 
@@ -212,9 +214,9 @@ pub struct Resolved {
     pub wal: Picked<WalFactory>,
     /// The filter.
     pub filter: Picked<FilterFactory>,
-    /// The primary index; `None` for fences.
+    /// The primary index of tables that do not choose one; `None` for fences.
     pub index: Option<Picked<IndexFactory>>,
-    /// What holds the entries of secondary indexes.
+    /// What holds the entries of secondary indexes, in tables that do not choose it.
     pub secondary: Picked<IndexFactory>,
     /// The compaction policy.
     pub policy: Picked<PolicyFactory>,
@@ -227,12 +229,6 @@ impl Resolved {
     pub fn format_at(&self, level: usize) -> &LevelFormat {
         // There are at least two levels: the range of the setting says so.
         &self.levels[level.min(self.levels.len() - 1)]
-    }
-
-    /// Memory for primary indexes, if there are any.
-    pub(crate) fn index_pool(&self) -> Option<Arc<dyn IndexPool>> {
-        let bytes = usize::try_from(self.settings.index.pool).unwrap_or(usize::MAX);
-        self.index.as_ref().map(|picked| (picked.factory.pool)(bytes))
     }
 
     /// Every registry, to find what existing runs were written with.

@@ -51,8 +51,8 @@ mod version;
 
 pub use components::{Components, export, outside};
 pub use db::{
-    Builder, Db, LevelStats, ScanOptions, Snapshot, StallCause, Stats, Table, TableOptions, TableStats, WorkStats,
-    WriteBatch,
+    Builder, Db, IndexOptions, LevelStats, ScanOptions, Snapshot, StallCause, Stats, Table, TableOptions, TableStats,
+    WorkStats, WriteBatch,
 };
 pub use key_range::KeyRange;
 pub use kodiak_core as core;

@@ -7,6 +7,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::history::{Change, Key, Op, ScanOp, Value, Write};
 use crate::model::{BACKUPS, SNAPSHOTS, TABLES};
+use crate::runner::CHOICES;
 
 /// Bytes that keys of the smallest space are made of.
 const NASTY: [u8; 5] = [0x00, 0x01, b'a', 0xFE, 0xFF];
@@ -163,7 +164,11 @@ impl Generator {
         match self.below(100) {
             0..22 => Op::Snapshot(self.below(SNAPSHOTS)),
             22..34 => Op::DropSnapshot(self.below(SNAPSHOTS)),
-            34..44 => Op::Advance(1 + self.below(5) as u64),
+            34..42 => Op::Advance(1 + self.below(5) as u64),
+            42..44 => Op::Choose {
+                table: self.table(),
+                what: self.below(CHOICES),
+            },
             44..49 => Op::Flush,
             49..53 => Op::Compact,
             53..60 => Op::WaitIdle,

@@ -157,6 +157,13 @@ pub enum Op {
         /// By what follows from it.
         what: usize,
     },
+    /// A table chooses its indexes anew; skipped where the pool of the settings is too small for them.
+    Choose {
+        /// The table.
+        table: usize,
+        /// What it chooses follows from it.
+        what: usize,
+    },
     /// Compares what the indexes of a table find with a scan of it.
     ReadIndexes {
         /// The table.

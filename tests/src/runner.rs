@@ -13,12 +13,13 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use kodiak::core::storage::Storage;
-use kodiak::{Builder, Components, Db, RecoveryMode, Settings, Snapshot, SyncMode, Table, TableSchema};
+use kodiak::{Builder, Components, Db, IndexOptions, RecoveryMode, Settings, Snapshot, SyncMode, Table, TableSchema};
 use kodiak_storage::{BlockSize, CrashOptions, FaultStorage};
 
 use crate::history::{Change, Key, Op, Value, Write};
 use crate::model::{Content, Fold, Journal, Kind, Model, SNAPSHOTS, TABLES, TICK};
 use copies::Copies;
+pub use indexes::CHOICES;
 use shapes::{to_table, write_bytes};
 
 /// Where the database is in the storage.
@@ -128,6 +129,8 @@ struct Runner<'a> {
     db: Option<Db>,
     tables: Tables,
     indexes: Indexes,
+    /// What of its indexes each table has chosen.
+    chosen: [IndexOptions; TABLES.len()],
     snapshots: [Option<(Snapshot, Model)>; SNAPSHOTS],
     model: Model,
     journal: Journal,
@@ -149,6 +152,7 @@ impl<'a> Runner<'a> {
             db: None,
             tables: Default::default(),
             indexes: Default::default(),
+            chosen: Default::default(),
             snapshots: Default::default(),
             model: Model::default(),
             journal: Journal::default(),
@@ -226,6 +230,7 @@ impl<'a> Runner<'a> {
             }
             Op::Alter { table, what } => self.alter(*table, *what),
             Op::Index { table, what } => self.index(*table, *what),
+            Op::Choose { table, what } => self.choose(*table, *what),
             Op::ReadIndexes { table, at } => self.read_indexes(*table, *at),
             Op::Reopen { explicit } => self.reopen(*explicit),
             Op::Kill => {
@@ -359,6 +364,7 @@ impl<'a> Runner<'a> {
             return Ok(());
         };
         self.indexes[place].clear();
+        self.chosen[place] = IndexOptions::new();
         self.db()?.drop_table(TABLES[place].0).map_err(failed("drop a table"))?;
         if table.put(b"k", b"v").is_ok() {
             return Err("a dropped table takes writes".to_owned());

@@ -3,9 +3,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kodiak::settings::units::parse_duration;
-use kodiak::{TableOptions, TableSchema};
+use kodiak::{IndexOptions, TableOptions, TableSchema};
 
-use crate::arguments::SettingsArguments;
+use crate::arguments::{IndexArguments, SettingsArguments};
 use crate::failure::Result;
 use crate::output::Output;
 
@@ -23,12 +23,14 @@ pub struct Create {
     #[arg(long, value_name = "OPERATOR", requires = "tables")]
     merge: Option<String>,
     #[command(flatten)]
+    indexes: IndexArguments,
+    #[command(flatten)]
     settings: SettingsArguments,
 }
 
 impl Create {
     pub fn run(self, out: &mut Output) -> Result {
-        let mut options = TableOptions::new();
+        let mut options = TableOptions::new().indexes(self.indexes.apply(IndexOptions::new())?);
         if let Some(ttl) = &self.ttl {
             options = options.ttl(parse_duration(ttl)?);
         }

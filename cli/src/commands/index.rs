@@ -5,22 +5,37 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use kodiak::core::index::Root;
 use kodiak::inspect::{self, Locator};
+use kodiak::settings::{FENCE, Maintenance};
 use kodiak::{Components, Error, LocalStorage};
 use kodiak_bench_harness::indexes::{self, Bench, EXPERIMENTS, Experiment, Row, Target};
 use kodiak_indexes::IndexFile;
 
+use crate::arguments::{Existing, IndexArguments};
 use crate::failure::{Failure, Result};
 use crate::output::Output;
 
 /// `kodiak index`
 #[derive(Debug, Subcommand)]
 pub enum Index {
+    /// Say which indexes a table has, or choose them: what is chosen is built before this ends, and holds from now on
+    Choose(Choose),
     /// Measure the indexes side by side, with data of 1, 4 and 16 times their pool, and check their targets
     Bench(Run),
     /// Print the nodes of an index file
     Dump(Dump),
     /// Read every byte of an index file and list whatever is wrong (`kodiak verify` also compares a database's indexes with its data)
     Verify(Verify),
+}
+
+/// `kodiak index choose`
+#[derive(Debug, Args)]
+pub struct Choose {
+    #[command(flatten)]
+    db: Existing,
+    /// The table
+    table: String,
+    #[command(flatten)]
+    indexes: IndexArguments,
 }
 
 /// `kodiak index bench`
@@ -66,10 +81,44 @@ pub struct Verify {
 impl Index {
     pub fn run(self, out: &mut Output) -> Result {
         match self {
+            Self::Choose(command) => command.run(out),
             Self::Bench(command) => command.run(out),
             Self::Dump(command) => command.run(out),
             Self::Verify(command) => command.run(out),
         }
+    }
+}
+
+impl Choose {
+    fn run(self, out: &mut Output) -> Result {
+        let db = self.db.open()?;
+        let table = db.table(&self.table)?;
+        let before = table.options().get_indexes().clone();
+        let own = self.indexes.apply(before)?;
+        if !self.indexes.is_empty() {
+            table.set_indexes(own.clone())?;
+        }
+        let stats = db.stats().tables.into_iter().find(|stats| stats.name == self.table);
+        let stats = stats.unwrap_or_default();
+        let chosen = |own: bool| if own { "" } else { " (by default)" };
+        let primary = stats.index.map_or_else(|| FENCE.to_owned(), |(kind, _)| kind);
+        writeln!(out, "primary index: {primary}{}", chosen(own.primary.is_some()))?;
+        let vectors = if stats.deletion_vectors { "on" } else { "off" };
+        writeln!(
+            out,
+            "deletion vectors: {vectors}{}",
+            chosen(own.deletion_vectors.is_some())
+        )?;
+        let settings = &db.settings().secondary;
+        let kind = own.secondary.as_ref().unwrap_or(&settings.kind);
+        writeln!(out, "secondary indexes: {kind}{}", chosen(own.secondary.is_some()))?;
+        let maintenance = match own.maintenance.unwrap_or(settings.maintenance) {
+            Maintenance::Lazy => "lazy",
+            Maintenance::Eager => "eager",
+        };
+        writeln!(out, "maintenance: {maintenance}{}", chosen(own.maintenance.is_some()))?;
+        drop(table);
+        Ok(db.close()?)
     }
 }
 

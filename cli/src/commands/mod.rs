@@ -83,7 +83,7 @@ pub enum Command {
     /// Print what manifests, sidecars and runs hold
     #[command(subcommand)]
     Dump(dump::Dump),
-    /// Measure the indexes, and look into their files
+    /// Choose the indexes of a table, measure indexes, and look into their files
     #[command(subcommand)]
     Index(index::Index),
     /// Look into write-ahead logs

@@ -112,7 +112,7 @@ fn secondary(components: &Components, settings: &Settings) -> Result<Picked<Inde
     Ok(picked)
 }
 
-fn check_pool(picked: &Picked<IndexFactory>, section: &str, key: &str, pool: u64) -> Result<()> {
+pub(super) fn check_pool(picked: &Picked<IndexFactory>, section: &str, key: &str, pool: u64) -> Result<()> {
     let smallest = (picked.factory.smallest_pool)(&picked.options) as u64;
     if pool >= smallest {
         return Ok(());

@@ -298,7 +298,7 @@ impl Shared {
             self.recover_manifest()?;
             Ok(IndexUpdates {
                 primary: IndexUpdate::prepare(table, primary)?,
-                secondary: SecondaryUpdate::prepare(table, secondary, self.eager(), &|| self.snapshots.list())?,
+                secondary: SecondaryUpdate::prepare(table, secondary, &|| self.snapshots.list())?,
             })
         };
         update().inspect_err(|_| new_runs.iter().for_each(|run| run.mark_obsolete()))

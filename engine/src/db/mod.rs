@@ -4,6 +4,7 @@ mod background;
 mod builder;
 mod counters;
 mod flush;
+mod index_options;
 mod open;
 mod options;
 mod plans;
@@ -28,6 +29,7 @@ use kodiak_core::{Error, ErrorKind, Result};
 pub use builder::Builder;
 pub(crate) use builder::OpenMode;
 pub(crate) use flush::IndexUpdates;
+pub use index_options::IndexOptions;
 pub(crate) use open::{LOCK_FILE, TABLES_DIR, WAL_DIR, wal_context};
 pub use options::TableOptions;
 pub(crate) use plans::Moved;
@@ -89,7 +91,7 @@ impl Db {
     }
 
     /// Creates a table with options. Errors as [`create_table`](Self::create_table); besides, `InvalidSettings` for an
-    /// unknown merge operator.
+    /// unknown merge operator or index.
     pub fn create_table_with(&self, name: &str, schema: TableSchema, options: TableOptions) -> Result<Table> {
         let shared = self.shared();
         shared.check_writable()?;
@@ -133,11 +135,12 @@ impl Db {
             options: state.options,
         });
         let version = Arc::clone(&inner.view.load().version);
-        let primary = shared.make_index(id, &inner.runs.dir, &version)?;
+        let roles = inner.roles.load_full();
+        let primary = shared.make_index(&inner, roles.primary.as_ref(), &version)?;
         if let Some(primary) = &primary {
             edit.push(primary.record(id));
         }
-        if shared.wants_vectors() {
+        if roles.vectors {
             let dead = Some(Marks {
                 anew: true,
                 runs: Vec::new(),
@@ -148,7 +151,7 @@ impl Db {
         if let Some(primary) = primary {
             put_in_force(&inner, &version, primary)?;
         }
-        if shared.wants_vectors() {
+        if roles.vectors {
             change_version(&inner, None, |version| version.dead = Some(Arc::default()));
         }
         let mut tables = shared.tables.write();

@@ -391,8 +391,11 @@ fn remove_left_overs(shared: &Shared, state: &State) -> Result<()> {
         let expected = TableFile::of(state.identity, table.id, &state.tables[&table.id]);
         let stale = match TableFile::read(&**storage, &table.runs.dir) {
             // A schema that the manifest does not know was about to be added when the process ended: its number is free.
-            // So is an index that was about to be created or dropped.
-            Ok(found) => found.schemas != expected.schemas || found.indexes != expected.indexes,
+            // So is an index that was about to be created or dropped, or chosen anew.
+            Ok(found) => {
+                (&found.schemas, &found.indexes, &found.options)
+                    != (&expected.schemas, &expected.indexes, &expected.options)
+            }
             Err(error) => error.kind() == ErrorKind::NotFound,
         };
         if stale {

@@ -79,6 +79,7 @@ impl Shared {
             times: SeqTimes::new(options.ttl_micros),
             policy: self.resolved.create_policy(options.ttl_micros)?,
             read_debt: Arc::default(),
+            roles: ArcSwap::from_pointee(self.resolved.roles(name, &options.indexes)?),
             options,
             operator,
             view: ArcSwap::from_pointee(view),

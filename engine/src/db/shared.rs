@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use crossbeam_utils::CachePadded;
 use crossbeam_utils::sync::ShardedLock;
 use kodiak_core::batch::TableId;
 use kodiak_core::compaction::RunId;
-use kodiak_core::index::IndexPool;
 use kodiak_core::storage::{Lock, Storage};
 use kodiak_core::wal::Wal;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
@@ -21,7 +20,7 @@ use super::snapshot::Snapshots;
 use super::stall::Stalls;
 use super::table::TableInner;
 use super::visibility::Visibility;
-use crate::components::Resolved;
+use crate::components::{IndexPools, Resolved};
 use crate::manifest::{Manifest, SortedRunId};
 use crate::merge::MergeOperators;
 use crate::run::{BlockCache, OpenRuns};
@@ -63,10 +62,10 @@ pub(crate) struct Shared {
     pub next_sorted_run: AtomicU64,
     pub cache: Arc<BlockCache>,
     pub open_runs: Arc<OpenRuns>,
-    /// The memory of all primary indexes, if the settings want any.
-    pub index_pool: Option<Arc<dyn IndexPool>>,
+    /// The memory of all primary indexes, once there are any.
+    pub index_pools: IndexPools,
     /// The memory of all secondary indexes, once there are any.
-    pub secondary_pool: OnceLock<Arc<dyn IndexPool>>,
+    pub secondary_pools: IndexPools,
     pub extractors: KeyExtractors,
     pub stalls: Stalls,
     pub counters: Counters,
@@ -149,8 +148,8 @@ impl Shared {
             storage: parts.storage,
             dir: parts.dir,
             stalls: Stalls::new(&parts.resolved.settings),
-            index_pool: parts.resolved.index_pool(),
-            secondary_pool: OnceLock::new(),
+            index_pools: IndexPools::primary(&parts.resolved.settings),
+            secondary_pools: IndexPools::secondary(&parts.resolved.settings),
             extractors: parts.extractors,
             settings: parts.resolved.settings.clone(),
             resolved: parts.resolved,

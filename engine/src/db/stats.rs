@@ -158,11 +158,7 @@ impl Stats {
             snapshots: shared.snapshots.len(),
             stalls: shared.stalls.totals(),
             last_seq: shared.visible(),
-            index_memory: [shared.index_pool.as_ref(), shared.secondary_pool.get()]
-                .into_iter()
-                .flatten()
-                .map(|pool| pool.used() as u64)
-                .sum(),
+            index_memory: shared.index_pools.used() + shared.secondary_pools.used(),
             memory_budget: shared.settings.memory_budget(),
         }
     }

@@ -17,6 +17,7 @@ use super::shared::{Open, Shared};
 use super::slot::Slot;
 use super::snapshot::Snapshot;
 use super::write::poisoned_gate;
+use crate::components::Roles;
 use crate::deletion::Passing;
 use crate::key_range::KeyRange;
 use crate::merge::MergeOperator;
@@ -62,7 +63,10 @@ pub(crate) struct TableInner {
     /// Writers of rows hold it shared from encoding them to writing them; whoever alters the table, exclusively. Taken before
     /// the gate.
     pub altering: ShardedLock<()>,
+    /// What it was created with. Its indexes may be others by now: see `roles`.
     pub options: TableOptions,
+    /// The roles of indexes. Changed by whoever holds both kinds of indexes.
+    pub roles: ArcSwap<Roles>,
     /// What operands are merged by in a key-value table; in a typed one only whether they can be (see
     /// [`operator_for`](Self::operator_for)).
     pub operator: Option<Arc<dyn MergeOperator>>,
@@ -334,9 +338,10 @@ impl Table {
         Arc::clone(&self.inner.schemas.at(snapshot.seq()).schema)
     }
 
-    /// The options it was created with.
-    pub fn options(&self) -> &TableOptions {
-        &self.inner.options
+    /// Its options: those it was created with, and how its indexes are made and kept by now.
+    pub fn options(&self) -> TableOptions {
+        let indexes = self.inner.roles.load().own.clone();
+        self.inner.options.clone().indexes(indexes)
     }
 
     fn shared(&self) -> &Shared {

@@ -9,6 +9,7 @@ use kodiak_core::varint::{Reader, put_bytes, put_u64};
 use kodiak_core::{Error, ErrorKind, Result};
 
 use super::files;
+use crate::db::{IndexOptions, TableOptions};
 use crate::manifest::{SchemaState, SecondaryState, TableState};
 
 /// The name of the file.
@@ -79,13 +80,18 @@ impl TableFile {
     }
 
     /// True if it tells of what `other` does, and perhaps of later schemas: those of an alteration that was cut short. Of indexes it
-    /// may tell otherwise, if their creation was cut short.
+    /// may tell otherwise, if their creation or choice was cut short.
     pub fn covers(&self, other: &Self) -> bool {
         let mut known = self.clone();
         let last = other.schemas.last_key_value().map_or(0, |(last, _)| *last);
         known.schemas.retain(|number, _| *number <= last);
         known.indexes.clone_from(&other.indexes);
-        known == *other
+        known.options = lasting(&self.options);
+        known
+            == Self {
+                options: lasting(&other.options),
+                ..other.clone()
+            }
     }
 
     /// The bytes of the file.
@@ -180,6 +186,14 @@ impl TableFile {
     /// `Io`.
     pub fn write(&self, storage: &dyn Storage, dir: &Path) -> Result<()> {
         files::replace(storage, &dir.join(TABLE_FILE), &self.encode())
+    }
+}
+
+/// Options without what a table may choose anew at any time.
+fn lasting(options: &[u8]) -> Vec<u8> {
+    match TableOptions::from_bytes(options) {
+        Ok(known) => known.indexes(IndexOptions::new()).to_bytes(),
+        Err(_) => options.to_vec(),
     }
 }
 

@@ -18,6 +18,7 @@
 //! debug assertions do, and `verify` compares everything.
 
 mod check;
+mod choose;
 pub(crate) mod locator;
 pub(crate) mod newest;
 mod open;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kodiak_core::index::{Index, IndexContext, IndexFactory, MAX_KEY, Root};
-use kodiak_core::{Error, ErrorKind, Result};
+use kodiak_core::{ErrorKind, Result};
 
 use super::locator::NewestWins;
 use super::newest::Newest;
@@ -18,7 +18,7 @@ use crate::manifest::{Change, IndexMeta, Marks, State, VersionEdit};
 use crate::version::Version;
 
 impl Shared {
-    /// While a database is opened for writing: each table gets the index that the settings say. What `state` names is taken
+    /// While a database is opened for writing: each table gets the index that the settings or its own options say. What `state` names is taken
     /// over if it is of that kind and whole; otherwise the index is built from the runs.
     ///
     /// # Errors
@@ -32,10 +32,10 @@ impl Shared {
         Ok(())
     }
 
-    /// A table gets deletion vectors if the settings want them, and otherwise loses those that it has.
+    /// A table gets deletion vectors if the settings or its own options want them, and otherwise loses those that it has.
     fn open_vectors(&self, table: &TableInner) -> Result<()> {
         let version = Arc::clone(&table.view.load().version);
-        let wanted = self.wants_vectors();
+        let wanted = table.roles.load().vectors;
         if wanted == version.dead.is_some() {
             return Ok(());
         }
@@ -60,14 +60,10 @@ impl Shared {
         Ok(())
     }
 
-    /// True if tables have deletion vectors.
-    pub(crate) fn wants_vectors(&self) -> bool {
-        self.settings.index.deletion_vectors && self.resolved.index.is_some()
-    }
-
     fn open_index(&self, table: &Arc<TableInner>, known: Option<&IndexMeta>) -> Result<()> {
         let version = Arc::clone(&table.view.load().version);
-        let made = match &self.resolved.index {
+        let roles = table.roles.load_full();
+        let made = match &roles.primary {
             None => None,
             Some(picked) => {
                 if let Some(known) = known.filter(|known| known.kind == picked.factory.component.name) {
@@ -79,7 +75,7 @@ impl Shared {
                         }
                     }
                 }
-                self.make_index(table.id, &table.runs.dir, &version)?
+                self.make_index(table, Some(picked), &version)?
             }
         };
         if made.is_some() || known.is_some() {
@@ -107,7 +103,7 @@ impl Shared {
 
     /// Opens the index file that the manifest names, at the root that it names.
     fn take_over(&self, table: &TableInner, picked: &Picked<IndexFactory>, known: &IndexMeta) -> Result<PrimaryIndex> {
-        let index = (picked.factory.open)(self.index_context(picked, &path(&table.runs.dir, known.id))?)?;
+        let index = (picked.factory.open)(self.index_context(picked, &path(&table.runs.dir, known.id)))?;
         let root = Root(known.root);
         if index.roots().last() != Some(&root) {
             index.reset_to(root)?;
@@ -119,19 +115,24 @@ impl Shared {
         })
     }
 
-    /// Makes the index of a table whose runs are those of `version`, in its directory `dir`; `None` if the settings want none.
-    /// The manifest is the caller's to edit.
+    /// Makes the index of a table whose runs are those of `version`, as it was `picked`; `None` for fences. The manifest is the
+    /// caller's to edit.
     ///
     /// # Errors
     /// Those of reading runs; `Io`. The file is removed then.
-    pub(crate) fn make_index(&self, table: u32, dir: &Path, version: &Version) -> Result<Option<PrimaryIndex>> {
-        let Some(picked) = &self.resolved.index else {
+    pub(crate) fn make_index(
+        &self,
+        table: &TableInner,
+        picked: Option<&Picked<IndexFactory>>,
+        version: &Version,
+    ) -> Result<Option<PrimaryIndex>> {
+        let Some(picked) = picked else {
             return Ok(None);
         };
         let begun = self.storage.monotonic_nanos();
         let id = self.new_run_id();
-        let path = path(dir, id);
-        let index = (picked.factory.create)(self.index_context(picked, &path)?)?;
+        let path = path(&table.runs.dir, id);
+        let index = (picked.factory.create)(self.index_context(picked, &path))?;
         let filled = fill(&*index, version).and_then(|keys| Ok((keys, index.commit()?)));
         let (keys, root) = match filled {
             Ok(filled) => filled,
@@ -145,7 +146,7 @@ impl Shared {
         };
         if keys > 0 {
             let micros = self.storage.monotonic_nanos().saturating_sub(begun) / 1000;
-            tracing::info!(table, keys, micros, "a primary index was built");
+            tracing::info!(table = table.name, keys, micros, "a primary index was built");
         }
         Ok(Some(PrimaryIndex {
             index,
@@ -158,18 +159,14 @@ impl Shared {
         }))
     }
 
-    fn index_context(&self, picked: &Picked<IndexFactory>, path: &Path) -> Result<IndexContext> {
-        let pool = self
-            .index_pool
-            .as_ref()
-            .ok_or_else(|| Error::invalid_input("there is no pool for indexes"))?;
-        Ok(IndexContext {
+    fn index_context(&self, picked: &Picked<IndexFactory>, path: &Path) -> IndexContext {
+        IndexContext {
             storage: Arc::clone(&self.storage),
             path: path.to_owned(),
-            pool: Arc::clone(pool),
+            pool: self.index_pools.of(picked.factory),
             options: picked.options.clone(),
             upsert: Some(Arc::new(NewestWins)),
-        })
+        }
     }
 }
 

@@ -91,7 +91,7 @@ pub(super) fn unknown(table: &TableInner, name: &str) -> Error {
     Error::new(ErrorKind::NotFound, message)
 }
 
-fn check_there(table: &TableInner) -> Result<()> {
+pub(super) fn check_there(table: &TableInner) -> Result<()> {
     if table.dropped.load(Ordering::Acquire) {
         let message = format!("table \"{}\" was dropped", table.name);
         return Err(Error::new(ErrorKind::NotFound, message));
@@ -142,7 +142,7 @@ impl Shared {
         let schema = Arc::clone(&table.schemas.current().schema);
         let index = Arc::new(self.secondary(name, StoredDefinition::of(definition, &schema)?)?);
         index.codec(&schema)?;
-        let made = self.make_secondary(table, &index)?;
+        let made = self.make_secondary(table, &index, &table.roles.load().secondary)?;
         all.push(Arc::clone(&index));
         table.secondary.set(all);
         if let Err(error) = self.renew_slot(table) {
@@ -240,7 +240,7 @@ impl Shared {
             let open = all.iter_mut().find(building).ok_or_else(lost)?;
             let root = open.file.index()?.commit()?;
             open.moved_to(root);
-            open.meta.exact = self.eager() && table.operator.is_none();
+            open.meta.exact = table.roles.load().eager && table.operator.is_none();
             open.building = false;
             if !index.definition.unique {
                 self.define(table, creation(table, open))?;

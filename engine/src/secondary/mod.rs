@@ -28,6 +28,7 @@ mod entry;
 mod memory;
 mod open;
 mod read;
+mod renew;
 mod scan;
 mod unique;
 mod update;
@@ -44,7 +45,7 @@ use kodiak_core::index::{Index, IndexStats, IndexView, Root};
 use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::Storage;
 use kodiak_core::{Error, ErrorKind, Result};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 pub(crate) use check::{verify_closed, verify_open};
 use codec::IndexCodec;
@@ -276,6 +277,11 @@ pub struct SecondaryStats {
 }
 
 impl Secondaries {
+    /// Keeps others from creating, dropping and choosing indexes.
+    pub fn define(&self) -> MutexGuard<'_, ()> {
+        self.defining.lock()
+    }
+
     /// What writers maintain.
     pub fn all(&self) -> Arc<Vec<Arc<Secondary>>> {
         self.indexes.load_full()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kodiak_core::index::{Index, IndexContext, IndexPool, Root};
+use kodiak_core::index::{Index, IndexContext, IndexFactory, Root};
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
 use super::definition::{IndexedBy, StoredDefinition};
@@ -11,25 +11,12 @@ use super::entry::NewestMark;
 use super::update::{Batch, add_versions};
 use super::walk::sources;
 use super::{IndexFile, OpenSecondary, Secondary, file_name, path};
+use crate::components::Picked;
 use crate::db::{Shared, TableInner, View, closing};
 use crate::manifest::{Change, IndexMeta, SecondaryMeta, SecondaryState, State, VersionEdit};
 use crate::read::Source;
 
 impl Shared {
-    /// Memory for secondary indexes, taken when there is one.
-    pub(crate) fn secondary_pool(&self) -> Arc<dyn IndexPool> {
-        let make = || {
-            let bytes = usize::try_from(self.settings.secondary.pool).unwrap_or(usize::MAX);
-            (self.resolved.secondary.factory.pool)(bytes)
-        };
-        Arc::clone(self.secondary_pool.get_or_init(make))
-    }
-
-    /// True if rows that are replaced are looked up at once.
-    pub(crate) fn eager(&self) -> bool {
-        self.settings.secondary.maintenance == crate::settings::Maintenance::Eager
-    }
-
     /// While a database is opened, before the log is replayed: makes a table's indexes known to its memtable.
     ///
     /// # Errors
@@ -82,7 +69,7 @@ impl Shared {
     }
 
     /// While a database is opened for writing: each index gets its file. What `state` names is taken over if it is of the kind
-    /// that the settings say and whole; otherwise the index is built from the runs.
+    /// that the settings or the table's options say and whole; otherwise the index is built from the runs.
     ///
     /// # Errors
     /// Those of reading runs; `Io`.
@@ -100,10 +87,11 @@ impl Shared {
     }
 
     fn open_secondary(&self, table: &TableInner, index: &Arc<Secondary>, known: Option<&SecondaryMeta>) -> Result<()> {
-        let kind = self.resolved.secondary.factory.component.name;
-        let wants_exact = self.eager() && table.operator.is_none();
+        let roles = table.roles.load_full();
+        let kind = roles.secondary.factory.component.name;
+        let wants_exact = roles.eager && table.operator.is_none();
         if let Some(known) = known.filter(|known| known.file.kind == kind && known.exact >= wants_exact) {
-            match self.take_over_secondary(table, index, known) {
+            match self.take_over_secondary(table, index, &roles.secondary, known) {
                 Ok(open) => return put_in_force(table, open),
                 Err(error) if error.kind() == ErrorKind::Io => return Err(error),
                 Err(error) => {
@@ -111,7 +99,7 @@ impl Shared {
                 }
             }
         }
-        let mut open = self.make_secondary(table, index)?;
+        let mut open = self.make_secondary(table, index, &roles.secondary)?;
         let runs: Vec<_> = table
             .view
             .load()
@@ -148,10 +136,11 @@ impl Shared {
         &self,
         table: &TableInner,
         index: &Arc<Secondary>,
+        picked: &Picked<IndexFactory>,
         known: &SecondaryMeta,
     ) -> Result<OpenSecondary> {
-        let context = self.secondary_context(&table.runs.dir.join(file_name(known.file.id)));
-        let opened = (self.resolved.secondary.factory.open)(context)?;
+        let context = self.secondary_context(picked, &table.runs.dir.join(file_name(known.file.id)));
+        let opened = (picked.factory.open)(context)?;
         let root = Root(known.file.root);
         if opened.roots().last() != Some(&root) {
             opened.reset_to(root)?;
@@ -163,10 +152,15 @@ impl Shared {
     ///
     /// # Errors
     /// `Io`.
-    pub(super) fn make_secondary(&self, table: &TableInner, index: &Arc<Secondary>) -> Result<OpenSecondary> {
-        let factory = self.resolved.secondary.factory;
+    pub(super) fn make_secondary(
+        &self,
+        table: &TableInner,
+        index: &Arc<Secondary>,
+        picked: &Picked<IndexFactory>,
+    ) -> Result<OpenSecondary> {
+        let factory = picked.factory;
         let id = self.new_run_id();
-        let made = (factory.create)(self.secondary_context(&path(&table.runs.dir, id)))?;
+        let made = (factory.create)(self.secondary_context(picked, &path(&table.runs.dir, id)))?;
         let root = made.roots().last().map_or(0, |root| root.0);
         let meta = SecondaryMeta {
             file: IndexMeta {
@@ -198,12 +192,12 @@ impl Shared {
         }
     }
 
-    fn secondary_context(&self, path: &std::path::Path) -> IndexContext {
+    fn secondary_context(&self, picked: &Picked<IndexFactory>, path: &std::path::Path) -> IndexContext {
         IndexContext {
             storage: Arc::clone(&self.storage),
             path: path.to_owned(),
-            pool: self.secondary_pool(),
-            options: self.resolved.secondary.options.clone(),
+            pool: self.secondary_pools.of(picked.factory),
+            options: picked.options.clone(),
             upsert: Some(Arc::new(NewestMark)),
         }
     }

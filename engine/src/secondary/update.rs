@@ -52,17 +52,12 @@ pub(crate) struct SecondaryUpdate<'t> {
 }
 
 impl<'t> SecondaryUpdate<'t> {
-    /// Commits a root of each index for the changed runs. `eager` says how; `held` tells the snapshots held at present.
+    /// Commits a root of each index for the changed runs. `held` tells the snapshots held at present.
     ///
     /// # Errors
     /// `Io`: the indexes are as they were, and may be tried again. If one fails otherwise (damage, a failed sync), that is no
     /// error: it is given up, and the next opening builds it anew.
-    pub fn prepare(
-        table: &'t TableInner,
-        change: SecondaryChange<'_>,
-        eager: bool,
-        held: &dyn Fn() -> Vec<SeqNo>,
-    ) -> Result<Self> {
+    pub fn prepare(table: &'t TableInner, change: SecondaryChange<'_>, held: &dyn Fn() -> Vec<SeqNo>) -> Result<Self> {
         let mut update = Self {
             table,
             open: table.secondary.open.lock(),
@@ -75,7 +70,8 @@ impl<'t> SecondaryUpdate<'t> {
         }
         // From here on, all is undone unless it is installed.
         update.settled = false;
-        let eager = eager && table.operator.is_none();
+        // What is chosen while the indexes are held.
+        let eager = table.roles.load().eager && table.operator.is_none();
         let applied = apply(table, &mut update.open, change, eager, &held());
         for place in 0..update.open.len() {
             let open = &update.open[place];

@@ -58,30 +58,32 @@ pub const FIELDS: &[Field] = &[
     Field {
         path: "index.primary",
         help: "How a key finds its run and block: `fence` goes down the levels by key bounds, filter and fence keys; an index \
-               over all runs of a table is asked once.",
+               over all runs of a table is asked once. Tables may choose for themselves.",
         access: Access::Text(|s| &mut s.index.primary),
     },
     Field {
         path: "index.pool",
-        help: "Bytes of index nodes kept in memory, over all tables.",
+        help: "Bytes of index nodes kept in memory, over all tables; where only tables choose to have an index, beside \
+               `limits.memory_budget`.",
         access: Access::Size(|s| &mut s.index.pool, (64 * KIB, 16 * TIB)),
     },
     Field {
         path: "index.deletion_vectors",
         help: "Keep a bitmap of the dead rows of each run (merge-on-write), so that scans and publications compare no versions; \
-               needs a primary index, which tells what an update displaces.",
+               needs a primary index, which tells what an update displaces. Tables may choose for themselves.",
         access: Access::Bool(|s| &mut s.index.deletion_vectors),
     },
     Field {
         path: "secondary.kind",
         help: "The index that holds the entries of secondary indexes; those of another kind are built anew when a database is \
-               opened.",
+               opened. Tables may choose for themselves.",
         access: Access::Text(|s| &mut s.secondary.kind),
     },
     Field {
         path: "secondary.maintenance",
         help: "`lazy`: a flush adds entries blindly, reads look at rows to know which entries hold, and compactions clean up; \
-               `eager`: a flush looks up the rows that it replaces, and reads of the newest state need not.",
+               `eager`: a flush looks up the rows that it replaces, and reads of the newest state need not. \
+               Tables may choose for themselves.",
         access: Access::Name {
             names: &["lazy", "eager"],
             get: |s| s.secondary.maintenance as usize,

@@ -1,6 +1,7 @@
 //! Tables with a primary index: gets ask it once, and answer as they would without, whatever happens to index and runs.
 
 mod answers;
+mod chosen;
 mod files;
 mod support;
 mod threads;

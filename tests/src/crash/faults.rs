@@ -54,7 +54,7 @@ impl Possible {
                     there.insert(None);
                 }
             }
-            Step::Flush | Step::Compact | Step::Sync | Step::Reopen => {}
+            Step::Flush | Step::Compact | Step::Sync | Step::Choose(..) | Step::Reopen => {}
         }
     }
 

@@ -55,7 +55,7 @@ impl Model {
                     next += 1;
                 }
                 Step::Drop(table) => there.retain(|_, known| known != table),
-                Step::Flush | Step::Compact | Step::Sync | Step::Reopen => {}
+                Step::Flush | Step::Compact | Step::Sync | Step::Choose(..) | Step::Reopen => {}
             }
             contents.push(now);
             tables.push(there);

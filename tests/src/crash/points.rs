@@ -54,7 +54,7 @@ impl Progress {
         // Whatever makes the log or the runs durable makes all writes so. DDL says nothing about writes.
         let durable = match kind {
             Step::Write(_) => sync == SyncMode::Full,
-            Step::Create(_) | Step::Drop(_) => self.durable.load(Ordering::SeqCst) == step,
+            Step::Create(_) | Step::Drop(_) | Step::Choose(..) => self.durable.load(Ordering::SeqCst) == step,
             Step::Flush | Step::Compact | Step::Sync | Step::Reopen => true,
         };
         if durable {

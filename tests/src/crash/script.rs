@@ -1,7 +1,10 @@
 //! Seeded scripts of steps on a database.
 
 use kodiak::core::options::OptionValue;
-use kodiak::{Builder, Db, IndexDefinition, Result, Settings, SyncMode, Table, TableOptions, TableSchema};
+use kodiak::settings::Maintenance;
+use kodiak::{
+    Builder, Db, IndexDefinition, IndexOptions, Result, Settings, SyncMode, Table, TableOptions, TableSchema,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -49,6 +52,8 @@ pub enum Step {
     Compact,
     /// `Db::sync`.
     Sync,
+    /// A table chooses its indexes: none, as the settings say, or a B+ tree, and deletion vectors.
+    Choose(usize, usize),
     /// The database is closed and opened.
     Reopen,
 }
@@ -154,6 +159,7 @@ impl Generator {
                 3 => Some(Step::Compact),
                 4..7 => Some(Step::Sync),
                 7 => Some(Step::Reopen),
+                8 => Some(Step::Choose(tables[0], self.written)),
                 _ => None,
             };
             steps.extend(step);
@@ -232,6 +238,15 @@ impl Generator {
             },
         };
         Step::Write(vec![change])
+    }
+}
+
+fn choice(what: usize) -> IndexOptions {
+    match what % 4 {
+        0 => IndexOptions::new(),
+        1 => IndexOptions::new().primary("fence").maintenance(Maintenance::Eager),
+        2 => IndexOptions::new().primary("bplus").deletion_vectors(true),
+        _ => IndexOptions::new().primary("bplus").secondary("bplus"),
     }
 }
 
@@ -353,6 +368,10 @@ impl Running {
             Step::Flush => db.flush(),
             Step::Compact => db.compact(),
             Step::Sync => db.sync(),
+            Step::Choose(table, what) => {
+                let missing = || kodiak::Error::new(kodiak::ErrorKind::NotFound, "the table was not created");
+                self.table(*table).ok_or_else(missing)?.set_indexes(choice(*what))
+            }
             Step::Reopen => Ok(()),
         }
     }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use kodiak::{IndexDefinition, ScanOptions, Slice, Snapshot, Table};
+use kodiak::settings::Maintenance;
+use kodiak::{ErrorKind, IndexDefinition, IndexOptions, ScanOptions, Slice, Snapshot, Table};
 
 use super::{Outcome, Runner, failed};
 
@@ -76,7 +77,39 @@ pub(super) fn check_indexes(table: &Table, snapshot: Option<&Snapshot>) -> Outco
     Ok(())
 }
 
+/// What a table can choose of its indexes.
+pub const CHOICES: usize = 4 * 3 * 3 * 3;
+
+fn choice(what: usize) -> IndexOptions {
+    let kind = |at: usize| [None, Some("bplus"), Some("fractal"), Some("fence")][at].map(str::to_owned);
+    let primary = kind(what % 4);
+    let indexed = primary.as_deref().is_some_and(|kind| kind != "fence");
+    IndexOptions {
+        primary,
+        deletion_vectors: [None, Some(false), indexed.then_some(true)][what / 4 % 3],
+        secondary: kind(what / 12 % 3),
+        maintenance: [None, Some(Maintenance::Lazy), Some(Maintenance::Eager)][what / 36 % 3],
+    }
+}
+
 impl Runner<'_> {
+    /// A table chooses its indexes anew.
+    pub(super) fn choose(&mut self, place: usize, what: usize) -> Outcome {
+        let Some(table) = &self.tables[place] else {
+            return Ok(());
+        };
+        let own = choice(what);
+        match table.set_indexes(own.clone()) {
+            Ok(()) => self.chosen[place] = own,
+            // The smallest pool for the index of the settings need not do for others.
+            Err(error)
+                if error.kind() == ErrorKind::InvalidSettings
+                    && error.setting().is_some_and(|setting| setting.ends_with(".pool")) => {}
+            Err(error) => return Err(format!("choose indexes: {error}")),
+        }
+        check_indexes(table, None)
+    }
+
     /// Creates an index, or drops it if it is there.
     pub(super) fn index(&mut self, place: usize, what: usize) -> Outcome {
         let Some(table) = &self.tables[place] else {
@@ -108,7 +141,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Whatever has happened, the indexes created and not dropped are there, and no others.
+    /// Whatever has happened, the indexes created and not dropped are there, and no others, and made as was chosen.
     pub(super) fn check_index_names(&self) -> Outcome {
         for (table, expected) in self.tables.iter().zip(&self.indexes) {
             let Some(table) = table else { continue };
@@ -118,6 +151,13 @@ impl Runner<'_> {
                     "table {} has the indexes {found:?} instead of {expected:?}",
                     table.name().escape_debug()
                 ));
+            }
+        }
+        for (table, expected) in self.tables.iter().zip(&self.chosen) {
+            let Some(table) = table else { continue };
+            if table.options().get_indexes() != expected {
+                let (name, found) = (table.name().escape_debug(), table.options());
+                return Err(format!("table {name} has chosen {expected:?}, but says {found:?}"));
             }
         }
         Ok(())
