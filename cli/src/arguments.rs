@@ -25,10 +25,10 @@ pub struct Arguments {
 /// The settings to open a database with. Without any, those that it was last opened with, or the defaults.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SettingsArguments {
-    /// Take the settings from this TOML file
+    /// Take the settings from this TOML file, for this opening and, if it is for writing, later ones
     #[arg(long, value_name = "FILE")]
     pub settings: Option<PathBuf>,
-    /// Change one setting: --set format.kind=parquet (repeat for more)
+    /// Change one setting, as --settings does: --set format.kind=parquet (repeat for more)
     #[arg(long, value_name = "SECTION.KEY=VALUE", value_parser = assignment)]
     pub set: Vec<(String, String)>,
 }

@@ -6,6 +6,7 @@ mod commands;
 mod export;
 mod failure;
 mod import;
+mod operations;
 mod output;
 mod progress;
 mod rows;

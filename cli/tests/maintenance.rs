@@ -39,6 +39,21 @@ fn backups_are_made_listed_restored_and_deleted() {
     assert_eq!(kodiak.prints(&["backup", "list", "backups"]).lines().count(), 2);
     assert_eq!(kodiak.prints(&["backup", "verify", "backups", "2"]), "no problems\n");
     assert_eq!(
+        kodiak.prints(&["backup", "verify", "backups", "latest"]),
+        "no problems\n"
+    );
+    assert!(
+        kodiak
+            .refuses(&["backup", "verify", "nowhere", "1"])
+            .contains("nowhere")
+    );
+    assert!(!kodiak.path("nowhere").exists(), "nothing is made");
+    assert!(
+        kodiak
+            .misunderstands(&["backup", "verify", "backups", "newest"])
+            .contains("latest")
+    );
+    assert_eq!(
         kodiak.prints(&["backup", "restore", "backups", "1", "old"]),
         "made old\n"
     );
@@ -49,7 +64,7 @@ fn backups_are_made_listed_restored_and_deleted() {
             .refuses(&["backup", "restore", "backups", "1", "older"])
             .contains("the backups are: 2")
     );
-    kodiak.prints(&["backup", "restore", "backups", "2", "new"]);
+    kodiak.prints(&["backup", "restore", "backups", "latest", "new"]);
     assert_eq!(kodiak.prints(&["get", "new", "users", "cem"]), "poet\n");
 }
 
@@ -90,6 +105,23 @@ fn dumps_show_what_files_hold() {
         "1 put ada\tcountess\n2 put bob\tbuilder\n"
     );
     assert!(kodiak.refuses(&["dump", "run", "db/CURRENT"]).contains("not a run"));
+}
+
+#[test]
+fn dumps_show_rows_of_tables_with_columns() {
+    let kodiak = Kodiak::new();
+    let file = kodiak.file("people.csv", "name,age\nada,36\nbob,\n");
+    kodiak.prints(&["import", "db", "people", &file, "--key", "name"]);
+    let log = kodiak.prints(&["wal", "dump", "db"]);
+    assert!(log.contains("table 1 put {\"name\":\"ada\",\"age\":36}"), "{log}");
+    kodiak.prints(&["delete", "db", "people", "bob"]);
+    let log = kodiak.prints(&["wal", "dump", "db"]);
+    assert!(log.contains("table 1 delete {\"name\":\"bob\"}\n"), "{log}");
+    let bytes = kodiak.prints(&["wal", "dump", "db", "--hex"]);
+    assert!(bytes.contains("delete 626f62"), "{bytes}");
+    kodiak.prints(&["compact", "db"]);
+    let run = kodiak.prints(&["dump", "run", &run_file(&kodiak, ".feather")]);
+    assert!(run.ends_with(" put {\"name\":\"ada\",\"age\":36}\n"), "{run}");
 }
 
 #[test]

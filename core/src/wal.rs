@@ -138,6 +138,8 @@ pub struct WalStats {
     pub segments: u64,
     /// Bytes of records in the active segment.
     pub active_bytes: u64,
+    /// The sequence number after those of the last record appended; 0 before the first.
+    pub next_seq: SeqNo,
 }
 
 /// A log open for appending.

@@ -1,5 +1,7 @@
 //! Looking into the files of a database: what `kodiak dump` prints. Nothing is changed, and the database may be open.
 
+mod rows;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use crate::manifest::{Change, IndexMeta, Manifest, RunMeta, State, VersionEdit};
 use crate::primary::locator::NewestWins;
 use crate::secondary::{IndexColumn, IndexedBy, StoredDefinition};
 use crate::sidecar::{RangeTombstone, Sidecar, SidecarMeta};
+
+pub use rows::RowReader;
 
 pub use crate::primary::locator::Locator;
 
@@ -129,6 +133,7 @@ impl fmt::Display for Line<'_> {
             }
             Change::LastSeq(seq) => write!(f, "last sequence number {seq}"),
             Change::WalFrom(segment) => write!(f, "log needed from segment {segment}"),
+            Change::LogEnd(seq) => write!(f, "log closed at sequence number {seq}"),
             Change::Flushed { table, segment } => write!(f, "table {table} flushed below segment {segment}"),
             Change::AddSchema {
                 table,
@@ -243,7 +248,8 @@ impl fmt::Display for RunLine<'_> {
 }
 
 /// Hands over the range deletes and then the entries of a run, given its data file in the directory of its table, whose `TABLE`
-/// file tells the schema. Each block is compared with its checksum first. In a typed table a value is the row's bytes.
+/// file tells the schema. Each block is compared with its checksum first. In a typed table keys
+/// and values are the row's bytes, which a [`RowReader`] reads.
 ///
 /// # Errors
 /// `InvalidInput` for a path that is not of a run; `NotFound`; `Corruption` naming file and offset; `Unsupported`, `Io`;

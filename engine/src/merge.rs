@@ -16,8 +16,17 @@ pub trait MergeOperator: Send + Sync + Debug {
     /// The value after applying `operands`, oldest first and at least one, to `base` (`None`: the key has no value).
     ///
     /// # Errors
-    /// `Corruption` or `InvalidInput` for operands that the operator cannot read; the read that needed it fails.
+    /// `Corruption` or `InvalidInput` for operands that the operator cannot read; the read that needed it fails. Flushes and
+    /// compactions keep such operands as they are.
     fn merge(&self, key: &[u8], base: Option<&[u8]>, operands: &[&[u8]]) -> Result<Vec<u8>>;
+
+    /// Looks at a value or operand of `key` before it is written: what is refused here cannot make later reads fail.
+    ///
+    /// # Errors
+    /// `InvalidInput` for what [`merge`](Self::merge) could not read; the write fails. By default everything is taken.
+    fn check(&self, _key: &[u8], _value: &[u8]) -> Result<()> {
+        Ok(())
+    }
 
     /// One operand that does what `older` and then `newer` do, or `None` if there is no such operand.
     fn combine(&self, _key: &[u8], _older: &[u8], _newer: &[u8]) -> Option<Vec<u8>> {
@@ -51,6 +60,10 @@ impl MergeOperator for Counter {
             Ok::<_, Error>(sum.wrapping_add(Self::read(operand)?))
         })?;
         Ok(sum.to_le_bytes().to_vec())
+    }
+
+    fn check(&self, _key: &[u8], value: &[u8]) -> Result<()> {
+        Self::read(value).map(drop)
     }
 
     fn combine(&self, _key: &[u8], older: &[u8], newer: &[u8]) -> Option<Vec<u8>> {
@@ -174,5 +187,6 @@ mod tests {
     fn a_counter_of_the_wrong_length_is_refused() {
         assert!(Counter.merge(b"k", Some(b"abc"), &[&[0; 8]]).is_err());
         assert!(Counter.combine(b"k", b"abc", &[0; 8]).is_none());
+        assert!(Counter.check(b"k", b"abc").is_err() && Counter.check(b"k", &[0; 8]).is_ok());
     }
 }

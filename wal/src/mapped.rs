@@ -311,6 +311,7 @@ impl MappedLog {
             bytes: place.bytes,
             segments: self.files.count(),
             active_bytes: place.end - SEGMENT_HEADER as u64,
+            next_seq: place.next_seq,
             ..WalStats::default()
         }
     }

@@ -240,6 +240,7 @@ impl SegmentLog {
             bytes: state.bytes,
             segments: self.files.count(),
             active_bytes: state.end - SEGMENT_HEADER as u64,
+            next_seq: state.next_seq,
             ..WalStats::default()
         }
     }

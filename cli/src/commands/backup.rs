@@ -1,8 +1,9 @@
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::{Args, Subcommand};
-use kodiak::maintenance::{BackupInfo, backups};
+use kodiak::maintenance::{BackupDir, BackupId, BackupInfo, backups};
 use kodiak::{Error, ErrorKind};
 
 use super::wal::iso_8601;
@@ -46,8 +47,46 @@ pub struct List {
 pub struct One {
     /// The directory of backups
     backups: PathBuf,
-    /// The number of the backup
-    id: u64,
+    /// The number of the backup, or "latest"
+    id: Which,
+}
+
+/// Which of the backups in a directory.
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    Latest,
+    Number(BackupId),
+}
+
+impl FromStr for Which {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        match text {
+            "latest" => Ok(Self::Latest),
+            number => number
+                .parse()
+                .map(Self::Number)
+                .map_err(|_| "give the number of a backup (kodiak backup list tells them), or latest"),
+        }
+    }
+}
+
+impl One {
+    fn open(&self) -> kodiak::Result<(BackupDir, BackupId)> {
+        let dir = existing(&self.backups)?;
+        let id = match self.id {
+            Which::Number(id) => id,
+            Which::Latest => {
+                let known = dir.list()?;
+                let latest = known.last().ok_or_else(|| {
+                    Error::new(ErrorKind::NotFound, "there are no backups in it").with_file(&self.backups)
+                })?;
+                latest.id
+            }
+        };
+        Ok((dir, id))
+    }
 }
 
 /// `kodiak backup restore`
@@ -57,6 +96,15 @@ pub struct Restore {
     from: One,
     /// Where to make the database: an empty directory, or one that does not exist yet
     target: PathBuf,
+}
+
+/// A directory of backups that must be there: looking for one makes none.
+fn existing(dir: &Path) -> kodiak::Result<BackupDir> {
+    if !dir.is_dir() {
+        let message = "there is no such directory of backups";
+        return Err(Error::new(ErrorKind::NotFound, message).with_file(dir));
+    }
+    backups(dir)
 }
 
 impl Backup {
@@ -69,28 +117,27 @@ impl Backup {
                 show(&info, out)?;
             }
             Self::List(command) => {
-                if !command.backups.is_dir() {
-                    let message = "there is no such directory of backups";
-                    return Err(Error::new(ErrorKind::NotFound, message)
-                        .with_file(&command.backups)
-                        .into());
-                }
-                for info in backups(&command.backups)?.list()? {
+                for info in existing(&command.backups)?.list()? {
                     show(&info, out)?;
                 }
             }
             Self::Verify(one) => {
-                let problems = backups(&one.backups)?.verify(one.id)?;
+                let (dir, id) = one.open()?;
+                let problems = dir.verify(id)?;
                 problems.iter().try_for_each(|problem| writeln!(out, "{problem}"))?;
                 if !problems.is_empty() {
-                    let message = format!("backup {} has {} problems", one.id, problems.len());
+                    let message = format!("backup {id} has {} problems", problems.len());
                     return Err(Failure::Error(Error::corruption(message)));
                 }
                 writeln!(out, "no problems")?;
             }
-            Self::Delete(one) => backups(&one.backups)?.delete(one.id)?,
+            Self::Delete(one) => {
+                let (dir, id) = one.open()?;
+                dir.delete(id)?;
+            }
             Self::Restore(Restore { from, target }) => {
-                backups(&from.backups)?.restore(from.id, &target)?;
+                let (dir, id) = from.open()?;
+                dir.restore(id, &target)?;
                 writeln!(out, "made {}", target.display())?;
             }
         }

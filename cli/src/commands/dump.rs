@@ -3,11 +3,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use kodiak::components::Components;
-use kodiak::core::Op;
+use kodiak::core::batch::BatchOp;
 use kodiak::{Error, ErrorKind, LocalStorage, inspect};
 
 use crate::bytes::Encoding;
 use crate::failure::Result;
+use crate::operations::Shown;
 use crate::output::Output;
 
 /// `kodiak dump`
@@ -17,7 +18,7 @@ pub enum Dump {
     Manifest(Manifest),
     /// Print what a sidecar (.meta) tells of its run
     Sidecar(File),
-    /// Print the entries of a run, given its data file, newest version of a key first
+    /// Print the entries of a run, given its data file, newest version of a key first; rows of tables with columns as JSON
     Run(Run),
 }
 
@@ -59,21 +60,18 @@ impl Dump {
 fn entries(file: &std::path::Path, encoding: Encoding, out: &mut Output) -> Result {
     let mut failed: Option<io::Error> = None;
     let storage = std::sync::Arc::new(LocalStorage::new());
-    let mut text = String::new();
+    // What is wrong with the file or its table, the dump will tell.
+    let (rows, table) =
+        inspect::RowReader::of_run(&*storage, file).map_or((None, 0), |(rows, table)| (Some(rows), table));
+    let shown = Shown { rows, encoding };
     let dumped = inspect::run(storage, &Components::new(), file, &mut |entry| {
-        text.clear();
-        encoding.show(entry.key, &mut text);
-        let op = match entry.op {
-            Op::Put => "put",
-            Op::Delete => "delete",
-            Op::Merge => "merge",
-            Op::RangeDelete => "delete-range",
+        let op = BatchOp {
+            table,
+            op: entry.op,
+            key: entry.key,
+            value: entry.value,
         };
-        if entry.op != Op::Delete {
-            text.push('\t');
-            encoding.show(entry.value, &mut text);
-        }
-        writeln!(out, "{} {op} {text}", entry.seq).map_err(|error| {
+        writeln!(out, "{} {}", entry.seq, shown.text(&op)).map_err(|error| {
             failed = Some(error);
             Error::new(ErrorKind::Io, "the output cannot be written")
         })

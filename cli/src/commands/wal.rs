@@ -2,13 +2,13 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use kodiak::core::Op;
-use kodiak::core::batch::BatchOp;
+use kodiak::inspect::RowReader;
 use kodiak::{Error, ErrorKind, LocalStorage};
 use kodiak_wal::DumpLine;
 
 use crate::bytes::Encoding;
 use crate::failure::Result;
+use crate::operations::Shown;
 use crate::output::Output;
 
 /// `kodiak wal`
@@ -21,7 +21,7 @@ pub enum Wal {
 /// `kodiak wal dump`
 #[derive(Debug, Args)]
 pub struct Dump {
-    /// A database, a directory of log segments, or one segment
+    /// A database, a directory of log segments, or one segment; of a database, rows of tables with columns are shown as JSON
     path: PathBuf,
     #[command(flatten)]
     encoding: Encoding,
@@ -38,10 +38,16 @@ impl Wal {
 impl Dump {
     fn run(self, out: &mut Output) -> Result {
         let below = self.path.join("wal");
+        let storage = LocalStorage::new();
+        let shown = Shown {
+            // A log can be looked at without its database, and beside a damaged manifest.
+            rows: RowReader::of_database(&storage, &self.path).ok(),
+            encoding: self.encoding,
+        };
         let path = if below.is_dir() { &below } else { &self.path };
         let mut failed: Option<io::Error> = None;
-        let dumped = kodiak_wal::dump(&LocalStorage::new(), path, &mut |line| {
-            show(line, self.encoding, out).map_err(|error| {
+        let dumped = kodiak_wal::dump(&storage, path, &mut |line| {
+            show(line, &shown, out).map_err(|error| {
                 failed = Some(error);
                 Error::new(ErrorKind::Io, "the output cannot be written")
             })
@@ -53,7 +59,7 @@ impl Dump {
     }
 }
 
-fn show(line: DumpLine<'_>, encoding: Encoding, out: &mut Output) -> io::Result<()> {
+fn show(line: DumpLine<'_>, shown: &Shown, out: &mut Output) -> io::Result<()> {
     match line {
         DumpLine::Segment {
             path,
@@ -84,7 +90,7 @@ fn show(line: DumpLine<'_>, encoding: Encoding, out: &mut Output) -> io::Result<
                 "{time} batch at {offset}: sequence {first_seq} to {last}, {bytes} bytes"
             )
         }
-        DumpLine::Op { seq, op } => writeln!(out, "  {seq} {}", operation(&op, encoding)),
+        DumpLine::Op { seq, op } => writeln!(out, "  {seq} table {} {}", op.table, shown.text(&op)),
         DumpLine::Damage { offset, what } => writeln!(out, "DAMAGE at {offset}: {what}"),
         DumpLine::End {
             offset,
@@ -107,22 +113,6 @@ fn show(line: DumpLine<'_>, encoding: Encoding, out: &mut Output) -> io::Result<
         // A newer log may tell more.
         other => writeln!(out, "{other:?}"),
     }
-}
-
-fn operation(op: &BatchOp<'_>, encoding: Encoding) -> String {
-    let mut text = format!("table {} ", op.table);
-    text.push_str(match op.op {
-        Op::Put => "put ",
-        Op::Delete => "delete ",
-        Op::Merge => "merge ",
-        Op::RangeDelete => "delete-range ",
-    });
-    encoding.show(op.key, &mut text);
-    if op.op != Op::Delete {
-        text.push('\t');
-        encoding.show(op.value, &mut text);
-    }
-    text
 }
 
 /// A time in microseconds since 1970, in UTC, as `2013-01-31T05:17:00.000000Z`.

@@ -278,7 +278,10 @@ impl<'a> Rewriter<'a> {
                 self.decided = true;
                 if !self.pending.operands.is_empty() {
                     let base = if op == Op::Put { self.cursor.value()? } else { None };
-                    return Self::resolve(&mut self.pending, self.retention, &self.key, base.as_deref(), sink);
+                    if Self::resolve(&mut self.pending, self.retention, &self.key, base.as_deref(), sink)? {
+                        return Ok(());
+                    }
+                    Self::keep_pending(&mut self.pending, self.retention, &self.key, sink)?;
                 }
                 if op == Op::Delete && self.retention.bottom && self.stripe == 0 {
                     return Ok(());
@@ -294,22 +297,32 @@ impl<'a> Rewriter<'a> {
         }
     }
 
+    /// Writes what the waiting operands make of `base`. False if the operator cannot tell: then they have to stay, for reads to
+    /// report, as a flush that failed of one key would stop all writers.
     fn resolve(
         pending: &mut Pending,
         retention: &Retention,
         key: &[u8],
         base: Option<&[u8]>,
         sink: &mut dyn Sink,
-    ) -> Result<()> {
-        let seq = pending.operands[0].0;
-        let operands: Vec<Slice> = pending.operands.drain(..).map(|(_, value)| value).collect();
-        let value = resolve_merge(retention.operator.as_deref(), key, base, &operands)?;
+    ) -> Result<bool> {
+        let operands: Vec<Slice> = pending.operands.iter().map(|(_, value)| value.clone()).collect();
+        let value = match resolve_merge(retention.operator.as_deref(), key, base, &operands) {
+            Ok(value) => value,
+            Err(error) => {
+                let key = key.escape_ascii();
+                tracing::warn!(%error, %key, "operands cannot be merged, and stay");
+                return Ok(false);
+            }
+        };
         sink.entry(EntryRef {
             key,
-            seq,
+            seq: pending.operands[0].0,
             op: Op::Put,
             value: &value,
-        })
+        })?;
+        pending.operands.clear();
+        Ok(true)
     }
 
     /// Writes out operands that wait. With `absent` the key has no value below them: then they become a value, if no older
@@ -324,9 +337,14 @@ impl<'a> Rewriter<'a> {
         if pending.operands.is_empty() {
             return Ok(());
         }
-        if absent && retention.operator.is_some() {
-            return Self::resolve(pending, retention, key, None, sink);
+        if absent && retention.operator.is_some() && Self::resolve(pending, retention, key, None, sink)? {
+            return Ok(());
         }
+        Self::keep_pending(pending, retention, key, sink)
+    }
+
+    /// Writes the waiting operands as operands, as one if the operator can combine them.
+    fn keep_pending(pending: &mut Pending, retention: &Retention, key: &[u8], sink: &mut dyn Sink) -> Result<()> {
         let combined = retention
             .operator
             .as_deref()

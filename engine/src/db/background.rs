@@ -7,6 +7,7 @@ use std::time::Duration;
 use kodiak_core::{Error, Result};
 
 use super::shared::Shared;
+use super::stats::Stats;
 
 /// How long a thread sleeps when nobody wakes it: work that depends on time (TTL) is found then.
 const IDLE: Duration = Duration::from_secs(1);
@@ -181,6 +182,7 @@ fn settle(shared: &Shared, place: Place, failure: Option<Error>) {
     }
     *place(&mut shared.trouble.lock()) = failure;
     shared.stalls.refresh(shared);
+    shared.counters.tell(|| Stats::collect(shared));
     shared.signals.progress.raise();
     shared.signals.compaction.raise();
 }

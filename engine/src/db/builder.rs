@@ -105,8 +105,9 @@ impl Builder {
         self
     }
 
-    /// Reads only: takes no lock, changes no file, shows the state at this moment (what the log holds included). Beside a
-    /// process that has the database open for writing, reads of files that it removes fail with `NotFound`; open anew then.
+    /// Reads only: takes no lock, changes no file, shows the state at this moment (what the log holds included). Files of runs are
+    /// opened at once, up to `limits.max_open_files`, so that they stay readable when another process, which has the database open for
+    /// writing, removes them. With more runs than that, reads of files that are gone fail with `NotFound`; open anew then.
     pub fn read_only(mut self) -> Self {
         self.mode = OpenMode::ReadOnly;
         self

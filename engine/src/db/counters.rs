@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
-use metrics::{Counter, Histogram, counter, histogram};
 
+use super::facade::Facade;
 use super::stall::StallCause;
+use super::stats::Stats;
 
 const STRIPES: usize = 8;
 
@@ -43,33 +44,6 @@ impl Work {
         self.bytes_read.fetch_add(read, Ordering::Relaxed);
         self.bytes_written.fetch_add(written, Ordering::Relaxed);
         self.nanos.fetch_add(nanos, Ordering::Relaxed);
-    }
-}
-
-/// Handles of the `metrics` facade, fetched once.
-struct Facade {
-    user_bytes: Counter,
-    user_writes: Counter,
-    flush_seconds: Histogram,
-    flush_bytes: Counter,
-    compaction_seconds: Histogram,
-    compaction_read_bytes: Counter,
-    compaction_written_bytes: Counter,
-    stall_seconds: [Histogram; 3],
-}
-
-impl Facade {
-    fn new() -> Self {
-        Self {
-            user_bytes: counter!("kodiak_user_written_bytes"),
-            user_writes: counter!("kodiak_user_writes"),
-            flush_seconds: histogram!("kodiak_flush_seconds"),
-            flush_bytes: counter!("kodiak_flush_written_bytes"),
-            compaction_seconds: histogram!("kodiak_compaction_seconds"),
-            compaction_read_bytes: counter!("kodiak_compaction_read_bytes"),
-            compaction_written_bytes: counter!("kodiak_compaction_written_bytes"),
-            stall_seconds: StallCause::ALL.map(|cause| histogram!("kodiak_stall_seconds", "cause" => cause.name())),
-        }
     }
 }
 
@@ -129,6 +103,13 @@ impl Counters {
             facade.compaction_seconds.record(nanos as f64 / 1e9);
             facade.compaction_read_bytes.increment(read);
             facade.compaction_written_bytes.increment(written);
+        }
+    }
+
+    /// How things stand, for a recorder of metrics if there is to be one.
+    pub fn tell(&self, stats: impl FnOnce() -> Stats) {
+        if let Some(facade) = &self.facade {
+            facade.tell(&stats());
         }
     }
 

@@ -3,6 +3,7 @@
 mod background;
 mod builder;
 mod counters;
+mod facade;
 mod flush;
 mod index_options;
 mod open;
@@ -341,7 +342,10 @@ impl Db {
 
     /// What the database consists of and what it has done since it was opened.
     pub fn stats(&self) -> Stats {
-        Stats::collect(self.shared())
+        let shared = self.shared();
+        let stats = Stats::collect(shared);
+        shared.counters.tell(|| stats.clone());
+        stats
     }
 
     /// The settings it was opened with.

@@ -17,7 +17,7 @@ use super::shared::{Open, Shared, SharedParts, Tables};
 use super::table::{TableInner, View};
 use crate::components::Resolved;
 use crate::maintenance::{TABLE_FILE, TableFile};
-use crate::manifest::{Manifest, State, TableState};
+use crate::manifest::{Change, Manifest, State, TableState, VersionEdit};
 use crate::run::{BlockCache, OpenRuns};
 use crate::settings::{SETTINGS_FILE, Settings};
 
@@ -115,7 +115,7 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
     let mut shared = Shared::new(parts);
     load_tables(&shared, &state, !read_only)?;
     let report = replay(&shared, &context, &state)?;
-    shared.recovered(report.last_seq.max(state.last_seq));
+    shared.recovered(report.last_seq, report.last_seq.max(state.last_seq));
     if !read_only {
         remove_left_overs(&shared, &state)?;
         shared.open_indexes(&state)?;
@@ -232,7 +232,27 @@ fn load_tables(shared: &Shared, state: &State, writable: bool) -> Result<()> {
         tables.by_id.insert(id, Arc::new(inner));
     }
     *shared.tables.write() = tables;
-    check_files(shared)
+    check_files(shared)?;
+    if writable { Ok(()) } else { hold_files(shared) }
+}
+
+/// Opens the files of runs, as far as the limit on open files allows: another process may have the database open for writing, and
+/// files that it removes stay readable for those that have them open.
+///
+/// # Errors
+/// `NotFound` if one is gone already: the manifest that was read is not the newest any more.
+fn hold_files(shared: &Shared) -> Result<()> {
+    let tables = shared.all_tables();
+    let views: Vec<_> = tables.iter().map(|table| table.view.load()).collect();
+    let runs = views.iter().flat_map(|view| view.version.runs());
+    for (_, run) in runs.take(shared.settings.limits.max_open_files) {
+        match run.reader() {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
+            // Damage is told by the reads that meet it.
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Every run's files must be there with the lengths that the manifest says: found now, not at some later read.
@@ -266,7 +286,7 @@ fn check_files(shared: &Shared) -> Result<()> {
 fn replay(shared: &Shared, context: &WalContext, state: &State) -> Result<ReplayReport> {
     let picked = &shared.resolved.wal;
     let mode: RecoveryMode = shared.settings.wal.recovery;
-    let mut last_seq = state.last_seq;
+    let mut last_seq = 0;
     // Memtables are flushed in the order in which they were filled: what is not newer than a table's newest run is in a run.
     let newest = |table: &TableState| table.runs.values().map(|placed| placed.run.max_seq).max().unwrap_or(0);
     let in_runs: HashMap<_, _> = state
@@ -302,7 +322,36 @@ fn replay(shared: &Shared, context: &WalContext, state: &State) -> Result<Replay
     };
     let mut report = (picked.factory.replay)(context, &picked.options, state.log_from(), mode, &mut sink)?;
     report.last_seq = report.last_seq.max(last_seq);
+    match state.log_end {
+        Some(end) if report.last_seq < end => log_lacks_its_end(shared, context, &report, end, mode)?,
+        _ => {}
+    }
     Ok(report)
+}
+
+/// The log was closed with more than it has now.
+///
+/// # Errors
+/// `Corruption`, unless the mode of recovery is to take what is there.
+#[cold]
+fn log_lacks_its_end(shared: &Shared, context: &WalContext, report: &ReplayReport, end: u64, mode: RecoveryMode) -> Result<()> {
+    if mode != RecoveryMode::SkipCorrupt {
+        let message = format!(
+            "the log ends at sequence number {}, but was closed at {end}: segments are missing; restore a backup, or take what is \
+             there with recovery mode \"skip-corrupt\"",
+            report.last_seq
+        );
+        return Err(Error::corruption(message).with_file(&context.dir));
+    }
+    tracing::warn!(last_seq = report.last_seq, end, "the log lacks its end");
+    // Told once: the mark goes with any change of what the log has to have.
+    match shared.manifest.lock().as_mut() {
+        Some(manifest) => {
+            let from = manifest.state().wal_from;
+            manifest.append(&VersionEdit::new().with(Change::WalFrom(from)))
+        }
+        None => Ok(()),
+    }
 }
 
 /// During replay: the active memtable is full.

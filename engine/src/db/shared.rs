@@ -21,7 +21,7 @@ use super::stall::Stalls;
 use super::table::TableInner;
 use super::visibility::Visibility;
 use crate::components::{IndexPools, Resolved};
-use crate::manifest::{Manifest, SortedRunId};
+use crate::manifest::{Change, Manifest, SortedRunId, VersionEdit};
 use crate::merge::MergeOperators;
 use crate::run::{BlockCache, OpenRuns};
 use crate::secondary::KeyExtractors;
@@ -80,6 +80,8 @@ pub(crate) struct Shared {
     pub flushing: Mutex<()>,
     /// Held by the one ingestion that may run.
     pub ingesting: Mutex<()>,
+    /// The last sequence number that replay found in the log.
+    log_end: AtomicU64,
     pub identity: u64,
 }
 
@@ -174,6 +176,7 @@ impl Shared {
             flushing: Mutex::new(()),
             ingesting: Mutex::new(()),
             identity: parts.identity,
+            log_end: AtomicU64::new(0),
         }
     }
 
@@ -187,8 +190,9 @@ impl Shared {
         self.wal.as_ref().map_or(Ok(()), |wal| wal.check())
     }
 
-    /// During opening: the log has been replayed up to `last_seq`.
-    pub fn recovered(&self, last_seq: SeqNo) {
+    /// During opening: the log has been replayed up to `log_end`, and numbers up to `last_seq` have been given out.
+    pub fn recovered(&self, log_end: SeqNo, last_seq: SeqNo) {
+        self.log_end.store(log_end, Ordering::Release);
         self.next_seq.store(last_seq + 1, Ordering::Release);
         self.visibility.reset(last_seq);
     }
@@ -236,6 +240,37 @@ impl Shared {
                 ErrorKind::Unavailable,
                 "the database is open for reading only",
             )),
+        }
+    }
+
+    /// Whether the log keeps what is in memtables.
+    pub fn logs_durably(&self) -> bool {
+        self.resolved.wal.factory.capabilities.durable
+    }
+
+    /// At a clean end: the manifest remembers how far the log reaches, so that one that lacks its last segments is not taken for a
+    /// shorter one. Nothing is noted if the log has nothing that runs do not have.
+    fn note_log_end(&self) -> Result<()> {
+        let Some(wal) = self.wal.as_ref().filter(|_| self.logs_durably()) else {
+            return Ok(());
+        };
+        let _no_flush = self.flushing.lock();
+        let flushed = |table: Arc<TableInner>| table.view.load().slots().all(|slot| slot.is_empty());
+        if self.all_tables().into_iter().all(flushed) {
+            return Ok(());
+        }
+        let next_seq = match wal.stats().next_seq {
+            0 => self.log_end.load(Ordering::Acquire) + 1,
+            next_seq => next_seq,
+        };
+        // Writes that were under way when the database was closed.
+        wal.sync()?;
+        let mut manifest = self.manifest.lock();
+        match manifest.as_mut() {
+            Some(manifest) if manifest.state().log_end != Some(next_seq - 1) => {
+                manifest.append(&VersionEdit::new().with(Change::LogEnd(next_seq - 1)))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -287,17 +322,18 @@ impl Open {
         if let Some(background) = self.background.lock().take() {
             background.stop(&self.shared);
         }
+        let noted = saved.and_then(|()| self.shared.note_log_end());
         // Handles of programs may keep the log alive; whoever opens the database next must have its files to himself.
         let ended = self.shared.wal.as_ref().map_or(Ok(()), |wal| wal.close());
         self.shared.manifest.lock().take();
         self.shared.lock.lock().take();
-        saved.and(ended)
+        noted.and(ended)
     }
 
     fn save(&self) -> Result<()> {
         let shared = &self.shared;
         let Some(wal) = &shared.wal else { return Ok(()) };
-        if shared.resolved.wal.factory.capabilities.durable {
+        if shared.logs_durably() {
             return wal.sync();
         }
         // Without a log, what is in memory would be lost.

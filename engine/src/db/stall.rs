@@ -88,28 +88,23 @@ impl Stalls {
 
     #[cold]
     fn wait(&self, shared: &Shared, bytes: u64) -> Result<()> {
-        let cause = usize::from(self.cause.load(Ordering::Relaxed));
-        let begun = shared.storage.monotonic_nanos();
-        let ended = if self.level.load(Ordering::Relaxed) == SLOW {
+        let mut stall = Stall::begin(self, shared);
+        if self.level.load(Ordering::Relaxed) == SLOW {
             let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-            if before / BYTES_PER_PAUSE == (before + bytes) / BYTES_PER_PAUSE {
-                return Ok(());
+            if before / BYTES_PER_PAUSE != (before + bytes) / BYTES_PER_PAUSE {
+                std::thread::sleep(PAUSE);
+                stall.end();
             }
-            std::thread::sleep(PAUSE);
-            Ok(())
-        } else {
-            tracing::debug!(cause = StallCause::ALL[cause].name(), "writers stop");
-            self.wait_while_stopped(shared)
-        };
+            return Ok(());
+        }
+        let ended = self.wait_while_stopped(shared, &mut stall);
         // Also one that has ended in a failure.
-        let nanos = shared.storage.monotonic_nanos().saturating_sub(begun);
-        self.counts[cause].fetch_add(1, Ordering::Relaxed);
-        self.nanos[cause].fetch_add(nanos, Ordering::Relaxed);
-        shared.counters.stalled(StallCause::ALL[cause], nanos);
+        stall.end();
         ended
     }
 
-    fn wait_while_stopped(&self, shared: &Shared) -> Result<()> {
+    fn wait_while_stopped(&self, shared: &Shared, stall: &mut Stall<'_>) -> Result<()> {
+        tracing::debug!(cause = stall.cause.name(), "writers stop");
         let mut seen = shared.signals.progress.count();
         while self.level.load(Ordering::Acquire) == STOP {
             shared.check_open()?;
@@ -118,8 +113,13 @@ impl Stalls {
             }
             seen = shared.signals.progress.wait(seen, Duration::from_millis(100));
             self.refresh(shared);
+            stall.goes_on();
         }
         Ok(())
+    }
+
+    fn cause(&self) -> StallCause {
+        StallCause::ALL[usize::from(self.cause.load(Ordering::Relaxed))]
     }
 
     /// Stops writers at once: the active memtable is full and nothing more may be frozen.
@@ -168,6 +168,45 @@ impl Stalls {
             .zip(totals)
             .map(|(cause, (count, nanos))| (cause, count.load(Ordering::Relaxed), nanos.load(Ordering::Relaxed)))
             .collect()
+    }
+}
+
+/// The wait of one writer. Its time goes to the cause that holds at the time: a writer that has waited for a flush may go on
+/// waiting for compactions.
+struct Stall<'s> {
+    stalls: &'s Stalls,
+    shared: &'s Shared,
+    cause: StallCause,
+    since: u64,
+}
+
+impl<'s> Stall<'s> {
+    fn begin(stalls: &'s Stalls, shared: &'s Shared) -> Self {
+        Self {
+            stalls,
+            shared,
+            cause: stalls.cause(),
+            since: shared.storage.monotonic_nanos(),
+        }
+    }
+
+    /// What has passed goes to the cause so far, if there is another one now.
+    fn goes_on(&mut self) {
+        let cause = self.stalls.cause();
+        if cause != self.cause && self.stalls.level.load(Ordering::Acquire) == STOP {
+            self.end();
+            self.cause = cause;
+        }
+    }
+
+    fn end(&mut self) {
+        let now = self.shared.storage.monotonic_nanos();
+        let nanos = now.saturating_sub(self.since);
+        self.since = now;
+        let index = self.cause as usize;
+        self.stalls.counts[index].fetch_add(1, Ordering::Relaxed);
+        self.stalls.nanos[index].fetch_add(nanos, Ordering::Relaxed);
+        self.shared.counters.stalled(self.cause, nanos);
     }
 }
 

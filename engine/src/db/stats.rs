@@ -1,6 +1,7 @@
 //! What a database consists of and what it has done.
 
-use std::fmt;
+mod report;
+
 use std::sync::atomic::Ordering;
 
 use kodiak_core::index::IndexStats;
@@ -53,6 +54,21 @@ pub struct TableStats {
     pub publication: Option<PublicationStats>,
 }
 
+impl TableStats {
+    /// The sorted runs of all levels: so many a scan merges, besides the memtables, and so many may hold a version of a key.
+    pub fn sorted_runs(&self) -> usize {
+        self.levels.iter().map(|level| level.sorted_runs).sum()
+    }
+
+    /// Bytes of runs for each byte of the deepest level that has any, which holds the oldest version of everything: what newer
+    /// versions, deletes and rows that are only in upper levels take is above 1. `None` without runs.
+    pub fn space_amplification(&self) -> Option<f64> {
+        let all: u64 = self.levels.iter().map(|level| level.bytes).sum();
+        let deepest = self.levels.iter().rev().find(|level| level.bytes > 0)?;
+        Some(all as f64 / deepest.bytes as f64)
+    }
+}
+
 /// One kind of background work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WorkStats {
@@ -77,7 +93,7 @@ impl WorkStats {
     }
 }
 
-/// A snapshot of a database's figures; counters begin at its opening. Its [`Display`](fmt::Display) is the report that
+/// A snapshot of a database's figures; counters begin at its opening. Its [`Display`](std::fmt::Display) is the report that
 /// `kodiak stats` prints.
 #[derive(Debug, Clone, Default)]
 pub struct Stats {
@@ -188,6 +204,11 @@ impl Stats {
         self.cache.hits + self.cache.misses + self.reads.mapped_blocks
     }
 
+    /// How many runs a point read that memtables did not answer had to search, on average; `None` before there was one.
+    pub fn read_amplification(&self) -> Option<f64> {
+        (self.reads.gets > 0).then(|| self.reads.runs as f64 / self.reads.gets as f64)
+    }
+
     /// Bytes written to disk (log, flushes, compactions, indexes) for each byte that the program wrote; `None` before it
     /// wrote any.
     pub fn write_amplification(&self) -> Option<f64> {
@@ -196,161 +217,5 @@ impl Stats {
             + self.compactions.bytes_written
             + self.indexes().map(|index| index.write_bytes).sum::<u64>();
         (self.user_bytes > 0).then(|| written as f64 / self.user_bytes as f64)
-    }
-}
-
-impl fmt::Display for Stats {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for table in &self.tables {
-            writeln!(
-                f,
-                "table {}: {} entries in memory ({}), {} memtables to flush",
-                table.name,
-                table.memtable_entries,
-                human(table.memtable_bytes),
-                table.frozen
-            )?;
-            for (level, stats) in table.levels.iter().enumerate().filter(|(_, stats)| stats.runs > 0) {
-                writeln!(
-                    f,
-                    "  level {level}: {} runs in {} sorted runs, {}, {} entries, {} tombstones",
-                    stats.runs,
-                    stats.sorted_runs,
-                    human(stats.bytes),
-                    stats.entries,
-                    stats.tombstones
-                )?;
-            }
-            for secondary in &table.secondary {
-                let (exact, index) = (if secondary.exact { ", exact" } else { "" }, &secondary.index);
-                writeln!(
-                    f,
-                    "  index {}: {}{exact}, {}, {} written in {} commits; {} reads found {} rows, looked up {}, met {} void entries",
-                    secondary.name,
-                    secondary.kind,
-                    human(index.used_bytes),
-                    human(index.write_bytes),
-                    index.commits,
-                    secondary.reads,
-                    secondary.found,
-                    secondary.looked_up,
-                    secondary.void
-                )?;
-            }
-            if let Some((kind, index)) = &table.index {
-                writeln!(
-                    f,
-                    "  primary index: {kind}, {}, {} written in {} commits, {} of {} reads of nodes from memory",
-                    human(index.used_bytes),
-                    human(index.write_bytes),
-                    index.commits,
-                    index.hits,
-                    index.hits + index.misses
-                )?;
-            }
-            if table.deletion_vectors {
-                let sum = |of: fn(&LevelStats) -> u64| table.levels.iter().map(of).sum::<u64>();
-                let (dead, entries) = (sum(|level| level.dead), sum(|level| level.entries));
-                let share = 100.0 * dead as f64 / entries.max(1) as f64;
-                writeln!(
-                    f,
-                    "  deletion vectors: {dead} of {entries} entries are dead ({share:.1} %)"
-                )?;
-            }
-            if let Some(publication) = &table.publication {
-                let state = match (&publication.failure, publication.due) {
-                    (Some(failure), _) => format!("the last attempt failed: {failure}"),
-                    (None, true) => "behind".to_owned(),
-                    (None, false) => "up to date".to_owned(),
-                };
-                writeln!(f, "  publication: {state}, {} made", publication.publications)?;
-            }
-        }
-        let amplification = self
-            .write_amplification()
-            .map_or("-".to_owned(), |factor| format!("{factor:.2}"));
-        writeln!(
-            f,
-            "written: {} in {} operations",
-            human(self.user_bytes),
-            self.user_writes
-        )?;
-        writeln!(f, "write amplification: {amplification}")?;
-        writeln!(
-            f,
-            "log: {} records, {}, {} syncs, {} segments, {} failures",
-            self.wal.records,
-            human(self.wal.bytes),
-            self.wal.syncs,
-            self.wal.segments,
-            self.wal.failures
-        )?;
-        for (name, work) in [("flushes", &self.flushes), ("compactions", &self.compactions)] {
-            writeln!(
-                f,
-                "{name}: {}, {} read, {} written, {:.3} s",
-                work.jobs,
-                human(work.bytes_read),
-                human(work.bytes_written),
-                work.nanos as f64 / 1e9
-            )?;
-        }
-        writeln!(f, "runs moved: {}", self.moves)?;
-        writeln!(
-            f,
-            "reads: {} runs searched, {} passed over by filters; {} blocks, {} of them in mapped files; {} left out by their statistics",
-            self.reads.runs,
-            self.reads.excluded,
-            self.blocks_read(),
-            self.reads.mapped_blocks,
-            self.reads.left_out_blocks
-        )?;
-        let cache = &self.cache;
-        let asked = (cache.hits + cache.misses).max(1) as f64;
-        writeln!(
-            f,
-            "cache: {} of {} in {} blocks, {:.1} % hits of {}",
-            human(cache.used),
-            human(cache.capacity),
-            cache.blocks,
-            100.0 * cache.hits as f64 / asked,
-            cache.hits + cache.misses
-        )?;
-        writeln!(
-            f,
-            "memory: {} of {}",
-            human(self.memory_bytes()),
-            human(self.memory_budget)
-        )?;
-        writeln!(
-            f,
-            "open runs: {}, snapshots: {}, last sequence number: {}",
-            self.open_runs, self.snapshots, self.last_seq
-        )?;
-        for (cause, count, nanos) in &self.stalls {
-            writeln!(f, "stalls by {}: {count}, {:.3} s", cause.name(), *nanos as f64 / 1e9)?;
-        }
-        Ok(())
-    }
-}
-
-/// Bytes in the largest unit of which there is at least one.
-fn human(bytes: u64) -> String {
-    let power = bytes.checked_ilog2().unwrap_or(0) / 10;
-    match ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"].get(power as usize) {
-        Some(unit) if power > 0 => format!("{:.1} {unit}", bytes as f64 / (1u64 << (10 * power)) as f64),
-        _ => format!("{bytes} B"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn sizes_are_told_in_units_that_fit() {
-        let told = [0, 1023, 1024, 1536, 5 << 20, 3 << 40, u64::MAX].map(super::human);
-        assert_eq!(
-            told,
-            ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 MiB", "3.0 TiB", "16.0 EiB"]
-        );
     }
 }

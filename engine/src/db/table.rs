@@ -177,6 +177,7 @@ impl TableInner {
                 return finish(lookup, operator);
             }
         }
+        self.runs.cache.reads.get();
         if let Some(index) = &view.index
             && let Progress::Done(value) = index.get(&mut lookup, seq, operator)?
         {

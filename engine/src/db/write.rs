@@ -137,13 +137,14 @@ pub(crate) fn check_limits(table: &TableInner, op: Op, key: &[u8], value: &[u8],
     if key.len() as u64 > max_key || value.len() as u64 > value_limit {
         return Err(too_large(key, value, limits, second_is_key));
     }
-    if op == Op::Merge && table.operator.is_none() {
-        return Err(Error::invalid_input(format!(
+    match &table.operator {
+        Some(operator) if matches!(op, Op::Put | Op::Merge) => operator.check(key, value),
+        None if op == Op::Merge => Err(Error::invalid_input(format!(
             "table \"{}\" has no merge operator: name one when the table is created",
             table.name
-        )));
+        ))),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 #[cold]

@@ -178,6 +178,9 @@ pub enum Change {
         /// For sorted runs.
         sorted_run: SortedRunId,
     },
+    /// The log was closed with records up to this sequence number, all of them on the disk, and some of them only there. It holds until
+    /// a later change flushes, drops a table, or moves the first log segment needed.
+    LogEnd(SeqNo),
     /// The index of the table's runs as they are after all changes before this one; adding or removing a run makes a table
     /// have none.
     SetIndex {
@@ -253,6 +256,8 @@ mod tag {
     pub const SET_SECONDARY: u64 = OPTIONAL + 16;
     /// Whoever does not know it goes without the vectors, and writes none either.
     pub const MARK_DEAD: u64 = OPTIONAL + 2;
+    /// Whoever does not know it takes a log for whole that lacks its last segments.
+    pub const LOG_END: u64 = OPTIONAL + 3;
 }
 
 impl VersionEdit {
@@ -392,6 +397,10 @@ fn encode_change(change: &Change, out: &mut Vec<u8>) -> u64 {
             put_u64(out, u64::from(*table));
             put_u64(out, *sorted_run);
             tag::NEXT_IDS
+        }
+        Change::LogEnd(seq) => {
+            put_u64(out, *seq);
+            tag::LOG_END
         }
         Change::SetIndex { table, index } => {
             put_u64(out, u64::from(*table));
@@ -534,6 +543,7 @@ fn decode_change(tag: u64, body: &mut Reader<'_>) -> Result<Option<Change>> {
                 }),
             },
         },
+        tag::LOG_END => Change::LogEnd(body.u64()?),
         tag::MARK_DEAD => Change::MarkDead {
             table: table_id(body)?,
             dead: if body.is_empty() { None } else { Some(marks(body)?) },

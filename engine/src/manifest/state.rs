@@ -75,6 +75,8 @@ pub struct State {
     pub last_seq: SeqNo,
     /// The first log segment that is still needed.
     pub wal_from: SegmentId,
+    /// If the log was closed with records that only it has: the last one's sequence number, which a replay must reach.
+    pub log_end: Option<SeqNo>,
     /// No run with this number or a larger one has ever been in the manifest.
     pub next_run: RunId,
     /// No table with this number or a larger one has ever been in the manifest.
@@ -196,6 +198,7 @@ impl State {
             } => self.create_table(*id, name, schema, options)?,
             Change::DropTable(table) => {
                 self.tables.remove(table).ok_or_else(|| missing_table(*table))?;
+                self.log_end = None;
             }
             Change::TableOptions { table, options } => self.table(*table)?.options.clone_from(options),
             Change::AddRun { table, place, run } => self.add_run(*table, *place, run)?,
@@ -219,10 +222,12 @@ impl State {
             Change::LastSeq(seq) => self.last_seq = forward("the last sequence number", self.last_seq, *seq)?,
             Change::WalFrom(segment) => {
                 self.wal_from = forward("the first log segment needed", self.wal_from, *segment)?;
+                self.log_end = None;
             }
             Change::Flushed { table, segment } => {
                 let table = self.table(*table)?;
                 table.flushed = forward("a table's flushed mark", table.flushed, *segment)?;
+                self.log_end = None;
             }
             Change::AddSchema {
                 table,
@@ -243,6 +248,7 @@ impl State {
                 self.next_table = forward("the next table number", self.next_table, *table)?;
                 self.next_sorted_run = forward("the next sorted run number", self.next_sorted_run, *sorted_run)?;
             }
+            Change::LogEnd(seq) => self.log_end = Some(*seq),
             Change::SetIndex { table, index } => {
                 self.table(*table)?.index.clone_from(index);
                 index.as_ref().map_or(Ok(()), |index| self.count_index(index))?;
@@ -421,6 +427,9 @@ impl State {
         }
         edit.push(Change::LastSeq(self.last_seq));
         edit.push(Change::WalFrom(self.wal_from));
+        if let Some(seq) = self.log_end {
+            edit.push(Change::LogEnd(seq));
+        }
         edit.push(Change::NextIds {
             run: self.next_run,
             table: self.next_table,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::reader::Run;
+use super::lazy::Run;
 
 /// Which runs are open, oldest first; those not used lately are closed when there are too many.
 #[derive(Debug)]

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use kodiak_core::Result;
 
-use super::reader::{Run, RunReader};
+use super::lazy::Run;
+use super::reader::RunReader;
 use crate::typed::Filter;
 
 /// What a cursor over a sorted run may leave out.

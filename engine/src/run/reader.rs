@@ -1,296 +1,31 @@
 //! Opening runs and finding keys in them.
 
-use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwapOption;
 use arrow::buffer::Buffer;
 use kodiak_core::block::{Block, FoundVersion};
-use kodiak_core::compaction::{RunId, RunShape};
-use kodiak_core::filter::{Filter, FilterFactory, hash_key};
-use kodiak_core::format::{BlockDecoder, Compression, FormatFactory, Part, Projection};
-use kodiak_core::registry::Registry;
+use kodiak_core::compaction::RunId;
+use kodiak_core::filter::{Filter, hash_key};
+use kodiak_core::format::{BlockDecoder, Compression, Part, Projection};
 use kodiak_core::schema::TableSchema;
-use kodiak_core::storage::{ReadableFile, Storage};
+use kodiak_core::storage::ReadableFile;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
 use super::cache::BlockCache;
 use super::direct::{DirectBlock, Slot};
+use super::lazy::RunContext;
 use super::rows::Rows;
 use crate::manifest::RunMeta;
 use crate::primary::locator::Locator;
 use crate::range_delete::RangeTombstones;
-use crate::run::open_runs::OpenRuns;
 use crate::sidecar::{Blocks, Fences, Sidecar, Statistics};
-use crate::typed::{SchemaVersion, Schemas};
+use crate::typed::SchemaVersion;
 
 /// Memory that one decoded block may take, whatever a file claims.
 const MAX_DECODED_BLOCK: usize = 256 << 20;
-
-/// What the runs of a table share.
-#[derive(Debug)]
-pub struct RunContext {
-    /// The files.
-    pub storage: Arc<dyn Storage>,
-    /// The table's directory.
-    pub dir: PathBuf,
-    /// The table's schemas.
-    pub schemas: Arc<Schemas>,
-    /// The formats that runs may be in.
-    pub formats: Registry<FormatFactory>,
-    /// The filters that runs may have.
-    pub filters: Registry<FilterFactory>,
-    /// The cache of decoded blocks.
-    pub cache: Arc<BlockCache>,
-    /// Which runs are open.
-    pub open_runs: Arc<OpenRuns>,
-    /// The table was dropped: its directory goes with the last run or handle.
-    pub dropped: AtomicBool,
-}
-
-impl Drop for RunContext {
-    fn drop(&mut self) {
-        if self.dropped.load(Ordering::Acquire)
-            && let Err(error) = self.storage.remove_dir_all(&self.dir)
-        {
-            // The next opening removes it.
-            tracing::warn!(%error, "the directory of a dropped table could not be removed");
-        }
-    }
-}
-
-impl RunContext {
-    /// The table was dropped.
-    pub fn mark_dropped(&self) {
-        self.dropped.store(true, Ordering::Release);
-    }
-
-    /// The path of a run's data file.
-    pub fn data_path(&self, id: RunId, extension: &str) -> PathBuf {
-        self.dir.join(format!("{id:010}.{extension}"))
-    }
-
-    /// The path of a run's sidecar.
-    pub fn sidecar_path(&self, id: RunId) -> PathBuf {
-        self.dir.join(format!("{id:010}.meta"))
-    }
-}
-
-/// A run: what the manifest says of it, and a reader once it has been needed. Its files go when the last user drops a run
-/// that has been marked [`obsolete`](Self::mark_obsolete).
-pub struct Run {
-    meta: RunMeta,
-    context: Arc<RunContext>,
-    reader: ArcSwapOption<RunReader>,
-    /// Second chance: set by each use, cleared when the limit on open files looks for one to close.
-    used: AtomicBool,
-    busy: AtomicBool,
-    obsolete: AtomicBool,
-}
-
-impl Run {
-    /// The run of a manifest entry; no file is touched.
-    pub fn new(meta: RunMeta, context: Arc<RunContext>) -> Self {
-        Self {
-            meta,
-            context,
-            reader: ArcSwapOption::empty(),
-            used: AtomicBool::new(false),
-            busy: AtomicBool::new(false),
-            obsolete: AtomicBool::new(false),
-        }
-    }
-
-    /// Its number.
-    pub fn id(&self) -> RunId {
-        self.meta.id
-    }
-
-    /// What the manifest says of it.
-    pub fn meta(&self) -> &RunMeta {
-        &self.meta
-    }
-
-    /// Smallest user key of entries and range deletes.
-    #[inline]
-    pub fn min_key(&self) -> &[u8] {
-        &self.meta.min_key
-    }
-
-    /// Largest user key of entries, or end of a range delete.
-    #[inline]
-    pub fn max_key(&self) -> &[u8] {
-        &self.meta.max_key
-    }
-
-    /// The paths of data file and sidecar.
-    ///
-    /// # Errors
-    /// `InvalidSettings` if its format is not registered.
-    pub fn paths(&self) -> Result<[PathBuf; 2]> {
-        let format = self.context.formats.find(&self.meta.format)?;
-        let data = self.context.data_path(self.meta.id, format.capabilities.extension);
-        Ok([data, self.context.sidecar_path(self.meta.id)])
-    }
-
-    /// Bytes of both files.
-    pub fn bytes(&self) -> u64 {
-        self.meta.data_bytes + self.meta.sidecar_bytes
-    }
-
-    /// The reader, opened now if it is not open.
-    ///
-    /// # Errors
-    /// `Corruption` naming the file, `NotFound`, `Io`.
-    pub fn reader(self: &Arc<Self>) -> Result<Arc<RunReader>> {
-        if let Some(reader) = self.reader.load_full() {
-            self.mark_used();
-            return Ok(reader);
-        }
-        self.open()
-    }
-
-    #[inline]
-    fn mark_used(&self) {
-        if !self.used.load(Ordering::Relaxed) {
-            self.used.store(true, Ordering::Relaxed);
-        }
-    }
-
-    #[cold]
-    fn open(self: &Arc<Self>) -> Result<Arc<RunReader>> {
-        let reader = Arc::new(RunReader::open(&self.meta, &self.context)?);
-        self.used.store(true, Ordering::Relaxed);
-        self.reader.store(Some(Arc::clone(&reader)));
-        self.context.open_runs.opened(self);
-        Ok(reader)
-    }
-
-    /// Closes the reader unless it was used since the last call; true if it is closed now.
-    pub fn try_close(&self) -> bool {
-        if self.used.swap(false, Ordering::Relaxed) {
-            return false;
-        }
-        self.reader.store(None);
-        true
-    }
-
-    /// The newest version of `key` not newer than `seq`. A put that need not be `dated` may be told with a later sequence number
-    /// than its own.
-    #[inline]
-    pub fn get(
-        self: &Arc<Self>,
-        key: &[u8],
-        hash: &mut KeyHash,
-        seq: SeqNo,
-        dated: bool,
-    ) -> Result<Option<FoundVersion>> {
-        let guard = self.reader.load();
-        match guard.as_ref() {
-            Some(reader) => {
-                self.mark_used();
-                reader.get(key, hash, seq, dated)
-            }
-            None => self.open()?.get(key, hash, seq, dated),
-        }
-    }
-
-    /// The version of `key` that a primary index has located, if it is there.
-    #[inline]
-    pub fn version_at(self: &Arc<Self>, key: &[u8], locator: &Locator) -> Result<Option<FoundVersion>> {
-        let guard = self.reader.load();
-        match guard.as_ref() {
-            Some(reader) => {
-                self.mark_used();
-                reader.version_at(key, locator)
-            }
-            None => self.open()?.version_at(key, locator),
-        }
-    }
-
-    /// The newest range delete not newer than `seq` that covers `key`; 0 for none. No file is touched if there are none.
-    pub fn covering(self: &Arc<Self>, key: &[u8], seq: SeqNo) -> Result<SeqNo> {
-        if self.meta.range_deletes == 0 {
-            return Ok(0);
-        }
-        Ok(self.reader()?.tombstones.covering(key, seq))
-    }
-
-    /// The range deletes.
-    pub fn tombstones(self: &Arc<Self>) -> Result<RangeTombstones> {
-        if self.meta.range_deletes == 0 {
-            return Ok(RangeTombstones::default());
-        }
-        Ok(self.reader()?.tombstones.clone())
-    }
-
-    /// Takes the run as input of a compaction; false if another one has it.
-    pub fn try_take(&self) -> bool {
-        !self.busy.swap(true, Ordering::AcqRel)
-    }
-
-    /// Gives the run back.
-    pub fn give_back(&self) {
-        self.busy.store(false, Ordering::Release);
-    }
-
-    /// The run is no longer in any version: its files go with the last user.
-    pub fn mark_obsolete(&self) {
-        self.obsolete.store(true, Ordering::Release);
-    }
-
-    /// What compaction policies see.
-    pub fn shape(&self) -> RunShape {
-        let meta = &self.meta;
-        RunShape {
-            id: meta.id,
-            min_key: Arc::clone(&meta.min_key),
-            max_key: Arc::clone(&meta.max_key),
-            bytes: self.bytes(),
-            entries: meta.entries,
-            tombstones: meta.tombstones + meta.range_deletes,
-            dead: 0,
-            min_seq: meta.min_seq,
-            max_seq: meta.max_seq,
-            oldest_micros: meta.oldest_micros,
-            newest_micros: meta.newest_micros,
-            busy: self.busy.load(Ordering::Acquire),
-        }
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        if !self.obsolete.load(Ordering::Acquire) {
-            return;
-        }
-        self.reader.store(None);
-        let context = &self.context;
-        context.cache.forget(self.meta.id, self.meta.blocks as u32);
-        let paths = match self.paths() {
-            Ok(paths) => paths,
-            Err(error) => {
-                tracing::warn!(%error, "the files of an obsolete run could not be removed");
-                return;
-            }
-        };
-        for path in paths {
-            // A file that stays behind is an orphan, which the next opening removes.
-            if let Err(error) = context.storage.remove(&path) {
-                tracing::warn!(%error, "an obsolete file could not be removed");
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Run {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Run").field("meta", &self.meta).finish_non_exhaustive()
-    }
-}
 
 /// The hash of a key, computed when the first filter asks.
 #[derive(Debug, Default, Clone, Copy)]
@@ -333,7 +68,11 @@ pub struct RunReader {
 }
 
 impl RunReader {
-    fn open(meta: &RunMeta, context: &RunContext) -> Result<Self> {
+    /// Opens the files of a run.
+    ///
+    /// # Errors
+    /// `Corruption` naming the file, `NotFound`, `Io`.
+    pub(super) fn open(meta: &RunMeta, context: &RunContext) -> Result<Self> {
         let sidecar_path = context.sidecar_path(meta.id);
         let format = context
             .formats
@@ -512,7 +251,7 @@ impl RunReader {
 
     /// As [`Run::get`].
     #[inline]
-    fn get(&self, key: &[u8], hash: &mut KeyHash, seq: SeqNo, dated: bool) -> Result<Option<FoundVersion>> {
+    pub(super) fn get(&self, key: &[u8], hash: &mut KeyHash, seq: SeqNo, dated: bool) -> Result<Option<FoundVersion>> {
         if !self.may_contain(key, hash) {
             self.cache.reads.excluded();
             return Ok(None);
@@ -527,7 +266,7 @@ impl RunReader {
     }
 
     #[inline]
-    fn version_at(&self, key: &[u8], locator: &Locator) -> Result<Option<FoundVersion>> {
+    pub(super) fn version_at(&self, key: &[u8], locator: &Locator) -> Result<Option<FoundVersion>> {
         let block = locator.block as usize;
         if block >= self.blocks() {
             return Ok(None);

@@ -14,6 +14,7 @@ pub struct ReadCounters(Box<[CachePadded<Stripe>]>);
 
 #[derive(Debug, Default)]
 struct Stripe {
+    gets: AtomicU64,
     runs: AtomicU64,
     excluded: AtomicU64,
     mapped: AtomicU64,
@@ -23,6 +24,8 @@ struct Stripe {
 /// What point reads and scans have touched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReadStats {
+    /// Point reads that memtables did not answer.
+    pub gets: u64,
     /// Runs that were searched for a key.
     pub runs: u64,
     /// Runs that were not, because their filter knew better.
@@ -40,6 +43,12 @@ impl Default for ReadCounters {
 }
 
 impl ReadCounters {
+    /// A point read went on to the runs.
+    #[inline]
+    pub fn get(&self) {
+        add(&self.stripe().gets);
+    }
+
     /// A run was searched for a key.
     #[inline]
     pub fn run(&self) {
@@ -72,6 +81,7 @@ impl ReadCounters {
     pub fn stats(&self) -> ReadStats {
         let sum = |of: fn(&Stripe) -> &AtomicU64| self.0.iter().map(|stripe| of(stripe).load(Ordering::Relaxed)).sum();
         ReadStats {
+            gets: sum(|stripe| &stripe.gets),
             runs: sum(|stripe| &stripe.runs),
             excluded: sum(|stripe| &stripe.excluded),
             mapped_blocks: sum(|stripe| &stripe.mapped),
@@ -120,6 +130,7 @@ mod tests {
             }
         });
         let expected = ReadStats {
+            gets: 0,
             runs: 40_000,
             excluded: 4,
             mapped_blocks: 40_000,

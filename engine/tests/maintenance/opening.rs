@@ -110,6 +110,67 @@ fn a_database_open_for_reading_shows_everything_and_changes_nothing() {
 }
 
 #[test]
+fn a_reader_reads_on_when_the_writer_has_removed_its_files() {
+    let storage = Arc::new(MemoryStorage::new());
+    let db = open(&storage, "/db");
+    fill(&db);
+    db.flush().expect("flush");
+    let whole = contents(&db);
+    let reader = builder(&storage).read_only().open("/db").expect("open");
+    for name in db.tables() {
+        let table = db.table(&name).expect("table");
+        table.delete_range(b"".as_slice()..b"\xFF".as_slice()).expect("delete");
+    }
+    db.compact().expect("compact");
+    assert_eq!(db.stats().disk_bytes(), 0, "nothing is left of the files");
+    assert_eq!(contents(&reader), whole);
+}
+
+#[test]
+fn a_log_that_was_closed_and_lacks_its_end_is_damaged() {
+    for kind in ["mapped", "segment"] {
+        for keep in [0, 1, 2] {
+            let storage = Arc::new(MemoryStorage::new());
+            let builder = |recovery: &str| {
+                let mut settings = small();
+                settings.memtable.size = 1 << 20;
+                settings.set("wal.kind", kind).expect("a log");
+                settings.set("wal.recovery", recovery).expect("a mode");
+                Builder::new(settings).storage(Arc::clone(&storage) as Arc<dyn Storage>)
+            };
+            let db = builder("point-in-time").open("/db").expect("open");
+            let table = db.create_table("t", TableSchema::key_value()).expect("create");
+            for key in 0..2000u32 {
+                table.put(key.to_be_bytes(), [0; 100]).expect("put");
+            }
+            drop(table);
+            db.close().expect("close");
+            // Opened and closed without a write: what is remembered stays.
+            builder("absolute").open("/db").expect("open").close().expect("close");
+            let wal = Path::new("/db/wal");
+            let mut segments = storage.list(wal).expect("list");
+            segments.sort();
+            for lost in &segments[keep..] {
+                storage.remove(&wal.join(lost)).expect("remove");
+            }
+            for mode in ["point-in-time", "tolerate-tail", "absolute"] {
+                for builder in [builder(mode), builder(mode).read_only()] {
+                    let error = builder.open("/db").expect_err("the end is gone");
+                    assert_eq!(error.kind(), ErrorKind::Corruption, "{error}");
+                    assert!(error.to_string().contains("/db/wal"), "{error}");
+                }
+            }
+            let db = builder("skip-corrupt").open("/db").expect("takes what is there");
+            let left = db.table("t").expect("table").scan(..).expect("scan").count();
+            assert!(left < 2000 && (left > 0) == (keep > 0), "{left} of {keep} segments");
+            db.close().expect("close");
+            let db = builder("point-in-time").open("/db").expect("told once");
+            assert_eq!(db.table("t").expect("table").scan(..).expect("scan").count(), left);
+        }
+    }
+}
+
+#[test]
 fn the_directory_of_a_dropped_table_goes_with_its_last_user() {
     let storage = Arc::new(MemoryStorage::new());
     let db = open(&storage, "/db");

@@ -5,5 +5,7 @@ mod limits;
 mod locking;
 mod mends;
 mod names;
+mod operators;
 mod reads;
 mod regressions;
+mod statistics;
