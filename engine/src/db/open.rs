@@ -115,7 +115,8 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
     let mut shared = Shared::new(parts);
     load_tables(&shared, &state, !read_only)?;
     let report = replay(&shared, &context, &state)?;
-    shared.recovered(report.last_seq, report.last_seq.max(state.last_seq));
+    shared.replayed(report.last_seq);
+    shared.recovered(report.last_seq.max(state.last_seq));
     if !read_only {
         remove_left_overs(&shared, &state)?;
         shared.open_indexes(&state)?;
@@ -334,7 +335,13 @@ fn replay(shared: &Shared, context: &WalContext, state: &State) -> Result<Replay
 /// # Errors
 /// `Corruption`, unless the mode of recovery is to take what is there.
 #[cold]
-fn log_lacks_its_end(shared: &Shared, context: &WalContext, report: &ReplayReport, end: u64, mode: RecoveryMode) -> Result<()> {
+fn log_lacks_its_end(
+    shared: &Shared,
+    context: &WalContext,
+    report: &ReplayReport,
+    end: u64,
+    mode: RecoveryMode,
+) -> Result<()> {
     if mode != RecoveryMode::SkipCorrupt {
         let message = format!(
             "the log ends at sequence number {}, but was closed at {end}: segments are missing; restore a backup, or take what is \

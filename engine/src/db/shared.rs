@@ -190,9 +190,13 @@ impl Shared {
         self.wal.as_ref().map_or(Ok(()), |wal| wal.check())
     }
 
-    /// During opening: the log has been replayed up to `log_end`, and numbers up to `last_seq` have been given out.
-    pub fn recovered(&self, log_end: SeqNo, last_seq: SeqNo) {
-        self.log_end.store(log_end, Ordering::Release);
+    /// During opening: the log has been replayed up to `last_seq`.
+    pub fn replayed(&self, last_seq: SeqNo) {
+        self.log_end.store(last_seq, Ordering::Release);
+    }
+
+    /// Sequence numbers up to `last_seq` have been given out, and are visible; nobody else writes.
+    pub fn recovered(&self, last_seq: SeqNo) {
         self.next_seq.store(last_seq + 1, Ordering::Release);
         self.visibility.reset(last_seq);
     }
