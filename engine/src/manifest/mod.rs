@@ -11,6 +11,7 @@
 //! there and whole: a manifest that was cut, replaced by an older copy or zeroed does not pass for a shorter history. What
 //! lies beyond the tail is at most one record that nobody was told of; it counts if it is whole, and is cut if not.
 
+mod codec;
 mod edit;
 mod files;
 mod state;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use kodiak_core::storage::{LogFile, Storage};
 use kodiak_core::{Error, ErrorKind, Result};
 
-pub(crate) use edit::compression_from_byte;
+pub(crate) use codec::compression_from_byte;
 pub use edit::{Change, DeadRows, IndexMeta, Marks, Place, RunMeta, SecondaryMeta, SortedRunId, VersionEdit};
 pub use files::{CURRENT, TAIL, file_name, parse_file_name};
 pub use state::{MAX_LEVELS, PlacedRun, SchemaState, SecondaryState, State, TableState};
