@@ -282,6 +282,21 @@ fn operands_are_merged_into_values() {
         kodiak.prints(&["merge", "db", "hits", "page", count]);
     }
     assert_eq!(kodiak.prints(&["get", "db", "hits", "page"]), "37\n");
+    kodiak.prints(&["put", "db", "hits", "other", "-3"]);
+    assert_eq!(kodiak.prints(&["scan", "db", "hits"]), "other\t-3\npage\t37\n");
+    assert_eq!(
+        kodiak.prints(&["scan", "db", "hits", "--json", "--limit", "1"]),
+        "{\"key\":\"other\",\"value\":-3}\n"
+    );
+    assert_eq!(
+        kodiak.prints(&["scan", "db", "hits", "--hex", "--limit", "1"]),
+        "6f74686572\tfdffffffffffffff\n"
+    );
+    assert!(
+        kodiak
+            .refuses(&["put", "db", "hits", "page", "37.5"])
+            .contains("whole number")
+    );
     kodiak.prints(&["put", "db", "log", "k", "a"]);
     kodiak.prints(&["merge", "db", "log", "k", "b\\x63"]);
     assert_eq!(kodiak.prints(&["get", "db", "log", "k"]), "abc\n");

@@ -4,10 +4,11 @@ use clap::Args;
 use kodiak::{Error, ErrorKind};
 
 use crate::arguments::Existing;
-use crate::bytes::{Encoding, to_json};
+use crate::bytes::Encoding;
 use crate::failure::Result;
 use crate::output::Output;
 use crate::rows;
+use crate::values::Values;
 
 /// `kodiak get`
 #[derive(Debug, Args)]
@@ -42,16 +43,14 @@ impl Get {
         }
         let key = self.encoding.parse(&self.key)?;
         let value = table.get(key)?.ok_or_else(|| self.missing())?;
-        let counter = table.options().get_merge_operator() == Some("counter");
+        let values = Values::of(&table, self.encoding);
         if self.raw {
             out.write_all(&value)?;
-        } else if let (true, false, Ok(count)) = (counter, self.encoding.hex, <[u8; 8]>::try_from(&value[..])) {
-            writeln!(out, "{}", i64::from_le_bytes(count))?;
         } else if self.json {
-            writeln!(out, "{}", to_json(&value))?;
+            writeln!(out, "{}", values.json(&value))?;
         } else {
             let mut text = String::new();
-            self.encoding.show(&value, &mut text);
+            values.show(&value, &mut text);
             writeln!(out, "{text}")?;
         }
         Ok(())

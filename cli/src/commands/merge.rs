@@ -1,9 +1,9 @@
 use clap::Args;
-use kodiak::Error;
 
 use crate::arguments::Existing;
 use crate::bytes::Encoding;
 use crate::failure::Result;
+use crate::values::Values;
 
 /// `kodiak merge`
 #[derive(Debug, Args)]
@@ -26,22 +26,7 @@ impl Merge {
         let key = self.encoding.parse(&self.key)?;
         let db = self.db.open()?;
         let table = db.table(&self.table)?;
-        let counts = table.options().get_merge_operator() == Some("counter") && !self.encoding.hex;
-        let operand = match counts {
-            true => self.number()?.to_le_bytes().to_vec(),
-            false => self.encoding.parse(&self.operand)?,
-        };
-        table.merge(key, operand)?;
+        table.merge(key, Values::of(&table, self.encoding).parse(&self.operand)?)?;
         Ok(db.close()?)
-    }
-
-    fn number(&self) -> Result<i64> {
-        self.operand.parse().map_err(|_| {
-            let message = format!(
-                "table \"{}\" counts: \"{}\" is not a whole number of 64 bits",
-                self.table, self.operand
-            );
-            Error::invalid_input(message).into()
-        })
     }
 }

@@ -5,6 +5,7 @@ use crate::arguments::Existing;
 use crate::bytes::Encoding;
 use crate::failure::Result;
 use crate::rows;
+use crate::values::Values;
 
 /// `kodiak put`
 #[derive(Debug, Args)]
@@ -15,7 +16,8 @@ pub struct Put {
     table: String,
     /// The key
     key: String,
-    /// Its value
+    /// Its value; in a table with the merge operator counter a number
+    #[arg(allow_hyphen_values = true)]
     value: String,
     #[command(flatten)]
     encoding: Encoding,
@@ -23,7 +25,7 @@ pub struct Put {
 
 impl Put {
     pub fn run(self) -> Result {
-        let (key, value) = (self.encoding.parse(&self.key)?, self.encoding.parse(&self.value)?);
+        let key = self.encoding.parse(&self.key)?;
         let db = self.db.open()?;
         let table = db.table(&self.table)?;
         if rows::by_columns(&table, self.encoding.hex) {
@@ -33,7 +35,7 @@ impl Put {
             );
             return Err(Error::invalid_input(message).into());
         }
-        table.put(key, value)?;
+        table.put(key, Values::of(&table, self.encoding).parse(&self.value)?)?;
         Ok(db.close()?)
     }
 }

@@ -9,6 +9,7 @@ use crate::bytes::{Encoding, to_json};
 use crate::failure::Result;
 use crate::output::Output;
 use crate::rows;
+use crate::values::Values;
 
 /// `kodiak scan`
 #[derive(Debug, Args)]
@@ -53,12 +54,13 @@ impl Scan {
             return self.rows(&table, out);
         }
         let mut scan = table.scan_with(self.options()?.without_cache())?;
+        let values = Values::of(&table, self.encoding);
         let (mut entries, mut line) = (0, String::new());
         while self.limit.is_none_or(|limit| entries < limit) {
             let Some((key, value)) = scan.next_ref()? else { break };
             entries += 1;
             if !self.count {
-                self.show(key, value, &mut line);
+                self.show(key, value, values, &mut line);
                 out.write_all(line.as_bytes())?;
             }
         }
@@ -115,13 +117,13 @@ impl Scan {
         Ok(if self.reverse { options.rev() } else { options })
     }
 
-    fn show(&self, key: &[u8], value: &[u8], line: &mut String) {
+    fn show(&self, key: &[u8], value: &[u8], values: Values, line: &mut String) {
         line.clear();
         if self.json {
             let mut entry = serde_json::Map::new();
             entry.insert("key".to_owned(), to_json(key));
             if !self.keys {
-                entry.insert("value".to_owned(), to_json(value));
+                entry.insert("value".to_owned(), values.json(value));
             }
             line.push_str(&serde_json::Value::Object(entry).to_string());
         } else {
@@ -129,7 +131,7 @@ impl Scan {
             if !self.keys {
                 // A tab in a key or value is shown as \t, so that this one is unmistakable.
                 line.push('\t');
-                self.encoding.show(value, line);
+                values.show(value, line);
             }
         }
         line.push('\n');
