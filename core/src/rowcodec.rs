@@ -14,7 +14,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BinaryArray};
 use arrow::datatypes::{DataType, FieldRef};
 
-use crate::keycodec::view::{physical, plain};
+use crate::keycodec::view::{plain, stored};
 use crate::schema::TableSchema;
 use crate::varint::{Reader, put_u64};
 use crate::{Error, Result};
@@ -268,6 +268,6 @@ fn unsupported(data_type: &DataType) -> Option<&DataType> {
         | DataType::Map(field, _) => unsupported(field.data_type()),
         DataType::Struct(fields) => fields.iter().find_map(|field| unsupported(field.data_type())),
         DataType::Dictionary(_, values) if !matches!(**values, DataType::Dictionary(..)) => unsupported(values),
-        other => physical(plain(other)).is_none().then_some(other),
+        other => stored(plain(other)).is_none().then_some(other),
     }
 }

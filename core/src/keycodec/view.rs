@@ -72,6 +72,18 @@ pub(crate) fn physical(data_type: &DataType) -> Option<Physical> {
     }
 }
 
+/// The physical form of values of `data_type`, whether or not they have an order; `None` if it is nested, or not kept at all.
+pub(crate) fn stored(data_type: &DataType) -> Option<Physical> {
+    match data_type {
+        // Months, days and nanoseconds do not compare with each other.
+        DataType::Interval(_) => data_type.primitive_width().map(|width| Physical::Fixed {
+            width,
+            order: Order::Bytes,
+        }),
+        ordered => physical(ordered),
+    }
+}
+
 /// The plain type that holds the values of `data_type`: of a dictionary its values, of a view type the type with offsets.
 pub(crate) fn plain(data_type: &DataType) -> &DataType {
     match data_type {

@@ -4,7 +4,7 @@ use arrow::array::{ArrayData, ArrayRef, BooleanBufferBuilder, make_array};
 use arrow::buffer::{Buffer, NullBuffer};
 use arrow::datatypes::DataType;
 
-use crate::keycodec::view::{Physical, physical, plain};
+use crate::keycodec::view::{Physical, plain, stored};
 use crate::varint::Reader;
 use crate::{Error, ErrorKind, Result};
 
@@ -87,7 +87,7 @@ impl Builder {
                     .map(|field| Self::new(field.data_type(), rows))
                     .collect::<Result<_>>()?,
             ),
-            other => match physical(other).ok_or_else(unsupported)? {
+            other => match stored(other).ok_or_else(unsupported)? {
                 Physical::Bool => Values::Bool(BooleanBufferBuilder::new(rows)),
                 Physical::Fixed { width, .. } => Values::Fixed {
                     width,

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, BinaryArray, BooleanArray, DictionaryArray, FixedSizeListBuilder, Int32Array, Int32Builder,
-    Int64Array, LargeBinaryArray, ListBuilder, MapBuilder, NullArray, RecordBatch, StringArray, StringBuilder,
-    StringViewArray, StructArray, TimestampMicrosecondArray,
+    Int64Array, IntervalDayTimeArray, IntervalMonthDayNanoArray, LargeBinaryArray, ListBuilder, MapBuilder, NullArray,
+    RecordBatch, StringArray, StringBuilder, StringViewArray, StructArray, TimestampMicrosecondArray,
 };
-use arrow::datatypes::{DataType, Field, Int8Type, Schema};
+use arrow::datatypes::{DataType, Field, Int8Type, IntervalDayTime, IntervalMonthDayNano, Schema};
 
 use super::*;
 use crate::ErrorKind;
@@ -118,6 +118,20 @@ fn every_kind() -> Vec<(&'static str, ArrayRef)> {
         ("pairs", Arc::new(pairs.finish())),
         ("map", Arc::new(map.finish())),
         ("struct", Arc::new(StructArray::from(fields))),
+        (
+            "span",
+            Arc::new(IntervalMonthDayNanoArray::from(vec![
+                Some(IntervalMonthDayNano::new(1, -2, i64::MAX)),
+                None,
+                Some(IntervalMonthDayNano::ZERO),
+                None,
+                None,
+            ])),
+        ),
+        (
+            "days",
+            Arc::new(IntervalDayTimeArray::from(vec![Some(IntervalDayTime::new(-1, 5)); 5])),
+        ),
         ("null", Arc::new(NullArray::new(5))),
     ]
 }
@@ -167,16 +181,16 @@ fn the_bytes_are_as_documented() {
 
 #[test]
 fn types_that_cannot_be_stored_are_named() {
-    let interval = DataType::Interval(arrow::datatypes::IntervalUnit::DayTime);
-    let list = DataType::List(Arc::new(Field::new("item", interval, true)));
+    let view = DataType::ListView(Arc::new(Field::new("item", DataType::Int32, true)));
+    let list = DataType::List(Arc::new(Field::new("item", view, true)));
     let schema = Schema::new(vec![
         Field::new("id", DataType::Int64, false),
         Field::new("span", list, true),
     ]);
-    let error = TableSchema::new(Arc::new(schema), &["id"]).expect_err("intervals have no encoding");
+    let error = TableSchema::new(Arc::new(schema), &["id"]).expect_err("list views have no encoding");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(
-        error.message().contains("\"span\"") && error.message().contains("Interval"),
+        error.message().contains("\"span\"") && error.message().contains("ListView"),
         "{error}"
     );
 }

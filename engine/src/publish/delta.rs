@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::record::{PublishedFile, Record};
-use super::write_file;
+use super::{types, write_file};
 
 /// The directory of the log.
 pub const LOG_DIR: &str = "_delta_log";
@@ -207,43 +207,19 @@ fn columns(record: &Record, schema: &TableSchema) -> Result<Vec<Value>, String> 
             other.file, other.kind
         ));
     }
-    let field = |field: &std::sync::Arc<arrow::datatypes::Field>| {
-        let kind = type_name(field.data_type()).ok_or_else(|| {
+    let field = |(index, field): (usize, &std::sync::Arc<arrow::datatypes::Field>)| {
+        let kind = types::in_delta(field.data_type()).ok_or_else(|| {
             format!(
                 "column \"{}\" has type {}, for which Delta tables have none",
                 field.name(),
                 field.data_type()
             )
         })?;
-        Ok(json!({"name": field.name(), "type": kind, "nullable": field.is_nullable(), "metadata": {}}))
+        // The rows of deletes, which the vectors hide, have nulls in all columns but the key's: readers check before they hide.
+        let nullable = field.is_nullable() || !schema.is_key_column(index);
+        Ok(json!({"name": field.name(), "type": kind, "nullable": nullable, "metadata": {}}))
     };
-    schema.columns().fields().iter().map(field).collect()
-}
-
-fn type_name(of: &DataType) -> Option<String> {
-    let name = match of {
-        DataType::Boolean => "boolean",
-        DataType::Int8 => "byte",
-        DataType::Int16 => "short",
-        DataType::Int32 => "integer",
-        DataType::Int64 => "long",
-        DataType::Float32 => "float",
-        DataType::Float64 => "double",
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "string",
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "binary",
-        DataType::Date32 => "date",
-        DataType::Timestamp(TimeUnit::Microsecond, None) => "timestamp_ntz",
-        DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if &**zone == "UTC" => "timestamp",
-        DataType::Decimal32(precision, scale)
-        | DataType::Decimal64(precision, scale)
-        | DataType::Decimal128(precision, scale)
-            if *scale >= 0 =>
-        {
-            return Some(format!("decimal({precision},{scale})"));
-        }
-        _ => return None,
-    };
-    Some(name.to_owned())
+    schema.columns().fields().iter().enumerate().map(field).collect()
 }
 
 fn protocol(schema: &TableSchema) -> Value {
@@ -352,9 +328,9 @@ mod tests {
 
     #[test]
     fn types_that_delta_does_not_have_are_told() {
-        assert_eq!(type_name(&DataType::Int8).as_deref(), Some("byte"));
+        assert_eq!(types::in_delta(&DataType::Int8).as_deref(), Some("byte"));
         assert_eq!(
-            type_name(&DataType::Decimal128(12, 2)).as_deref(),
+            types::in_delta(&DataType::Decimal128(12, 2)).as_deref(),
             Some("decimal(12,2)")
         );
         for none in [
@@ -363,7 +339,7 @@ mod tests {
             DataType::Timestamp(TimeUnit::Nanosecond, None),
             DataType::Timestamp(TimeUnit::Microsecond, Some("Europe/Rome".into())),
         ] {
-            assert_eq!(type_name(&none), None, "{none}");
+            assert_eq!(types::in_delta(&none), None, "{none}");
         }
     }
 }

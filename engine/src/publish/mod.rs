@@ -12,6 +12,7 @@ mod delta;
 mod publisher;
 mod record;
 mod scripts;
+mod types;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

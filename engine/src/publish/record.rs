@@ -1,5 +1,6 @@
 //! `PUBLISHED.json`: what a publication consists of, for readers and for the next publication.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use kodiak_core::batch::TableId;
@@ -10,7 +11,7 @@ use kodiak_core::{Error, Result, SeqNo};
 use serde::{Deserialize, Serialize};
 
 use super::delta::Vector;
-use super::{RECORD_FILE, scripts, write_file};
+use super::{RECORD_FILE, scripts, types, write_file};
 use crate::db::TableInner;
 use crate::maintenance::read_small;
 
@@ -64,6 +65,9 @@ pub struct Record {
     pub rows: u64,
     /// The table's columns; files may have others besides.
     pub columns: Vec<String>,
+    /// The types, as pyarrow names them, of those columns whose types not every file tells.
+    #[serde(default)]
+    pub types: BTreeMap<String, String>,
     /// True if all rows of all `files`, and nothing else, are the table's.
     pub exact: bool,
     /// If not, why not.
@@ -104,6 +108,7 @@ impl Record {
                 .iter()
                 .map(|field| field.name().clone())
                 .collect(),
+            types: types::of_columns(schema),
             exact: true,
             why_not_exact: Vec::new(),
             schema: Some(schema.number()),

@@ -8,7 +8,7 @@ use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::Storage;
 
 use super::record::{PublishedFile, Record};
-use super::write_file;
+use super::{types, write_file};
 use crate::maintenance::read_small;
 
 /// For DuckDB.
@@ -68,7 +68,13 @@ fn view(dir: &Path, record: &Record, table: &str, schema: &TableSchema) -> Strin
         .columns()
         .fields()
         .iter()
-        .map(|field| name(field.name()))
+        .map(|field| {
+            let name = name(field.name());
+            match types::in_duckdb(field.data_type(), &name) {
+                Some(values) => format!("{values} AS {name}"),
+                None => name,
+            }
+        })
         .collect();
     let columns = columns.join(", ");
     let mut parts = Vec::new();
