@@ -1,5 +1,9 @@
 //! Writing plain files for others: the columns of a table and nothing else.
 
+mod dictionaries;
+#[cfg(test)]
+mod tests;
+
 use std::io::Write;
 
 use arrow::array::RecordBatch;
@@ -11,6 +15,8 @@ use kodiak_core::format::{BlockWriter, Compression, WriteOptions};
 use kodiak_core::options::Options;
 use kodiak_core::storage::WritableFile;
 use kodiak_core::{Error, ErrorKind, Result};
+
+use dictionaries::Dictionaries;
 
 pub use crate::feather::plain_columns;
 use crate::outside::FileKind;
@@ -29,7 +35,7 @@ pub struct Export {
 }
 
 enum Target {
-    Feather(Box<ipc::writer::FileWriter<Box<dyn WritableFile>>>),
+    Feather(Box<ipc::writer::FileWriter<Box<dyn WritableFile>>>, Dictionaries),
     Blocks(Box<dyn BlockWriter>),
 }
 
@@ -56,10 +62,11 @@ impl Export {
                     Compression::Zstd => Some(ipc::CompressionType::ZSTD),
                 };
                 let options = ipc::writer::IpcWriteOptions::default()
+                    .with_dictionary_handling(ipc::writer::DictionaryHandling::Delta)
                     .try_with_compression(compression)
                     .map_err(refused)?;
                 let writer = ipc::writer::FileWriter::try_new_with_options(file, columns, options).map_err(refused)?;
-                (Target::Feather(Box::new(writer)), 64 << 10)
+                (Target::Feather(Box::new(writer), Dictionaries::new(columns)?), 64 << 10)
             }
             FileKind::Parquet => (Target::Blocks(crate::parquet::plain(file, columns, &options)?), 8 << 10),
             FileKind::Orc => (Target::Blocks(crate::orc::plain(file, columns, &options)?), 64 << 10),
@@ -100,7 +107,7 @@ impl Export {
         self.waiting.clear();
         self.rows = 0;
         match &mut self.target {
-            Target::Feather(writer) => writer.write(&block).map_err(refused),
+            Target::Feather(writer, dictionaries) => writer.write(&dictionaries.unify(block)?).map_err(refused),
             Target::Blocks(writer) => writer.write(&block),
         }
     }
@@ -112,7 +119,7 @@ impl Export {
     pub fn finish(mut self) -> Result<()> {
         self.flush()?;
         match self.target {
-            Target::Feather(writer) => {
+            Target::Feather(writer, _) => {
                 let mut file = writer.into_inner().map_err(refused)?;
                 file.flush()
                     .map_err(|error| Error::new(ErrorKind::Io, "cannot write the file").with_source(error))?;
