@@ -27,7 +27,9 @@ mod fault;
 mod local;
 mod memory;
 mod page;
+mod read_only;
 
 pub use fault::{BlockSize, CrashOptions, Fault, FaultPlan, FaultRule, FaultStorage, Moment, OnOp, OpEvent, OpKind};
 pub use local::LocalStorage;
 pub use memory::MemoryStorage;
+pub use read_only::ReadOnlyStorage;

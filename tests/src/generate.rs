@@ -195,7 +195,7 @@ impl Generator {
             94..96 => Op::CreateTable(self.below(TABLES.len())),
             96..98 => Op::Index {
                 table: self.below(TABLES.len()),
-                what: self.below(4),
+                what: self.below(5),
             },
             _ => {
                 let table = TYPED_TABLES[self.below(TYPED_TABLES.len())];

@@ -280,7 +280,8 @@ impl<'a> Runner<'a> {
             Some(schema) => write_bytes(kind, schema, kind.encode(value, tick)),
             None => kind.encode(value, tick),
         };
-        match (&write.change, typed_row(kind, schema.as_deref(), &write.change)) {
+        let refused = self.are_refused(std::slice::from_ref(write));
+        let written = match (&write.change, typed_row(kind, schema.as_deref(), &write.change)) {
             (Change::Put(..), Some(row)) => table.insert(&row),
             (Change::Delete(..), Some(row)) => table.delete_keys(&row),
             (Change::Merge(..), Some(row)) => table.update(&row),
@@ -290,8 +291,10 @@ impl<'a> Runner<'a> {
                 Change::DeleteRange(Key(start), Key(end)) => table.delete_range(start..end),
                 Change::Merge(Key(key), operand) => table.merge(key, encode(operand)),
             },
+        };
+        if !self.judge(written, refused)? {
+            return Ok(());
         }
-        .map_err(failed("write"))?;
         self.journal.commit(std::slice::from_ref(write), tick);
         self.model.apply(write);
         Ok(())
@@ -322,7 +325,14 @@ impl<'a> Runner<'a> {
                 },
             };
         }
-        self.db()?.write(batch).map_err(failed("write a batch"))?;
+        let refused = self.are_refused(&writes);
+        let written = self.db()?.write(batch);
+        if !self
+            .judge(written, refused)
+            .map_err(|error| format!("a batch: {error}"))?
+        {
+            return Ok(());
+        }
         writes.iter().for_each(|write| self.model.apply(write));
         self.journal.commit(&writes, tick);
         Ok(())

@@ -122,7 +122,7 @@ impl Create {
 
 impl List {
     fn run(self, out: &mut Output) -> Result {
-        let db = self.db.open()?;
+        let db = self.db.open_read_only()?;
         let table = db.table(&self.table)?;
         let schema = table.schema();
         for index in table.indexes() {
@@ -144,7 +144,7 @@ impl List {
 
 impl Read {
     fn run(self, out: &mut Output) -> Result {
-        let db = self.named.db.open()?;
+        let db = self.named.db.open_read_only()?;
         let table = db.table(&self.named.table)?;
         let mut read = table.index(&self.named.index)?;
         if !self.columns.is_empty() {

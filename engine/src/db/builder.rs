@@ -107,7 +107,8 @@ impl Builder {
 
     /// Reads only: takes no lock, changes no file, shows the state at this moment (what the log holds included). Files of runs are
     /// opened at once, up to `limits.max_open_files`, so that they stay readable when another process, which has the database open for
-    /// writing, removes them. With more runs than that, reads of files that are gone fail with `NotFound`; open anew then.
+    /// writing, removes them. With more runs than that, reads of files that are gone fail with `NotFound`, and so do, with
+    /// `Unavailable`, reads through secondary indexes whose pages that process has used again; open anew then.
     pub fn read_only(mut self) -> Self {
         self.mode = OpenMode::ReadOnly;
         self

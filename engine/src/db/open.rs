@@ -78,6 +78,7 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
         storage.create_dir_all(path)?;
         Some(storage.lock(&path.join(LOCK_FILE))?)
     };
+    let mark = Manifest::mark(&*storage, path);
     let (manifest, state) = if read_only {
         (None, Manifest::read(&*storage, path)?)
     } else {
@@ -117,7 +118,9 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
     let report = replay(&shared, &context, &state)?;
     shared.replayed(report.last_seq);
     shared.recovered(report.last_seq.max(state.last_seq));
-    if !read_only {
+    if read_only {
+        shared.read_indexes(&state, &|| Manifest::mark(&*storage, path) != mark)?;
+    } else {
         remove_left_overs(&shared, &state)?;
         shared.open_indexes(&state)?;
         shared.open_secondaries(&state)?;
@@ -223,7 +226,7 @@ fn load_tables(shared: &Shared, state: &State, writable: bool) -> Result<()> {
         let options = TableOptions::from_bytes(&table.options)?;
         let inner = shared.new_table(id, &table.name, schemas, options, state.wal_from)?;
         crate::compact::change_version(&inner, None, |version| version.load(table, &inner.runs));
-        shared.load_secondaries(&inner, &table.secondary, writable)?;
+        shared.load_secondaries(&inner, &table.secondary)?;
         if inner.options.ttl_micros > 0 {
             for (_, run) in inner.view.load().version.runs() {
                 inner.times.load(run.reader()?.sidecar().times()?);

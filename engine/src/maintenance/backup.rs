@@ -4,6 +4,7 @@
 //! backups/0000000003        what backup 3 consists of: see `docs/formats/backup.md`
 //! runs/000001-0000000007-1f2e3d4c.feather     run 7 of table 1, whose sidecar has this checksum
 //! runs/000001-0000000007-1f2e3d4c.meta
+//! runs/000001-0000000009-6a0e5c1b7d243f98.index   an index of table 1, of runs and of a kind that have this hash
 //! ```
 //!
 //! A file is written under another name, synced and renamed, so that one with its final name is whole; and the file that
@@ -11,7 +12,7 @@
 
 mod record;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,15 +20,18 @@ use kodiak_core::batch::TableId;
 use kodiak_core::storage::{Lock, Storage};
 use kodiak_core::{Error, ErrorKind, Result};
 
-use super::capture::{self, Capture};
+use super::capture::{self, Capture, Place};
 use super::files;
+use super::indexes::{each_index, runs_hash};
 use crate::db::{Db, LOCK_FILE};
-use crate::manifest::RunMeta;
+use crate::manifest::{RunMeta, State, TableState};
 use crate::sidecar::{EXTENSION, Sidecar};
 use record::{Record, StoredFile};
 
 const BACKUPS: &str = "backups";
 const RUNS: &str = "runs";
+/// The ending of index files among those of runs.
+const INDEX_ENDING: &str = ".index";
 /// The beginning of the names of files that are being written.
 const UNFINISHED: &str = "new-";
 
@@ -150,23 +154,16 @@ impl BackupDir {
     pub fn restore(&self, id: BackupId, target: impl AsRef<Path>) -> Result<()> {
         let records = self.records()?;
         let record = find(&records, id, &self.dir)?;
-        let mut place = |table: TableId, run: u64, dir: &Path| {
-            let prefix = format!("{table:06}-{run:010}-");
-            for file in record.files.iter().filter(|file| file.name.starts_with(&prefix)) {
-                let ending = file.name.rsplit_once('.').map_or("", |(_, ending)| ending);
-                let (from, to) = (self.run_path(&file.name), dir.join(format!("{run:010}.{ending}")));
-                let copied = files::copy(&*self.storage, &*self.storage.open(&from)?, &to)?;
-                file.compare(copied).map_err(|error| error.with_file(from))?;
-            }
-            Ok(())
-        };
-        capture::build(
-            &self.storage,
-            target.as_ref(),
-            &record.state,
-            &record.settings,
-            &mut place,
-        )
+        let mut files = Stored { dir: self, record };
+        let (target, state) = (target.as_ref(), record.state.clone());
+        capture::build(&self.storage, target, state, &record.settings, &mut files)
+    }
+
+    /// Puts a file of a backup into a database.
+    fn place(&self, file: &StoredFile, to: &Path) -> Result<()> {
+        let from = self.run_path(&file.name);
+        let copied = files::copy(&*self.storage, &*self.storage.open(&from)?, to)?;
+        file.compare(copied).map_err(|error| error.with_file(from))
     }
 
     fn record_path(&self, id: BackupId) -> PathBuf {
@@ -198,7 +195,7 @@ impl BackupDir {
     }
 
     fn add(&self, capture: &Capture, records: &[Record], settings: String) -> Result<BackupInfo> {
-        let known: std::collections::BTreeMap<&str, &StoredFile> = records
+        let known: BTreeMap<&str, &StoredFile> = records
             .iter()
             .flat_map(|record| &record.files)
             .map(|file| (file.name.as_str(), file))
@@ -222,6 +219,15 @@ impl BackupDir {
                 }
             }
         }
+        let mut state = capture.state.clone();
+        let stored_before = stored.len();
+        self.add_indexes(capture, &mut state, records, &mut stored)?;
+        let is_new = |file: &&StoredFile| !known.contains_key(file.name.as_str());
+        copied += stored[stored_before..]
+            .iter()
+            .filter(is_new)
+            .map(|file| file.bytes)
+            .sum::<u64>();
         self.storage.sync_dir(&self.dir.join(RUNS))?;
         let id = records.last().map_or(1, |record| record.id + 1);
         let micros = self.storage.now_micros();
@@ -230,7 +236,7 @@ impl BackupDir {
             micros,
             copied,
             settings,
-            state: capture.state.clone(),
+            state,
             files: stored,
         };
         let unfinished = self.dir.join(BACKUPS).join(format!("{UNFINISHED}{id:010}"));
@@ -242,6 +248,43 @@ impl BackupDir {
         self.storage.rename(&unfinished, &self.record_path(id))?;
         self.storage.sync_dir(&self.dir.join(BACKUPS))?;
         Ok(record.info())
+    }
+
+    /// Writes the indexes of a captured moment, but those that an earlier backup has, and makes `state` name them.
+    fn add_indexes(
+        &self,
+        capture: &Capture,
+        state: &mut State,
+        records: &[Record],
+        stored: &mut Vec<StoredFile>,
+    ) -> Result<()> {
+        let known = known_indexes(records)?;
+        for (&id, table) in &mut state.tables {
+            let Some(held) = capture.indexes.get(&id) else { continue };
+            let runs = runs_hash(table);
+            each_index(Arc::make_mut(table), &mut |index| {
+                let name = index.stored_name(id, runs);
+                let path = self.run_path(&name);
+                if let Some((file, root)) = known.get(&name)
+                    && self.storage.len(&path)? == Some(file.bytes)
+                {
+                    stored.push(StoredFile::clone(file));
+                    index.meta.root = *root;
+                    return Ok(true);
+                }
+                let unfinished = self.run_path(&format!("{UNFINISHED}{name}"));
+                files::remove_if_there(&*self.storage, &unfinished)?;
+                let Some(root) = held.write(&self.storage, index.name, &unfinished)? else {
+                    return Ok(false);
+                };
+                let (bytes, crc) = files::checksum(&*self.storage.open(&unfinished)?)?;
+                self.storage.rename(&unfinished, &path)?;
+                stored.push(StoredFile { name, bytes, crc });
+                index.meta.root = root;
+                Ok(true)
+            })?;
+        }
+        Ok(())
     }
 
     /// Copies one file of a run and reads the copy back.
@@ -269,6 +312,53 @@ impl BackupDir {
         }
         self.storage.sync_dir(&self.dir.join(RUNS))
     }
+}
+
+/// The files of a backup.
+struct Stored<'b> {
+    dir: &'b BackupDir,
+    record: &'b Record,
+}
+
+impl Place for Stored<'_> {
+    fn run(&mut self, table: TableId, run: u64, dir: &Path) -> Result<()> {
+        let prefix = format!("{table:06}-{run:010}-");
+        let of_run = |file: &&StoredFile| file.name.starts_with(&prefix) && !file.name.ends_with(INDEX_ENDING);
+        for file in self.record.files.iter().filter(of_run) {
+            let ending = file.name.rsplit_once('.').map_or("", |(_, ending)| ending);
+            self.dir.place(file, &dir.join(format!("{run:010}.{ending}")))?;
+        }
+        Ok(())
+    }
+
+    fn indexes(&mut self, id: TableId, table: &mut TableState, dir: &Path) -> Result<()> {
+        let runs = runs_hash(table);
+        each_index(table, &mut |index| {
+            let name = index.stored_name(id, runs);
+            match self.record.files.iter().find(|file| file.name == name) {
+                Some(file) => self.dir.place(file, &index.path(dir)).map(|()| true),
+                None => Ok(false),
+            }
+        })
+    }
+}
+
+/// The index files that backups have, by name, and the root of each.
+fn known_indexes(records: &[Record]) -> Result<BTreeMap<String, (&StoredFile, u64)>> {
+    let mut known = BTreeMap::new();
+    for record in records {
+        for (&id, table) in &record.state.tables {
+            let runs = runs_hash(table);
+            each_index(&mut TableState::clone(table), &mut |index| {
+                let name = index.stored_name(id, runs);
+                if let Some(file) = record.files.iter().find(|file| file.name == name) {
+                    known.insert(name, (file, index.meta.root));
+                }
+                Ok(true)
+            })?;
+        }
+    }
+    Ok(known)
 }
 
 /// Compares the copy of a sidecar with the manifest, or of a data file with the checksums of its sidecar, which lies beside

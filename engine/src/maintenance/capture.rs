@@ -10,18 +10,30 @@ use kodiak_core::compaction::RunId;
 use kodiak_core::storage::Storage;
 use kodiak_core::{Error, Result};
 
+use super::indexes::{HeldIndexes, each_index};
 use super::{TableFile, files};
 use crate::db::{LOCK_FILE, Shared, TABLES_DIR};
-use crate::manifest::{Manifest, State};
+use crate::manifest::{Manifest, State, TableState};
 use crate::run::Run;
 use crate::settings::SETTINGS_FILE;
 
 /// The runs that made up a database at one moment.
 pub(crate) struct Capture {
-    /// What its manifest said; without a log, and without indexes.
+    /// What its manifest said; without a log, and without indexes that are not held.
     pub state: State,
     /// Every run, held.
     pub runs: BTreeMap<(TableId, RunId), Arc<Run>>,
+    /// Indexes, held.
+    pub indexes: BTreeMap<TableId, HeldIndexes>,
+}
+
+/// Puts files into the directory of a table.
+pub(crate) trait Place {
+    /// Those of a run.
+    fn run(&mut self, table: TableId, run: RunId, dir: &Path) -> Result<()>;
+
+    /// Those of the indexes that `table` names, which is made to name what was put there.
+    fn indexes(&mut self, id: TableId, table: &mut TableState, dir: &Path) -> Result<()>;
 }
 
 impl Capture {
@@ -49,6 +61,19 @@ impl Capture {
         captured
     }
 
+    /// Lets go of the indexes.
+    ///
+    /// # Errors
+    /// None.
+    pub fn without_indexes(self) -> Result<Self> {
+        let indexes = BTreeMap::new();
+        Ok(Self {
+            state: for_copy(self.state, &indexes)?,
+            indexes,
+            ..self
+        })
+    }
+
     /// Holds every run that the manifest names now.
     pub fn pin(shared: &Shared) -> Result<Self> {
         // Nobody can make a run obsolete without this lock.
@@ -62,22 +87,24 @@ impl Capture {
         let state = manifest.state();
         let wanted = state.runs().count();
         loop {
-            let mut runs = BTreeMap::new();
+            let (mut runs, mut indexes) = (BTreeMap::new(), BTreeMap::new());
             for table in shared.all_tables() {
-                for (_, run) in table.view.load().version.runs() {
-                    if state
-                        .tables
-                        .get(&table.id)
-                        .is_some_and(|known| known.runs.contains_key(&run.id()))
-                    {
+                let Some(known) = state.tables.get(&table.id) else {
+                    continue;
+                };
+                let view = table.view.load_full();
+                for (_, run) in view.version.runs() {
+                    if known.runs.contains_key(&run.id()) {
                         runs.insert((table.id, run.id()), Arc::clone(run));
                     }
                 }
+                indexes.insert(table.id, HeldIndexes::of(shared, &table, &view, known));
             }
             if runs.len() == wanted {
                 return Ok(Self {
-                    state: for_copy(state.clone()),
+                    state: for_copy(state.clone(), &indexes)?,
                     runs,
+                    indexes,
                 });
             }
             // A job has just appended its edit, and is about to put its runs into the version.
@@ -87,19 +114,19 @@ impl Capture {
     }
 }
 
-/// The state of a copy, which begins with an empty log, whose segments are numbered anew, and without files of indexes, which
-/// its first opening builds: they files change all the time, and hold nothing that the runs do not.
-fn for_copy(mut state: State) -> State {
-    state.wal_from = 0;
-    for table in state.tables.values_mut() {
+/// The state of a copy, which begins with an empty log, whose segments are numbered anew, and with those indexes that are held.
+fn for_copy(mut state: State, indexes: &BTreeMap<TableId, HeldIndexes>) -> Result<State> {
+    (state.wal_from, state.log_end) = (0, None);
+    for (id, table) in &mut state.tables {
         let table = Arc::make_mut(table);
-        (table.flushed, table.index) = (0, None);
-        table.secondary.values_mut().for_each(|index| index.index = None);
+        table.flushed = 0;
+        let held = indexes.get(id);
+        each_index(table, &mut |index| Ok(held.is_some_and(|held| held.has(index.name))))?;
     }
-    state
+    Ok(state)
 }
 
-/// Makes a database in an empty directory of a state; `place` puts the files of a run into the table's directory. The
+/// Makes a database in an empty directory of a state; `place` puts the files into the tables' directories. The
 /// manifest comes last: until then the directory cannot be opened.
 ///
 /// # Errors
@@ -107,9 +134,9 @@ fn for_copy(mut state: State) -> State {
 pub(crate) fn build(
     storage: &Arc<dyn Storage>,
     target: &Path,
-    state: &State,
+    state: State,
     settings: &str,
-    place: &mut dyn FnMut(TableId, RunId, &Path) -> Result<()>,
+    place: &mut dyn Place,
 ) -> Result<()> {
     files::check_empty(&**storage, target)?;
     let made = fill(storage, target, state, settings, place);
@@ -124,19 +151,21 @@ pub(crate) fn build(
 fn fill(
     storage: &Arc<dyn Storage>,
     target: &Path,
-    state: &State,
+    mut state: State,
     settings: &str,
-    place: &mut dyn FnMut(TableId, RunId, &Path) -> Result<()>,
+    place: &mut dyn Place,
 ) -> Result<()> {
     storage.create_dir_all(target)?;
     let _lock = storage.lock(&target.join(LOCK_FILE))?;
     storage.create_dir_all(&target.join(TABLES_DIR))?;
-    for (&id, table) in &state.tables {
+    for (&id, table) in &mut state.tables {
         let dir = table_dir(target, id);
         storage.create_dir_all(&dir)?;
+        let table = Arc::make_mut(table);
         for &run in table.runs.keys() {
-            place(id, run, &dir)?;
+            place.run(id, run, &dir)?;
         }
+        place.indexes(id, table, &dir)?;
         let file = TableFile::of(state.identity, id, table);
         // This syncs the directory as well.
         file.write(&**storage, &dir)?;
@@ -145,7 +174,7 @@ fn fill(
         files::replace(&**storage, &target.join(SETTINGS_FILE), settings.as_bytes())?;
     }
     storage.sync_dir(&target.join(TABLES_DIR))?;
-    Manifest::create(Arc::clone(storage), target, state.clone())?;
+    Manifest::create(Arc::clone(storage), target, state)?;
     Ok(())
 }
 

@@ -1,19 +1,25 @@
 //! Checkpoints: copies of a database that share its files.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use kodiak_core::Result;
+use kodiak_core::batch::TableId;
+use kodiak_core::compaction::RunId;
+use kodiak_core::storage::Storage;
 
-use super::capture::{self, Capture};
+use super::capture::{self, Capture, Place};
 use super::files;
+use super::indexes::each_index;
 use crate::db::Db;
+use crate::manifest::TableState;
 
 impl Db {
     /// Makes a copy of the database, as it is now, in the directory `path`, which must be empty or not exist yet. The copy is
     /// a database like any other.
     ///
     /// Memory is flushed first. The files of runs, which never change, get a second name where the file system allows it, and
-    /// are copied otherwise; so a checkpoint is cheap, takes space only for what the original gives up later, and is no
+    /// are copied otherwise. Primary and secondary indexes are written anew, at the size of their entries. So a checkpoint is cheap, takes space only for what the original gives up later, and is no
     /// substitute for a backup on another disk. Writing goes on meanwhile: the checkpoint holds every write acknowledged
     /// before this call, whole batches only, and none that begins after it returns.
     ///
@@ -28,14 +34,37 @@ impl Db {
         let (shared, target) = (&self.open.shared, path.as_ref());
         let storage = &shared.storage;
         files::check_empty(&**storage, target)?;
-        let Capture { state, runs } = Capture::take(shared)?;
-        let mut place = |table, run, dir: &Path| {
-            for path in runs[&(table, run)].paths()? {
-                let name = path.file_name().unwrap_or_default();
-                files::link_or_copy(&**storage, &path, &dir.join(name))?;
+        let capture = Capture::take(shared)?;
+        let state = capture.state.clone();
+        let mut files = Links { storage, capture };
+        capture::build(storage, target, state, &shared.settings.to_toml(), &mut files)
+    }
+}
+
+/// The files of a checkpoint.
+struct Links<'s> {
+    storage: &'s Arc<dyn Storage>,
+    capture: Capture,
+}
+
+impl Place for Links<'_> {
+    fn run(&mut self, table: TableId, run: RunId, dir: &Path) -> Result<()> {
+        for path in self.capture.runs[&(table, run)].paths()? {
+            let name = path.file_name().unwrap_or_default();
+            files::link_or_copy(&**self.storage, &path, &dir.join(name))?;
+        }
+        Ok(())
+    }
+
+    fn indexes(&mut self, id: TableId, table: &mut TableState, dir: &Path) -> Result<()> {
+        let held = self.capture.indexes.get(&id);
+        each_index(table, &mut |index| {
+            let written = held.map(|held| held.write(self.storage, index.name, &index.path(dir)));
+            match written.transpose()?.flatten() {
+                Some(root) => index.meta.root = root,
+                None => return Ok(false),
             }
-            Ok(())
-        };
-        capture::build(storage, target, &state, &shared.settings.to_toml(), &mut place)
+            Ok(true)
+        })
     }
 }

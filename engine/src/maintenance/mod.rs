@@ -8,6 +8,7 @@ mod capture;
 mod check;
 mod checkpoint;
 mod files;
+mod indexes;
 mod ingest;
 mod repair;
 mod table_file;

@@ -166,7 +166,8 @@ impl Db {
         shared.check_writable()?.sync()?;
         // While nothing is flushed, no segment of the log is released.
         let flushing = shared.flushing.lock();
-        let capture = super::capture::Capture::pin(shared)?;
+        // Indexes are looked at where they are open.
+        let capture = super::capture::Capture::pin(shared)?.without_indexes()?;
         let read = {
             let manifest = shared.manifest.lock();
             let from = manifest.as_ref().map_or(0, |manifest| manifest.state().log_from());

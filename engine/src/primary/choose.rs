@@ -214,6 +214,7 @@ impl Shared {
         if let Some((primary, _)) = index {
             *held = Some(primary);
         }
+        table.primary.note(held.as_ref());
         if let Some(gone) = gone {
             self.remove_index(table, gone);
         }

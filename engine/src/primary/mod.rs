@@ -22,14 +22,16 @@ mod choose;
 pub(crate) mod locator;
 pub(crate) mod newest;
 mod open;
+mod reading;
 mod update;
 mod view;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use kodiak_core::batch::TableId;
 use kodiak_core::compaction::RunId;
-use kodiak_core::index::{Index, IndexStats, Root};
+use kodiak_core::index::{Index, IndexStats, Root, Upsert};
 use parking_lot::{Mutex, MutexGuard};
 
 pub(crate) use check::{verify_index, verify_open_index};
@@ -52,6 +54,11 @@ pub(crate) fn path(dir: &Path, id: RunId) -> PathBuf {
     dir.join(file_name(id))
 }
 
+/// What index files of primary indexes are made with.
+pub(crate) fn operator() -> Arc<dyn Upsert> {
+    Arc::new(locator::NewestWins)
+}
+
 /// The place of a table's index. Whoever changes the table's runs holds it until index and runs are in force together.
 #[derive(Debug, Default)]
 pub(crate) struct IndexSlot {
@@ -67,13 +74,16 @@ impl IndexSlot {
 
     /// The kind of index, and numbers about it; those of before, while it is being brought up to date.
     pub fn stats(&self) -> Option<(String, IndexStats)> {
-        let mut stats = self.stats.lock();
         if let Some(held) = self.index.try_lock() {
-            *stats = held
-                .as_ref()
-                .map(|primary| (primary.meta.kind.clone(), primary.index.stats()));
+            self.note(held.as_ref());
         }
-        stats.clone()
+        self.stats.lock().clone()
+    }
+
+    /// Another index, `held`, is in force.
+    fn note(&self, held: Option<&PrimaryIndex>) {
+        let stats = held.map(|primary| (primary.meta.kind.clone(), primary.index.stats()));
+        *self.stats.lock() = stats;
     }
 }
 

@@ -205,5 +205,6 @@ pub(crate) fn put_in_force(table: &TableInner, version: &Version, mut primary: P
         ..view
     }));
     *held = Some(primary);
+    table.primary.note(held.as_ref());
     Ok(())
 }

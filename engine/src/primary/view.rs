@@ -41,6 +41,11 @@ impl IndexedRuns {
         }
     }
 
+    /// The state of the index.
+    pub fn tree(&self) -> &Arc<dyn IndexView> {
+        &self.view
+    }
+
     /// What the runs say of a key, after the memtables were asked. With [`Progress::Continue`] the runs must be gone through.
     ///
     /// # Errors

@@ -41,7 +41,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use kodiak_core::compaction::RunId;
-use kodiak_core::index::{Index, IndexStats, IndexView, Root};
+use kodiak_core::index::{Index, IndexStats, IndexView, Root, Upsert};
 use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::Storage;
 use kodiak_core::{Error, ErrorKind, Result};
@@ -66,6 +66,11 @@ pub(crate) fn file_name(id: RunId) -> String {
 
 pub(crate) fn path(dir: &Path, id: RunId) -> PathBuf {
     dir.join(file_name(id))
+}
+
+/// What index files of secondary indexes are made with.
+pub(crate) fn operator() -> Arc<dyn Upsert> {
+    Arc::new(entry::NewestMark)
 }
 
 /// An index of an open table.
@@ -186,6 +191,13 @@ pub(crate) struct SecondaryView {
     _file: Arc<IndexFile>,
 }
 
+impl SecondaryView {
+    /// The state of the index file.
+    pub fn tree(&self) -> &Arc<dyn IndexView> {
+        &self.view
+    }
+}
+
 /// The states of all indexes of a view.
 pub(crate) type SecondaryViews = Arc<[Arc<SecondaryView>]>;
 
@@ -302,14 +314,10 @@ impl Secondaries {
     /// Numbers about each; about its file those of before, while they are being brought up to date. What can be read are the
     /// indexes of `states`.
     pub fn stats(&self, states: &[Arc<SecondaryView>]) -> Vec<SecondaryStats> {
-        let mut files = self.files.lock();
         if let Some(open) = self.open.try_lock() {
-            let file = |open: &OpenSecondary| {
-                let stats = open.file.index().ok()?.stats();
-                Some((open.index.name.clone(), (open.meta.file.kind.clone(), stats)))
-            };
-            *files = open.iter().filter_map(file).collect();
+            self.note(&open);
         }
+        let files = self.files.lock();
         let number = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let of = |index: &Arc<Secondary>| {
             let state = states.iter().find(|state| Arc::ptr_eq(&state.index, index));
@@ -328,6 +336,15 @@ impl Secondaries {
             }
         };
         self.indexes.load().iter().map(of).collect()
+    }
+
+    /// Other files, `open`, are in force.
+    fn note(&self, open: &[OpenSecondary]) {
+        let file = |open: &OpenSecondary| {
+            let stats = open.file.index().ok()?.stats();
+            Some((open.index.name.clone(), (open.meta.file.kind.clone(), stats)))
+        };
+        *self.files.lock() = open.iter().filter_map(file).collect();
     }
 
     /// The table is dropped: the files go with their last readers.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kodiak_core::index::{Index, IndexContext, IndexFactory, Root};
+use kodiak_core::storage::Storage;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
 use super::definition::{IndexedBy, StoredDefinition};
@@ -21,12 +22,7 @@ impl Shared {
     ///
     /// # Errors
     /// `Corruption`, `Unsupported` for a definition that cannot be read.
-    pub(crate) fn load_secondaries(
-        &self,
-        table: &TableInner,
-        stored: &BTreeMap<String, SecondaryState>,
-        maintained: bool,
-    ) -> Result<()> {
+    pub(crate) fn load_secondaries(&self, table: &TableInner, stored: &BTreeMap<String, SecondaryState>) -> Result<()> {
         let mut indexes = Vec::new();
         for (name, stored) in stored {
             let definition = StoredDefinition::from_bytes(&stored.definition)?;
@@ -48,7 +44,7 @@ impl Shared {
             }
         }
         table.secondary.set(indexes);
-        if maintained && table.secondary.any() {
+        if table.secondary.any() {
             let view = View::clone(&table.view.load());
             let active = Arc::new(self.new_slot(view.active.first_segment(), &table.secondary.all())?);
             table.view.store(Arc::new(View { active, ..view }));
@@ -148,6 +144,34 @@ impl Shared {
         Ok(self.opened(table, index, opened, known.clone()))
     }
 
+    /// In a database open for reading only: reads go through the index file that the manifest names.
+    ///
+    /// # Errors
+    /// Those of opening the file.
+    pub(crate) fn read_secondary(
+        &self,
+        storage: &Arc<dyn Storage>,
+        table: &TableInner,
+        index: &Arc<Secondary>,
+        known: &SecondaryMeta,
+    ) -> Result<()> {
+        let picked = self.pick_stored(&known.file, Some(&table.roles.load().secondary))?;
+        let path = path(&table.runs.dir, known.file.id);
+        let context = IndexContext {
+            storage: Arc::clone(storage),
+            ..self.secondary_context(&picked, &path)
+        };
+        let opened = self.opened(table, index, (picked.factory.open)(context)?, known.clone());
+        let state = opened.view(opened.root())?;
+        let mut held = table.secondary.open.lock();
+        let view = View::clone(&table.view.load());
+        let secondary = view.secondary.iter().cloned().chain([state]).collect();
+        table.view.store(Arc::new(View { secondary, ..view }));
+        held.push(opened);
+        table.secondary.note(&held);
+        Ok(())
+    }
+
     /// Makes an empty file for an index that is to be filled.
     ///
     /// # Errors
@@ -237,5 +261,6 @@ fn put_in_force(table: &TableInner, mut open: OpenSecondary) -> Result<()> {
     let secondary = view.secondary.iter().cloned().chain([state]).collect();
     table.view.store(Arc::new(View { secondary, ..view }));
     held.push(open);
+    table.secondary.note(&held);
     Ok(())
 }

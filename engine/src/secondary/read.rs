@@ -136,11 +136,6 @@ impl<'a> IndexRead<'a> {
     fn scan(&self, rows: bool) -> Result<Rows> {
         let (shared, inner) = (&self.table.open.shared, &self.table.inner);
         shared.check_open()?;
-        if shared.wal.is_none() {
-            let name = &self.index.name;
-            let message = format!("index \"{name}\" cannot be read in a database that is open for reading only");
-            return Err(Error::new(ErrorKind::Unavailable, message));
-        }
         if let Some(snapshot) = self.snapshot {
             snapshot.check(shared)?;
         }
@@ -159,9 +154,11 @@ impl<'a> IndexRead<'a> {
             Range::Extracted(bounds) => codec.extracted(bounds)?,
             Range::Columns(from, to) => codec.bounds(&(from.as_ref(), to.as_ref()))?,
         };
-        let scan = IndexScan::new(scope, &bounds, self.reverse, rows)?;
+        let read_only = shared.wal.is_none();
+        let scan = IndexScan::new(scope, &bounds, self.reverse, rows);
         Ok(Rows {
-            scan,
+            scan: scan.map_err(|error| beside_writer(read_only, error))?,
+            read_only,
             left: if bounds.is_empty() { 0 } else { self.limit },
             found: Vec::new().into_iter(),
         })
@@ -230,8 +227,24 @@ fn covers(codec: &IndexCodec, schema: &TableSchema, indexes: &[usize]) -> bool {
 /// What an index finds, one by one.
 struct Rows {
     scan: IndexScan,
+    /// Another process may be changing the index file.
+    read_only: bool,
     left: usize,
     found: IntoIter<Found>,
+}
+
+/// In a database open for reading only, what looks like damage of an index file may be the work of the process that writes.
+fn beside_writer(read_only: bool, error: Error) -> Error {
+    let is_index = error
+        .file()
+        .and_then(std::path::Path::extension)
+        .is_some_and(|ending| ending == crate::primary::EXTENSION);
+    if !read_only || !is_index || error.kind() != ErrorKind::Corruption {
+        return error;
+    }
+    let message = "the index is not as it was when the database was opened for reading: open it anew; if no other process has \
+                   it open for writing, the file is damaged, and the next opening for writing builds it anew";
+    Error::new(ErrorKind::Unavailable, message).with_source(error)
 }
 
 impl Rows {
@@ -240,7 +253,9 @@ impl Rows {
             return Ok(None);
         }
         if self.found.len() == 0 {
-            self.found = self.scan.next_chunk(self.left)?.into_iter();
+            let found = self.scan.next_chunk(self.left);
+            let found = found.map_err(|error| beside_writer(self.read_only, error))?;
+            self.found = found.into_iter();
         }
         let next = self.found.next();
         self.left = if next.is_some() { self.left - 1 } else { 0 };

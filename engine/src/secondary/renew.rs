@@ -52,6 +52,7 @@ impl Shared {
             }
             let gone = std::mem::replace(&mut open[place], made);
             gone.file.mark_obsolete();
+            table.secondary.note(&open);
         }
         Ok(())
     }

@@ -448,7 +448,7 @@ pub(super) fn state(view: &View, index: &Arc<Secondary>) -> Result<Arc<Secondary
     let state = view.secondary.iter().find(|state| Arc::ptr_eq(&state.index, index));
     state.cloned().ok_or_else(|| {
         let message = format!(
-            "index \"{}\" is not ready: it is being built, or was dropped",
+            "index \"{}\" is not ready: it is being built, or was dropped, or its file cannot be used, which the next opening for writing mends",
             index.name
         );
         Error::new(kodiak_core::ErrorKind::Unavailable, message)

@@ -1,5 +1,7 @@
 //! Versions: which runs a table consists of.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -45,11 +47,39 @@ impl SortedRun {
         self.tombstones
     }
 
-    fn change(&mut self, change: impl FnOnce(&mut Vec<Arc<Run>>)) {
-        change(Arc::make_mut(&mut self.runs));
-        self.ends = self.runs.iter().map(|run| prefix_of(run.max_key())).collect();
+    /// Of runs in any order.
+    fn new(id: u64, mut runs: Vec<Arc<Run>>) -> Self {
+        runs.sort_by(|one, other| one.min_key().cmp(other.min_key()));
+        let mut sorted = Self {
+            id,
+            ends: runs.iter().map(|run| prefix_of(run.max_key())).collect(),
+            runs: Arc::new(runs),
+            ..Self::default()
+        };
+        sorted.note_deletes();
+        sorted
+    }
+
+    fn note_deletes(&mut self) {
         self.range_deletes = self.runs.iter().any(|run| run.meta().range_deletes > 0);
         self.tombstones = self.range_deletes || self.runs.iter().any(|run| run.meta().tombstones > 0);
+    }
+
+    fn insert(&mut self, run: Arc<Run>) {
+        let at = self.runs.partition_point(|other| other.min_key() < run.min_key());
+        self.ends.insert(at, prefix_of(run.max_key()));
+        self.range_deletes |= run.meta().range_deletes > 0;
+        self.tombstones |= self.range_deletes || run.meta().tombstones > 0;
+        Arc::make_mut(&mut self.runs).insert(at, run);
+    }
+
+    fn remove(&mut self, at: usize) -> Arc<Run> {
+        let run = Arc::make_mut(&mut self.runs).remove(at);
+        self.ends.remove(at);
+        if run.meta().range_deletes > 0 || run.meta().tombstones > 0 {
+            self.note_deletes();
+        }
+        run
     }
 
     /// Index of the first run whose largest key is not below `key`.
@@ -112,11 +142,20 @@ impl Version {
         version
     }
 
-    /// Adds what a manifest names.
+    /// Fills an empty version with what a manifest names.
     pub fn load(&mut self, table: &TableState, context: &Arc<RunContext>) {
+        // All runs of a sorted run at once: there may be very many.
+        let mut places: BTreeMap<_, Vec<Arc<Run>>> = BTreeMap::new();
         for placed in table.runs.values() {
             let run = Arc::new(Run::new((*placed.run).clone(), Arc::clone(context)));
-            self.add(placed.place.level as usize, placed.place.sorted_run, run);
+            let place = (placed.place.level as usize, Reverse(placed.place.sorted_run));
+            places.entry(place).or_default().push(run);
+        }
+        for ((level, Reverse(id)), runs) in places {
+            if self.levels.len() <= level {
+                self.levels.resize(level + 1, Level::default());
+            }
+            self.levels[level].sorted_runs.push(SortedRun::new(id, runs));
         }
         self.dead = table.dead.as_ref().map(|dead| {
             let runs = dead.iter().map(|(&run, dead)| (run, Arc::clone(dead))).collect();
@@ -156,10 +195,7 @@ impl Version {
                 },
             );
         }
-        sorted_runs[place].change(|runs| {
-            let at = runs.partition_point(|other| other.min_key() < run.min_key());
-            runs.insert(at, run);
-        });
+        sorted_runs[place].insert(run);
     }
 
     /// Removes a run; returns where it was.
@@ -168,10 +204,7 @@ impl Version {
             for index in 0..runs.sorted_runs.len() {
                 let sorted_run = &mut runs.sorted_runs[index];
                 if let Some(at) = sorted_run.runs.iter().position(|run| run.id() == id) {
-                    let run = Arc::clone(&sorted_run.runs[at]);
-                    sorted_run.change(|runs| {
-                        runs.remove(at);
-                    });
+                    let run = sorted_run.remove(at);
                     let number = sorted_run.id;
                     if sorted_run.runs.is_empty() {
                         runs.sorted_runs.remove(index);
@@ -225,3 +258,6 @@ impl Version {
         VersionShape { levels, now_micros }
     }
 }
+
+#[cfg(test)]
+mod tests;

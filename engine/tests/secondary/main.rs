@@ -1,6 +1,7 @@
 //! Secondary indexes: they find what a scan of the whole table finds, whatever happens to table and index.
 
 mod answers;
+mod copies;
 mod crashes;
 mod live;
 mod support;

@@ -46,6 +46,13 @@ impl Runner<'_> {
             Some(rows) if by_rows => table.ingest_batches(rows),
             _ => table.ingest(sorted.iter().map(|(key, (_, value))| Ok((key, encode(*value))))),
         };
+        if self.has_unique(place) {
+            return match ingested {
+                Err(error) if error.kind() == kodiak::ErrorKind::InvalidInput => Ok(()),
+                Ok(ingested) if ingested.entries == 0 => Ok(()),
+                other => Err(format!("a table with a unique index is ingested into: {other:?}")),
+            };
+        }
         let ingested = ingested.map_err(failed("ingest"))?;
         if ingested.entries != sorted.len() as u64 {
             return Err(format!(

@@ -1,18 +1,22 @@
 //! Secondary indexes, compared with scans.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use kodiak::settings::Maintenance;
 use kodiak::{ErrorKind, IndexDefinition, IndexOptions, ScanOptions, Slice, Snapshot, Table};
 
 use super::{Outcome, Runner, failed};
+use crate::history::Write;
+use crate::model::{Content, Model, TABLES};
 
 /// An index of some columns of a table, by `what`; indexes of a table have different names.
 fn definition(table: &Table, what: usize) -> Option<IndexDefinition> {
     let schema = table.schema();
     // Whatever they are called by now.
     let named = |number: u32| Some(schema.columns().field(schema.index_of_number(number)?).name().clone());
-    let columns = match (schema.is_key_value(), what % 4) {
+    let columns = match (schema.is_key_value(), what % KINDS) {
+        // Of key-value tables values, which may well be equal; of typed ones a part of the key that no two rows share.
+        (_, UNIQUE) => return Some(IndexDefinition::on(name(what), [named(1)?]).unique()),
         (true, 0 | 1) => vec![named(1)?],
         (true, _) => vec![format!("-{}", named(1)?), named(0)?],
         (false, 0) => vec![named(0)?],
@@ -20,7 +24,21 @@ fn definition(table: &Table, what: usize) -> Option<IndexDefinition> {
         (false, 2) => vec![format!("-{}", named(0)?), named(2)?],
         (false, _) => vec![named(2)?, format!("-{}", named(1)?)],
     };
-    Some(IndexDefinition::on(format!("index {}", what % 4), columns))
+    Some(IndexDefinition::on(name(what), columns))
+}
+
+/// Definitions that a table can have; the one that is unique.
+const KINDS: usize = 5;
+const UNIQUE: usize = 4;
+
+fn name(what: usize) -> String {
+    format!("index {}", what % KINDS)
+}
+
+/// True if no two entries of a key-value table have the same value.
+fn is_unique(content: &Content) -> bool {
+    let mut seen = HashSet::new();
+    content.values().all(|value| seen.insert(value))
 }
 
 /// The entries that every index of a table finds must be those of a scan, and the same from the last to the first.
@@ -115,16 +133,48 @@ impl Runner<'_> {
         let Some(table) = &self.tables[place] else {
             return Ok(());
         };
-        let name = format!("index {}", what % 4);
+        let name = name(what);
         if self.indexes[place].remove(&name) {
             return table.drop_index(&name).map_err(failed("drop an index"));
         }
         let Some(definition) = definition(table, what) else {
             return Ok(());
         };
-        table.create_index(definition).map_err(failed("create an index"))?;
+        let content = self.model.tables[place].as_ref();
+        let refused = definition.unique && table.schema().is_key_value() && content.is_some_and(|all| !is_unique(all));
+        match table.create_index(definition) {
+            Err(error) if refused && error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+            Ok(()) if refused => return Err("a unique index was made of values that are not".to_owned()),
+            created => created.map_err(failed("create an index"))?,
+        }
         self.indexes[place].insert(name);
         check_indexes(table, None)
+    }
+
+    /// True if the table has a unique index.
+    pub(super) fn has_unique(&self, place: usize) -> bool {
+        self.indexes[place].contains(&name(UNIQUE))
+    }
+
+    /// True if a unique index has to refuse these writes, all of them.
+    pub(super) fn are_refused(&self, writes: &[Write]) -> bool {
+        let mut after: Option<Model> = None;
+        for write in writes.iter().filter(|write| self.has_unique(write.table)) {
+            after.get_or_insert_with(|| self.model.clone()).apply(write);
+        }
+        let Some(after) = after else { return false };
+        let of_values = |place: &usize| TABLES[*place].1.schema().is_key_value() && self.has_unique(*place);
+        let mut checked = (0..TABLES.len()).filter(of_values);
+        checked.any(|place| after.tables[place].as_ref().is_some_and(|content| !is_unique(content)))
+    }
+
+    /// What has come of writes that should have been `refused`, or not; true if they were made.
+    pub(super) fn judge(&self, written: kodiak::Result<()>, refused: bool) -> Outcome<bool> {
+        match written {
+            Err(error) if refused && error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Ok(()) if refused => Err("a unique index has let equal values pass".to_owned()),
+            written => written.map(|()| true).map_err(failed("write")),
+        }
     }
 
     pub(super) fn read_indexes(&self, place: usize, at: Option<usize>) -> Outcome {

@@ -1,0 +1,163 @@
+//! What a version makes of runs, and how long a database of very many takes to open.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use kodiak_core::format::Compression;
+use kodiak_core::schema::TableSchema;
+use kodiak_core::storage::Storage;
+use kodiak_storage::MemoryStorage;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+
+use super::*;
+use crate::components::Components;
+use crate::db::TableOptions;
+use crate::manifest::{Change, Manifest, Place, RunMeta, State, VersionEdit};
+use crate::run::{BlockCache, OpenRuns};
+use crate::typed::{SchemaVersion, Schemas};
+use crate::{Builder, Settings};
+
+/// Runs of which level 0 has four, and level 6 the others, side by side; their numbers say nothing about their keys.
+fn state(count: u64, seed: u64) -> State {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut keys: Vec<u64> = (0..count).collect();
+    keys.shuffle(&mut random);
+    let mut edit = VersionEdit::new().with(Change::CreateTable {
+        id: 1,
+        name: "t".to_owned(),
+        schema: TableSchema::key_value().to_bytes(),
+        options: TableOptions::new().to_bytes(),
+    });
+    for (id, key) in (1..).zip(keys) {
+        let level = if id % (count / 4).max(1) == 0 { 0 } else { 6 };
+        let key = |last: u8| Arc::from([format!("key {key:012} ").as_bytes(), &[last; 24]].concat());
+        let run = RunMeta {
+            id,
+            format: "feather".to_owned(),
+            compression: Compression::None,
+            data_bytes: 64 << 20,
+            sidecar_bytes: 1 << 20,
+            sidecar_crc: random.random(),
+            entries: 1 << 20,
+            tombstones: u64::from(random.random_range(0..1000) == 0),
+            range_deletes: u64::from(random.random_range(0..2000) == 0),
+            blocks: 2000,
+            min_key: key(b'a'),
+            max_key: key(b'z'),
+            min_seq: id * 1000,
+            max_seq: id * 1000 + 999,
+            oldest_micros: 1,
+            newest_micros: 2,
+        };
+        let sorted_run = if level == 0 { id } else { 0 };
+        edit.push(Change::AddRun {
+            table: 1,
+            place: Place { level, sorted_run },
+            run: Arc::new(run),
+        });
+    }
+    let mut state = State::new(7);
+    state.apply(&edit).expect("it fits");
+    state
+}
+
+fn context() -> Arc<RunContext> {
+    let components = Components::new();
+    let schema = SchemaVersion::new(TableSchema::key_value(), true, 0);
+    Arc::new(RunContext {
+        storage: Arc::new(MemoryStorage::new()),
+        dir: "/db/tables/000001".into(),
+        schemas: Arc::new(Schemas::new(vec![schema])),
+        formats: components.formats().clone(),
+        filters: components.filters().clone(),
+        cache: Arc::new(BlockCache::new(0)),
+        open_runs: Arc::new(OpenRuns::new(10)),
+        dropped: AtomicBool::new(false),
+    })
+}
+
+fn same(one: &Version, other: &Version) {
+    for (one, other) in one.levels.iter().zip(&other.levels) {
+        assert_eq!(one.sorted_runs.len(), other.sorted_runs.len());
+        for (one, other) in one.sorted_runs.iter().zip(&other.sorted_runs) {
+            let ids = |sorted: &SortedRun| sorted.runs.iter().map(|run| run.id()).collect::<Vec<_>>();
+            assert_eq!((one.id, ids(one)), (other.id, ids(other)));
+            assert_eq!(one.ends, other.ends);
+            assert_eq!(
+                (one.range_deletes, one.tombstones),
+                (other.range_deletes, other.tombstones)
+            );
+        }
+    }
+}
+
+#[test]
+fn runs_loaded_together_added_and_taken_away_one_by_one_make_the_same_version() {
+    let context = context();
+    for seed in 0..4 {
+        let (many, few) = (state(3000, seed), state(40, seed));
+        for state in [many, few] {
+            let table = &state.tables[&1];
+            let loaded = Version::stored(table, &context);
+            let mut added = Version::empty(7);
+            for placed in table.runs.values() {
+                let run = Run::new((*placed.run).clone(), Arc::clone(&context));
+                added.add(placed.place.level as usize, placed.place.sorted_run, Arc::new(run));
+            }
+            same(&loaded, &added);
+            // Every other run goes.
+            let mut left = table.as_ref().clone();
+            for id in table.runs.keys().filter(|id| *id % 2 == 0) {
+                added.remove(*id).expect("it is there");
+                left.runs.remove(id);
+            }
+            let loaded = Version::stored(&left, &context);
+            let levels = loaded.levels.len();
+            added.levels.truncate(levels);
+            same(&loaded, &added);
+        }
+    }
+}
+
+/// `KODIAK_RUNS=100000 cargo test --release -p kodiak --lib many_runs -- --nocapture` tells how long each part takes.
+#[test]
+fn a_database_of_many_runs_opens() {
+    let count = std::env::var("KODIAK_RUNS").map_or(2000, |text| text.parse().expect("a number"));
+    let storage = MemoryStorage::new();
+    let (dir, table) = (Path::new("/db"), Path::new("/db/tables/000001"));
+    storage.create_dir_all(table).expect("a directory");
+    storage.create_dir_all(&dir.join("wal")).expect("a directory");
+    for id in 1..=count {
+        for ending in ["feather", "meta"] {
+            let file = storage.create(&table.join(format!("{id:010}.{ending}")));
+            file.and_then(|file| file.finish(false)).expect("a file");
+        }
+    }
+    let storage: Arc<dyn Storage> = Arc::new(storage);
+    drop(Manifest::create(Arc::clone(&storage), dir, state(count, 1)).expect("a manifest"));
+    let timed =
+        |what: &str, begun: Instant| println!("{count} runs: {what} {:.1} ms", begun.elapsed().as_secs_f64() * 1e3);
+    let begun = Instant::now();
+    let state = Manifest::read(&*storage, dir).expect("read");
+    timed("manifest read", begun);
+    let begun = Instant::now();
+    let version = Version::stored(&state.tables[&1], &context());
+    timed("version made", begun);
+    assert_eq!(version.runs().count() as u64, count);
+    let begun = Instant::now();
+    let mut manifest = Manifest::open(Arc::clone(&storage), dir).expect("open");
+    timed("manifest read and written anew", begun);
+    let begun = Instant::now();
+    let edit = VersionEdit::new().with(Change::RemoveRun { table: 1, run: 1 });
+    manifest.append(&edit).expect("append");
+    timed("an edit", begun);
+    drop(manifest);
+    let begun = Instant::now();
+    let db = Builder::new(Settings::default()).storage(storage).read_only().open(dir);
+    timed("opened for reading", begun);
+    let levels = &db.expect("open").stats().tables[0].levels;
+    assert_eq!(levels.iter().map(|level| level.runs as u64).sum::<u64>(), count - 1);
+}

@@ -1,0 +1,175 @@
+//! A storage through which nothing can be changed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kodiak_core::storage::{Lock, LogFile, MappedLog, ReadableFile, Storage, WritableFile};
+use kodiak_core::{Error, ErrorKind, Result};
+
+/// Shows another storage and refuses, with `Unavailable`, whatever would change it. Files that their owners overwrite in place are
+/// opened for reading only, so that it takes no right to write; such a file is as long as it was when it was opened.
+#[derive(Debug, Clone)]
+pub struct ReadOnlyStorage(Arc<dyn Storage>);
+
+impl ReadOnlyStorage {
+    /// Shows `storage`.
+    pub fn new(storage: Arc<dyn Storage>) -> Self {
+        Self(storage)
+    }
+}
+
+fn refused<T>(path: &Path) -> Result<T> {
+    let message = "the storage is open for reading only: nothing was changed";
+    Err(Error::new(ErrorKind::Unavailable, message).with_file(path))
+}
+
+impl Storage for ReadOnlyStorage {
+    fn create(&self, path: &Path) -> Result<Box<dyn WritableFile>> {
+        refused(path)
+    }
+
+    fn open(&self, path: &Path) -> Result<Arc<dyn ReadableFile>> {
+        self.0.open(path)
+    }
+
+    fn create_log(&self, path: &Path, _len: u64) -> Result<Arc<dyn LogFile>> {
+        refused(path)
+    }
+
+    fn open_log(&self, path: &Path) -> Result<Arc<dyn LogFile>> {
+        Ok(Arc::new(ReadOnlyLog {
+            file: self.0.open(path)?,
+            path: path.into(),
+        }))
+    }
+
+    fn rename(&self, from: &Path, _to: &Path) -> Result<()> {
+        refused(from)
+    }
+
+    fn hard_link(&self, from: &Path, _to: &Path) -> Result<()> {
+        refused(from)
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        refused(path)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> Result<()> {
+        refused(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> Result<()> {
+        refused(path)
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<String>> {
+        self.0.list(dir)
+    }
+
+    fn len(&self, path: &Path) -> Result<Option<u64>> {
+        self.0.len(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<()> {
+        refused(dir)
+    }
+
+    fn lock(&self, path: &Path) -> Result<Box<dyn Lock>> {
+        refused(path)
+    }
+
+    fn now_micros(&self) -> u64 {
+        self.0.now_micros()
+    }
+
+    fn monotonic_nanos(&self) -> u64 {
+        self.0.monotonic_nanos()
+    }
+
+    fn random(&self) -> u64 {
+        self.0.random()
+    }
+}
+
+#[derive(Debug)]
+struct ReadOnlyLog {
+    file: Arc<dyn ReadableFile>,
+    path: Box<Path>,
+}
+
+impl LogFile for ReadOnlyLog {
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    fn write_at(&self, _offset: u64, _bytes: &[u8]) -> Result<()> {
+        refused(&self.path)
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize> {
+        let there = self.file.len().saturating_sub(offset);
+        let count = usize::try_from(there).unwrap_or(usize::MAX).min(out.len());
+        if count > 0 {
+            out[..count].copy_from_slice(&self.file.read(offset, count)?);
+        }
+        Ok(count)
+    }
+
+    fn sync_data(&self) -> Result<()> {
+        refused(&self.path)
+    }
+
+    fn grow(&self, _len: u64) -> Result<()> {
+        refused(&self.path)
+    }
+
+    fn map(&self) -> Result<Option<Arc<dyn MappedLog>>> {
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemoryStorage;
+
+    #[test]
+    fn what_is_there_is_shown_and_nothing_can_be_changed() {
+        let below = Arc::new(MemoryStorage::new());
+        let path = Path::new("/log");
+        let log = below.create_log(path, 8192).expect("create");
+        log.write_at(4090, b"twelve bytes").expect("write");
+        let storage = ReadOnlyStorage::new(Arc::clone(&below) as Arc<dyn Storage>);
+        let shown = storage.open_log(path).expect("open");
+        let mut out = [0; 12];
+        assert_eq!(shown.read_at(4090, &mut out).expect("read"), 12);
+        assert_eq!((&out, shown.len()), (b"twelve bytes", 8192));
+        assert_eq!(shown.read_at(8190, &mut out).expect("read"), 2);
+        assert_eq!(shown.read_at(9000, &mut out).expect("read"), 0);
+        // The owner goes on.
+        log.write_at(4090, b"TWELVE").expect("write");
+        shown.read_at(4090, &mut out).expect("read");
+        assert_eq!(&out[..6], b"TWELVE");
+        let other = Path::new("/other");
+        let refusals = [
+            shown.write_at(0, b"x").err(),
+            shown.grow(9000).err(),
+            shown.sync_data().err(),
+            storage.create(other).err(),
+            storage.create_log(other, 1).err(),
+            storage.rename(path, other).err(),
+            storage.hard_link(path, other).err(),
+            storage.remove(path).err(),
+            storage.create_dir_all(other).err(),
+            storage.remove_dir_all(other).err(),
+            storage.sync_dir(Path::new("/")).err(),
+            storage.lock(other).err(),
+        ];
+        for (nth, refusal) in refusals.into_iter().enumerate() {
+            assert_eq!(refusal.map(|error| error.kind()), Some(ErrorKind::Unavailable), "{nth}");
+        }
+        assert_eq!(below.list(Path::new("/")).expect("list"), ["log"]);
+        assert_eq!(storage.len(path).expect("len"), Some(8192));
+    }
+}
