@@ -124,6 +124,7 @@ fn runs_loaded_together_added_and_taken_away_one_by_one_make_the_same_version() 
 
 /// `KODIAK_RUNS=100000 cargo test --release -p kodiak --lib many_runs -- --nocapture` tells how long each part takes.
 #[test]
+#[allow(clippy::print_stdout, reason = "it is asked for")]
 fn a_database_of_many_runs_opens() {
     let count = std::env::var("KODIAK_RUNS").map_or(2000, |text| text.parse().expect("a number"));
     let storage = MemoryStorage::new();

@@ -293,7 +293,7 @@ fn long_values_are_found_and_too_long_keys_refused() {
 }
 
 #[test]
-fn copies_build_their_indexes_and_read_only_openings_refuse_them() {
+fn copies_of_another_kind_build_their_indexes_and_read_only_openings_need_the_file() {
     let storage = Arc::new(MemoryStorage::new());
     let db = open(&storage, settings("bplus", Maintenance::Lazy));
     let table = people(&db, false);
@@ -317,6 +317,12 @@ fn copies_build_their_indexes_and_read_only_openings_refuse_them() {
     let read_only = builder().read_only().open("/db").expect("open");
     let people = read_only.table("people").expect("table");
     assert_eq!(rows(people.read().batches().expect("scan")).len(), 3);
+    check(&people, &["by_age"], None);
+    let files = table_files(&*storage, "/db/tables/000001", ".secondary.index");
+    files.iter().for_each(|file| storage.remove(file).expect("remove"));
+    let read_only = builder().read_only().open("/db").expect("open");
+    let people = read_only.table("people").expect("table");
+    assert_eq!(rows(people.read().batches().expect("scan")).len(), 3);
     let error = people
         .index("by_age")
         .expect("known")
@@ -324,7 +330,7 @@ fn copies_build_their_indexes_and_read_only_openings_refuse_them() {
         .map(drop)
         .expect_err("refused");
     assert!(
-        error.kind() == ErrorKind::Unavailable && error.message().contains("reading only"),
+        error.kind() == ErrorKind::Unavailable && error.message().contains("the next opening for writing"),
         "{error}"
     );
 }

@@ -141,7 +141,8 @@ impl Runner<'_> {
             return Ok(());
         };
         let content = self.model.tables[place].as_ref();
-        let refused = definition.unique && table.schema().is_key_value() && content.is_some_and(|all| !is_unique(all));
+        let unique = what % KINDS == UNIQUE;
+        let refused = unique && table.schema().is_key_value() && content.is_some_and(|all| !is_unique(all));
         match table.create_index(definition) {
             Err(error) if refused && error.kind() == ErrorKind::AlreadyExists => return Ok(()),
             Ok(()) if refused => return Err("a unique index was made of values that are not".to_owned()),
