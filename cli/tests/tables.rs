@@ -311,3 +311,15 @@ fn operands_are_merged_into_values() {
             .contains("no merge operator")
     );
 }
+
+#[test]
+fn an_import_that_fails_before_its_first_row_leaves_no_table() {
+    let kodiak = Kodiak::new();
+    let file = kodiak.file("late.csv", "a,b\n1,2\n2,x\n");
+    let import = ["import", "db", "t", &file, "--key", "a", "--schema"];
+    let error = kodiak.refuses(&[&import[..], &["a:int8, b:int8"]].concat());
+    assert!(error.contains("line 3"), "{error}");
+    assert_eq!(kodiak.prints(&["tables", "db"]), "");
+    kodiak.prints(&[&import[..], &["a:int8, b:text"]].concat());
+    assert_eq!(kodiak.prints(&["tables", "db"]), "t\n");
+}

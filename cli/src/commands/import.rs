@@ -83,23 +83,44 @@ impl Import {
         let columns = source.columns()?;
         let explicit = self.new.columns()?;
         let db = self.settings.builder(&self.db)?.open(&self.db)?;
+        let existed = db.tables().contains(&self.table);
+        let outcome = self.import(&db, source, columns.as_ref(), explicit, out);
+        if outcome.is_err() && !existed {
+            self.take_back(&db);
+        }
+        outcome?;
+        Ok(db.close()?)
+    }
+
+    /// Removes a table that was made for an import that failed before a row was in it: the next attempt may want another schema.
+    fn take_back(&self, db: &Db) {
+        let empty = db
+            .table(&self.table)
+            .and_then(|table| Ok(table.scan(..)?.next().is_none()));
+        if empty.unwrap_or(false) {
+            // Why the import failed is told already.
+            let _ = db.drop_table(&self.table);
+        }
+    }
+
+    fn import(
+        &self,
+        db: &Db,
+        source: Source,
+        columns: Option<&SchemaRef>,
+        explicit: Option<SchemaRef>,
+        out: &mut Output,
+    ) -> Result {
         let begun = Instant::now();
         let format = source.format();
-        let plan = self.plan(&db, &source, columns.as_ref(), explicit)?;
+        let plan = self.plan(db, &source, columns, explicit)?;
         let hex = self.hex || !plan.table.schema().is_key_value();
-        let sink = Sink::new(
-            &db,
-            &plan.table,
-            plan.layout,
-            plan.target.clone(),
-            format.is_text(),
-            hex,
-        );
+        let sink = Sink::new(db, &plan.table, plan.layout, plan.target.clone(), format.is_text(), hex);
         let sink = if plan.typed { sink.unconverted() } else { sink };
-        if let Some(columns) = &columns {
+        if let Some(columns) = columns {
             sink.check(columns).map_err(|error| error.with_file(&self.file))?;
         }
-        let mut progress = Progress::open(&db, &self.table, &self.file, self.how(format))?;
+        let mut progress = Progress::open(db, &self.table, &self.file, self.how(format))?;
         let done = if self.resume { progress.resume()? } else { None };
         let place = if format.is_text() { "line" } else { "row" };
         let rejected = match (self.resume, done) {
@@ -118,14 +139,13 @@ impl Import {
             rejects
                 .write(&chunk.rejects)
                 .map_err(|error| error.with_file(&self.file))?;
-            progress.record(&db, &mut batch, chunk.position, rejects.done())?;
+            progress.record(db, &mut batch, chunk.position, rejects.done())?;
             db.write(batch)?;
             imported += count;
         }
         drop(rows);
-        progress.finish(&db)?;
+        progress.finish(db)?;
         let seconds = begun.elapsed().as_secs_f64();
-        db.close()?;
         let rate = imported as f64 / seconds.max(1e-9);
         write!(
             out,

@@ -113,6 +113,16 @@ impl Counters {
         }
     }
 
+    /// An attempt to publish a table in the background has taken so long, and published it or failed.
+    pub fn published(&self, nanos: u64, done: bool) {
+        if let Some(facade) = &self.facade {
+            match done {
+                true => facade.publication_seconds.record(nanos as f64 / 1e9),
+                false => facade.publication_failures.increment(1),
+            }
+        }
+    }
+
     pub fn stalled(&self, cause: StallCause, nanos: u64) {
         if let Some(facade) = &self.facade {
             facade.stall_seconds[cause as usize].record(nanos as f64 / 1e9);

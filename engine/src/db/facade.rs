@@ -19,6 +19,8 @@ pub(super) struct Facade {
     pub compaction_read_bytes: Counter,
     pub compaction_written_bytes: Counter,
     pub stall_seconds: [Histogram; 3],
+    pub publication_seconds: Histogram,
+    pub publication_failures: Counter,
     state: Mutex<StateFacade>,
 }
 
@@ -53,6 +55,8 @@ impl Facade {
             compaction_seconds: histogram!("kodiak_compaction_seconds"),
             compaction_read_bytes: counter!("kodiak_compaction_read_bytes"),
             compaction_written_bytes: counter!("kodiak_compaction_written_bytes"),
+            publication_seconds: histogram!("kodiak_publication_seconds"),
+            publication_failures: counter!("kodiak_publication_failures_total"),
             stall_seconds: StallCause::ALL.map(|cause| histogram!("kodiak_stall_seconds", "cause" => cause.name())),
             state: Mutex::new(StateFacade::new()),
         }

@@ -52,6 +52,8 @@ pub(crate) struct Continuous {
 #[derive(Debug, Default)]
 pub(crate) struct Attempt {
     changes: u64,
+    /// When it began, on the storage's monotonic clock.
+    begun: u64,
     version: Weak<Version>,
 }
 
@@ -86,11 +88,12 @@ impl Continuous {
     }
 
     /// Begins an attempt, before the runs are looked at: what changes from now on makes another one due. `None` if none is due.
-    pub fn begin(&self, table: &TableInner) -> Option<Attempt> {
+    pub fn begin(&self, table: &TableInner, begun: u64) -> Option<Attempt> {
         let changes = self.changes.load(Ordering::Acquire);
         let version = Arc::clone(&table.view.load().version);
         self.is_due(&version).then(|| Attempt {
             changes,
+            begun,
             version: Arc::downgrade(&version),
         })
     }
@@ -132,6 +135,8 @@ impl Shared {
         let failure = match outcome {
             Ok(None) => None,
             Ok(Some(published)) => {
+                let nanos = self.storage.monotonic_nanos().saturating_sub(attempt.begun);
+                self.counters.published(nanos, true);
                 state.publications.fetch_add(1, Ordering::Relaxed);
                 state.seq.store(published.seq, Ordering::Relaxed);
                 tracing::info!(
@@ -145,6 +150,7 @@ impl Shared {
             }
             Err(_) if table.dropped.load(Ordering::Acquire) => None,
             Err(error) => {
+                self.counters.published(0, false);
                 tracing::error!(
                     %error,
                     table = table.name,

@@ -285,5 +285,12 @@ impl RowGroups for OneGroup {
 
 /// What the crate says; an error of this reader's own comes back as it was.
 fn unreadable(error: ParquetError) -> Error {
+    let error = match error {
+        ParquetError::External(source) => match source.downcast::<Error>() {
+            Ok(own) => return *own,
+            Err(source) => ParquetError::External(source),
+        },
+        other => other,
+    };
     Error::corruption("the file's columns cannot be decoded").with_source(error)
 }
