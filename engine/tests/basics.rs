@@ -342,3 +342,53 @@ fn of_many_who_drop_a_table_one_does_and_the_others_are_told() {
         assert_eq!((dropped, db.tables()), (1, Vec::new()));
     }
 }
+
+#[test]
+fn ranges_backward_are_ranges_forward_in_the_other_order() {
+    let mut settings = small();
+    settings.memtable.size = 1 << 20;
+    settings.set("compaction.l0_trigger", "20").expect("a setting");
+    let db = Builder::new(settings)
+        .storage(Arc::new(MemoryStorage::new()))
+        .open("/db")
+        .expect("open");
+    let table = db.create_table("t", TableSchema::key_value()).expect("create");
+    let mut rng = StdRng::seed_from_u64(11);
+    let mut snapshots = Vec::new();
+    // Runs of everything, runs of some of it, some with deletes, and a memtable on top.
+    for (round, share) in [1.0, 0.3, 0.02, 0.3, 0.01].into_iter().enumerate() {
+        for key in 0..3000u32 {
+            if rng.random_bool(share) {
+                let key = key.to_be_bytes();
+                match round {
+                    3 if rng.random_bool(0.2) => table.delete(key),
+                    _ => table.put(key, [round as u8; 20]),
+                }
+                .expect("write");
+            }
+        }
+        snapshots.push(db.snapshot());
+        if round < 4 {
+            db.flush().expect("flush");
+        }
+    }
+    for snapshot in &snapshots {
+        for _ in 0..40 {
+            let start = rng.random_range(0..3000u32);
+            let range = start.to_be_bytes()..(start + rng.random_range(1..600u32)).to_be_bytes();
+            let read = |reverse: bool| {
+                let options = ScanOptions::new(range.clone()).at(snapshot);
+                let options = if reverse { options.rev() } else { options };
+                let mut scan = table.scan_with(options).expect("scan");
+                let mut found = Vec::new();
+                while let Some((key, value)) = scan.next_ref().expect("an entry") {
+                    found.push((key.to_vec(), value.to_vec()));
+                }
+                found
+            };
+            let mut forward = read(false);
+            forward.reverse();
+            assert!(read(true) == forward, "{range:?}");
+        }
+    }
+}

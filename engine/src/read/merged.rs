@@ -1,5 +1,7 @@
 //! One ordered cursor over many: memtables and sorted runs.
 
+mod backward;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -429,11 +431,15 @@ impl MergedCursor {
         }
     }
 
-    /// To the next row, of which [`plain_rows`](Self::plain_rows) has told.
+    /// To the next row in the cursor's direction, of which [`plain_rows`](Self::plain_rows) or
+    /// [`plain_rows_back`](Self::plain_rows_back) has told.
     #[inline]
     pub fn step(&mut self) {
-        if let Some(Source::Run(cursor)) = self.top_mut() {
-            cursor.step();
+        let reverse = self.reverse;
+        match self.top_mut() {
+            Some(Source::Run(cursor)) if reverse => cursor.step_back(),
+            Some(Source::Run(cursor)) => cursor.step(),
+            _ => {}
         }
     }
 

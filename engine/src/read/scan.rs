@@ -97,7 +97,7 @@ pub struct Scan {
     reverse: bool,
     /// Nothing but newer rows hides a row, and rows are handed out as they are.
     undisturbed: bool,
-    /// The cursor stands on the current row, which has not been passed yet (forward only).
+    /// The cursor stands on the current row, which has not been passed yet.
     on_row: bool,
     /// So many rows after the current one need no closer look.
     ahead: usize,
@@ -314,7 +314,25 @@ impl Scan {
     }
 
     fn backward(&mut self) -> Result<bool> {
+        if self.on_row {
+            if self.ahead > 0 {
+                self.ahead -= 1;
+                self.cursor.step();
+                return Ok(true);
+            }
+            self.on_row = false;
+            self.cursor.advance()?;
+        }
+        self.value = None;
         loop {
+            if self.undisturbed {
+                let rows = self.cursor.plain_rows_back(self.context.seq, &self.bounds.start);
+                self.ahead = rows.saturating_sub(1);
+                if rows > 0 {
+                    self.on_row = true;
+                    return Ok(true);
+                }
+            }
             let Some(entry) = self.cursor.entry() else {
                 return Ok(false);
             };

@@ -363,6 +363,12 @@ impl RunCursor {
         self.row += 1;
     }
 
+    /// To the row before, which the caller knows to be in the block.
+    #[inline]
+    pub fn step_back(&mut self) {
+        self.row -= 1;
+    }
+
     /// The end of the rows of the block, from the one it stands on, none of which is passed over.
     #[inline]
     pub fn end(&self) -> usize {

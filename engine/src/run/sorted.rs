@@ -230,6 +230,14 @@ impl SortedRunCursor {
         }
     }
 
+    /// To the row before, which the caller knows to be in the block.
+    #[inline]
+    pub fn step_back(&mut self) {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.step_back();
+        }
+    }
+
     /// Moves to `row` of the block under the cursor, or past the block.
     pub fn advance_to(&mut self, row: usize) -> Result<()> {
         let Some(cursor) = &mut self.cursor else { return Ok(()) };
