@@ -16,7 +16,7 @@ use std::time::Instant;
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::FileWriter;
 use kodiak::core::{EntryRef, Op};
-use kodiak::{Db, Error, ErrorKind, Result, Settings, SyncMode, Table, TableSchema};
+use kodiak::{Db, Error, ErrorKind, Result, ScanOptions, Settings, SyncMode, Table, TableSchema};
 
 const VALUE: [u8; 100] = [7; 100];
 const ROUNDS: usize = 3;
@@ -139,6 +139,19 @@ fn reads(dir: &Path, count: u64) -> Result<()> {
         iterate,
         "<= 2x (0.5x the speed)",
     );
+    let iterate_back = best(count, || {
+        std::hint::black_box(map.iter().rev().map(|(key, value)| touch(key, value)).sum::<usize>());
+        Ok(())
+    })?;
+    let scan_back = best(count, || {
+        let (mut scan, mut bytes) = (table.scan_with(ScanOptions::new(..).rev())?, 0usize);
+        while let Some((key, value)) = scan.next_ref()? {
+            bytes += touch(key, value);
+        }
+        assert_eq!(bytes, expected);
+        Ok(())
+    })?;
+    report("iteration backward, per entry / BTreeMap", scan_back, iterate_back, "-");
     let seeks = (count / 50).max(1);
     let map_seek = best(seeks, || {
         for n in 0..seeks {
