@@ -79,7 +79,8 @@ fn a_power_loss_leaves_the_schema_before_or_after_an_alteration() {
     let mut changed = [0, 0];
     for point in 1.. {
         let storage = start.kill_image();
-        let (_db, table) = open_at_risk(&storage);
+        let (db, table) = open_at_risk(&storage);
+        db.wait_idle().expect("idle");
         let options = CrashOptions::new([0, 50, 100][point as usize % 3], Default::default(), point);
         storage.crash_at(storage.mutations() + point, Moment::After, options);
         change(&table).expect("alter");
