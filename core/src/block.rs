@@ -7,6 +7,7 @@ use arrow::array::{Array, ArrayRef, BinaryArray, Int8Array, Int64Array, RecordBa
 use arrow::buffer::ScalarBuffer;
 
 use crate::entry::{EntryRef, Op, SeqNo, common_prefix, prefix_of};
+use crate::keycodec::{FixedKeys, Keys};
 use crate::rowcodec::RowCodec;
 use crate::schema::TableSchema;
 use crate::{Error, Result, Slice};
@@ -57,15 +58,31 @@ pub enum Values {
 /// A block as Arrow columns.
 #[derive(Debug, Clone)]
 pub struct ColumnBlock {
-    keys: BinaryArray,
+    keys: OnceLock<Keyed>,
+    /// What the keys are made of when they are first needed.
+    unmade: Option<FixedKeys>,
     seqs: ScalarBuffer<i64>,
     ops: ScalarBuffer<i8>,
     values: Values,
     memory: Option<usize>,
-    /// How many leading bytes the first and the last key share, and so all keys do: a search skips them.
-    shared: usize,
     /// What [`plain`](Self::plain) has found.
     plain: OnceLock<Option<SeqNo>>,
+}
+
+/// The keys of a block, encoded.
+#[derive(Debug, Clone)]
+struct Keyed {
+    keys: BinaryArray,
+    /// How many leading bytes the first and the last key share, and so all keys do: a search skips them.
+    shared: usize,
+}
+
+impl Keyed {
+    /// `keys` are not none.
+    fn new(keys: BinaryArray) -> Self {
+        let shared = common_prefix(keys.value(0), keys.value(keys.len() - 1));
+        Self { keys, shared }
+    }
 }
 
 impl ColumnBlock {
@@ -74,38 +91,55 @@ impl ColumnBlock {
     ///
     /// # Errors
     /// `Corruption`.
-    pub fn new(keys: BinaryArray, seqs: ScalarBuffer<i64>, ops: ScalarBuffer<i8>, values: Values) -> Result<Self> {
-        let rows = keys.len();
-        let value_rows = match &values {
-            Values::Binary(values) => values.len(),
-            Values::Columns(batch, _) => batch.num_rows(),
-            Values::Absent => rows,
-        };
-        if rows == 0 || seqs.len() != rows || ops.len() != rows || value_rows != rows {
-            return Err(Error::corruption(format!(
-                "a block's columns differ in length or are empty: {rows} keys, {} sequence numbers, {} operations, {value_rows} values",
-                seqs.len(),
-                ops.len()
-            )));
-        }
-        if keys.null_count() > 0 {
-            return Err(Error::corruption("a block's key column holds nulls"));
-        }
-        let last_op = Op::Merge as i8;
-        if !ops.iter().fold(true, |good, &op| good & (0..=last_op).contains(&op)) {
+    pub fn new(keys: impl Into<Keys>, seqs: ScalarBuffer<i64>, ops: ScalarBuffer<i8>, values: Values) -> Result<Self> {
+        let keys = keys.into();
+        check_rows(&keys, &seqs, &ops, &values)?;
+        // Loops without a way out, which the compiler can make ones of vectors.
+        let most = ops.iter().fold(0, |most, &op| most.max(op as u8));
+        if most > Op::Merge as u8 {
             return Err(Error::corruption("a block holds an unknown operation"));
         }
-        if !seqs.iter().fold(true, |good, &seq| good & (seq >= 0)) {
+        let first = seqs[0];
+        let (bits, differ) = seqs
+            .iter()
+            .fold((0, 0), |(bits, differ), &seq| (bits | seq, differ | seq ^ first));
+        if bits < 0 {
             return Err(Error::corruption("a block holds a negative sequence number"));
         }
-        let shared = common_prefix(keys.value(0), keys.value(rows - 1));
+        let block = Self::checked(keys, seqs, ops, values)?;
+        // Versions of a key have different sequence numbers.
+        if most == Op::Put as u8 && differ == 0 {
+            let _ = block.plain.set(Some(first as SeqNo));
+        }
+        Ok(block)
+    }
+
+    /// As [`new`](Self::new), of sequence numbers and operations that were found good before.
+    ///
+    /// # Errors
+    /// `Corruption` for columns of different lengths, or none.
+    pub fn checked(
+        keys: impl Into<Keys>,
+        seqs: ScalarBuffer<i64>,
+        ops: ScalarBuffer<i8>,
+        values: Values,
+    ) -> Result<Self> {
+        let keys = keys.into();
+        check_rows(&keys, &seqs, &ops, &values)?;
+        let (keys, unmade) = match keys {
+            Keys::Made(keys) if keys.null_count() > 0 => {
+                return Err(Error::corruption("a block's key column holds nulls"));
+            }
+            Keys::Made(keys) => (OnceLock::from(Keyed::new(keys)), None),
+            Keys::Fixed(keys) => (OnceLock::new(), Some(keys)),
+        };
         Ok(Self {
             keys,
+            unmade,
             seqs,
             ops,
             values,
             memory: None,
-            shared,
             plain: OnceLock::new(),
         })
     }
@@ -142,11 +176,11 @@ impl ColumnBlock {
         let (keys, values) = if schema.is_key_value() {
             let keys = typed::<BinaryArray>(&columns[0], "key")?.clone();
             (
-                keys,
+                Keys::Made(keys),
                 Values::Binary(typed::<BinaryArray>(&columns[1], "value")?.clone()),
             )
         } else {
-            let keys = codecs.key.encode(columns)?;
+            let keys = codecs.key.keys(|index| columns.get(index))?;
             let fields: Vec<_> = batch.schema().fields()[..own].to_vec();
             let own_schema = Arc::new(arrow::datatypes::Schema::new(fields));
             let own_batch = RecordBatch::try_new(own_schema, columns.to_vec())
@@ -162,10 +196,46 @@ impl ColumnBlock {
         self.seqs.len()
     }
 
-    /// The user key of a row.
+    #[inline]
+    fn keyed(&self) -> &Keyed {
+        match self.keys.get() {
+            Some(keyed) => keyed,
+            None => self.make_keys(),
+        }
+    }
+
+    #[cold]
+    fn make_keys(&self) -> &Keyed {
+        self.keys.get_or_init(|| {
+            // One of both is there.
+            let keys = self.unmade.as_ref().map(FixedKeys::encode);
+            Keyed::new(keys.unwrap_or_else(|| BinaryArray::new_null(self.rows())))
+        })
+    }
+
+    /// The user key of a row. The first call may encode those of all rows; where one or two are looked at, and perhaps no
+    /// others, [`copy_key`](Self::copy_key) takes less.
     #[inline]
     pub fn key(&self, row: usize) -> &[u8] {
-        self.keys.value(row)
+        self.keyed().keys.value(row)
+    }
+
+    /// Puts the user key of a row into `out`, in place of what that holds.
+    #[inline]
+    pub fn copy_key(&self, row: usize, out: &mut Vec<u8>) {
+        out.clear();
+        match (self.keys.get(), &self.unmade) {
+            (None, Some(keys)) => keys.put(row, out),
+            _ => out.extend_from_slice(self.key(row)),
+        }
+    }
+
+    /// Bytes that the keys take, or will once they are encoded.
+    pub fn key_memory(&self) -> usize {
+        match &self.unmade {
+            Some(keys) => keys.memory(),
+            None => slice_bytes(&self.keyed().keys),
+        }
     }
 
     /// The sequence number of a row.
@@ -186,7 +256,7 @@ impl ColumnBlock {
 
     /// The user keys.
     pub fn keys(&self) -> &BinaryArray {
-        &self.keys
+        &self.keyed().keys
     }
 
     /// The sequence numbers.
@@ -208,10 +278,36 @@ impl ColumnBlock {
     pub fn plain(&self) -> Option<SeqNo> {
         *self.plain.get_or_init(|| {
             let puts = self.ops.iter().fold(true, |puts, &op| puts & (op == Op::Put as i8));
-            let distinct = puts && (1..self.rows()).all(|row| self.key(row) != self.key(row - 1));
+            let distinct = puts && self.first_repeated(0, self.rows()).is_none();
             let newest = self.seqs.iter().copied().max().unwrap_or(0);
             distinct.then_some(newest as SeqNo)
         })
+    }
+
+    /// The first row after `from` and before `to` that has the key of the row before it.
+    pub fn first_repeated(&self, from: usize, to: usize) -> Option<usize> {
+        // Versions of one key have falling sequence numbers: where they rise the keys differ.
+        let falls = self.seqs[from..to]
+            .windows(2)
+            .enumerate()
+            .filter(|(_, pair)| pair[1] < pair[0]);
+        let mut rows = falls.map(|(row, _)| from + row + 1);
+        rows.find(|&row| self.key(row) == self.key(row - 1))
+    }
+
+    /// Puts the first eight bytes of each key, after those at the front that the caller knows all to have, into `out`, as
+    /// [`prefix_of`] does.
+    pub fn prefixes(&self, skip: usize, out: &mut Vec<u64>) {
+        out.clear();
+        if skip == 0
+            && self.keys.get().is_none()
+            && let Some(keys) = &self.unmade
+            && keys.prefixes(out)
+        {
+            return;
+        }
+        let (keys, rows) = (self.keys(), 0..self.rows());
+        out.extend(rows.map(|row| prefix_of(keys.value(row).get(skip..).unwrap_or_default())));
     }
 
     /// A row of a key-value table as an entry; a typed table's row has an empty value here (see [`value`](Self::value)).
@@ -302,13 +398,15 @@ impl ColumnBlock {
     /// Rows are compared with a key by this; if the key lacks what all keys begin with, the place that it has is told.
     #[inline]
     fn probe<'a>(&'a self, key: &'a [u8], seq: SeqNo) -> Result<Probe<'a>, usize> {
-        let prefix = &self.key(0)[..self.shared];
+        let Keyed { keys, shared } = self.keyed();
+        let prefix = &keys.value(0)[..*shared];
         match key.strip_prefix(prefix) {
             None => Err(if key < prefix { 0 } else { self.rows() }),
             Some(rest) => Ok(Probe {
                 block: self,
-                offsets: self.keys.value_offsets(),
-                data: self.keys.value_data(),
+                shared: *shared,
+                offsets: keys.value_offsets(),
+                data: keys.value_data(),
                 rest,
                 head: prefix_of(rest),
                 seq,
@@ -320,6 +418,8 @@ impl ColumnBlock {
 /// A key and sequence number to be looked for.
 struct Probe<'a> {
     block: &'a ColumnBlock,
+    /// The length of the prefix that all keys share.
+    shared: usize,
     offsets: &'a [i32],
     data: &'a [u8],
     /// What follows the prefix that all keys share, and the first eight bytes of it.
@@ -333,7 +433,7 @@ impl Probe<'_> {
     fn before(&self, row: usize) -> bool {
         let (start, end) = (self.offsets[row] as usize, self.offsets[row + 1] as usize);
         // Were the rows not sorted, a key might be shorter than the shared prefix; it then counts as empty.
-        let suffix = self.data.get(start + self.block.shared..end).unwrap_or(&[]);
+        let suffix = self.data.get(start + self.shared..end).unwrap_or(&[]);
         let probe = prefix_of(suffix);
         if probe == self.head {
             suffix
@@ -344,6 +444,24 @@ impl Probe<'_> {
             probe < self.head
         }
     }
+}
+
+/// That the columns of a block are equally long, and not empty.
+fn check_rows(keys: &Keys, seqs: &[i64], ops: &[i8], values: &Values) -> Result<()> {
+    let rows = keys.len();
+    let value_rows = match values {
+        Values::Binary(values) => values.len(),
+        Values::Columns(batch, _) => batch.num_rows(),
+        Values::Absent => rows,
+    };
+    if rows == 0 || seqs.len() != rows || ops.len() != rows || value_rows != rows {
+        return Err(Error::corruption(format!(
+            "a block's columns differ in length or are empty: {rows} keys, {} sequence numbers, {} operations, {value_rows} values",
+            seqs.len(),
+            ops.len()
+        )));
+    }
+    Ok(())
 }
 
 impl Block for ColumnBlock {
@@ -375,7 +493,7 @@ impl Block for ColumnBlock {
                 Values::Columns(batch, _) => batch.columns().iter().map(|column| slice_bytes(column.as_ref())).sum(),
                 Values::Absent => 0,
             };
-            slice_bytes(&self.keys) + self.rows() * 9 + values
+            self.key_memory() + self.rows() * 9 + values
         };
         size_of::<Self>() + self.memory.unwrap_or_else(columns)
     }

@@ -207,6 +207,15 @@ pub trait BlockDecoder: Send + Sync + Debug {
     /// # Errors
     /// `Corruption` if the bytes are not what the writer writes, or would decode to more than `max_decoded`.
     fn decode(&self, handle: &BlockHandle, parts: &[Buffer], projection: &Projection) -> Result<Arc<dyn Block>>;
+
+    /// As [`decode`](Self::decode), of a block that was decoded before without an error, from the same bytes and perhaps to other
+    /// columns: what was found good then of sequence numbers and operations need not be looked at again.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    fn decode_again(&self, handle: &BlockHandle, parts: &[Buffer], projection: &Projection) -> Result<Arc<dyn Block>> {
+        self.decode(handle, parts, projection)
+    }
 }
 
 /// Makes a block format.

@@ -6,6 +6,7 @@
 
 mod decode;
 mod encode;
+mod fixed;
 pub mod ordered;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use arrow::datatypes::DataType;
 
 use crate::schema::TableSchema;
 use crate::{Error, Result};
+pub use fixed::{FixedKeys, Keys};
 use view::{Physical, physical, plain};
 
 /// Encodes primary keys as user keys and back.
@@ -126,18 +128,48 @@ impl KeyCodec {
     /// `InvalidInput` if a key column has another type than the schema says, a null where it says there are none, or if
     /// the keys have more than 2 GiB together.
     pub fn encode(&self, columns: &[ArrayRef]) -> Result<BinaryArray> {
+        match self.keys(|index| columns.get(index))? {
+            Keys::Made(keys) => Ok(keys),
+            Keys::Fixed(keys) => Ok(keys.encode()),
+        }
+    }
+
+    /// The user keys of rows, not yet encoded if that can wait; `column` has the table's own columns by index, those of the key
+    /// at least.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn keys<'c>(&self, column: impl Fn(usize) -> Option<&'c ArrayRef>) -> Result<Keys> {
         if self.schema.has_raw_key()
-            && let Some(column) = columns.get(self.parts[0].index)
+            && let Some(column) = column(self.parts[0].index)
             && column.null_count() == 0
         {
             if let Some(keys) = column.as_any().downcast_ref::<BinaryArray>() {
-                return Ok(keys.clone());
+                return Ok(Keys::Made(keys.clone()));
             }
             if let Some(keys) = column.as_any().downcast_ref::<StringArray>() {
-                return Ok(BinaryArray::from(keys.clone()));
+                return Ok(Keys::Made(BinaryArray::from(keys.clone())));
             }
         }
-        encode::columns(&self.parts, &self.values(columns)?)
+        let of_part = |part: &Part| {
+            let missing = || Error::invalid_input(format!("key column \"{}\" is missing", part.name));
+            part.values(column(part.index).ok_or_else(missing)?)
+        };
+        let values = self.parts.iter().map(of_part).collect::<Result<Vec<_>>>()?;
+        match FixedKeys::new(&self.parts, &values) {
+            Some(keys) => Ok(Keys::Fixed(keys)),
+            None => encode::columns(&self.parts, &values).map(Keys::Made),
+        }
+    }
+
+    /// How long every key is, if all are equally long.
+    pub fn width(&self) -> Option<usize> {
+        let width = |part: &Part| match part.physical {
+            Some(Physical::Fixed { width, .. }) if !part.nullable => Some(width),
+            Some(Physical::Bool) if !part.nullable => Some(1),
+            _ => None,
+        };
+        self.parts.iter().map(width).sum()
     }
 
     /// Appends the user key of one row, given the table's own columns.
@@ -191,13 +223,6 @@ impl KeyCodec {
             return Ok(vec![column]);
         }
         decode::columns(&self.parts, keys)
-    }
-
-    fn values(&self, columns: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
-        self.parts
-            .iter()
-            .map(|part| part.values(column(columns, part)?))
-            .collect()
     }
 }
 

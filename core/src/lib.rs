@@ -19,6 +19,7 @@
 // Files, clock and randomness come from `Storage`: see `clippy.toml`.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
+pub mod arrays;
 pub mod batch;
 pub mod block;
 pub mod compaction;

@@ -165,26 +165,37 @@ impl RowCodec {
     /// `Corruption` for bytes that `encode` does not produce, rows of another schema of the table among them. `Unsupported` if a
     /// column is a dictionary whose key type cannot count its values.
     pub fn decode(&self, rows: &BinaryArray) -> Result<Vec<ArrayRef>> {
+        Ok(self.decode_some(rows, &|_| true)?.into_iter().flatten().collect())
+    }
+
+    /// As [`decode`](Self::decode), but only of the columns that are `wanted` by their indexes in the table's schema. What
+    /// follows the last of them in a row is not looked at.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_some(&self, rows: &BinaryArray, wanted: &dyn Fn(usize) -> bool) -> Result<Vec<Option<ArrayRef>>> {
+        let wanted: Vec<bool> = self.columns.iter().map(|(index, _)| wanted(*index)).collect();
+        let behind = wanted.iter().rposition(|&wanted| wanted).map_or(0, |last| last + 1);
         let mut open = (0..rows.len())
             .map(|row| self.open(rows, row))
             .collect::<Result<Vec<_>>>()?;
-        let mut columns = Vec::with_capacity(self.columns.len());
-        for (position, (_, field)) in self.columns.iter().enumerate() {
+        let mut columns: Vec<Option<ArrayRef>> = Vec::with_capacity(self.columns.len());
+        for (position, (_, field)) in self.columns[..behind].iter().enumerate() {
             let named = |error: Error| {
                 let message = format!("column \"{}\": {}", field.name(), error.message());
                 Error::new(error.kind(), message).with_source(error)
             };
             let mut builder = Builder::new(field.data_type(), rows.len()).map_err(named)?;
-            for (row, open) in open.iter_mut().enumerate() {
-                if open.is_null(position) {
-                    builder.push_null();
-                } else {
-                    builder
-                        .push(&mut open.values)
-                        .map_err(|error| named(error).with_offset(row as u64))?;
-                }
-            }
-            columns.push(builder.finish(field.data_type()).map_err(named)?);
+            let read = builder.push_column(&mut open, position);
+            read.map_err(|(row, error)| named(error).with_offset(row as u64))?;
+            columns.push(match wanted[position] {
+                true => Some(builder.finish(field.data_type()).map_err(named)?),
+                false => None,
+            });
+        }
+        columns.resize(self.columns.len(), None);
+        if behind < self.columns.len() {
+            return Ok(columns);
         }
         match open.iter().position(|open| !open.values.is_empty()) {
             Some(row) => Err(Error::corruption(format!(

@@ -1,10 +1,10 @@
 //! From a run's columns to a block: which columns a projection needs, and how they become one.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use arrow::array::{Array, ArrayRef, BinaryArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, BinaryArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::ScalarBuffer;
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Schema, SchemaRef};
 use kodiak_core::block::{Codecs, ColumnBlock, Values};
 use kodiak_core::format::Projection;
 use kodiak_core::schema::TableSchema;
@@ -42,70 +42,122 @@ pub(crate) fn needed(schema: &TableSchema, projection: &Projection) -> Result<Ve
     Ok(needed)
 }
 
-/// Makes a block of decoded columns: `columns` are the table's own, those that [`needed`] names being there.
-///
-/// # Errors
-/// `Corruption` if the columns do not fit the schema or each other.
-pub(crate) fn assemble(
-    schema: &TableSchema,
-    codecs: &Codecs,
-    projection: &Projection,
-    columns: &[Option<ArrayRef>],
-    seqs: ScalarBuffer<i64>,
-    ops: ScalarBuffer<i8>,
-) -> Result<ColumnBlock> {
-    if schema.is_key_value() {
-        let keys = binary(&columns[0], "key")?;
-        let values = match projection {
-            Projection::Keys => Values::Absent,
-            _ => Values::Binary(binary(&columns[1], "value")?),
-        };
-        return ColumnBlock::new(keys, seqs, ops, values);
-    }
-    // The key codec looks at key columns only; the sequence numbers stand in for those that were not read.
-    let filler: ArrayRef = Arc::new(Int64Array::new(seqs.clone(), None));
-    let filled: Vec<ArrayRef> = columns
-        .iter()
-        .map(|column| column.as_ref().unwrap_or(&filler).clone())
-        .collect();
-    let keys = codecs.key.encode(&filled)?;
-    let values = values(schema, codecs, projection, columns, seqs.len())?;
-    ColumnBlock::new(keys, seqs, ops, values)
+/// What the blocks of a file are decoded to.
+#[derive(Debug)]
+pub(crate) struct Outputs {
+    schema: TableSchema,
+    codecs: Codecs,
+    /// As runs have them.
+    columns: SchemaRef,
+    whole: SchemaRef,
+    /// The columns asked for last, and their schema.
+    part: RwLock<Option<(Arc<[usize]>, SchemaRef)>>,
 }
 
-/// The values of a typed table's block of decoded columns.
-///
-/// # Errors
-/// `Corruption` if the columns do not fit the schema or each other.
-pub(crate) fn values(
-    schema: &TableSchema,
-    codecs: &Codecs,
-    projection: &Projection,
-    columns: &[Option<ArrayRef>],
-    rows: usize,
-) -> Result<Values> {
-    let all: Vec<usize>;
-    let indexes = match projection {
-        Projection::Keys => return Ok(Values::Absent),
-        Projection::All => {
-            all = (0..columns.len()).collect();
-            all.as_slice()
+impl Outputs {
+    /// For blocks of runs of a table.
+    pub(crate) fn new(schema: &TableSchema, codecs: &Codecs) -> Self {
+        let columns = schema.run_columns();
+        let own = columns.fields()[..schema.columns().fields().len()].to_vec();
+        Self {
+            schema: schema.clone(),
+            codecs: codecs.clone(),
+            columns,
+            whole: Arc::new(Schema::new(own)),
+            part: RwLock::new(None),
         }
-        Projection::Columns(indexes) => indexes,
-    };
-    Ok(Values::Columns(
-        project(schema, columns, indexes, rows)?,
-        Arc::clone(&codecs.row),
-    ))
-}
+    }
 
-fn project(schema: &TableSchema, columns: &[Option<ArrayRef>], indexes: &[usize], rows: usize) -> Result<RecordBatch> {
-    let run = schema.run_columns();
-    let fields: Vec<_> = indexes.iter().map(|&index| run.fields()[index].clone()).collect();
-    let arrays: Vec<_> = indexes.iter().filter_map(|&index| columns[index].clone()).collect();
-    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
-    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
-        .map_err(|error| Error::corruption("a block's columns do not fit the schema").with_source(error))
+    /// The table.
+    pub(crate) fn schema(&self) -> &TableSchema {
+        &self.schema
+    }
+
+    /// The columns of a run.
+    pub(crate) fn columns(&self) -> &SchemaRef {
+        &self.columns
+    }
+
+    /// The schema of the columns with these indexes, made once for many blocks.
+    fn part(&self, indexes: &Arc<[usize]>) -> SchemaRef {
+        let known = self.part.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, schema)) = known.as_ref()
+            && (Arc::ptr_eq(known, indexes) || known == indexes)
+        {
+            return Arc::clone(schema);
+        }
+        drop(known);
+        let fields: Vec<_> = indexes
+            .iter()
+            .map(|&index| Arc::clone(&self.columns.fields()[index]))
+            .collect();
+        let schema = Arc::new(Schema::new(fields));
+        *self.part.write().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(indexes), Arc::clone(&schema)));
+        schema
+    }
+
+    /// As [`assemble`](Self::assemble), of a block that was decoded `before`.
+    ///
+    /// # Errors
+    /// As [`assemble`](Self::assemble).
+    pub(crate) fn assemble_again(
+        &self,
+        before: bool,
+        projection: &Projection,
+        columns: &[Option<ArrayRef>],
+        seqs: ScalarBuffer<i64>,
+        ops: ScalarBuffer<i8>,
+    ) -> Result<ColumnBlock> {
+        if !before || self.schema.is_key_value() {
+            return self.assemble(projection, columns, seqs, ops);
+        }
+        let keys = self.codecs.key.keys(|index| columns.get(index)?.as_ref())?;
+        let values = self.values(projection, columns, seqs.len())?;
+        ColumnBlock::checked(keys, seqs, ops, values)
+    }
+
+    /// Makes a block of decoded columns: `columns` are the table's own, those that [`needed`] names being there.
+    ///
+    /// # Errors
+    /// `Corruption` if the columns do not fit the schema or each other.
+    pub(crate) fn assemble(
+        &self,
+        projection: &Projection,
+        columns: &[Option<ArrayRef>],
+        seqs: ScalarBuffer<i64>,
+        ops: ScalarBuffer<i8>,
+    ) -> Result<ColumnBlock> {
+        if self.schema.is_key_value() {
+            let keys = binary(&columns[0], "key")?;
+            let values = match projection {
+                Projection::Keys => Values::Absent,
+                _ => Values::Binary(binary(&columns[1], "value")?),
+            };
+            return ColumnBlock::new(keys, seqs, ops, values);
+        }
+        let keys = self.codecs.key.keys(|index| columns.get(index)?.as_ref())?;
+        let values = self.values(projection, columns, seqs.len())?;
+        ColumnBlock::new(keys, seqs, ops, values)
+    }
+
+    /// The values of a typed table's block of decoded columns.
+    ///
+    /// # Errors
+    /// `Corruption` if the columns do not fit the schema or each other.
+    pub(crate) fn values(&self, projection: &Projection, columns: &[Option<ArrayRef>], rows: usize) -> Result<Values> {
+        let (schema, arrays): (SchemaRef, Vec<ArrayRef>) = match projection {
+            Projection::Keys => return Ok(Values::Absent),
+            Projection::All => (Arc::clone(&self.whole), columns.iter().flatten().cloned().collect()),
+            Projection::Columns(indexes) => {
+                let arrays = indexes.iter().filter_map(|&index| columns[index].clone());
+                (self.part(indexes), arrays.collect())
+            }
+        };
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(schema, arrays, &options)
+            .map_err(|error| Error::corruption("a block's columns do not fit the schema").with_source(error))?;
+        Ok(Values::Columns(batch, Arc::clone(&self.codecs.row)))
+    }
 }
 
 fn binary(column: &Option<ArrayRef>, name: &str) -> Result<BinaryArray> {

@@ -7,6 +7,7 @@
 //! Messages are written and read here, not by arrow-ipc's readers: those panic and over-allocate on damaged input, and
 //! cannot bound what an LZ4 frame decodes to. Their flatbuffer definitions, which verify what they are given, are used.
 
+mod leaf;
 mod read;
 pub(crate) mod recover;
 mod shape;

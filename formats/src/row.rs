@@ -23,6 +23,8 @@ use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::{ReadableFile, WritableFile};
 use kodiak_core::{Error, Result};
 
+use crate::columns::Outputs;
+
 /// Rows.
 pub static FACTORY: FormatFactory = FormatFactory {
     component: Component {
@@ -83,6 +85,7 @@ impl BlockFormat for Rows {
         let table = block::Table {
             schema: schema.clone(),
             codecs: codecs.clone(),
+            outputs: Outputs::new(schema, codecs),
             max_decoded,
         };
         Ok(Arc::new(RowDecoder(Arc::new(table))))

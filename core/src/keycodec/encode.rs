@@ -16,7 +16,7 @@ pub(super) const END: u8 = 0;
 
 /// Turns the stored bytes of a fixed-width value into bytes that compare as the value does.
 #[inline(always)]
-fn ordered<const W: usize>(mut value: [u8; W], order: Order, invert: u8) -> [u8; W] {
+pub(super) fn ordered<const W: usize>(mut value: [u8; W], order: Order, invert: u8) -> [u8; W] {
     if order != Order::Bytes {
         value.reverse();
     }
@@ -69,9 +69,6 @@ pub(super) fn columns(parts: &[Part], arrays: &[ArrayRef]) -> Result<BinaryArray
         .zip(arrays)
         .map(|(part, array)| view(part, array))
         .collect::<Result<Vec<_>>>()?;
-    if let Some(keys) = equally_long(parts, &views, rows) {
-        return Ok(keys);
-    }
     let mut constant = 0;
     let mut lengths = vec![0usize; rows];
     for (part, view) in parts.iter().zip(&views) {
@@ -105,59 +102,6 @@ pub(super) fn columns(parts: &[Part], arrays: &[ArrayRef]) -> Result<BinaryArray
         Buffer::from_vec(out),
         None,
     ))
-}
-
-/// The keys of columns of fixed width without nulls, which all have the same length: nothing needs to be added up. `None` for
-/// others, and for more than 2 GiB.
-fn equally_long(parts: &[Part], views: &[View<'_>], rows: usize) -> Option<BinaryArray> {
-    let mut width = 0;
-    for (part, view) in parts.iter().zip(views) {
-        match part.physical {
-            Some(Physical::Fixed {
-                width: own @ (1 | 2 | 4 | 8 | 16),
-                ..
-            }) if view.nulls.is_none() => {
-                width += own + usize::from(part.nullable);
-            }
-            _ => return None,
-        }
-    }
-    let end = i32::try_from(rows.checked_mul(width)?).ok()?;
-    let mut out = vec![0u8; end as usize];
-    let mut at = 0;
-    for (part, view) in parts.iter().zip(views) {
-        if part.nullable {
-            out.chunks_exact_mut(width).for_each(|key| key[at] = VALUE);
-            at += 1;
-        }
-        let (Some(Physical::Fixed { width: own, order }), Bytes::Fixed { bytes, .. }) = (part.physical, &view.bytes)
-        else {
-            return None;
-        };
-        let invert = invert(part);
-        match own {
-            1 => put_at::<1>(bytes, order, invert, &mut out, width, at),
-            2 => put_at::<2>(bytes, order, invert, &mut out, width, at),
-            4 => put_at::<4>(bytes, order, invert, &mut out, width, at),
-            8 => put_at::<8>(bytes, order, invert, &mut out, width, at),
-            _ => put_at::<16>(bytes, order, invert, &mut out, width, at),
-        }
-        at += own;
-    }
-    let offsets: Vec<i32> = (0..=rows).map(|row| (row * width) as i32).collect();
-    Some(BinaryArray::new(
-        OffsetBuffer::new(ScalarBuffer::from(offsets)),
-        Buffer::from_vec(out),
-        None,
-    ))
-}
-
-/// Puts each value at `at` of a key; keys are `width` long.
-fn put_at<const W: usize>(bytes: &[u8], order: Order, invert: u8, out: &mut [u8], width: usize, at: usize) {
-    let (values, _) = bytes.as_chunks::<W>();
-    for (value, key) in values.iter().zip(out.chunks_exact_mut(width)) {
-        key[at..at + W].copy_from_slice(&ordered(*value, order, invert));
-    }
 }
 
 fn add_lengths(part: &Part, view: &View<'_>, physical: Physical, constant: &mut usize, lengths: &mut [usize]) {

@@ -3,18 +3,15 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, LargeBinaryArray, LargeStringArray,
-    PrimitiveArray, StringArray, downcast_primitive_array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, GenericByteArray, PrimitiveArray,
+    downcast_primitive_array,
 };
-use arrow::compute::{
-    max, max_binary, max_boolean, max_fixed_size_binary, max_string, min, min_binary, min_boolean,
-    min_fixed_size_binary, min_string,
-};
-use arrow::datatypes::{ArrowPrimitiveType, DataType};
+use arrow::compute::{max, max_boolean, max_fixed_size_binary, min, min_boolean, min_fixed_size_binary};
+use arrow::datatypes::{ArrowPrimitiveType, ByteArrayType, DataType};
 
 use super::view::{Physical, physical, plain};
 use super::{Part, decode, encode};
-use crate::entry::prefix_end;
+use crate::entry::{prefix_end, prefix_of};
 use crate::{Error, Result};
 
 /// Bytes of a value that [`Bounds`] keep; what is longer is cut, and the upper bound rounded up.
@@ -128,12 +125,7 @@ fn cut(mut from: Vec<u8>, to: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
 /// The smallest and the largest value of a plain column, as arrays of one value.
 fn extremes(values: &ArrayRef) -> Option<(ArrayRef, ArrayRef)> {
     let array = values.as_ref();
-    macro_rules! both {
-        ($array:expr, $min:ident, $max:ident, $type:ty) => {{
-            let one = |value| Arc::new(<$type>::from_iter_values([value])) as ArrayRef;
-            Some((one($min($array)?), one($max($array)?)))
-        }};
-    }
+    let both = |(low, high): (usize, usize)| Some((values.slice(low, 1), values.slice(high, 1)));
     downcast_primitive_array! {
         array => {
             Some((one_of(array, min(array)?), one_of(array, max(array)?)))
@@ -142,10 +134,10 @@ fn extremes(values: &ArrayRef) -> Option<(ArrayRef, ArrayRef)> {
             let (low, high) = (min_boolean(array.as_boolean())?, max_boolean(array.as_boolean())?);
             Some((Arc::new(BooleanArray::from(vec![low])), Arc::new(BooleanArray::from(vec![high]))))
         }
-        DataType::Utf8 => both!(array.as_string::<i32>(), min_string, max_string, StringArray),
-        DataType::LargeUtf8 => both!(array.as_string::<i64>(), min_string, max_string, LargeStringArray),
-        DataType::Binary => both!(array.as_binary::<i32>(), min_binary, max_binary, BinaryArray),
-        DataType::LargeBinary => both!(array.as_binary::<i64>(), min_binary, max_binary, LargeBinaryArray),
+        DataType::Utf8 => both(extreme_rows(array.as_string::<i32>())?),
+        DataType::LargeUtf8 => both(extreme_rows(array.as_string::<i64>())?),
+        DataType::Binary => both(extreme_rows(array.as_binary::<i32>())?),
+        DataType::LargeBinary => both(extreme_rows(array.as_binary::<i64>())?),
         DataType::FixedSizeBinary(_) => {
             let array = array.as_fixed_size_binary();
             let one = |value: &[u8]| FixedSizeBinaryArray::try_from_iter(std::iter::once(value)).ok();
@@ -154,6 +146,25 @@ fn extremes(values: &ArrayRef) -> Option<(ArrayRef, ArrayRef)> {
         }
         _ => None
     }
+}
+
+/// The rows of the smallest and of the largest value. Arrow's kernels compare whole values, once for each of both.
+fn extreme_rows<T: ByteArrayType>(array: &GenericByteArray<T>) -> Option<(usize, usize)> {
+    let value = |row: usize| -> &[u8] { array.value(row).as_ref() };
+    let mut rows = (0..array.len()).filter(|&row| array.is_valid(row));
+    let first = rows.next()?;
+    let mut low = (prefix_of(value(first)), first);
+    let mut high = low;
+    for row in rows {
+        let prefix = prefix_of(value(row));
+        if prefix < low.0 || prefix == low.0 && value(row) < value(low.1) {
+            low = (prefix, row);
+        }
+        if prefix > high.0 || prefix == high.0 && value(row) > value(high.1) {
+            high = (prefix, row);
+        }
+    }
+    Some((low.1, high.1))
 }
 
 /// A value as an array of the type of `like`, decimal places and time zone included.

@@ -4,6 +4,8 @@ use arrow::array::{ArrayData, ArrayRef, BooleanBufferBuilder, make_array};
 use arrow::buffer::{Buffer, NullBuffer};
 use arrow::datatypes::DataType;
 
+use super::OpenRow;
+use crate::arrays::{primitive, variable};
 use crate::keycodec::view::{Physical, plain, stored};
 use crate::varint::Reader;
 use crate::{Error, ErrorKind, Result};
@@ -106,6 +108,42 @@ impl Builder {
         })
     }
 
+    /// Appends the values that rows have in a column, which come next in each.
+    ///
+    /// # Errors
+    /// The row that has none, and why.
+    pub fn push_column(&mut self, rows: &mut [OpenRow<'_>], column: usize) -> Result<(), (usize, Error)> {
+        match &mut self.values {
+            Values::Fixed { width: 4, bytes } => fixed::<4>(&mut self.valid, bytes, rows, column),
+            Values::Fixed { width: 8, bytes } => fixed::<8>(&mut self.valid, bytes, rows, column),
+            Values::Var { ends, bytes, .. } => {
+                let mut valid = 0;
+                for (row, open) in rows.iter_mut().enumerate() {
+                    if open.is_null(column) {
+                        self.valid.append_n(std::mem::take(&mut valid), true);
+                        self.valid.append(false);
+                    } else {
+                        bytes.extend_from_slice(open.values.bytes().map_err(|error| (row, error))?);
+                        valid += 1;
+                    }
+                    ends.push(bytes.len() as i64);
+                }
+                self.valid.append_n(valid, true);
+                Ok(())
+            }
+            _ => {
+                for (row, open) in rows.iter_mut().enumerate() {
+                    if open.is_null(column) {
+                        self.push_null();
+                    } else {
+                        self.push(&mut open.values).map_err(|error| (row, error))?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
     /// Appends a null.
     #[inline]
     pub fn push_null(&mut self) {
@@ -170,15 +208,35 @@ impl Builder {
     }
 
     /// The finished column, of `data_type`.
-    pub fn finish(self, data_type: &DataType) -> Result<ArrayRef> {
+    pub fn finish(mut self, data_type: &DataType) -> Result<ArrayRef> {
         let plain_type = plain(data_type);
-        let column = make_array(self.data(plain_type)?);
+        let column = match self.leaf(plain_type) {
+            Some(column) => column.map_err(|error| Error::corruption("it holds invalid values").with_source(error))?,
+            None => make_array(self.data(plain_type)?),
+        };
         if plain_type == data_type {
             return Ok(column);
         }
         let message = format!("the values do not fit {data_type}");
         arrow::compute::cast(&column, data_type)
             .map_err(|error| Error::new(ErrorKind::Unsupported, message).with_source(error))
+    }
+
+    /// The finished column, of `data_type`, if that is a type without children.
+    fn leaf(&mut self, data_type: &DataType) -> Option<Result<ArrayRef>> {
+        let rows = self.valid.len();
+        let mut nulls = || Some(NullBuffer::new(self.valid.finish())).filter(|nulls| nulls.null_count() > 0);
+        match &mut self.values {
+            Values::Fixed { bytes, .. } if data_type.is_primitive() => {
+                let bytes = Buffer::from_vec(std::mem::take(bytes));
+                primitive(data_type, bytes, rows, nulls())
+            }
+            Values::Var { large, ends, bytes } => match offsets(*large, std::mem::take(ends)) {
+                Ok(offsets) => variable(data_type, offsets, Buffer::from_vec(std::mem::take(bytes)), nulls()),
+                Err(error) => Some(Err(error)),
+            },
+            _ => None,
+        }
     }
 
     fn data(mut self, data_type: &DataType) -> Result<ArrayData> {
@@ -221,6 +279,30 @@ impl Builder {
             other => Err(Error::corruption(format!("{other} is not a list"))),
         }
     }
+}
+
+/// Appends the values of a column of numbers of `W` bytes.
+fn fixed<const W: usize>(
+    valid: &mut BooleanBufferBuilder,
+    bytes: &mut Vec<u8>,
+    rows: &mut [OpenRow<'_>],
+    column: usize,
+) -> Result<(), (usize, Error)> {
+    bytes.reserve(rows.len() * W);
+    let mut values = 0;
+    for (row, open) in rows.iter_mut().enumerate() {
+        let mut value = [0; W];
+        if open.is_null(column) {
+            valid.append_n(std::mem::take(&mut values), true);
+            valid.append(false);
+        } else {
+            value.copy_from_slice(open.values.take(W).map_err(|error| (row, error))?);
+            values += 1;
+        }
+        bytes.extend_from_slice(&value);
+    }
+    valid.append_n(values, true);
+    Ok(())
 }
 
 #[inline]

@@ -122,6 +122,11 @@ impl MergedCursor {
         self
     }
 
+    /// The sources, not positioned yet, and the account, for those who merge otherwise.
+    pub fn into_parts(self) -> (Vec<Source>, Account) {
+        (self.sources, self.account)
+    }
+
     /// As it was said to [`distinct`](Self::distinct).
     #[inline]
     pub fn is_distinct(&self) -> bool {

@@ -44,6 +44,13 @@ impl BinaryColumn {
         self.offsets.push(self.data.len() as i32);
     }
 
+    /// The last value.
+    #[inline]
+    pub fn last(&self) -> Option<&[u8]> {
+        let start = self.offsets.len().checked_sub(2)?;
+        Some(&self.data[self.offsets[start] as usize..])
+    }
+
     /// Appends rows `from..to` of `column`: one copy of bytes and one pass over offsets.
     fn extend(&mut self, column: &BinaryArray, from: usize, to: usize) {
         let offsets = &column.value_offsets()[from..=to];

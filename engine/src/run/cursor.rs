@@ -346,6 +346,12 @@ impl RunCursor {
         self.block.as_ref().map(|block| (block.columns(), self.row))
     }
 
+    /// If all rows of the block under the cursor are puts of distinct keys: a sequence number that none of theirs is above.
+    pub fn plain(&self) -> Option<SeqNo> {
+        let (block, _) = self.position()?;
+        self.run.plain(self.index, block)
+    }
+
     /// The rows of the block under the cursor, and the one it stands on.
     #[inline]
     pub fn rows(&self) -> Option<(&Rows, usize)> {

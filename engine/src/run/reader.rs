@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arrow::buffer::Buffer;
-use kodiak_core::block::{Block, FoundVersion};
+use kodiak_core::block::{Block, ColumnBlock, FoundVersion};
 use kodiak_core::compaction::RunId;
 use kodiak_core::filter::{Filter, hash_key};
 use kodiak_core::format::{BlockDecoder, Compression, Part, Projection};
@@ -59,8 +59,10 @@ pub struct RunReader {
     cache: Arc<BlockCache>,
     /// Blocks that are searched in the mapped file, each checked and opened once; empty if the format must decode.
     direct: Box<[Slot]>,
-    /// One bit for each block of a mapped file whose checksum has been verified.
+    /// One bit for each block of a mapped file whose checksum has been verified, and that was decoded.
     verified: Box<[AtomicU64]>,
+    /// One bit for each block of a mapped file whose rows are known to be puts of distinct keys.
+    plain: Box<[AtomicU64]>,
     /// Read when the first filter asks.
     statistics: OnceLock<Option<Arc<Statistics>>>,
     /// Made when it is first needed.
@@ -127,15 +129,16 @@ impl RunReader {
         let lies_decoded =
             map.is_some() && format.capabilities.random_access_without_decode && meta.compression == Compression::None;
         let in_place = lies_decoded && version.schema.is_key_value();
+        let words = if map.is_some() { count.div_ceil(64) } else { 0 };
+        let bits = || (0..words).map(|_| AtomicU64::new(0)).collect();
         Ok(Self {
             id: meta.id,
             filter,
             filter_prefix,
             tombstones: deletes.into_iter().collect(),
             direct: (0..if in_place { count } else { 0 }).map(|_| Slot::default()).collect(),
-            verified: (0..if map.is_some() { count.div_ceil(64) } else { 0 })
-                .map(|_| AtomicU64::new(0))
-                .collect(),
+            verified: bits(),
+            plain: bits(),
             lies_decoded,
             path,
             version,
@@ -365,14 +368,12 @@ impl RunReader {
             .map(|part| fetch(&*self.file, self.map.as_ref(), part, verify))
             .collect::<Result<_>>()
             .map_err(|error| error.with_file(&self.path))?;
-        if verify && let Some(bits) = self.verified.get(word) {
-            bits.fetch_or(bit, Ordering::Relaxed);
-        }
         let offset = handle.parts.first().map_or(0, |part| part.offset);
-        let block = self
-            .decoder
-            .decode(&handle, &parts, projection)
-            .map_err(|error| error.with_file(&self.path).with_offset(offset))?;
+        let block = match verify {
+            true => self.decoder.decode(&handle, &parts, projection),
+            false => self.decoder.decode_again(&handle, &parts, projection),
+        }
+        .map_err(|error| error.with_file(&self.path).with_offset(offset))?;
         if block.rows() != handle.rows as usize {
             return Err(
                 Error::corruption(format!("a block has {} rows, not {}", block.rows(), handle.rows))
@@ -380,7 +381,24 @@ impl RunReader {
                     .with_offset(offset),
             );
         }
+        if verify && let Some(bits) = self.verified.get(word) {
+            bits.fetch_or(bit, Ordering::Relaxed);
+        }
         Ok(block)
+    }
+
+    /// As [`ColumnBlock::plain`], of a block of this run with this number; may tell a later sequence number. In mapped files it
+    /// is looked for once.
+    pub fn plain(&self, index: usize, block: &ColumnBlock) -> Option<SeqNo> {
+        let bits = self.plain.get(index / 64);
+        if bits.is_some_and(|bits| bits.load(Ordering::Relaxed) >> (index % 64) & 1 == 1) {
+            return Some(self.sidecar.meta().max_seq);
+        }
+        let plain = block.plain();
+        if let (Some(_), Some(bits)) = (plain, bits) {
+            bits.fetch_or(1 << (index % 64), Ordering::Relaxed);
+        }
+        plain
     }
 }
 

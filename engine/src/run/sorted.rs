@@ -261,6 +261,11 @@ impl SortedRunCursor {
         self.cursor.as_ref().and_then(RunCursor::position)
     }
 
+    /// If all rows of the block under the cursor are puts of distinct keys: a sequence number that none of theirs is above.
+    pub fn plain(&self) -> Option<SeqNo> {
+        self.cursor.as_ref().and_then(RunCursor::plain)
+    }
+
     /// The entry under the cursor; the value is empty in a typed table.
     #[inline]
     pub fn entry(&self) -> Option<EntryRef<'_>> {

@@ -1,171 +1,191 @@
 //! Rows of several columns of one type, copied stretch by stretch.
 //!
 //! Arrow's `interleave` looks at each row by itself. Where rows come in short stretches, a copy for each stretch is several
-//! times as fast.
+//! times as fast; and as a call to copy a few values takes longer than to copy some more, the first [`AHEAD`] bytes of a stretch
+//! are copied whether they belong to it or not: what follows overwrites the others.
 
-use arrow::array::{Array, ArrayData, ArrayRef, make_array};
-use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer};
-use arrow::datatypes::{ArrowNativeType, DataType};
-use arrow::error::ArrowError;
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
+use arrow::datatypes::DataType;
+use kodiak_core::arrays::{primitive, values_of, variable};
+use kodiak_core::{Error, ErrorKind, Result};
+
+mod bits;
+
+use bits::Bits;
 
 /// Rows `from..to` of a source, by its number.
 pub type Stretch = (usize, usize, usize);
 
+/// Bytes that are copied of every stretch.
+const AHEAD: usize = 64;
+
 /// The rows of `stretches`, one after the other, which are `rows`; `None` for types that are not copied so.
 ///
 /// # Errors
-/// If offsets of 32 bits do not suffice.
+/// `Unsupported` if offsets of 32 bits do not suffice.
 pub fn copy(
     sources: &[ArrayRef],
     stretches: impl Iterator<Item = Stretch> + Clone,
     rows: usize,
-) -> Option<Result<ArrayRef, ArrowError>> {
-    let data_type = sources.first()?.data_type().clone();
-    let built = match &data_type {
-        DataType::Utf8 | DataType::Binary => variable::<i32>(&data_type, sources, stretches, rows),
-        DataType::LargeUtf8 | DataType::LargeBinary => variable::<i64>(&data_type, sources, stretches, rows),
-        other => {
-            let width = other.primitive_width()?;
-            fixed(&data_type, width, sources, stretches, rows)
+) -> Option<Result<ArrayRef>> {
+    let data_type = sources.first()?.data_type();
+    match data_type {
+        DataType::Utf8 | DataType::Binary => return Some(texts::<i32>(sources, stretches, rows)),
+        DataType::LargeUtf8 | DataType::LargeBinary => return Some(texts::<i64>(sources, stretches, rows)),
+        _ => {}
+    }
+    let values = match data_type.primitive_width() {
+        None if *data_type == DataType::Boolean => {
+            let bits = sources.iter().map(|source| Some(source.as_boolean().values()));
+            Some(bits_of(&bits.collect::<Vec<_>>(), stretches.clone(), rows).into_inner())
         }
-    };
-    Some(built.map(make_array))
+        Some(1) => numbers::<1>(sources, stretches.clone(), rows),
+        Some(2) => numbers::<2>(sources, stretches.clone(), rows),
+        Some(4) => numbers::<4>(sources, stretches.clone(), rows),
+        Some(8) => numbers::<8>(sources, stretches.clone(), rows),
+        Some(16) => numbers::<16>(sources, stretches.clone(), rows),
+        Some(32) => numbers::<32>(sources, stretches.clone(), rows),
+        _ => None,
+    }?;
+    primitive(data_type, values, rows, nulls(sources, stretches, rows))
 }
 
 fn nulls(sources: &[ArrayRef], stretches: impl Iterator<Item = Stretch>, rows: usize) -> Option<NullBuffer> {
     if sources.iter().all(|source| source.null_count() == 0) {
         return None;
     }
-    let mut valid = arrow::array::BooleanBufferBuilder::new(rows);
+    let valid: Vec<_> = sources
+        .iter()
+        .map(|source| source.nulls().map(NullBuffer::inner))
+        .collect();
+    Some(NullBuffer::new(bits_of(&valid, stretches, rows))).filter(|nulls| nulls.null_count() > 0)
+}
+
+/// The bits of the stretches; a source without has ones.
+fn bits_of(sources: &[Option<&BooleanBuffer>], stretches: impl Iterator<Item = Stretch>, rows: usize) -> BooleanBuffer {
+    let mut bits = Bits::with_capacity(rows);
     for (source, from, to) in stretches {
-        match sources[source].nulls() {
-            Some(nulls) => {
-                let bits: BooleanBuffer = nulls.inner().slice(from, to - from);
-                valid.append_buffer(&bits);
-            }
-            None => valid.append_n(to - from, true),
+        match sources[source] {
+            Some(source) => bits.extend(source, from, to),
+            None => bits.extend_ones(to - from),
         }
     }
-    Some(NullBuffer::new(valid.finish())).filter(|nulls| nulls.null_count() > 0)
+    bits.finish()
 }
 
-fn fixed(
-    data_type: &DataType,
-    width: usize,
-    sources: &[ArrayRef],
-    stretches: impl Iterator<Item = Stretch> + Clone,
-    rows: usize,
-) -> Result<ArrayData, ArrowError> {
-    let data: Vec<ArrayData> = sources.iter().map(|source| source.to_data()).collect();
-    let values: Vec<&[u8]> = data
-        .iter()
-        .map(|data| &data.buffers()[0].as_slice()[data.offset() * width..])
-        .collect();
-    let mut out = MutableBuffer::with_capacity(rows * width);
-    for (source, from, to) in stretches.clone() {
-        out.extend_from_slice(&values[source][from * width..to * width]);
+/// Puts `from` to the beginning of `to`, which is at least as long. What it puts behind that may be anything.
+#[inline(always)]
+fn put<T: Copy, const N: usize>(source: &[T], from: usize, len: usize, to: &mut [T]) {
+    if len <= N
+        && let (Some(some), Some(room)) = (
+            source.get(from..).and_then(|rest| rest.first_chunk::<N>()),
+            to.first_chunk_mut::<N>(),
+        )
+    {
+        *room = *some;
+        return;
     }
-    ArrayData::builder(data_type.clone())
-        .len(rows)
-        .add_buffer(out.into())
-        .nulls(nulls(sources, stretches, rows))
-        .build()
+    to[..len].copy_from_slice(&source[from..from + len]);
 }
 
-fn variable<O: ArrowNativeType + std::ops::Sub<Output = O> + std::ops::Add<Output = O>>(
-    data_type: &DataType,
+fn numbers<const W: usize>(
+    sources: &[ArrayRef],
+    stretches: impl Iterator<Item = Stretch>,
+    rows: usize,
+) -> Option<Buffer> {
+    let values: Vec<&[u8]> = sources.iter().map(values_of).collect::<Option<_>>()?;
+    let mut out = vec![0u8; rows * W];
+    let mut at = 0;
+    for (source, from, to) in stretches {
+        let len = (to - from) * W;
+        put::<u8, AHEAD>(values[source], from * W, len, &mut out[at..]);
+        at += len;
+    }
+    Some(Buffer::from_vec(out))
+}
+
+/// Numbers of 32 or 64 bits that count bytes.
+trait Offset: Copy + Default + arrow::datatypes::ArrowNativeType + arrow::array::OffsetSizeTrait {
+    /// `self - first + at`
+    fn moved(self, first: Self, at: Self) -> Self;
+}
+
+impl Offset for i32 {
+    #[inline(always)]
+    fn moved(self, first: Self, at: Self) -> Self {
+        self.wrapping_sub(first).wrapping_add(at)
+    }
+}
+
+impl Offset for i64 {
+    #[inline(always)]
+    fn moved(self, first: Self, at: Self) -> Self {
+        self.wrapping_sub(first).wrapping_add(at)
+    }
+}
+
+/// Offsets that are moved of every stretch.
+const MOVED: usize = 16;
+
+fn texts<O: Offset>(
     sources: &[ArrayRef],
     stretches: impl Iterator<Item = Stretch> + Clone,
     rows: usize,
-) -> Result<ArrayData, ArrowError> {
-    let data: Vec<ArrayData> = sources.iter().map(|source| source.to_data()).collect();
-    let columns: Vec<(&[O], &[u8])> = data
-        .iter()
-        .map(|data| {
-            let offsets: &[O] = match data.buffers()[0].is_empty() {
-                true => &[],
-                false => &data.buffers()[0].typed_data::<O>()[data.offset()..],
-            };
-            (offsets, data.buffers()[1].as_slice())
-        })
-        .collect();
-    let range = |(source, from, to): Stretch| {
-        let offsets = columns[source].0;
-        (offsets[from].as_usize(), offsets[to].as_usize())
-    };
+) -> Result<ArrayRef> {
+    let data_type = sources[0].data_type();
+    let columns: Vec<(&[O], &[u8])> = sources.iter().map(|source| parts(source)).collect();
     let filled = || stretches.clone().filter(|(_, from, to)| from < to);
-    let bytes: usize = filled().map(range).map(|(start, end)| end - start).sum();
+    let bytes: usize = filled()
+        .map(|(source, from, to)| columns[source].0[to].as_usize() - columns[source].0[from].as_usize())
+        .sum();
     if O::from_usize(bytes).is_none() {
         let message = format!("{bytes} bytes are more than the offsets of type {data_type} count");
-        return Err(ArrowError::InvalidArgumentError(message));
+        return Err(Error::new(ErrorKind::Unsupported, message));
     }
-    let mut offsets: Vec<O> = Vec::with_capacity(rows + 1);
-    offsets.push(O::usize_as(0));
-    let mut out = MutableBuffer::with_capacity(bytes);
-    for stretch in filled() {
-        let (source, from, to) = stretch;
-        let (start, end) = range(stretch);
+    let mut offsets: Vec<O> = vec![O::default(); rows + 1];
+    let mut data = vec![0u8; bytes];
+    let (mut row, mut at) = (1, 0);
+    for (source, from, to) in filled() {
         let (own, values) = columns[source];
-        let (first, at) = (own[from], O::usize_as(out.len()));
-        offsets.extend(own[from + 1..=to].iter().map(|&offset| offset - first + at));
-        out.extend_from_slice(&values[start..end]);
+        let (first, place, len) = (own[from], O::usize_as(at), to - from);
+        let own = &own[from + 1..];
+        match (own.first_chunk::<MOVED>(), offsets[row..].first_chunk_mut::<MOVED>()) {
+            (Some(some), Some(room)) if len <= MOVED => {
+                *room = some.map(|offset| offset.moved(first, place));
+            }
+            _ => {
+                let room = offsets[row..row + len].iter_mut().zip(&own[..len]);
+                room.for_each(|(room, offset)| *room = offset.moved(first, place));
+            }
+        }
+        let (start, end) = (first.as_usize(), own[len - 1].as_usize());
+        put::<u8, AHEAD>(values, start, end - start, &mut data[at..]);
+        row += len;
+        at += end - start;
     }
-    ArrayData::builder(data_type.clone())
-        .len(rows)
-        .add_buffer(Buffer::from_vec(offsets))
-        .add_buffer(out.into())
-        .nulls(nulls(sources, stretches, rows))
-        .build()
+    let made = variable(
+        data_type,
+        Buffer::from_vec(offsets),
+        Buffer::from_vec(data),
+        nulls(sources, stretches, rows),
+    );
+    made.unwrap_or_else(|| Err(Error::corruption(format!("{data_type} has no offsets"))))
+}
+
+/// The offsets and bytes of a column of variable width.
+fn parts<O: Offset>(column: &ArrayRef) -> (&[O], &[u8]) {
+    match column.data_type() {
+        DataType::Utf8 | DataType::LargeUtf8 => {
+            let column = column.as_string::<O>();
+            (column.value_offsets(), column.value_data())
+        }
+        _ => {
+            let column = column.as_binary::<O>();
+            (column.value_offsets(), column.value_data())
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{BooleanArray, Int64Array, StringArray};
-    use arrow::compute::interleave;
-
-    use super::*;
-
-    #[test]
-    fn what_is_copied_is_what_interleaving_makes() {
-        let numbers = |from: i64, nulls: bool| -> ArrayRef {
-            Arc::new(
-                (from..from + 50)
-                    .map(|n| (!nulls || n % 3 > 0).then_some(n))
-                    .collect::<Int64Array>(),
-            )
-        };
-        let texts = |from: i64| -> ArrayRef {
-            let text = |n: i64| (n % 5 > 0).then(|| "ä".repeat((n % 7) as usize));
-            Arc::new((from..from + 50).map(text).collect::<StringArray>())
-        };
-        let bytes = |from: i64| arrow::compute::cast(&texts(from), &DataType::LargeBinary).expect("bytes");
-        let cases: [Vec<ArrayRef>; 5] = [
-            vec![numbers(0, false), numbers(100, false).slice(3, 40)],
-            vec![numbers(0, true).slice(1, 40), numbers(100, false)],
-            vec![texts(0), texts(9).slice(5, 40)],
-            vec![bytes(0).slice(2, 40), bytes(9)],
-            vec![Arc::new(StringArray::new_null(0)), texts(3)],
-        ];
-        for sources in cases {
-            let mut stretches = vec![];
-            for step in 0..20 {
-                let source = usize::from(sources[0].is_empty()).max(step % 2);
-                let from = step * 7 % 33;
-                stretches.push((source, from, from + step % 6));
-            }
-            let rows: Vec<(usize, usize)> = stretches
-                .iter()
-                .flat_map(|&(source, from, to)| (from..to).map(move |row| (source, row)))
-                .collect();
-            let copied = copy(&sources, stretches.iter().copied(), rows.len())
-                .expect("copied")
-                .expect("small");
-            let refs: Vec<&dyn Array> = sources.iter().map(|source| source.as_ref()).collect();
-            assert_eq!(&copied, &interleave(&refs, &rows).expect("rows"));
-        }
-        let bits: ArrayRef = Arc::new(BooleanArray::from(vec![true]));
-        assert!(copy(&[bits], std::iter::empty(), 0).is_none());
-    }
-}
+mod tests;

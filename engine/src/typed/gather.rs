@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use kodiak_core::block::{ColumnBlock, Values};
 use kodiak_core::format::Projection;
@@ -10,6 +10,7 @@ use kodiak_core::schema::TableSchema;
 use kodiak_core::{Error, Result};
 
 use super::Target;
+use super::columns::some_columns;
 use super::pieces::Pieces;
 use crate::run::Wanted;
 
@@ -24,6 +25,8 @@ pub struct Columns {
     output: SchemaRef,
     /// What blocks are decoded to.
     projection: Projection,
+    /// The columns that blocks made of rows in memory have; nullable, because deletes have none.
+    made: SchemaRef,
 }
 
 impl Columns {
@@ -59,7 +62,13 @@ impl Columns {
         } else {
             Projection::Keys
         };
+        let nullable = |index: usize| own.field(index).clone().with_nullable(true);
+        let made = match &projection {
+            Projection::Columns(indexes) => indexes.iter().map(|&index| nullable(index)).collect::<Vec<_>>(),
+            _ => (0..own.fields().len()).map(nullable).collect(),
+        };
         Ok(Self {
+            made: Arc::new(Schema::new(made)),
             target,
             indexes,
             output,
@@ -80,6 +89,37 @@ impl Columns {
     /// What blocks must be decoded to, at least.
     pub fn wanted(&self) -> Wanted {
         Wanted::new(self.projection.clone(), self.target.schema())
+    }
+
+    /// The schema that is read by.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The values of a block of encoded rows, as a block of a run would have them; null rows are null in all columns.
+    ///
+    /// # Errors
+    /// `Corruption` for bytes that are no row of the table.
+    pub fn of_rows(&self, keys: &BinaryArray, values: &BinaryArray) -> Result<Values> {
+        if self.target.schema().is_key_value() {
+            return Ok(match self.projection {
+                Projection::Keys => Values::Absent,
+                _ => Values::Binary(BinaryArray::new(
+                    values.offsets().clone(),
+                    values.values().clone(),
+                    None,
+                )),
+            });
+        }
+        let wanted = match &self.projection {
+            Projection::Columns(indexes) => Some(indexes.as_ref()),
+            _ => None,
+        };
+        let columns = some_columns(&self.target, keys, values, wanted)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(keys.len()));
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.made), columns, &options)
+            .map_err(|error| Error::corruption("rows do not fit the table's schema").with_source(error))?;
+        Ok(Values::Columns(batch, Arc::clone(&self.target.codecs().row)))
     }
 
     /// Column `position` of what is handed out, of a block decoded whole or as [`wanted`](Self::wanted) says.
@@ -151,6 +191,8 @@ pub struct Gather {
     bytes: usize,
     /// Bytes of a row of each block, about.
     row_bytes: Vec<usize>,
+    /// How often a batch was made.
+    round: u64,
 }
 
 impl Gather {
@@ -161,6 +203,7 @@ impl Gather {
             pieces: Pieces::default(),
             bytes: 0,
             row_bytes: Vec::new(),
+            round: 0,
         }
     }
 
@@ -177,6 +220,25 @@ impl Gather {
     /// Bytes collected, about.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Changes with every batch that is made: then blocks get other numbers.
+    #[inline]
+    pub fn round(&self) -> u64 {
+        self.round
+    }
+
+    /// Gives a block a number, for the batch at hand.
+    pub fn add_block(&mut self, block: &Arc<ColumnBlock>) -> usize {
+        self.row_bytes.push(value_bytes(block) / block.rows());
+        self.pieces.add_block(block)
+    }
+
+    /// Adds rows `from..to` of the block with this number.
+    #[inline]
+    pub fn push(&mut self, number: usize, from: usize, to: usize) {
+        self.pieces.push(number as u32, from, to);
+        self.bytes += self.row_bytes[number] * (to - from);
     }
 
     /// Adds rows `from..to` of a block.
@@ -201,6 +263,7 @@ impl Gather {
     /// its indexes can count.
     pub fn take(&mut self) -> Result<RecordBatch> {
         self.bytes = 0;
+        self.round += 1;
         self.row_bytes.clear();
         let columns = &self.columns;
         let rows = std::mem::take(&mut self.pieces).finish(&columns.target)?;

@@ -15,11 +15,14 @@ mod fit;
 mod gather;
 mod keys;
 mod last_non_null;
+mod memory;
+mod merge;
 mod pieces;
 mod predicate;
 mod read;
 mod rows;
 mod schemas;
+mod streams;
 mod write;
 
 pub use alter::Alteration;

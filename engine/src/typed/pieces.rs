@@ -65,7 +65,7 @@ impl Pieces {
             .rposition(|known| Arc::ptr_eq(known, block));
         let source = known.map_or(self.blocks.len(), |place| recent + place);
         if known.is_none() {
-            self.blocks.push(Arc::clone(block));
+            self.add_block(block);
         }
         self.push(source as u32, from, to);
         source
@@ -81,7 +81,15 @@ impl Pieces {
         self.push(ENCODED, row, row + 1);
     }
 
-    fn push(&mut self, source: u32, from: usize, to: usize) {
+    /// Gives a block a number.
+    pub fn add_block(&mut self, block: &Arc<ColumnBlock>) -> usize {
+        self.blocks.push(Arc::clone(block));
+        self.blocks.len() - 1
+    }
+
+    /// Adds rows `from..to` of the block with the number `source`.
+    #[inline]
+    pub fn push(&mut self, source: u32, from: usize, to: usize) {
         self.rows += to - from;
         match self.pieces.last_mut() {
             Some(last) if last.source == source && last.to as usize == from => last.to = to as u32,
@@ -152,34 +160,30 @@ impl Gathered {
         if let Some(encoded) = &self.encoded {
             sources.push(Arc::clone(&encoded[index]));
         }
-        self.put_together(&sources).map_err(|error| {
-            let message = format!("column \"{name}\": rows of several blocks cannot be put together: {error}");
-            Error::new(ErrorKind::Unsupported, message).with_source(error)
-        })
-    }
-
-    fn put_together(&self, sources: &[ArrayRef]) -> Result<ArrayRef, arrow::error::ArrowError> {
-        let slice = |piece: &Piece| {
-            let source = &sources[piece.source as usize];
-            let (from, rows) = (piece.from as usize, (piece.to - piece.from) as usize);
-            if rows == source.len() {
-                Arc::clone(source)
-            } else {
-                source.slice(from, rows)
-            }
+        let wrong = |error: Error| {
+            let message = format!(
+                "column \"{name}\": rows of several blocks cannot be put together: {}",
+                error.message()
+            );
+            Error::new(error.kind(), message).with_source(error)
         };
         if let [piece] = self.pieces.as_slice() {
-            return Ok(slice(piece));
-        }
-        // Slices cost something for each, indexes something for each row.
-        if self.pieces.len() * 16 <= self.rows {
-            let slices: Vec<ArrayRef> = self.pieces.iter().map(slice).collect();
-            return concat(&slices.iter().map(|slice| slice.as_ref()).collect::<Vec<_>>());
+            return Ok(slice(&sources, piece));
         }
         let stretches = self.pieces.iter();
         let stretches = stretches.map(|piece| (piece.source as usize, piece.from as usize, piece.to as usize));
-        if let Some(copied) = copy(sources, stretches, self.rows) {
-            return copied;
+        if let Some(copied) = copy(&sources, stretches, self.rows) {
+            return copied.map_err(wrong);
+        }
+        self.put_together(&sources)
+            .map_err(|error| wrong(Error::new(ErrorKind::Unsupported, error.to_string()).with_source(error)))
+    }
+
+    fn put_together(&self, sources: &[ArrayRef]) -> Result<ArrayRef, arrow::error::ArrowError> {
+        // Slices cost something for each, indexes something for each row.
+        if self.pieces.len() * 16 <= self.rows {
+            let slices: Vec<ArrayRef> = self.pieces.iter().map(|piece| slice(sources, piece)).collect();
+            return concat(&slices.iter().map(|slice| slice.as_ref()).collect::<Vec<_>>());
         }
         let mut indexes = Vec::with_capacity(self.rows);
         for piece in &self.pieces {
@@ -192,5 +196,16 @@ impl Gathered {
                 .collect::<Vec<&dyn Array>>(),
             &indexes,
         )
+    }
+}
+
+/// The rows of a piece, not copied.
+fn slice(sources: &[ArrayRef], piece: &Piece) -> ArrayRef {
+    let source = &sources[piece.source as usize];
+    let (from, rows) = (piece.from as usize, (piece.to - piece.from) as usize);
+    if rows == source.len() {
+        Arc::clone(source)
+    } else {
+        source.slice(from, rows)
     }
 }

@@ -285,6 +285,19 @@ impl Target {
         }
     }
 
+    /// As [`decode`](Self::decode), but of the columns that are not `wanted` by their indexes in the target, there may be none.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_some(&self, rows: &BinaryArray, wanted: &dyn Fn(usize) -> bool) -> Result<Vec<Option<ArrayRef>>> {
+        let own = self.version.number();
+        let mut numbers = (0..rows.len()).filter(|&row| rows.is_valid(row));
+        if numbers.all(|row| row_schema(rows.value(row)).is_ok_and(|number| number == own)) {
+            return self.codecs().row.decode_some(rows, wanted);
+        }
+        Ok(self.decode(rows)?.into_iter().map(Some).collect())
+    }
+
     /// Rows that are all of one other schema.
     fn decode_group(&self, source: &SchemaVersion, rows: &BinaryArray) -> Result<Vec<ArrayRef>> {
         let decoded = source.codecs.row.decode(rows)?;

@@ -11,4 +11,5 @@ mod histories;
 mod model;
 mod refusals;
 mod schemas;
+mod stretches;
 mod updates;

@@ -1,24 +1,27 @@
 //! Reading the record batches of Feather files.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BinaryArray};
 use arrow::buffer::{Buffer, MutableBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::SchemaRef;
 use arrow::ipc;
+use flatbuffers::Vector;
 use kodiak_core::block::{Block, Codecs};
 use kodiak_core::format::{BlockDecoder, BlockHandle, Compression, Projection};
 use kodiak_core::schema::TableSchema;
 use kodiak_core::{Error, ErrorKind, Result};
 
 use super::shape::{Shape, scalars};
-use super::{ALIGNMENT, CONTINUATION};
-use crate::columns::{assemble, needed};
+use super::{ALIGNMENT, CONTINUATION, leaf};
+use crate::columns::{Outputs, needed};
 use crate::compress::unframe;
 
 /// The metadata of a record batch, checked against its body and the run's columns.
 pub(super) struct Message<'a> {
-    batch: ipc::RecordBatch<'a>,
+    nodes: Vector<'a, ipc::FieldNode>,
+    buffers: Vector<'a, ipc::Buffer>,
     /// How many rows the batch has.
     pub(super) rows: usize,
     compression: Compression,
@@ -58,8 +61,12 @@ impl<'a> Message<'a> {
         let Some(rows) = rows else {
             return Err(Error::corruption(format!("a block claims {} rows", batch.length())));
         };
+        let (Some(nodes), Some(buffers)) = (batch.nodes(), batch.buffers()) else {
+            return Err(Error::corruption("a block's metadata names no columns"));
+        };
         let message = Self {
-            batch,
+            nodes,
+            buffers,
             rows,
             compression,
         };
@@ -68,9 +75,7 @@ impl<'a> Message<'a> {
     }
 
     fn check(&self, body: u64, shapes: &[Shape]) -> Result<()> {
-        let (Some(nodes), Some(buffers)) = (self.batch.nodes(), self.batch.buffers()) else {
-            return Err(Error::corruption("a block's metadata names no columns"));
-        };
+        let (nodes, buffers) = (self.nodes, self.buffers);
         let wanted: usize = shapes.iter().map(|shape| shape.buffers()).sum();
         let wanted_nodes: usize = shapes.iter().map(Shape::nodes).sum();
         if nodes.len() != wanted_nodes || buffers.len() != wanted {
@@ -105,31 +110,43 @@ impl<'a> Message<'a> {
         Ok(())
     }
 
-    /// The lengths and numbers of nulls of a column and its children.
-    fn nodes(&self, range: std::ops::Range<usize>) -> Vec<(usize, usize)> {
-        let node = |index: usize| {
-            let node = self.batch.nodes().map(|nodes| *nodes.get(index));
-            node.map_or((0, 0), |node| (node.length() as usize, node.null_count() as usize))
-        };
-        range.map(node).collect()
+    /// The length and number of nulls of a column or one of its children.
+    fn node(&self, index: usize) -> (usize, usize) {
+        let node = self.nodes.get(index);
+        (node.length() as usize, node.null_count() as usize)
     }
 
     /// The bytes of a buffer as they lie in the body.
     fn raw(&self, body: &Buffer, index: usize) -> Buffer {
-        let Some(buffers) = self.batch.buffers() else {
-            return Buffer::default();
-        };
-        let range = buffers.get(index);
+        let range = self.buffers.get(index);
         body.slice_with_length(range.offset() as usize, range.length() as usize)
+    }
+}
+
+/// The buffers of a message, by their numbers.
+enum Buffers<'m> {
+    /// In the body, as they are.
+    Lying(&'m Message<'m>, &'m Buffer),
+    /// Those of the needed columns decompressed, the others empty.
+    Decoded(Vec<Buffer>),
+}
+
+impl Buffers<'_> {
+    fn get(&self, index: usize) -> Buffer {
+        match self {
+            Self::Lying(message, body) => message.raw(body, index),
+            Self::Decoded(buffers) => buffers[index].clone(),
+        }
+    }
+
+    fn range(&self, range: Range<usize>) -> Vec<Buffer> {
+        range.map(|index| self.get(index)).collect()
     }
 }
 
 #[derive(Debug)]
 pub(super) struct FeatherDecoder {
-    schema: TableSchema,
-    codecs: Codecs,
-    /// As the table has them.
-    declared: SchemaRef,
+    outputs: Outputs,
     /// As they lie in the file.
     columns: SchemaRef,
     shapes: Vec<Shape>,
@@ -140,18 +157,25 @@ impl FeatherDecoder {
     pub(super) fn new(schema: &TableSchema, codecs: &Codecs, max_decoded: usize) -> Self {
         let columns = super::file_columns(schema);
         Self {
-            schema: schema.clone(),
-            codecs: codecs.clone(),
-            declared: schema.run_columns(),
+            outputs: Outputs::new(schema, codecs),
             shapes: super::shapes(&columns),
             columns,
             max_decoded,
         }
     }
 
-    /// The buffers of the needed columns, decompressed; those of the others are empty. Also says how many bytes the block
-    /// keeps beside the part.
-    fn buffers(&self, message: &Message<'_>, body: &Buffer, needed: &[bool]) -> Result<(Vec<Buffer>, usize)> {
+    /// The buffers of the needed columns, and how many bytes the block keeps beside the part.
+    fn buffers<'m>(&self, message: &'m Message<'m>, body: &'m Buffer, needed: &[bool]) -> Result<(Buffers<'m>, usize)> {
+        if message.compression == Compression::None && body.len() <= self.max_decoded {
+            return Ok((Buffers::Lying(message, body), 0));
+        }
+        let (buffers, memory) = self.decompressed(message, body, needed)?;
+        Ok((Buffers::Decoded(buffers), memory))
+    }
+
+    /// The buffers of the needed columns, decompressed if they are not stored as they are; those of the others are empty. Also
+    /// says how many bytes were made.
+    fn decompressed(&self, message: &Message<'_>, body: &Buffer, needed: &[bool]) -> Result<(Vec<Buffer>, usize)> {
         let count: usize = self.shapes.iter().map(|shape| shape.buffers()).sum();
         let mut buffers = Vec::with_capacity(count);
         // Length of each compressed buffer once decoded, or 0 for one that is used as it is.
@@ -205,10 +229,11 @@ impl FeatherDecoder {
     fn columns(
         &self,
         message: &Message<'_>,
-        buffers: &[Buffer],
+        buffers: &Buffers<'_>,
         needed: &[bool],
     ) -> Result<(Vec<Option<ArrayRef>>, usize)> {
-        let own = self.schema.columns().fields().len();
+        let schema = self.outputs.schema();
+        let own = schema.columns().fields().len();
         let (mut first, mut first_node) = (0, 0);
         let mut columns = Vec::with_capacity(own);
         let mut memory = 0;
@@ -221,13 +246,17 @@ impl FeatherDecoder {
                 columns.push(None);
                 continue;
             }
-            let nodes = message.nodes(nodes);
-            let column: ArrayRef = if self.schema.is_key_value() {
-                Arc::new(binary(message.rows, nodes[0].1, &buffers[range])?)
+            let node = message.node(nodes.start);
+            let stored = self.columns.field(index).data_type();
+            let column: ArrayRef = if schema.is_key_value() {
+                Arc::new(binary(message.rows, node.1, &buffers.range(range))?)
+            } else if let Some(plain) = leaf::column(shape, stored, node, |at| buffers.get(range.start + at)) {
+                plain?
             } else {
-                shape.column(self.columns.field(index).data_type(), &nodes, &buffers[range])?
+                let nodes: Vec<_> = nodes.map(|index| message.node(index)).collect();
+                shape.column(stored, &nodes, &buffers.range(range))?
             };
-            let declared = self.declared.field(index);
+            let declared = self.outputs.columns().field(index);
             if column.data_type() == declared.data_type() {
                 columns.push(Some(column));
                 continue;
@@ -245,6 +274,22 @@ impl FeatherDecoder {
 
 impl BlockDecoder for FeatherDecoder {
     fn decode(&self, handle: &BlockHandle, parts: &[Buffer], projection: &Projection) -> Result<Arc<dyn Block>> {
+        self.block(handle, parts, projection, false)
+    }
+
+    fn decode_again(&self, handle: &BlockHandle, parts: &[Buffer], projection: &Projection) -> Result<Arc<dyn Block>> {
+        self.block(handle, parts, projection, true)
+    }
+}
+
+impl FeatherDecoder {
+    fn block(
+        &self,
+        handle: &BlockHandle,
+        parts: &[Buffer],
+        projection: &Projection,
+        before: bool,
+    ) -> Result<Arc<dyn Block>> {
         let [part] = parts else {
             return Err(Error::corruption(format!(
                 "a Feather block has one part, not {}",
@@ -267,18 +312,18 @@ impl BlockDecoder for FeatherDecoder {
                 message.rows, handle.rows
             )));
         }
-        let mut wanted = needed(&self.schema, projection)?;
+        let mut wanted = needed(self.outputs.schema(), projection)?;
         wanted.extend([true, true]);
         let (buffers, memory) = self.buffers(&message, &body, &wanted)?;
         let (columns, made) = self.columns(&message, &buffers, &wanted)?;
-        let hidden = buffers.len() - 4;
-        let seqs = scalars(&buffers[hidden + 1], message.rows, "sequence numbers")?;
-        let ops = scalars(&buffers[hidden + 3], message.rows, "operations")?;
-        let block = assemble(&self.schema, &self.codecs, projection, &columns, seqs, ops)?;
-        let keys = if self.schema.has_raw_key() {
+        let hidden = message.buffers.len() - 4;
+        let seqs = scalars(&buffers.get(hidden + 1), message.rows, "sequence numbers")?;
+        let ops = scalars(&buffers.get(hidden + 3), message.rows, "operations")?;
+        let block = self.outputs.assemble_again(before, projection, &columns, seqs, ops)?;
+        let keys = if self.outputs.schema().has_raw_key() {
             0
         } else {
-            block.keys().get_buffer_memory_size()
+            block.key_memory()
         };
         Ok(Arc::new(block.with_memory(memory + made + keys)))
     }

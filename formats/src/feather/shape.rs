@@ -326,7 +326,7 @@ pub(super) fn scalars<T: ArrowNativeType>(buffer: &Buffer, rows: usize, what: &s
 }
 
 #[cold]
-fn mismatch(data_type: &DataType, what: &str) -> Error {
+pub(super) fn mismatch(data_type: &DataType, what: &str) -> Error {
     Error::corruption(format!(
         "the {what} of a column of type {data_type} are not what its rows need"
     ))

@@ -33,7 +33,7 @@ use kodiak_core::storage::{ReadableFile, WritableFile};
 use kodiak_core::{Error, Result};
 
 use crate::budget::Budget;
-use crate::columns;
+use crate::columns::{self, Outputs};
 use decode::Stripe;
 use types::Column;
 
@@ -100,8 +100,7 @@ impl BlockFormat for Orc {
         let compression = tail::Postscript::read(postscript)?.compression;
         let columns = types::columns(schema)?;
         Ok(Arc::new(Decoder {
-            schema: schema.clone(),
-            codecs: codecs.clone(),
+            outputs: Outputs::new(schema, codecs),
             columns,
             compression,
             max_decoded,
@@ -115,8 +114,7 @@ impl BlockFormat for Orc {
 
 #[derive(Debug)]
 struct Decoder {
-    schema: TableSchema,
-    codecs: Codecs,
+    outputs: Outputs,
     columns: Vec<Column>,
     compression: Compression,
     max_decoded: usize,
@@ -124,7 +122,7 @@ struct Decoder {
 
 impl Decoder {
     fn block(&self, stripe: &Stripe, projection: &Projection, budget: &mut Budget) -> Result<ColumnBlock> {
-        let needed = columns::needed(&self.schema, projection)?;
+        let needed = columns::needed(self.outputs.schema(), projection)?;
         let own = needed.len();
         let named = |index: usize, error: Error| {
             let message = format!(
@@ -136,7 +134,7 @@ impl Decoder {
         };
         let seqs = stripe.longs(own, budget).map_err(|error| named(own, error))?;
         let ops = stripe.bytes8(own + 1, budget).map_err(|error| named(own + 1, error))?;
-        if self.schema.is_key_value() {
+        if self.outputs.schema().is_key_value() {
             let keys = stripe.binary(0, budget).map_err(|error| named(0, error))?;
             let values = match needed[1] {
                 true => Values::Binary(stripe.binary(1, budget).map_err(|error| named(1, error))?),
@@ -155,7 +153,7 @@ impl Decoder {
                 false => None,
             });
         }
-        columns::assemble(&self.schema, &self.codecs, projection, &arrays, seqs, ops)
+        self.outputs.assemble(projection, &arrays, seqs, ops)
     }
 }
 

@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayData, ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, StringArray, make_array};
+use arrow::array::{ArrayData, ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, make_array};
 use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute;
 use arrow::datatypes::{ArrowNativeType, DataType};
+use kodiak_core::arrays::{primitive, variable};
 use kodiak_core::format::Compression;
 use kodiak_core::{Error, Result};
 
@@ -115,7 +116,7 @@ impl Page {
     /// A column of bytes that is never null.
     pub fn binary(self, budget: &mut Budget) -> Result<BinaryArray> {
         let (offsets, data) = self.offsets(budget)?;
-        BinaryArray::try_new(offsets, data, self.nulls).map_err(malformed)
+        BinaryArray::try_new(OffsetBuffer::new(offsets.into()), data, self.nulls).map_err(malformed)
     }
 
     /// A column of 64-bit integers that is never null.
@@ -186,6 +187,11 @@ impl Page {
     }
 
     fn fixed(self, data_type: &DataType, values: Buffer) -> Result<ArrayRef> {
+        if data_type.is_primitive()
+            && let Some(made) = primitive(data_type, values.clone(), self.rows, self.nulls.clone())
+        {
+            return made;
+        }
         let data = ArrayData::builder(data_type.clone())
             .len(self.rows)
             .nulls(self.nulls)
@@ -232,10 +238,8 @@ impl Page {
         } else if plain != *data_type {
             budget.take(self.rows, 16)?;
         }
-        let array: ArrayRef = match plain {
-            DataType::Utf8 => Arc::new(StringArray::try_new(offsets, data, self.nulls).map_err(malformed)?),
-            _ => Arc::new(BinaryArray::try_new(offsets, data, self.nulls).map_err(malformed)?),
-        };
+        let made = variable(&plain, Buffer::from_vec(offsets), data, self.nulls);
+        let array = made.unwrap_or_else(|| Err(Error::corruption("a page of bytes has no such type")))?;
         if plain == *data_type {
             Ok(array)
         } else {
@@ -244,7 +248,7 @@ impl Page {
     }
 
     /// Offsets of all rows (a null has length zero), and the bytes, which are not copied.
-    fn offsets(&self, budget: &mut Budget) -> Result<(OffsetBuffer<i32>, Buffer)> {
+    fn offsets(&self, budget: &mut Budget) -> Result<(Vec<i32>, Buffer)> {
         budget.take(self.rows + 1, 4)?;
         let mut offsets: Vec<i32> = Vec::with_capacity(self.rows + 1);
         offsets.push(0);
@@ -266,7 +270,7 @@ impl Page {
         if let Some(nulls) = &self.nulls {
             offsets = spread_offsets(&offsets, nulls);
         }
-        Ok((OffsetBuffer::new(offsets.into()), self.values.slice(start)))
+        Ok((offsets, self.values.slice(start)))
     }
 
     fn small_of<N: TryFrom<i64> + ArrowNativeType>(

@@ -40,7 +40,7 @@ use kodiak_core::storage::{ReadableFile, WritableFile};
 use kodiak_core::{Error, Result};
 
 use crate::budget::Budget;
-use crate::columns;
+use crate::columns::{self, Outputs};
 use decode::Page;
 use plan::{Column, Plan};
 
@@ -122,8 +122,7 @@ impl BlockFormat for Parquet {
             .map(|chunk| chunk.codec);
         let compression = codec.map_or(Ok(Compression::None), codec::from_number)?;
         Ok(Arc::new(Decoder {
-            schema: schema.clone(),
-            codecs: codecs.clone(),
+            outputs: Outputs::new(schema, codecs),
             plan,
             compression,
             max_decoded,
@@ -137,8 +136,7 @@ impl BlockFormat for Parquet {
 
 #[derive(Debug)]
 struct Decoder {
-    schema: TableSchema,
-    codecs: Codecs,
+    outputs: Outputs,
     plan: Plan,
     compression: Compression,
     max_decoded: usize,
@@ -159,7 +157,7 @@ impl BlockDecoder for Decoder {
             parts,
         };
         let mut budget = Budget::new(self.max_decoded);
-        let block = if self.schema.is_key_value() {
+        let block = if self.outputs.schema().is_key_value() {
             block.key_value(projection, &mut budget)
         } else {
             block.typed(projection, &mut budget)
@@ -219,7 +217,7 @@ impl Pages<'_> {
     }
 
     fn key_value(&self, projection: &Projection, budget: &mut Budget) -> Result<ColumnBlock> {
-        let needed = columns::needed(&self.decoder.schema, projection)?;
+        let needed = columns::needed(self.decoder.outputs.schema(), projection)?;
         let keys = self.read(0, budget, |page, budget| page.binary(budget))?;
         let values = match needed[1] {
             true => Values::Binary(self.read(1, budget, |page, budget| page.binary(budget))?),
@@ -231,14 +229,14 @@ impl Pages<'_> {
     }
 
     fn typed(&self, projection: &Projection, budget: &mut Budget) -> Result<ColumnBlock> {
-        let Decoder { schema, codecs, .. } = self.decoder;
-        let needed = columns::needed(schema, projection)?;
+        let outputs = &self.decoder.outputs;
+        let needed = columns::needed(outputs.schema(), projection)?;
         let mut own = Vec::with_capacity(needed.len());
         for (index, &needed) in needed.iter().enumerate() {
             own.push(if needed { Some(self.array(index, budget)?) } else { None });
         }
         let seqs = self.read(own.len(), budget, |page, budget| page.longs(budget))?;
         let ops = self.read(own.len() + 1, budget, |page, budget| page.bytes8(budget))?;
-        columns::assemble(schema, codecs, projection, &own, seqs, ops)
+        outputs.assemble(projection, &own, seqs, ops)
     }
 }

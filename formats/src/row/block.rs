@@ -13,7 +13,7 @@ use kodiak_core::varint::Reader;
 use kodiak_core::{Error, ErrorKind, Op, Result, SeqNo, Slice};
 
 use super::layout::{Layout, RawEntry};
-use crate::columns::{needed, values};
+use crate::columns::{Outputs, needed};
 use crate::compress::{Compressor, unframe};
 
 /// Compression (1 byte), zeros (3), decoded length (4).
@@ -24,6 +24,7 @@ pub(super) const HEADER: usize = 8;
 pub(super) struct Table {
     pub(super) schema: TableSchema,
     pub(super) codecs: Codecs,
+    pub(super) outputs: Outputs,
     pub(super) max_decoded: usize,
 }
 
@@ -209,7 +210,12 @@ impl Block for RowBlock {
             ..
         } = self.gather()?;
         let keys = array(keys, key_ends, None)?;
-        let Table { schema, codecs, .. } = self.table.as_ref();
+        let Table {
+            schema,
+            codecs,
+            outputs,
+            ..
+        } = self.table.as_ref();
         let values = match self.projection {
             Projection::Keys => Values::Absent,
             _ if schema.is_key_value() => Values::Binary(array(data, value_ends, None)?),
@@ -223,7 +229,7 @@ impl Block for RowBlock {
                 for (index, column) in schema.value_columns().zip(codecs.row.decode(&encoded)?) {
                     columns[index] = Some(column);
                 }
-                values(schema, codecs, &self.projection, &columns, keys.len())?
+                outputs.values(&self.projection, &columns, keys.len())?
             }
         };
         Ok(Arc::new(ColumnBlock::new(keys, seqs.into(), ops.into(), values)?))

@@ -5,6 +5,7 @@ use arrow::compute::interleave_record_batch;
 use kodiak_core::entry::prefix_of;
 use kodiak_core::{Error, Result};
 
+use super::columns::first_not_rising;
 use super::{Ingested, Ingestion};
 use crate::db::Table;
 use crate::typed::{check_batch, countable_rows};
@@ -96,12 +97,11 @@ impl<'s> Step<'s> {
 
 /// True if no key is before or the same as the one before it.
 fn ascend(batches: &[(RecordBatch, BinaryArray)]) -> bool {
-    let within = |keys: &BinaryArray| (1..keys.len()).all(|row| keys.value(row - 1) < keys.value(row));
     let follow = |pair: &[(RecordBatch, BinaryArray)]| {
         let (left, right) = (&pair[0].1, &pair[1].1);
         left.value(left.len() - 1) < right.value(0)
     };
-    batches.windows(2).all(follow) && batches.iter().all(|(_, keys)| within(keys))
+    batches.windows(2).all(follow) && batches.iter().all(|(_, keys)| first_not_rising(keys).is_none())
 }
 
 /// Where the rows are, by batch and row, in the order of their keys; of equal keys the last one.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch};
 use arrow::buffer::ScalarBuffer;
 use kodiak_core::block::{ColumnBlock, Values};
+use kodiak_core::entry::prefix_of;
 use kodiak_core::{Error, Op, Result};
 
 use super::Ingestion;
@@ -38,14 +39,15 @@ impl Ingestion<'_> {
     }
 
     fn check_order(&self, keys: &BinaryArray) -> Result<(), (Option<usize>, Error)> {
-        let before = |row: usize| match row {
-            0 => self.last.as_deref(),
-            _ => Some(keys.value(row - 1)),
-        };
-        match (0..keys.len()).find(|&row| before(row).is_some_and(|before| before >= keys.value(row))) {
+        let first = self.last.as_deref().is_some_and(|last| last >= keys.value(0));
+        match if first { Some(0) } else { first_not_rising(keys) } {
             None => Ok(()),
             Some(row) => {
-                let same = before(row) == Some(keys.value(row));
+                let before = match row {
+                    0 => self.last.as_deref(),
+                    _ => Some(keys.value(row - 1)),
+                };
+                let same = before == Some(keys.value(row));
                 Err((Some(row), super::disorder(self.entries + row as u64, same)))
             }
         }
@@ -115,6 +117,17 @@ impl Ingestion<'_> {
         self.last = Some(last);
         Ok(())
     }
+}
+
+/// The first row whose key is the same as the one before it, or comes before that.
+pub(super) fn first_not_rising(keys: &BinaryArray) -> Option<usize> {
+    let rows = 1..keys.len();
+    let mut before = prefix_of(keys.value(0));
+    rows.into_iter().find(|&row| {
+        // Most keys differ in what they begin with.
+        let least = std::mem::replace(&mut before, prefix_of(keys.value(row)));
+        least >= before && keys.value(row - 1) >= keys.value(row)
+    })
 }
 
 /// The bytes that an array refers to, about.

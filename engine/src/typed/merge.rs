@@ -1,0 +1,413 @@
+//! The visible rows of several sources in key order, in stretches.
+//!
+//! Every source is a stream of blocks, memtables too. The streams are compared by eight bytes of their next keys; all rows of the
+//! first stream that come before the next row of any other are taken at once, without a look at each unless their block has
+//! deletes, old versions or rows that the reader must not see. Where a few rows in a hundred were updated, a row so costs a
+//! comparison of integers. Keys are encoded only in blocks that overlap others.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use kodiak_core::entry::{MAX_SEQ, common_prefix};
+use kodiak_core::{Op, Result, SeqNo, Slice};
+
+use super::gather::Gather;
+use super::streams::{Feed, Sight, Stream};
+use crate::merge::MergeOperator;
+use crate::read::{Account, resolve_merge};
+
+/// Rows from which on a stretch of a block is handed out as it lies instead of being copied.
+const LONG_STRETCH: usize = 64;
+
+/// Streams that are merged, forward.
+pub struct Merge {
+    /// Those that have rows left.
+    streams: Vec<Stream>,
+    /// What the next key of each begins with, behind what all have in common.
+    heads: Vec<u64>,
+    /// So many bytes at the front of all keys in the blocks at hand are the same.
+    skip: usize,
+    /// `skip` and `heads` are not up to date.
+    stale: bool,
+    /// Keys are told apart by their first eight bytes.
+    exact: bool,
+    /// First key that is not to be read.
+    bound: Option<Vec<u8>>,
+    sight: Sight,
+    operator: Option<Arc<dyn MergeOperator>>,
+    account: Account,
+    tied: Vec<usize>,
+    key: Vec<u8>,
+    other: Vec<u8>,
+}
+
+impl Merge {
+    /// Positions the feeds at the first row from `start` on. `width` is the length of all keys, if they are equally long.
+    pub fn new(
+        mut feeds: Vec<Feed>,
+        (start, bound): (&[u8], Option<&[u8]>),
+        sight: Sight,
+        operator: Option<Arc<dyn MergeOperator>>,
+        width: Option<usize>,
+        mut account: Account,
+    ) -> Result<Self> {
+        account.search();
+        // All of them first, so that the processor waits for their memory at once.
+        feeds.iter_mut().try_for_each(|feed| feed.approach(start))?;
+        let mut merge = Self {
+            streams: Vec::with_capacity(feeds.len()),
+            heads: Vec::with_capacity(feeds.len()),
+            skip: 0,
+            stale: true,
+            exact: width.is_some_and(|width| width <= 8),
+            bound: bound.map(<[u8]>::to_vec),
+            sight,
+            operator,
+            account,
+            tied: Vec::new(),
+            key: Vec::new(),
+            other: Vec::new(),
+        };
+        for mut feed in feeds {
+            feed.land(start)?;
+            let Some((block, ..)) = feed.current() else { continue };
+            merge.streams.push(Stream {
+                block: Arc::clone(block),
+                feed,
+                row: 0,
+                end: 0,
+                last: false,
+                plain: false,
+                prefixes: Vec::new(),
+                prefixed: false,
+                gathered: None,
+            });
+            merge.heads.push(0);
+            let stream = merge.streams.len() - 1;
+            merge.enter_block(stream);
+            if !merge.has_rows(stream) {
+                merge.drop_stream(stream);
+            }
+        }
+        Ok(merge)
+    }
+
+    /// Takes what comes next: a stretch of rows or one, at most `room` of them, or passes rows that are not seen. False at the end.
+    /// A stretch that is a batch of its own goes to `whole`.
+    pub fn step(&mut self, gather: &mut Gather, room: usize, whole: &mut Option<RecordBatch>) -> Result<bool> {
+        if self.stale {
+            self.compare_anew();
+        }
+        let Some(&first) = self.heads.first() else {
+            return Ok(false);
+        };
+        // The first stream, and what the next key of the second begins with.
+        let (mut front, mut least, mut second) = (0, first, None);
+        for (stream, &head) in self.heads.iter().enumerate().skip(1) {
+            if head < least {
+                (front, least, second) = (stream, head, Some(least));
+            } else {
+                second = Some(second.map_or(head, |second: u64| second.min(head)));
+            }
+        }
+        match second {
+            Some(second) if second == least => self.take_tied(least, gather)?,
+            _ => self.take_stretch(front, second, gather, room, whole)?,
+        }
+        Ok(true)
+    }
+
+    /// Takes the rows of a stream that begin with less than any other stream's.
+    fn take_stretch(
+        &mut self,
+        front: usize,
+        until: Option<u64>,
+        gather: &mut Gather,
+        room: usize,
+        whole: &mut Option<RecordBatch>,
+    ) -> Result<()> {
+        let stream = &mut self.streams[front];
+        let from = stream.row;
+        let stop = match until {
+            Some(until) => stream.before(until, self.skip, &mut self.key),
+            None => stream.end,
+        };
+        if !stream.plain {
+            return self.take_seen(front, stop, gather, room);
+        }
+        let to = stop.min(from.saturating_add(room));
+        if gather.rows() == 0 && to - from >= LONG_STRETCH {
+            *whole = Some(gather.columns().slice(&stream.block, from, to)?);
+        } else {
+            stream.push(gather, from, to);
+        }
+        self.advance(front, to, true)
+    }
+
+    /// Takes those rows of a stream before `stop` that are seen.
+    fn take_seen(&mut self, front: usize, stop: usize, gather: &mut Gather, room: usize) -> Result<()> {
+        let (stream, sight) = (&mut self.streams[front], &self.sight);
+        let block = Arc::clone(&stream.block);
+        let (begin, mut row, mut taken, mut resolved) = (stream.row, stream.row, 0, false);
+        while row < stop && taken < room {
+            let seq = block.seq(row);
+            resolved = seq <= sight.seq;
+            if !resolved {
+                row += 1;
+                continue;
+            }
+            match sight.sees(&block, row) {
+                Op::Put => {
+                    stream.push(gather, row, row + 1);
+                    taken += 1;
+                }
+                Op::Merge if row > begin => {
+                    // With the next step.
+                    resolved = false;
+                    break;
+                }
+                Op::Merge => return self.merge_operands(block.key(row), gather),
+                Op::Delete | Op::RangeDelete => {}
+            }
+            // Older versions.
+            let at = row;
+            row += 1;
+            while row < stop && block.seqs()[row] < block.seqs()[row - 1] && block.key(row) == block.key(at) {
+                row += 1;
+            }
+        }
+        self.account.rows += (row - begin - taken) as u64;
+        self.advance(front, row, resolved)
+    }
+
+    /// Takes the newest row that is seen of the least key of several streams, whose next keys all begin so.
+    fn take_tied(&mut self, least: u64, gather: &mut Gather) -> Result<()> {
+        self.tied.clear();
+        let heads = self.heads.iter().enumerate();
+        self.tied
+            .extend(heads.filter(|(_, head)| **head == least).map(|(stream, _)| stream));
+        if !self.exact {
+            self.keep_least();
+        }
+        let mut newest = (self.tied[0], 0);
+        for &tied in &self.tied {
+            let stream = &self.streams[tied];
+            let seq = stream.block.seq(stream.row);
+            if seq > self.sight.seq {
+                let next = stream.row + 1;
+                self.account.rows += 1;
+                return self.advance(tied, next, false);
+            }
+            if seq >= newest.1 {
+                newest = (tied, seq);
+            }
+        }
+        let stream = &mut self.streams[newest.0];
+        let row = stream.row;
+        match self.sight.sees(&stream.block, row) {
+            Op::Put => stream.push(gather, row, row + 1),
+            Op::Merge => {
+                let key = stream.block.key(row).to_vec();
+                return self.merge_operands(&key, gather);
+            }
+            Op::Delete | Op::RangeDelete => {}
+        }
+        // From the last on, because a stream without rows gives its place to the last one.
+        while let Some(tied) = self.tied.pop() {
+            let stream = &self.streams[tied];
+            let mut next = stream.row + 1;
+            while !stream.plain && next < stream.end && stream.is_same(next, self.exact) {
+                next += 1;
+            }
+            self.account.rows += (next - stream.row) as u64;
+            self.advance(tied, next, true)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps those of the tied streams whose next key is the least one.
+    fn keep_least(&mut self) {
+        let streams = &self.streams;
+        let key = |&tied: &usize| streams[tied].block.key(streams[tied].row);
+        if let Some(least) = self.tied.iter().map(key).min() {
+            self.tied.retain(|tied| key(tied) == least);
+        }
+    }
+
+    /// Moves a stream on to `row`, at or before its end. If the row before is `resolved`, older versions of its key are passed.
+    #[inline]
+    fn advance(&mut self, index: usize, row: usize, resolved: bool) -> Result<()> {
+        let stream = &mut self.streams[index];
+        if row < stream.end {
+            stream.row = row;
+            if self.heads.len() > 1 {
+                self.heads[index] = stream.prefix(row, self.skip, &mut self.key);
+            }
+            return Ok(());
+        }
+        self.leave_block(index, row, resolved)
+    }
+
+    fn leave_block(&mut self, index: usize, row: usize, resolved: bool) -> Result<()> {
+        let stream = &mut self.streams[index];
+        let (block, seq) = (Arc::clone(&stream.block), stream.block.seq(row - 1));
+        stream.row = row;
+        while self.enter_next(index)? {
+            let stream = &mut self.streams[index];
+            // Older versions have lower sequence numbers.
+            if !resolved || stream.block.seq(stream.row) >= seq {
+                break;
+            }
+            block.copy_key(row - 1, &mut self.other);
+            stream.block.copy_key(stream.row, &mut self.key);
+            while self.key == self.other {
+                stream.row += 1;
+                self.account.rows += 1;
+                if stream.row == stream.end {
+                    break;
+                }
+                stream.block.copy_key(stream.row, &mut self.key);
+            }
+            if stream.row < stream.end {
+                break;
+            }
+        }
+        if !self.has_rows(index) {
+            self.drop_stream(index);
+        } else if !self.exact {
+            self.stale = true;
+        } else if self.heads.len() > 1 {
+            let stream = &mut self.streams[index];
+            self.heads[index] = stream.prefix(stream.row, 0, &mut self.key);
+        }
+        Ok(())
+    }
+
+    /// Merges the operands of a key, the next one of some stream, and passes all its versions.
+    fn merge_operands(&mut self, key: &[u8], gather: &mut Gather) -> Result<()> {
+        let (mut operands, mut base): (Vec<Slice>, Option<Slice>) = (Vec::new(), None);
+        while let Some((newest, seq)) = self.newest_of(key) {
+            let stream = &self.streams[newest];
+            let (block, row) = (&stream.block, stream.row);
+            if seq > self.sight.seq {
+                self.account.rows += 1;
+                self.advance(newest, row + 1, false)?;
+                continue;
+            }
+            let hidden = self.sight.hides(key, seq);
+            if block.op(row) == Op::Merge && !hidden {
+                operands.push(block.value(row)?);
+                self.account.rows += 1;
+                self.advance(newest, row + 1, false)?;
+                continue;
+            }
+            if block.op(row) == Op::Put && !hidden {
+                base = Some(block.value(row)?);
+            }
+            break;
+        }
+        // What is older does not matter.
+        while let Some((newest, _)) = self.newest_of(key) {
+            self.account.rows += 1;
+            self.advance(newest, self.streams[newest].row + 1, true)?;
+        }
+        let value = resolve_merge(self.operator.as_deref(), key, base.as_deref(), &operands)?;
+        gather.push_bytes(key, &value);
+        Ok(())
+    }
+
+    /// The stream whose next row is the newest version of `key`, and when that was written.
+    fn newest_of(&self, key: &[u8]) -> Option<(usize, SeqNo)> {
+        let streams = self.streams.iter().enumerate();
+        let on_key = streams.filter(|(_, stream)| stream.block.key(stream.row) == key);
+        on_key
+            .map(|(index, stream)| (index, stream.block.seq(stream.row)))
+            .max_by_key(|(_, seq)| *seq)
+    }
+
+    fn has_rows(&self, index: usize) -> bool {
+        self.streams[index].row < self.streams[index].end
+    }
+
+    fn drop_stream(&mut self, index: usize) {
+        self.streams.swap_remove(index);
+        self.heads.swap_remove(index);
+    }
+
+    /// Moves the feed of a stream on to the row of the stream; false if there is nothing more to be read.
+    fn enter_next(&mut self, index: usize) -> Result<bool> {
+        let stream = &mut self.streams[index];
+        if stream.last {
+            return Ok(false);
+        }
+        stream.feed.advance_to(stream.row)?;
+        Ok(self.enter_block(index))
+    }
+}
+
+impl Merge {
+    /// Takes note of where the feed of a stream stands; false if there is nothing more to be read.
+    fn enter_block(&mut self, index: usize) -> bool {
+        let stream = &mut self.streams[index];
+        let Some((block, row, end)) = stream.feed.current() else {
+            stream.end = stream.row;
+            return false;
+        };
+        let entered = stream.end == 0 || !Arc::ptr_eq(block, &stream.block);
+        if entered {
+            stream.plain = self.sight.is_plain(&stream.feed, block);
+            stream.block = Arc::clone(block);
+            (stream.prefixed, stream.gathered) = (false, None);
+        }
+        (stream.row, stream.end) = (row, end);
+        if let Some(bound) = &self.bound {
+            stream.block.copy_key(end - 1, &mut self.key);
+            if self.key >= *bound {
+                stream.end = stream.block.lower_bound(bound, MAX_SEQ).clamp(row, end);
+                stream.last = true;
+            }
+        }
+        stream.row < stream.end
+    }
+
+    /// Finds out what the keys of the blocks at hand have in common, and compares them by what follows.
+    #[cold]
+    fn compare_anew(&mut self) {
+        self.stale = false;
+        if self.streams.len() < 2 {
+            return;
+        }
+        if !self.exact {
+            let (mut low, mut high): (Option<Vec<u8>>, Option<Vec<u8>>) = (None, None);
+            for stream in &self.streams {
+                stream.block.copy_key(stream.row, &mut self.key);
+                if low.as_ref().is_none_or(|low| self.key < *low) {
+                    low = Some(self.key.clone());
+                }
+                stream.block.copy_key(stream.end - 1, &mut self.key);
+                if high.as_ref().is_none_or(|high| self.key > *high) {
+                    high = Some(self.key.clone());
+                }
+            }
+            let skip = match (&low, &high) {
+                (Some(low), Some(high)) => common_prefix(low, high),
+                _ => 0,
+            };
+            if skip != self.skip {
+                self.skip = skip;
+                self.streams.iter_mut().for_each(|stream| stream.prefixed = false);
+            }
+        }
+        for (stream, head) in self.streams.iter_mut().zip(&mut self.heads) {
+            *head = stream.prefix(stream.row, self.skip, &mut self.key);
+        }
+    }
+}
+
+impl std::fmt::Debug for Merge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Merge")
+            .field("streams", &self.streams.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,192 @@
+//! What is merged: streams of blocks, and what a reader sees of them.
+
+use std::sync::Arc;
+
+use kodiak_core::block::ColumnBlock;
+use kodiak_core::entry::{MAX_SEQ, prefix_of};
+use kodiak_core::{Op, Result, SeqNo};
+
+use super::gather::Gather;
+use super::memory::MemoryBlocks;
+use crate::range_delete::RangeTombstones;
+use crate::run::SortedRunCursor;
+
+/// Where the blocks of a stream come from.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a read has few; boxing would allocate for each"
+)]
+pub enum Feed {
+    /// A sorted run.
+    Run(SortedRunCursor),
+    /// A memtable.
+    Memory(MemoryBlocks),
+}
+
+impl Feed {
+    /// The first half of a seek to the first row from `key` on: what the second one needs is on its way then.
+    pub fn approach(&mut self, key: &[u8]) -> Result<()> {
+        match self {
+            Self::Run(cursor) => cursor.approach(key, MAX_SEQ),
+            Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// The second half.
+    pub fn land(&mut self, key: &[u8]) -> Result<()> {
+        match self {
+            Self::Run(cursor) => cursor.land(key, MAX_SEQ),
+            Self::Memory(blocks) => blocks.seek(key),
+        }
+    }
+
+    /// The block at hand, the row that comes next, and the end of the rows from there on that are not passed over.
+    pub fn current(&self) -> Option<(&Arc<ColumnBlock>, usize, usize)> {
+        match self {
+            Self::Run(cursor) => cursor.position().map(|(block, row)| (block, row, cursor.end())),
+            Self::Memory(blocks) => blocks.block().map(|block| (block, 0, block.rows())),
+        }
+    }
+
+    /// If all rows of the block at hand are puts of distinct keys: a sequence number that none of theirs is above.
+    pub fn plain(&self) -> Option<SeqNo> {
+        match self {
+            Self::Run(cursor) => cursor.plain(),
+            Self::Memory(blocks) => blocks.block()?.plain(),
+        }
+    }
+
+    /// To `row` of the block at hand, or past it.
+    pub fn advance_to(&mut self, row: usize) -> Result<()> {
+        match self {
+            Self::Run(cursor) => cursor.advance_to(row),
+            Self::Memory(blocks) => blocks.next(),
+        }
+    }
+}
+
+/// A source and the stretch of its block that comes next.
+pub struct Stream {
+    /// Where its blocks come from.
+    pub feed: Feed,
+    /// The block at hand.
+    pub block: Arc<ColumnBlock>,
+    /// The row that comes next.
+    pub row: usize,
+    /// The end of the rows that come next.
+    pub end: usize,
+    /// Nothing behind `end` is to be read.
+    pub last: bool,
+    /// All rows of the block are puts of distinct keys, and nothing hides them.
+    pub plain: bool,
+    /// The beginnings of the keys of the block, if they have been looked at.
+    pub prefixes: Vec<u64>,
+    /// They have been.
+    pub prefixed: bool,
+    /// The number of the block among those that are gathered, and when it was given.
+    pub gathered: Option<(u64, usize)>,
+}
+
+impl Stream {
+    /// What the key of a row begins with, behind `skip` bytes; `key` is room to make it in.
+    #[inline]
+    pub fn prefix(&mut self, row: usize, skip: usize, key: &mut Vec<u8>) -> u64 {
+        if self.prefixed {
+            return self.prefixes[row];
+        }
+        self.block.copy_key(row, key);
+        prefix_of(key.get(skip..).unwrap_or_default())
+    }
+
+    /// The end of the rows from the next one on whose keys begin with less than `until`.
+    pub fn before(&mut self, until: u64, skip: usize, key: &mut Vec<u8>) -> usize {
+        if self.prefix(self.end - 1, skip, key) < until {
+            return self.end;
+        }
+        if !self.prefixed {
+            self.block.prefixes(skip, &mut self.prefixes);
+            self.prefixed = true;
+        }
+        let rows = &self.prefixes[self.row..self.end];
+        // A few are likely: they are counted, which takes no branch that a processor would have to guess.
+        for (number, some) in rows.chunks(8).take(4).enumerate() {
+            let before = some.iter().filter(|&&prefix| prefix < until).count();
+            if before < some.len() {
+                return self.row + number * 8 + before;
+            }
+        }
+        let (mut from, mut step) = (rows.len().min(32), 32);
+        while from + step < rows.len() && rows[from + step - 1] < until {
+            from += step;
+            step *= 2;
+        }
+        let to = rows.len().min(from + step);
+        self.row + from + rows[from..to].partition_point(|&prefix| prefix < until)
+    }
+
+    /// True if a row has the key of the row at hand.
+    #[inline]
+    pub fn is_same(&self, row: usize, exact: bool) -> bool {
+        match exact && self.prefixed {
+            true => self.prefixes[row] == self.prefixes[self.row],
+            false => self.block.key(row) == self.block.key(self.row),
+        }
+    }
+
+    /// Adds rows of the block to what is gathered.
+    #[inline]
+    pub fn push(&mut self, gather: &mut Gather, from: usize, to: usize) {
+        let number = match self.gathered {
+            Some((round, number)) if round == gather.round() => number,
+            _ => {
+                let number = gather.add_block(&self.block);
+                self.gathered = Some((gather.round(), number));
+                number
+            }
+        };
+        gather.push(number, from, to);
+    }
+}
+
+/// What a reader sees.
+pub struct Sight {
+    /// Up to this sequence number.
+    pub seq: SeqNo,
+    /// Versions older than this have expired.
+    pub hidden_below: SeqNo,
+    /// Range deletes of all sources.
+    pub tombstones: RangeTombstones,
+    /// Rows of runs, as far as cursors stand on them, are puts of distinct keys that the reader sees.
+    pub distinct: bool,
+}
+
+impl Sight {
+    /// True if a row of this key was deleted with a range, or has expired.
+    pub fn hides(&self, key: &[u8], seq: SeqNo) -> bool {
+        seq < self.hidden_below || (!self.tombstones.is_empty() && seq < self.tombstones.covering(key, self.seq))
+    }
+
+    /// What the reader gets of a row that is the newest of its key that it may see: the row, if it is a put, nothing for a delete,
+    /// or what operands make.
+    #[inline]
+    pub fn sees(&self, block: &ColumnBlock, row: usize) -> Op {
+        let hides = self.hidden_below > 0 || !self.tombstones.is_empty();
+        if hides && self.hides(block.key(row), block.seq(row)) {
+            return Op::Delete;
+        }
+        block.op(row)
+    }
+
+    /// True if every row of the block at hand is seen, as far as there is no newer version elsewhere.
+    pub fn is_plain(&self, feed: &Feed, block: &ColumnBlock) -> bool {
+        if !self.tombstones.is_empty() {
+            return false;
+        }
+        if self.distinct && matches!(feed, Feed::Run(_)) && self.hidden_below == 0 {
+            return true;
+        }
+        let oldest = || block.seqs().iter().copied().min().unwrap_or(0) as SeqNo;
+        feed.plain().is_some_and(|newest| newest <= self.seq)
+            && (self.hidden_below == 0 || oldest() >= self.hidden_below)
+    }
+}

@@ -1,0 +1,137 @@
+//! Forward reads, which take rows in stretches, give what backward reads give, which look at each.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use kodiak::{Db, Settings, Snapshot, Table, TableSchema};
+
+const KEYS: u64 = 3000;
+
+fn mixed(n: u64) -> u64 {
+    (n + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) >> 16
+}
+
+/// Rows whose columns a key can be made of in several ways; `long` values begin alike.
+fn rows(keys: impl Iterator<Item = u64> + Clone, version: u64) -> RecordBatch {
+    let column = |of: fn(u64) -> i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(keys.clone().map(of))) };
+    let some: Int32Array = keys.clone().map(|n| (n % 50 != 7).then_some(n as i32)).collect();
+    let long = keys
+        .clone()
+        .map(|n| format!("all keys begin with this, and then {:06}", n));
+    let name = keys
+        .clone()
+        .map(|n| (n % 9 != 0).then(|| format!("ä{}", (n ^ version) % 100)));
+    let flag: BooleanArray = keys.clone().map(|n| Some((n + version) % 3 == 0)).collect();
+    RecordBatch::try_from_iter_with_nullable([
+        ("id", column(|n| n as i64 - 1500), false),
+        ("group", column(|n| (n / 700) as i64), false),
+        ("some", Arc::new(some), true),
+        ("long", Arc::new(StringArray::from_iter_values(long)), false),
+        ("name", Arc::new(name.collect::<StringArray>()), true),
+        ("flag", Arc::new(flag), false),
+        (
+            "version",
+            Arc::new(Int64Array::from_value(version as i64, keys.count())),
+            false,
+        ),
+    ])
+    .expect("rows")
+}
+
+fn read(table: &Table, at: Option<&Snapshot>, names: &[&str], how: (bool, usize, usize)) -> RecordBatch {
+    let (reverse, limit, batch_size) = how;
+    let mut read = table
+        .read()
+        .project(names.iter().copied())
+        .batch_size(batch_size)
+        .limit(limit);
+    if let Some(snapshot) = at {
+        read = read.at(snapshot);
+    }
+    if reverse {
+        read = read.rev();
+    }
+    let batches = read.batches().expect("batches");
+    let schema: SchemaRef = batches.schema();
+    let batches: Vec<RecordBatch> = batches.collect::<Result<_, _>>().expect("rows");
+    assert!(batches.iter().all(|batch| (1..=batch_size).contains(&batch.num_rows())));
+    concat_batches(&schema, &batches).expect("one schema")
+}
+
+fn reversed(rows: &RecordBatch) -> RecordBatch {
+    let order = arrow::array::UInt32Array::from_iter_values((0..rows.num_rows() as u32).rev());
+    arrow::compute::take_record_batch(rows, &order).expect("rows")
+}
+
+fn check(table: &Table, at: Option<&Snapshot>, what: &str) {
+    for names in [
+        &["id", "version"][..],
+        &["name", "flag", "some"],
+        &["long"],
+        &["id", "group", "some", "long", "name", "flag", "version"],
+    ] {
+        let backward = read(table, at, names, (true, usize::MAX, 500));
+        let expected = reversed(&backward);
+        for (limit, batch_size) in [(usize::MAX, 8192), (usize::MAX, 7), (1000, 100), (1, 1)] {
+            let forward = read(table, at, names, (false, limit, batch_size));
+            assert_eq!(
+                forward,
+                expected.slice(0, limit.min(expected.num_rows())),
+                "{what}, {names:?}, {limit}"
+            );
+        }
+    }
+}
+
+#[test]
+fn forward_reads_give_what_backward_reads_give() {
+    let keys = [
+        &["id"][..],
+        &["-id"],
+        &["group", "id"],
+        &["some", "id"],
+        &["long"],
+        &["long", "id"],
+    ];
+    for (number, key) in keys.into_iter().enumerate() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut settings = Settings::default();
+        settings.format.block_size = 2 << 10;
+        settings.format.kind = ["feather", "parquet", "row"][number % 3].to_owned();
+        let db = Db::open(dir.path(), settings).expect("a database");
+        let schema = TableSchema::new(rows(0..1, 0).schema(), key).expect("a schema");
+        let table = db.create_table("t", schema).expect("a table");
+        table.bulk_insert([Ok(rows(0..KEYS, 0))]).expect("inserted");
+        check(&table, None, &format!("{key:?}, one run"));
+        let mut snapshots = Vec::new();
+        for round in 1..6u64 {
+            // Here and there, and a stretch.
+            let changed = (0..KEYS).filter(move |n| mixed(n ^ round << 20) % 10 == 0 || n / 100 == round * 5);
+            table.insert(&rows(changed, round)).expect("inserted");
+            let gone = (0..KEYS).filter(move |n| mixed(n ^ round << 30) % 40 == 0);
+            table.delete_keys(&rows(gone, round)).expect("deleted");
+            check(&table, None, &format!("{key:?}, round {round}, in memory"));
+            snapshots.push(db.snapshot());
+            if round == 3 {
+                let all: Vec<_> = table.scan(..).expect("a scan").collect::<Result<_, _>>().expect("rows");
+                table.delete_range(&all[700].0[..]..&all[760].0[..]).expect("deleted");
+            }
+            if round != 4 {
+                db.flush().expect("flushed");
+                check(&table, None, &format!("{key:?}, round {round}, flushed"));
+            }
+        }
+        for (number, snapshot) in snapshots.iter().enumerate() {
+            check(&table, Some(snapshot), &format!("{key:?}, snapshot {number}"));
+        }
+        db.compact().expect("compacted");
+        check(&table, None, &format!("{key:?}, compacted"));
+        check(
+            &table,
+            snapshots.first(),
+            &format!("{key:?}, the first snapshot, compacted"),
+        );
+    }
+}
