@@ -10,6 +10,7 @@ use kodiak_core::entry::{EntryCursor, MAX_SEQ, compare, wide_prefix_of};
 use kodiak_core::{EntryRef, Result, SeqNo, Slice};
 
 use super::Account;
+use super::tournament::{Head, Tournament};
 use crate::run::{Rows, SortedRunCursor};
 
 /// Something that a merged cursor reads from.
@@ -69,11 +70,11 @@ pub enum Start<'a> {
 
 /// Entries of all sources in one order, in one direction.
 ///
-/// The sources that have entries left form a binary heap by their current entry. Of a few the first is found by looking at
-/// all of them, which takes no branch that a processor would have to guess; with one source nothing is compared.
+/// A [`Tournament`] says whose entry is the current one, and whose is next among the other sources: as long as the current
+/// source stays before that, no more than the beginnings of two keys are compared.
 pub struct MergedCursor {
     sources: Vec<Source>,
-    heap: Vec<Head>,
+    tournament: Tournament,
     reverse: bool,
     account: Account,
     /// Rows of runs are puts of distinct keys.
@@ -81,27 +82,29 @@ pub struct MergedCursor {
 }
 
 #[inline]
-fn order_of(key: &[u8], reverse: bool) -> u128 {
-    let prefix = wide_prefix_of(key);
-    if reverse { !prefix } else { prefix }
+fn order_of(key: Option<&[u8]>, reverse: bool) -> u128 {
+    match key.map(wide_prefix_of) {
+        Some(prefix) if reverse => !prefix,
+        Some(prefix) => prefix,
+        None => Head::EXHAUSTED,
+    }
 }
 
-/// A source in the heap, with the beginning of its current key: most comparisons need no more of it.
-#[derive(Debug, Clone, Copy)]
-struct Head {
-    /// Inverted for a cursor that goes backward, so that the smallest comes first.
-    prefix: u128,
-    source: u32,
+/// True if the entry of `left` comes before that of `right`; those of sources that have none come last.
+fn before_in_full(sources: &[Source], reverse: bool, left: Head, right: Head) -> bool {
+    let entry = |head: Head| sources.get(head.source as usize).and_then(Source::entry);
+    let (Some(a), Some(b)) = (entry(left), entry(right)) else {
+        return entry(left).is_some();
+    };
+    let order = compare((a.key, a.seq), (b.key, b.seq));
+    if reverse { order.is_gt() } else { order.is_lt() }
 }
-
-/// So many sources, and fewer, are no heap: only the first has its place.
-const FEW: usize = 8;
 
 impl MergedCursor {
     /// A cursor that is not positioned.
     pub fn new(sources: Vec<Source>, reverse: bool) -> Self {
         Self {
-            heap: Vec::with_capacity(sources.len()),
+            tournament: Tournament::with_capacity(sources.len()),
             sources,
             reverse,
             account: Account::default(),
@@ -156,67 +159,27 @@ impl MergedCursor {
                 (Source::Run(cursor), Start::Edge, true) => cursor.seek_last()?,
             }
         }
-        self.heap.clear();
-        self.heap
-            .extend((0..).zip(&self.sources).filter_map(|(source, cursor)| {
-                let prefix = order_of(cursor.key()?, self.reverse);
-                Some(Head { prefix, source })
-            }));
-        if self.heap.len() > FEW {
-            for position in (0..self.heap.len() / 2).rev() {
-                self.sift_down(position);
-            }
-        } else {
-            self.first_to_front();
-        }
+        let (sources, reverse) = (&self.sources, self.reverse);
+        let prefix = |source: u32| order_of(sources[source as usize].key(), reverse);
+        let before = |left, right| before_in_full(sources, reverse, left, right);
+        self.tournament.start(sources.len(), prefix, before);
         Ok(())
-    }
-
-    /// True if the entry of `left` comes before that of `right`.
-    #[inline]
-    fn before(&self, left: Head, right: Head) -> bool {
-        left.prefix < right.prefix || left.prefix == right.prefix && self.before_in_full(left, right)
-    }
-
-    fn before_in_full(&self, left: Head, right: Head) -> bool {
-        let (Some(a), Some(b)) = (self.entry_of(left), self.entry_of(right)) else {
-            return false;
-        };
-        let order = compare((a.key, a.seq), (b.key, b.seq));
-        if self.reverse { order.is_gt() } else { order.is_lt() }
-    }
-
-    #[inline]
-    fn entry_of(&self, head: Head) -> Option<EntryRef<'_>> {
-        self.sources[head.source as usize].entry()
     }
 
     #[inline]
     fn top(&self) -> Option<&Source> {
-        self.heap.first().map(|head| &self.sources[head.source as usize])
+        self.sources.get(self.tournament.first().source as usize)
     }
 
     #[inline]
     fn top_mut(&mut self) -> Option<&mut Source> {
-        self.heap.first().map(|head| &mut self.sources[head.source as usize])
+        self.sources.get_mut(self.tournament.first().source as usize)
     }
 
+    /// The source whose entry follows the current one, unless that source has another one before it.
     #[inline]
-    fn sift_down(&mut self, mut position: usize) {
-        loop {
-            let mut child = 2 * position + 1;
-            if child >= self.heap.len() {
-                return;
-            }
-            if child + 1 < self.heap.len() && self.before(self.heap[child + 1], self.heap[child]) {
-                child += 1;
-            }
-            if !self.before(self.heap[child], self.heap[position]) {
-                return;
-            }
-            self.heap.swap(position, child);
-            position = child;
-        }
+    fn second(&self) -> Option<&Source> {
+        self.sources.get(self.tournament.second().source as usize)
     }
 
     /// To the following entry in the cursor's direction.
@@ -252,15 +215,11 @@ impl MergedCursor {
         };
         key.clear();
         key.extend_from_slice(current);
-        // The one in the heap may be that of an earlier row: `step` leaves it.
-        let prefix = order_of(key, self.reverse);
+        // That of the tournament may be of an earlier row: `step` leaves it.
+        let prefix = order_of(Some(key), self.reverse);
         loop {
             self.advance()?;
-            let same = self
-                .heap
-                .first()
-                .is_some_and(|head| head.prefix == prefix && self.top().and_then(Source::key) == Some(key));
-            if !same {
+            if self.tournament.first().prefix != prefix || self.top().and_then(Source::key) != Some(key) {
                 return Ok(());
             }
         }
@@ -268,63 +227,12 @@ impl MergedCursor {
 
     #[inline]
     fn settle_top(&mut self) {
-        let Some(head) = self.heap.first_mut() else { return };
-        match self.sources[head.source as usize].key() {
-            Some(key) => head.prefix = order_of(key, self.reverse),
-            None => {
-                self.heap.swap_remove(0);
-            }
-        }
-        if self.heap.len() > FEW {
-            self.sift_down(0);
-        } else {
-            self.first_to_front();
-        }
-    }
-
-    /// Swaps the source that comes first with the one in front, as far as there are any.
-    #[inline]
-    fn first_to_front(&mut self) {
-        let Some((front, others)) = self.heap.split_first() else {
+        let (sources, reverse) = (&self.sources, self.reverse);
+        let Some(source) = sources.get(self.tournament.first().source as usize) else {
             return;
         };
-        let (mut first, mut least, mut tie) = (0, front.prefix, false);
-        for (index, other) in (1..).zip(others) {
-            let less = other.prefix < least;
-            tie = !less & (tie | (other.prefix == least));
-            first = if less { index } else { first };
-            least = if less { other.prefix } else { least };
-        }
-        if tie {
-            for index in first + 1..self.heap.len() {
-                let (left, right) = (self.heap[index], self.heap[first]);
-                if left.prefix == least && self.before_in_full(left, right) {
-                    first = index;
-                }
-            }
-        }
-        self.heap.swap(0, first);
-    }
-
-    /// The sources besides the front one among which the second is.
-    #[inline]
-    fn next_ones(&self) -> impl Iterator<Item = &Head> {
-        let heap = &self.heap;
-        let end = if heap.len() > FEW { 3 } else { heap.len() };
-        heap[..end].iter().skip(1)
-    }
-
-    /// The key of the source that comes second.
-    #[inline]
-    fn next_key(&self) -> Option<&[u8]> {
-        let mut ones = self.next_ones();
-        let mut second = *ones.next()?;
-        for &other in ones {
-            if self.before(other, second) {
-                second = other;
-            }
-        }
-        self.sources[second.source as usize].key()
+        let before = |left, right| before_in_full(sources, reverse, left, right);
+        self.tournament.advance(order_of(source.key(), reverse), before);
     }
 
     /// The entry under the cursor; in a typed table the value of a run's row is empty (see [`value`](Self::value)).
@@ -379,16 +287,13 @@ impl MergedCursor {
         let mut end = cursor.end();
         if self.distinct {
             let (rows, row) = cursor.rows()?;
-            let end = self.next_key().map_or(end, |key| before(rows, row + 1..end, key));
-            return Some((block, row, end));
+            return Some((block, row, self.before_second(rows, row + 1..end)));
         }
-        for &other in self.next_ones() {
-            if let Some(entry) = self.entry_of(other) {
-                let last = (block.key(end - 1), block.seq(end - 1));
-                if compare(last, (entry.key, entry.seq)).is_gt() {
-                    // The cursor's own row is before every other source's.
-                    end = block.lower_bound_after(row, entry.key, entry.seq);
-                }
+        if let Some(entry) = self.second().and_then(Source::entry) {
+            let last = (block.key(end - 1), block.seq(end - 1));
+            if compare(last, (entry.key, entry.seq)).is_gt() {
+                // The cursor's own row is before every other source's.
+                end = block.lower_bound_after(row, entry.key, entry.seq);
             }
         }
         Some((block, row, end))
@@ -402,25 +307,30 @@ impl MergedCursor {
         };
         let Some((rows, row)) = cursor.rows() else { return 0 };
         if self.distinct {
-            let mut stop = cursor.end();
-            for key in self.next_key().into_iter().chain(end) {
-                stop = before(rows, row..stop, key);
+            let mut stop = self.before_second(rows, row + 1..cursor.end());
+            if let Some(end) = end {
+                stop = before(rows, row..stop, wide_prefix_of(end), || Some(end));
             }
-            return stop.saturating_sub(row);
+            return stop - row;
         }
         if rows.plain().is_none_or(|newest| newest > seq) {
             return 0;
         }
-        let keys = self
-            .next_ones()
-            .filter_map(|other| self.sources[other.source as usize].key());
         let mut stop = rows.len();
-        for key in keys.chain(end) {
+        for key in self.second().and_then(Source::key).into_iter().chain(end) {
             if stop > row && rows.key(stop - 1) >= key {
                 stop = rows.lower_bound(key, MAX_SEQ);
             }
         }
         stop.saturating_sub(row)
+    }
+
+    /// The end of the rows of `range` that come before the second source's entry, going forward.
+    #[inline]
+    fn before_second(&self, rows: &Rows, range: Range<usize>) -> usize {
+        before(rows, range, self.tournament.second().prefix, || {
+            self.second().and_then(Source::key)
+        })
     }
 
     /// True if the row under the cursor, which the cursor came to from an earlier key, is known to be what readers at `seq` or
@@ -436,6 +346,14 @@ impl MergedCursor {
         }
     }
 
+    /// Has the processor fetch a row that is soon to be read, if the cursor, going forward, is on a run.
+    #[inline]
+    pub fn fetch_ahead(&self) {
+        if let Some(Source::Run(cursor)) = self.top() {
+            cursor.fetch_ahead();
+        }
+    }
+
     /// To the next row in the cursor's direction, of which [`plain_rows`](Self::plain_rows) or
     /// [`plain_rows_back`](Self::plain_rows_back) has told.
     #[inline]
@@ -443,7 +361,10 @@ impl MergedCursor {
         let reverse = self.reverse;
         match self.top_mut() {
             Some(Source::Run(cursor)) if reverse => cursor.step_back(),
-            Some(Source::Run(cursor)) => cursor.step(),
+            Some(Source::Run(cursor)) => {
+                cursor.step();
+                cursor.fetch_ahead();
+            }
             _ => {}
         }
     }
@@ -458,23 +379,31 @@ impl MergedCursor {
     }
 }
 
-/// The end of the rows of `range` that come before `key`, found from its start: all of them, none or a few are likely.
+/// The end of the rows of `range` that come before `key`, of which `prefix` is the beginning, or of all if there is no such key. It
+/// is found from the start: all of a few are likely, and of many none or a few.
 #[inline]
-fn before(rows: &Rows, range: Range<usize>, key: &[u8]) -> usize {
-    if range.is_empty() || rows.key(range.end - 1) < key {
+fn before<'k>(rows: &Rows, range: Range<usize>, prefix: u128, key: impl Fn() -> Option<&'k [u8]>) -> usize {
+    const FEW: usize = 8;
+    let is_before = |row: usize| {
+        let own = rows.key(row);
+        let own_prefix = wide_prefix_of(own);
+        own_prefix < prefix || own_prefix == prefix && key().is_none_or(|key| own < key)
+    };
+    if range.len() <= FEW && (range.is_empty() || is_before(range.end - 1)) {
         return range.end;
     }
     let (mut low, mut step) = (range.start, 1);
-    // Of the rows from `low` on, that at `high` does not come before.
-    let mut high = range.end - 1;
+    while low + step <= range.end && is_before(low + step - 1) {
+        low += step;
+        step *= 2;
+    }
+    let mut high = range.end.min(low + step - 1);
     while low < high {
-        let probe = (low + step - 1).min(high - 1);
-        if rows.key(probe) < key {
-            low = probe + 1;
-            step *= 2;
+        let middle = low.midpoint(high);
+        if is_before(middle) {
+            low = middle + 1;
         } else {
-            high = probe;
-            step = 1.max(step / 2);
+            high = middle;
         }
     }
     low

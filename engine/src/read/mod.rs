@@ -4,6 +4,7 @@ mod debt;
 mod lookup;
 mod merged;
 mod scan;
+mod tournament;
 mod value;
 
 pub(crate) use debt::{Account, ReadDebt};

@@ -188,7 +188,18 @@ impl Scan {
         Ok(Some((&self.key, self.value.as_deref().unwrap_or_default())))
     }
 
+    #[inline]
     fn advance(&mut self) -> Result<bool> {
+        if self.ahead > 0 {
+            self.ahead -= 1;
+            self.cursor.step();
+            return Ok(true);
+        }
+        self.search()
+    }
+
+    /// Moves on where the next row is not known.
+    fn search(&mut self) -> Result<bool> {
         if self.done {
             return Ok(false);
         }
@@ -205,11 +216,6 @@ impl Scan {
 
     fn forward(&mut self) -> Result<bool> {
         if self.on_row {
-            if self.ahead > 0 {
-                self.ahead -= 1;
-                self.cursor.step();
-                return Ok(true);
-            }
             self.on_row = false;
             self.cursor.leave_key(&mut self.key)?;
         }
@@ -218,9 +224,11 @@ impl Scan {
             // First, because it takes no look at sequence numbers and operations.
             if self.on_plain_row() {
                 self.on_row = true;
+                self.cursor.fetch_ahead();
                 return Ok(true);
             }
             if self.undisturbed && self.cursor.on_put(self.context.seq) {
+                self.cursor.fetch_ahead();
                 let key = self.cursor.key();
                 self.on_row = self
                     .bounds
@@ -315,11 +323,6 @@ impl Scan {
 
     fn backward(&mut self) -> Result<bool> {
         if self.on_row {
-            if self.ahead > 0 {
-                self.ahead -= 1;
-                self.cursor.step();
-                return Ok(true);
-            }
             self.on_row = false;
             self.cursor.advance()?;
         }

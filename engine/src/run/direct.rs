@@ -327,6 +327,22 @@ impl DirectBlock {
         }
     }
 
+    /// Has the processor fetch the key of a row, and the value, up to two lines of it. Readers of one row after the other need
+    /// that where arrays enter a new page, which the processor does not fetch by itself.
+    #[inline]
+    pub fn fetch(&self, map: &[u8], row: usize) {
+        if row < self.rows() {
+            let base = self.base();
+            let (key, _) = self.keys.value(map, base, row);
+            let (value, len) = self.values.value(map, base, row);
+            prefetch(map.as_ptr().wrapping_add(key));
+            prefetch(map.as_ptr().wrapping_add(value));
+            if len > 64 {
+                prefetch(map.as_ptr().wrapping_add(value + 64));
+            }
+        }
+    }
+
     /// Rows between which the first one not `before` lies (or the end), by interpolation and widening steps.
     #[inline]
     fn surround(&self, head: u64, before: &impl Fn(usize) -> bool) -> (usize, usize) {

@@ -73,6 +73,14 @@ impl Rows {
         }
     }
 
+    /// Has the processor fetch the key and value of a row, if they lie in a mapped file and there is such a row.
+    #[inline]
+    pub fn fetch(&self, row: usize) {
+        if let Self::Direct(rows) = self {
+            rows.block.fetch(&rows.map, row);
+        }
+    }
+
     /// The entry of a row; the value is empty in a typed table.
     #[inline]
     pub fn entry(&self, row: usize) -> EntryRef<'_> {

@@ -216,6 +216,16 @@ impl SortedRunCursor {
         self.cursor.as_ref().and_then(RunCursor::rows)
     }
 
+    /// Has the processor fetch the key and value of a row that is soon to be read, going forward.
+    #[inline]
+    pub fn fetch_ahead(&self) {
+        // Takes about as long to pass as the memory needs.
+        const AHEAD: usize = 16;
+        if let Some((rows, row)) = self.rows() {
+            rows.fetch(row + AHEAD);
+        }
+    }
+
     /// The end of the rows of the block, from the one it stands on, none of which is passed over.
     #[inline]
     pub fn end(&self) -> usize {

@@ -21,7 +21,7 @@ impl MergedCursor {
             return 0;
         }
         // With the same key in another source, it is not known which version counts.
-        let first = match self.next_key() {
+        let first = match self.second().and_then(Source::key) {
             Some(other) => last_ones(rows, 0..row + 1, |key| key > other && key >= start),
             None => last_ones(rows, 0..row + 1, |key| key >= start),
         };

@@ -51,7 +51,7 @@ fn rest(cursor: &mut MergedCursor) -> Vec<Version> {
 
 #[test]
 fn few_and_many_sources_are_read_in_order_both_ways() {
-    for count in [1, 2, 3, FEW as u64, FEW as u64 + 1, 40] {
+    for count in [1, 2, 3, 8, 9, 40] {
         let (tables, all) = sources(count);
         let backward: Vec<_> = all.iter().rev().cloned().collect();
         for (reverse, expected) in [(false, &all), (true, &backward)] {

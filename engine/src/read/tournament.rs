@@ -1,0 +1,206 @@
+//! Which of many sources comes next, and which after it.
+
+use std::hint::select_unpredictable;
+
+/// A source, with the beginning of its current key: most comparisons need no more of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Head {
+    /// The smallest comes first.
+    pub prefix: u128,
+    /// The number of the source.
+    pub source: u32,
+}
+
+impl Head {
+    /// The prefix of a source that has nothing left. It is not the only one that may have it, so that comparing in full must put
+    /// such a source last.
+    pub const EXHAUSTED: u128 = u128::MAX;
+
+    /// In place of a source where there is none.
+    const NONE: Self = Self {
+        prefix: Self::EXHAUSTED,
+        source: u32::MAX,
+    };
+}
+
+/// A tree of losers (Knuth, "The Art of Computer Programming", volume 3, section 5.4.1): in each inner node the source that lost the
+/// match there, so that when the first one goes on, a match on each level says who comes next. Who comes second is known as
+/// well: as long as the first stays before it, no match is played.
+///
+/// Matches are decided by prefixes, without a branch that a processor would have to guess; those with equal prefixes by
+/// `before`, which callers bring along: true if the first head comes before the other, by all that there is to compare.
+#[derive(Debug)]
+pub struct Tournament {
+    /// By node, of which 1 is the root, and the children of `n` are `2 n` and `2 n + 1`; the first source has the node that
+    /// would follow the last one.
+    losers: Vec<Head>,
+    first: Head,
+    second: Head,
+}
+
+impl Tournament {
+    /// One without sources, with room for so many.
+    pub fn with_capacity(sources: usize) -> Self {
+        Self {
+            losers: Vec::with_capacity(sources),
+            first: Head::NONE,
+            second: Head::NONE,
+        }
+    }
+
+    /// Begins with so many sources, whose prefixes `prefix` tells.
+    pub fn start(&mut self, sources: usize, prefix: impl Fn(u32) -> u128, before: impl Fn(Head, Head) -> bool) {
+        self.losers.clear();
+        self.losers.resize(sources, Head::NONE);
+        (self.first, self.second) = (Head::NONE, Head::NONE);
+        if sources > 0 {
+            self.first = self.winner_of(1, &prefix, &before);
+            self.find_second(&before);
+        }
+    }
+
+    fn winner_of(&mut self, node: usize, prefix: &impl Fn(u32) -> u128, before: &impl Fn(Head, Head) -> bool) -> Head {
+        if node >= self.losers.len() {
+            let source = (node - self.losers.len()) as u32;
+            let prefix = prefix(source);
+            return Head { prefix, source };
+        }
+        let left = self.winner_of(2 * node, prefix, before);
+        let right = self.winner_of(2 * node + 1, prefix, before);
+        let (winner, loser) = play(left, right, before);
+        self.losers[node] = loser;
+        winner
+    }
+
+    /// The source that comes first. If there are no sources, its number is that of none.
+    #[inline]
+    pub fn first(&self) -> Head {
+        self.first
+    }
+
+    /// The source that comes second; if there is but one, its number is that of none.
+    #[inline]
+    pub fn second(&self) -> Head {
+        self.second
+    }
+
+    /// The first source has gone on, and has this prefix now.
+    #[inline]
+    pub fn advance(&mut self, prefix: u128, before: impl Fn(Head, Head) -> bool) {
+        self.first.prefix = prefix;
+        if prefix >= self.second.prefix {
+            self.replay(&before);
+        }
+    }
+
+    #[inline]
+    fn replay(&mut self, before: &impl Fn(Head, Head) -> bool) {
+        let mut winner = self.first;
+        let mut node = self.parent(winner);
+        while node > 0 {
+            (winner, self.losers[node]) = play(winner, self.losers[node], before);
+            node /= 2;
+        }
+        self.first = winner;
+        self.find_second(before);
+    }
+
+    /// The second has lost against the first, somewhere.
+    #[inline]
+    fn find_second(&mut self, before: &impl Fn(Head, Head) -> bool) {
+        let mut node = self.parent(self.first);
+        let mut second = Head::NONE;
+        while node > 0 {
+            (second, _) = play(self.losers[node], second, before);
+            node /= 2;
+        }
+        self.second = second;
+    }
+
+    #[inline]
+    fn parent(&self, head: Head) -> usize {
+        (self.losers.len() + head.source as usize) / 2
+    }
+}
+
+/// Who comes first, and who second.
+#[inline]
+fn play(left: Head, right: Head, before: &impl Fn(Head, Head) -> bool) -> (Head, Head) {
+    let mut less = right.prefix < left.prefix;
+    if left.prefix == right.prefix {
+        less = before(right, left);
+    }
+    let pick = |when: bool| Head {
+        prefix: select_unpredictable(when, right.prefix, left.prefix),
+        source: select_unpredictable(when, right.source, left.source),
+    };
+    (pick(less), pick(!less))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sequences of numbers of which many share a prefix, some end at once, and some have the prefix of those that have ended.
+    fn sources(count: u64) -> Vec<Vec<u128>> {
+        let number = |n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 50;
+        let mut sources: Vec<Vec<u128>> = (0..count)
+            .map(|source| {
+                let numbers = (0..number(source) % 40).map(|n| u128::from(number(source * 100 + n)));
+                numbers.chain((source % 4 == 1).then_some(u128::MAX)).collect()
+            })
+            .collect();
+        sources.iter_mut().for_each(|source| source.sort_unstable());
+        sources
+    }
+
+    #[test]
+    fn the_first_and_the_second_are_those_of_sorting() {
+        for count in [0, 1, 2, 3, 7, 8, 9, 50] {
+            let sources = sources(count);
+            let mut expected: Vec<(u128, u32)> = (0..)
+                .zip(&sources)
+                .flat_map(|(source, numbers)| numbers.iter().map(move |&number| (number, source)))
+                .collect();
+            expected.sort_unstable();
+            // Sources with equal numbers come in their order.
+            let mut places = vec![0; sources.len()];
+            let prefix = |number: Option<&u128>| number.map_or(Head::EXHAUSTED, |&number| number | 0xF);
+            let mut tournament = Tournament::with_capacity(sources.len());
+            let mut found = Vec::new();
+            for step in 0..=expected.len() {
+                let number = |head: Head| sources[head.source as usize].get(places[head.source as usize]);
+                let before = |left: Head, right: Head| match (left.source, right.source) {
+                    (u32::MAX, _) => false,
+                    (_, u32::MAX) => true,
+                    _ => match (number(left), number(right)) {
+                        (Some(a), Some(b)) => (a, left.source) < (b, right.source),
+                        (left, _) => left.is_some(),
+                    },
+                };
+                if step == 0 {
+                    tournament.start(sources.len(), |source| prefix(sources[source as usize].first()), before);
+                } else {
+                    let source = tournament.first().source as usize;
+                    tournament.advance(prefix(sources[source].get(places[source])), before);
+                }
+                let first = tournament.first();
+                let Some(&next) = sources.get(first.source as usize).and_then(|_| number(first)) else {
+                    break;
+                };
+                found.push((next, first.source));
+                let second = tournament.second();
+                let behind = (0..sources.len() as u32)
+                    .filter(|&source| source != first.source)
+                    .map(|source| Head { prefix: 0, source })
+                    .filter_map(|head| Some((*number(head)?, head.source)))
+                    .min();
+                if let Some((least, source)) = behind {
+                    assert_eq!((second.prefix, second.source), (least | 0xF, source));
+                }
+                places[first.source as usize] += 1;
+            }
+            assert_eq!(found, expected, "{count} sources");
+        }
+    }
+}
