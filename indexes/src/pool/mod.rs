@@ -24,6 +24,8 @@ pub struct BufferPool {
     clean: AtomicUsize,
     dirty: AtomicUsize,
     peak: AtomicUsize,
+    /// Of the clean bytes, those that views hold, as far as they say so.
+    held: AtomicUsize,
     files: AtomicU32,
 }
 
@@ -41,6 +43,7 @@ impl BufferPool {
             clean: AtomicUsize::new(0),
             dirty: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
             files: AtomicU32::new(0),
         })
     }
@@ -59,8 +62,28 @@ impl BufferPool {
         &self.shards[(shard::hash(key) >> 32) as usize % self.shards.len()]
     }
 
+    /// Notes that a view keeps so many bytes pinned for as long as it is there, unless views hold more than `limit` by then.
+    pub(crate) fn hold(&self, bytes: usize, limit: usize) -> bool {
+        let fits = self.held.fetch_add(bytes, Ordering::Relaxed) + bytes <= limit;
+        if !fits {
+            self.let_go(bytes);
+        }
+        fits
+    }
+
+    /// What views keep pinned, as far as they say so.
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// A view no longer keeps so many bytes.
+    pub(crate) fn let_go(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// A piece, and whether it is asked for often.
     #[inline]
-    pub(crate) fn get(&self, key: Key) -> Option<Arc<Piece>> {
+    pub(crate) fn get(&self, key: Key) -> Option<(Arc<Piece>, bool)> {
         self.shard(key).read().get(key)
     }
 

@@ -75,14 +75,15 @@ impl Shard {
         self.small_bytes + self.main_bytes
     }
 
+    /// A piece, and whether it was asked for as often as counts.
     #[inline]
-    pub(super) fn get(&self, key: Key) -> Option<Arc<Piece>> {
+    pub(super) fn get(&self, key: Key) -> Option<(Arc<Piece>, bool)> {
         let kept = self.map.get(&key)?;
         let asked = kept.asked.load(Ordering::Relaxed);
         if asked < MOST {
             kept.asked.store(asked + 1, Ordering::Relaxed);
         }
-        Some(kept.piece.clone())
+        Some((kept.piece.clone(), asked == MOST))
     }
 
     /// Adds a piece unless it is there already; returns the bytes added.

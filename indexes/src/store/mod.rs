@@ -145,14 +145,22 @@ impl Store {
     /// As [`load`](Self::load).
     #[inline]
     pub(crate) fn read(&self, ptr: &Ptr) -> Result<Arc<Piece>> {
-        if let Some(piece) = self.pool.get((self.number, ptr.page)) {
+        self.read_rated(ptr).map(|(piece, _)| piece)
+    }
+
+    /// As [`read`](Self::read); and whether the piece is asked for often.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub(crate) fn read_rated(&self, ptr: &Ptr) -> Result<(Arc<Piece>, bool)> {
+        if let Some(kept) = self.pool.get((self.number, ptr.page)) {
             self.counters.hits.add();
-            return Ok(piece);
+            return Ok(kept);
         }
         count(&self.counters.misses, 1);
         let piece = Arc::new(self.load(ptr)?);
         self.pool.insert((self.number, ptr.page), &piece);
-        Ok(piece)
+        Ok((piece, false))
     }
 
     /// As [`read`](Self::read), for a piece that will not be wanted again.
@@ -160,7 +168,7 @@ impl Store {
     /// # Errors
     /// As [`load`](Self::load).
     pub(crate) fn read_once(&self, ptr: &Ptr) -> Result<Arc<Piece>> {
-        if let Some(piece) = self.pool.get((self.number, ptr.page)) {
+        if let Some((piece, _)) = self.pool.get((self.number, ptr.page)) {
             self.counters.hits.add();
             return Ok(piece);
         }

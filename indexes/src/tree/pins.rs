@@ -1,7 +1,9 @@
-//! Inner nodes that a view keeps at hand, so that a point read asks the pool for what is below them only.
+//! Pieces that a view keeps at hand, so that a point read asks the pool for nothing: inner nodes from the first read on, leaves once
+//! they have been asked for often.
 //!
-//! They are held as anybody holds a piece: counted by the pool, and pinned there. Of a pool they take a small share at most;
-//! nodes beyond it are asked for each time.
+//! They are held as anybody holds a piece: counted by the pool, and pinned there. All views together hold a share of their pool
+//! at most; what is beyond it is asked for each time. A read finds a child's place beside its number, as Graefe et al. do
+//! ("In-memory performance for big data", PVLDB 8(1), 2014), though not in place of it: nodes never change.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -9,15 +11,19 @@ use std::sync::{Arc, OnceLock};
 use kodiak_core::Result;
 
 use super::piece::{ChildPtr, Node, Piece};
+use crate::pool::BufferPool;
 use crate::store::Store;
 use crate::store::piece::Ptr;
 
-/// The share of the pool, one in so many bytes.
-const SHARE: usize = 8;
+/// What views hold of a pool once no more nodes are kept for them, and once no more leaves are, in eighths. Changed nodes may
+/// take half of a pool.
+const NODES: usize = 3;
+const LEAVES: usize = 2;
 
-/// The nodes of one view.
-#[derive(Debug, Default)]
+/// What one view holds.
+#[derive(Debug)]
 pub(super) struct Pins {
+    pool: Arc<BufferPool>,
     top: Pin,
     bytes: AtomicUsize,
 }
@@ -26,17 +32,66 @@ pub(super) struct Pins {
 #[derive(Debug, Default)]
 pub(super) struct Pin(OnceLock<Box<Pinned>>);
 
-/// A node, and the places of its children, unless they are leaves.
+/// The place of a leaf.
+pub(super) type LeafPin = OnceLock<Arc<Piece>>;
+
+/// A node, and the places of its children.
 #[derive(Debug)]
 pub(super) struct Pinned {
     piece: Arc<Piece>,
     level: u8,
-    below: Box<[Pin]>,
+    below: Below,
+}
+
+#[derive(Debug)]
+enum Below {
+    Nodes(Box<[Pin]>),
+    Leaves(Box<[LeafPin]>),
+}
+
+impl Below {
+    fn new(level: u8, children: usize) -> Self {
+        match level {
+            0 | 1 => Self::Leaves((0..children).map(|_| LeafPin::default()).collect()),
+            _ => Self::Nodes((0..children).map(|_| Pin::default()).collect()),
+        }
+    }
+
+    fn memory(level: u8, children: usize) -> usize {
+        children
+            * if level <= 1 {
+                size_of::<LeafPin>()
+            } else {
+                size_of::<Pin>()
+            }
+    }
 }
 
 impl Pins {
+    /// Of a view of an index whose pieces are in `pool`.
+    pub(super) fn new(pool: &Arc<BufferPool>) -> Self {
+        Self {
+            pool: Arc::clone(pool),
+            top: Pin::default(),
+            bytes: AtomicUsize::new(0),
+        }
+    }
+
     pub(super) fn top(&self) -> &Pin {
         &self.top
+    }
+
+    /// Counts bytes as held, unless views hold that many eighths of the pool.
+    fn hold(&self, bytes: usize, eighths: usize) -> bool {
+        let held = self.pool.hold(bytes, self.most(eighths));
+        if held {
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        held
+    }
+
+    fn most(&self, eighths: usize) -> usize {
+        self.pool.budget_bytes() / 8 * eighths
     }
 
     /// The node at `ptr`, whose place is `pin`; `None` if there is no room to keep it.
@@ -53,45 +108,75 @@ impl Pins {
 
     #[cold]
     fn fill<'p>(&self, store: &Store, pin: &'p Pin, ptr: &Ptr, level: u8) -> Result<Option<&'p Pinned>> {
-        let limit = store.pool.budget_bytes() / SHARE;
-        if self.bytes.load(Ordering::Relaxed) >= limit {
+        if self.pool.held() >= self.most(NODES) {
             return Ok(None);
         }
         let piece = store.read(ptr)?;
         let node = piece.node(level).map_err(|error| store.at(error, ptr))?;
-        let places = if level > 1 { node.children.len() } else { 0 };
-        let bytes = piece.memory() + places * size_of::<Pin>();
-        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > limit {
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let children = node.children.len();
+        if !self.hold(piece.memory() + Below::memory(level, children), NODES) {
             return Ok(None);
         }
+        // Of two threads that fill it at once one has counted in vain.
         let pinned = pin.0.get_or_init(|| {
             Box::new(Pinned {
                 piece,
                 level,
-                below: (0..places).map(|_| Pin::default()).collect(),
+                below: Below::new(level, children),
             })
         });
         Ok(Some(pinned))
     }
+
+    /// Keeps a leaf that is asked for often, if there is room.
+    #[cold]
+    pub(super) fn keep_leaf(&self, pin: &LeafPin, piece: Arc<Piece>) {
+        if self.pool.held() < self.most(LEAVES) && self.hold(piece.memory(), LEAVES) {
+            pin.get_or_init(|| piece);
+        }
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        self.pool.let_go(*self.bytes.get_mut());
+    }
 }
 
 impl Pinned {
-    fn node(&self) -> Option<&Node> {
-        self.piece.node(self.level).ok()
-    }
-
-    /// The child that has `key`, and its number.
+    /// The number of the child that has `key`.
     #[inline]
-    pub(super) fn route(&self, key: &[u8]) -> (usize, ChildPtr) {
-        let node = self.node().expect("it was a node of this level when it was pinned");
-        let index = node.route(key);
-        (index, node.children[index])
+    pub(super) fn route(&self, key: &[u8]) -> usize {
+        self.node().route(key)
     }
 
-    /// The place of a child; `None` if that is a leaf.
+    #[inline]
+    pub(super) fn child(&self, index: usize) -> &ChildPtr {
+        &self.node().children[index]
+    }
+
+    #[inline]
+    fn node(&self) -> &Node {
+        self.piece
+            .node(self.level)
+            .expect("it was a node of this level when it was pinned")
+    }
+
+    /// The place of a child that is a node.
     #[inline]
     pub(super) fn below(&self, index: usize) -> Option<&Pin> {
-        self.below.get(index)
+        match &self.below {
+            Below::Nodes(pins) => pins.get(index),
+            Below::Leaves(_) => None,
+        }
+    }
+
+    /// The place of a child that is a leaf.
+    #[inline]
+    pub(super) fn leaf(&self, index: usize) -> Option<&LeafPin> {
+        match &self.below {
+            Below::Leaves(pins) => pins.get(index),
+            Below::Nodes(_) => None,
+        }
     }
 }

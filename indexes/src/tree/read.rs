@@ -3,6 +3,7 @@
 use kodiak_core::index::Upsert;
 use kodiak_core::{Error, Result};
 
+use super::piece::Piece;
 use super::pins::Pins;
 use super::work::{Link, Pending};
 use super::working::Work;
@@ -61,11 +62,18 @@ pub(super) fn find(
 ) -> Result<()> {
     let mut heard = Heard::default();
     let (mut ptr, mut level) = (*top, level);
-    let mut pin = Some(pins.top());
+    let (mut pin, mut place) = (Some(pins.top()), None);
     while level > 0
         && let Some(pinned) = pin.map(|pin| pins.get(store, pin, &ptr, level)).transpose()?.flatten()
     {
-        let (index, child) = pinned.route(key);
+        let index = pinned.route(key);
+        place = pinned.leaf(index);
+        if let Some(leaf) = place.and_then(|leaf| leaf.get())
+            && heard.operands.is_empty()
+        {
+            return in_leaf(store, leaf, &pinned.child(index).ptr, key, found);
+        }
+        let child = pinned.child(index);
         if let Some(pointer) = &child.buffer
             && hear_buffer(store, &mut heard, &pointer.ptr, key)?
         {
@@ -78,8 +86,18 @@ pub(super) fn find(
         descend(store, &mut heard, ptr, level, key)?;
         return hand_over(heard, upsert, key, found);
     }
-    let piece = store.read(&ptr)?;
-    let leaf = piece.leaf().map_err(|error| store.at(error, &ptr))?;
+    let (piece, wanted) = store.read_rated(&ptr)?;
+    in_leaf(store, &piece, &ptr, key, found)?;
+    if let Some(place) = place.filter(|_| wanted) {
+        pins.keep_leaf(place, piece);
+    }
+    Ok(())
+}
+
+/// Hands over the value of a key in a leaf.
+#[inline]
+fn in_leaf(store: &Store, piece: &Piece, ptr: &Ptr, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<()> {
+    let leaf = piece.leaf().map_err(|error| store.at(error, ptr))?;
     if let Some(value) = leaf.find_value(key) {
         found(value);
     }

@@ -29,7 +29,7 @@ impl View {
             store: store.clone(),
             upsert,
             root,
-            pins: Pins::default(),
+            pins: Pins::new(&store.pool),
         })
     }
 }
