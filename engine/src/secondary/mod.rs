@@ -29,6 +29,7 @@ mod memory;
 mod open;
 mod read;
 mod renew;
+mod replaced;
 mod scan;
 mod unique;
 mod update;

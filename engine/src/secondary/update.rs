@@ -9,6 +9,7 @@ use parking_lot::MutexGuard;
 
 use super::entry::{ENTRY, Mark, entry_key, pending_key, put_forget};
 use super::memory::{SlotIndex, check_len, entry_len, is_long};
+use super::replaced::{Replaced, stripe_end};
 use super::walk::{Walk, row_key, sources};
 use super::{IndexFile, OpenSecondary, Secondary, SecondaryView, SecondaryViews};
 use crate::db::{Slot, TableInner, View};
@@ -177,8 +178,9 @@ fn apply(
                 // Which operands have become rows only the runs tell.
                 add_versions(table, &mut batches, sources(runs), None, &|| Ok(()))?;
             } else {
+                let replaced = Replaced::new(slots, snapshots)?;
                 for batch in &mut batches {
-                    add_slots(batch, slots, snapshots)?;
+                    add_slots(batch, slots, snapshots, &replaced)?;
                 }
                 if eager {
                     let sources = slots
@@ -315,14 +317,8 @@ impl<'i> Batch<'i> {
     }
 }
 
-/// The last moment at which readers cannot tell `seq` from what comes before the next snapshot.
-fn stripe_end(snapshots: &[SeqNo], seq: SeqNo) -> SeqNo {
-    let next = snapshots.partition_point(|&snapshot| snapshot < seq);
-    snapshots.get(next).copied().unwrap_or(MAX_SEQ)
-}
-
 /// Adds what flushed memtables have for an index, in its order: the versions that were kept.
-fn add_slots(batch: &mut Batch<'_>, slots: &[Arc<Slot>], snapshots: &[SeqNo]) -> Result<()> {
+fn add_slots(batch: &mut Batch<'_>, slots: &[Arc<Slot>], snapshots: &[SeqNo], replaced: &Replaced) -> Result<()> {
     for slot in slots {
         let Some(own) = batch.of_slot(slot) else {
             // Older than the index, which was built with what it holds.
@@ -339,21 +335,14 @@ fn add_slots(batch: &mut Batch<'_>, slots: &[Arc<Slot>], snapshots: &[SeqNo]) ->
             }
             let len = entry_len(entry.value)?;
             let user_key = entry.key.get(1 + len..).unwrap_or_default();
-            let end = stripe_end(snapshots, entry.seq);
-            let newest = |at: SeqNo| {
-                slots
-                    .iter()
-                    .find_map(|slot| slot.get(user_key, at))
-                    .map(|found| found.seq)
-            };
             let covered = || {
+                let end = stripe_end(snapshots, entry.seq);
                 slots
                     .iter()
                     .any(|slot| slot.tombstones.covering(user_key, end) > entry.seq)
             };
-            if newest(end) == Some(entry.seq) && !covered() {
-                let void = newest(MAX_SEQ).filter(|&newest| newest > entry.seq);
-                let seq = entry.seq;
+            if !replaced.is_unseen(entry.seq) && !covered() {
+                let (seq, void) = (entry.seq, replaced.newest(entry.seq));
                 batch.add_whole(entry.key, Mark { len, seq, void })?;
             }
             cursor.next()?;
