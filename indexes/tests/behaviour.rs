@@ -291,3 +291,32 @@ fn changes_that_come_one_by_one_are_seen_at_once_and_committed_or_rolled_back_li
         assert_sound(&*index);
     }
 }
+
+#[test]
+fn leaves_that_are_asked_for_often_hide_no_messages() {
+    for factory in kodiak_indexes::ALL {
+        let mut context = context(factory, Arc::new(MemoryStorage::new()), small(factory));
+        context.pool = (factory.pool)(4 << 20);
+        let index = (factory.create)(context).expect("a new index");
+        insert(&*index, 3000, scattered);
+        // A few changes, which a fractal tree leaves in buffers.
+        let mut updates = Updates::new();
+        for number in (0..3000).step_by(40) {
+            updates.put(&scattered(number), b"new");
+        }
+        index.apply(&updates, None).expect("a sound batch");
+        let view = index.view(index.commit().expect("space")).expect("a root");
+        let mut numbers: Vec<u64> = (0..3000).collect();
+        numbers.sort_by_key(|&number| scattered(number));
+        for _ in 0..6 {
+            for &number in &numbers {
+                let value = view.get(&scattered(number)).expect("sound").expect("a key");
+                let expected: &[u8] = match number % 40 {
+                    0 => b"new",
+                    _ => &[number as u8; 24],
+                };
+                assert_eq!(value, expected, "{}: {number}", factory.component.name);
+            }
+        }
+    }
+}

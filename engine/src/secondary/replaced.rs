@@ -72,3 +72,46 @@ impl Replaced {
         self.newest.get(&seq).copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kodiak_core::options::Options;
+    use kodiak_core::{EntryRef, Op};
+
+    use super::*;
+
+    #[test]
+    fn a_version_is_unseen_if_every_reader_sees_a_newer_one() {
+        let factory = &kodiak_memtables::ALL[0];
+        let options = Options::defaults(factory.component.options);
+        let slots: Vec<Arc<Slot>> = (0..3)
+            .map(|_| Arc::new(Slot::new(factory, &options, 1 << 16, 1, &[]).expect("a memtable")))
+            .collect();
+        let key = |seq: SeqNo| (seq.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 59) as u8;
+        for seq in 1..=300 {
+            let op = if seq % 7 == 0 { Op::Delete } else { Op::Put };
+            let (key, value) = ([key(seq)], b"v");
+            let entry = EntryRef {
+                key: &key,
+                seq,
+                op,
+                value,
+            };
+            slots[(seq / 100) as usize % 3].insert(entry).expect("insert");
+        }
+        for snapshots in [&[][..], &[150], &[1, 40, 41, 299, 300]] {
+            let replaced = Replaced::new(&slots, snapshots).expect("memtables");
+            for seq in 1..=300 {
+                let newer = |last: SeqNo| (seq + 1..=last).rev().find(|&other| key(other) == key(seq));
+                let readers = snapshots.iter().copied().filter(|&at| at >= seq).chain([300]);
+                let seen = readers.into_iter().any(|at| newer(at).is_none());
+                assert_eq!(replaced.is_unseen(seq), !seen, "{seq} with {snapshots:?}");
+                assert_eq!(
+                    replaced.newest(seq),
+                    newer(300).filter(|_| seen),
+                    "{seq} with {snapshots:?}"
+                );
+            }
+        }
+    }
+}

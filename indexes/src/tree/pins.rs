@@ -32,7 +32,7 @@ pub(super) struct Pins {
 #[derive(Debug, Default)]
 pub(super) struct Pin(OnceLock<Box<Pinned>>);
 
-/// The place of a leaf.
+/// The place of a leaf, which is kept there only if no messages wait for it: a read that finds it looks at nothing else.
 pub(super) type LeafPin = OnceLock<Arc<Piece>>;
 
 /// A node, and the places of its children.

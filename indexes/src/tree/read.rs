@@ -74,10 +74,13 @@ pub(super) fn find(
             return in_leaf(store, leaf, &pinned.child(index).ptr, key, found);
         }
         let child = pinned.child(index);
-        if let Some(pointer) = &child.buffer
-            && hear_buffer(store, &mut heard, &pointer.ptr, key)?
-        {
-            return hand_over(heard, upsert, key, found);
+        if let Some(pointer) = &child.buffer {
+            if hear_buffer(store, &mut heard, &pointer.ptr, key)? {
+                return hand_over(heard, upsert, key, found);
+            }
+            // A leaf at hand is read without a look at messages for it, of which there are none as long as the lowest nodes have no
+            // buffers.
+            place = None;
         }
         pin = pinned.below(index);
         (ptr, level) = (child.ptr, level - 1);
