@@ -17,13 +17,14 @@ impl MergedCursor {
         let Some((rows, row)) = cursor.rows().filter(|_| !self.distinct) else {
             return 0;
         };
-        if rows.plain().is_none_or(|newest| newest > seq) {
+        // The block before may end with newer versions of the key that this one begins with.
+        if row == 0 || rows.plain().is_none_or(|newest| newest > seq) {
             return 0;
         }
         // With the same key in another source, it is not known which version counts.
         let first = match self.second().and_then(Source::key) {
-            Some(other) => last_ones(rows, 0..row + 1, |key| key > other && key >= start),
-            None => last_ones(rows, 0..row + 1, |key| key >= start),
+            Some(other) => last_ones(rows, 1..row + 1, |key| key > other && key >= start),
+            None => last_ones(rows, 1..row + 1, |key| key >= start),
         };
         row + 1 - first
     }
