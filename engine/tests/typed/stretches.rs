@@ -23,7 +23,7 @@ fn rows(keys: impl Iterator<Item = u64> + Clone, version: u64) -> RecordBatch {
     let name = keys
         .clone()
         .map(|n| (n % 9 != 0).then(|| format!("ä{}", (n ^ version) % 100)));
-    let flag: BooleanArray = keys.clone().map(|n| Some((n + version) % 3 == 0)).collect();
+    let flag: BooleanArray = keys.clone().map(|n| Some((n + version).is_multiple_of(3))).collect();
     RecordBatch::try_from_iter_with_nullable([
         ("id", column(|n| n as i64 - 1500), false),
         ("group", column(|n| (n / 700) as i64), false),
@@ -108,9 +108,9 @@ fn forward_reads_give_what_backward_reads_give() {
         let mut snapshots = Vec::new();
         for round in 1..6u64 {
             // Here and there, and a stretch.
-            let changed = (0..KEYS).filter(move |n| mixed(n ^ round << 20) % 10 == 0 || n / 100 == round * 5);
+            let changed = (0..KEYS).filter(move |n| mixed(n ^ round << 20).is_multiple_of(10) || n / 100 == round * 5);
             table.insert(&rows(changed, round)).expect("inserted");
-            let gone = (0..KEYS).filter(move |n| mixed(n ^ round << 30) % 40 == 0);
+            let gone = (0..KEYS).filter(move |n| mixed(n ^ round << 30).is_multiple_of(40));
             table.delete_keys(&rows(gone, round)).expect("deleted");
             check(&table, None, &format!("{key:?}, round {round}, in memory"));
             snapshots.push(db.snapshot());

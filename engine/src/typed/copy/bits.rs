@@ -54,7 +54,7 @@ impl Bits {
 
     /// All of them.
     pub fn finish(mut self) -> BooleanBuffer {
-        if self.len % 64 > 0 {
+        if !self.len.is_multiple_of(64) {
             self.words.push(self.rest);
         }
         let bytes = Buffer::from_vec(self.words).slice_with_length(0, self.len.div_ceil(8));
