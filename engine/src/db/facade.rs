@@ -103,13 +103,8 @@ impl StateFacade {
         });
         for table in &stats.tables {
             let levels: Vec<_> = table.levels.iter().map(|level| (level.runs, level.bytes)).collect();
-            let known = match self.tables.get_mut(&table.name) {
-                Some(known) => known,
-                None => self
-                    .tables
-                    .entry(table.name.clone())
-                    .or_insert(TableFacade::new(&table.name)),
-            };
+            let known = self.tables.entry(table.name.clone());
+            let known = known.or_insert_with(|| TableFacade::new(&table.name));
             known.grow(&table.name, levels.len());
             known.tell(table.memtable_bytes, &levels);
         }
