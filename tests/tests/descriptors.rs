@@ -53,13 +53,14 @@ fn no_failure_leaves_a_file_open_or_mapped() {
         let dir = tempfile::tempdir().expect("a directory");
         let calm = Arc::new(FailingStorage::new(0));
         use_a_database(&calm, dir.path(), wal).expect("nothing fails");
-        let mut failed = 0;
-        for nth in (1..calm.count()).step_by(if all { 1 } else { 97 }) {
+        let (mut tried, mut told) = (0, 0);
+        for nth in (1..calm.count()).step_by(if all { 1 } else { 13 }) {
+            tried += 1;
             let dir = tempfile::tempdir().expect("a directory");
             let storage = Arc::new(FailingStorage::new(nth));
             let result = use_a_database(&storage, dir.path(), wal);
             if let Err(error) = &result {
-                failed += 1;
+                told += 1;
                 let kinds = [ErrorKind::Io, ErrorKind::Unavailable];
                 assert!(kinds.contains(&error.kind()), "{wal}, operation {nth}: {error:?}");
             }
@@ -69,6 +70,7 @@ fn no_failure_leaves_a_file_open_or_mapped() {
             };
             assert!(held.is_empty(), "{wal}, operation {nth} ({result:?}): {held:#?}");
         }
-        assert!(failed > 1, "{wal}: {failed} failures were told");
+        // About three of four: the others concern files that nothing needs any more, or are made good in the background.
+        assert!(told * 4 >= tried, "{wal}: {told} of {tried} failures were told");
     }
 }
