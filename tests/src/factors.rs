@@ -377,6 +377,17 @@ fn modes() -> Vec<Factor> {
                 .into(),
         ),
         Factor::new(
+            "publish",
+            vec![
+                Choice::new("on request", |_| {}),
+                Choice::new("typed", |s| s.publish.continuous = true),
+                Choice::new("all", |s| {
+                    s.publish.continuous = true;
+                    s.publish.key_value = true;
+                }),
+            ],
+        ),
+        Factor::new(
             "metrics",
             [true, false]
                 .map(|on| Choice::new(on.to_string(), move |s| s.metrics.enabled = on))

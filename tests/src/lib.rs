@@ -18,6 +18,7 @@ pub mod minimise;
 pub mod model;
 pub mod outside;
 pub mod pairwise;
+pub mod published;
 pub mod runner;
 pub mod schemas;
 pub mod tools;

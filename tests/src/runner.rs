@@ -3,6 +3,7 @@
 mod copies;
 mod indexes;
 mod openings;
+mod published;
 mod reads;
 mod shapes;
 
@@ -20,6 +21,7 @@ use crate::history::{Change, Key, Op, Value, Write};
 use crate::model::{Content, Fold, Journal, Kind, Model, SNAPSHOTS, TABLES, TICK};
 use copies::Copies;
 pub use indexes::CHOICES;
+use published::Trails;
 use shapes::{to_table, write_bytes};
 
 /// Where the database is in the storage.
@@ -135,6 +137,7 @@ struct Runner<'a> {
     model: Model,
     journal: Journal,
     copies: Copies,
+    trails: Trails,
 }
 
 /// An error of the engine, as a failure.
@@ -157,6 +160,7 @@ impl<'a> Runner<'a> {
             model: Model::default(),
             journal: Journal::default(),
             copies: Copies::default(),
+            trails: Trails::default(),
         };
         runner.open(runner.setup.settings.wal.recovery)?;
         Ok(runner)
@@ -218,14 +222,17 @@ impl<'a> Runner<'a> {
             }
             Op::Flush => {
                 self.db()?.flush().map_err(failed("flush"))?;
+                self.flush_trails();
                 self.settled()
             }
             Op::Compact => {
                 self.db()?.compact().map_err(failed("compact"))?;
+                self.flush_trails();
                 self.settled()
             }
             Op::WaitIdle => {
                 self.db()?.wait_idle().map_err(failed("wait_idle"))?;
+                self.check_published(true)?;
                 self.check_all()
             }
             Op::Alter { table, what } => self.alter(*table, *what),
@@ -296,6 +303,7 @@ impl<'a> Runner<'a> {
             return Ok(());
         }
         self.journal.commit(std::slice::from_ref(write), tick);
+        self.extend_trails(std::slice::from_ref(write));
         self.model.apply(write);
         Ok(())
     }
@@ -334,6 +342,7 @@ impl<'a> Runner<'a> {
             return Ok(());
         }
         writes.iter().for_each(|write| self.model.apply(write));
+        self.extend_trails(&writes);
         self.journal.commit(&writes, tick);
         Ok(())
     }
@@ -361,6 +370,7 @@ impl<'a> Runner<'a> {
                 self.tables[place] = Some(table);
                 self.model.tables[place] = Some(Content::new());
                 self.journal.replace_table(place, Some(Content::new()));
+                self.begin_trail(place);
                 Ok(())
             }
             (Err(error), true) if error.kind() == kodiak::ErrorKind::AlreadyExists => Ok(()),
@@ -386,6 +396,7 @@ impl<'a> Runner<'a> {
             .flatten()
             .for_each(|(_, model)| model.tables[place] = None);
         self.journal.replace_table(place, None);
+        self.end_trail(place);
         Ok(())
     }
 }

@@ -67,6 +67,7 @@ fn compound(wal: &'static str, sync: SyncMode) {
         seed: 3,
         writes: 120,
         background: true,
+        publish: false,
     };
     let calm = collect(&setup, u64::MAX, &FaultStorage::with_seed(3), &|storage| storage).expect("no faults");
     let storage = FaultStorage::with_seed(3);

@@ -25,7 +25,7 @@ fn seed() -> u64 {
 }
 
 /// Crashes scripts of one kind at about `wanted` points; every failure is told.
-fn crash(wal: &'static str, sync: SyncMode, background: bool, wanted: usize) {
+fn crash(wal: &'static str, sync: SyncMode, background: bool, publish: bool, wanted: usize) {
     let mut taken = 0;
     let mut failures = Vec::new();
     for seed in seed().. {
@@ -35,6 +35,7 @@ fn crash(wal: &'static str, sync: SyncMode, background: bool, wanted: usize) {
             seed,
             writes: 220,
             background,
+            publish,
         };
         let storage = FaultStorage::with_seed(seed);
         let violations = Violations::default();
@@ -63,21 +64,21 @@ fn crash(wal: &'static str, sync: SyncMode, background: bool, wanted: usize) {
 }
 
 macro_rules! crash_tests {
-    ($($name:ident: $wal:literal, $sync:ident, $background:literal, $share:literal;)*) => {
+    ($($name:ident: $wal:literal, $sync:ident, $background:literal, $publish:literal, $share:literal;)*) => {
         $(#[test]
         fn $name() {
-            crash($wal, SyncMode::$sync, $background, wanted() / $share);
+            crash($wal, SyncMode::$sync, $background, $publish, wanted() / $share);
         })*
     };
 }
 
 crash_tests! {
-    mapped_full_loses_nothing_acknowledged: "mapped", Full, true, 7;
-    mapped_normal_keeps_a_prefix: "mapped", Normal, true, 7;
-    mapped_none_keeps_a_prefix: "mapped", None, true, 7;
-    segment_full_loses_nothing_acknowledged: "segment", Full, true, 7;
-    segment_normal_keeps_a_prefix: "segment", Normal, true, 7;
-    segment_none_keeps_a_prefix: "segment", None, true, 7;
-    one_table_without_background_mapped: "mapped", Normal, false, 14;
-    one_table_without_background_segment: "segment", Full, false, 14;
+    mapped_full_loses_nothing_acknowledged: "mapped", Full, true, false, 7;
+    mapped_normal_keeps_a_prefix: "mapped", Normal, true, true, 7;
+    mapped_none_keeps_a_prefix: "mapped", None, true, false, 7;
+    segment_full_loses_nothing_acknowledged: "segment", Full, true, true, 7;
+    segment_normal_keeps_a_prefix: "segment", Normal, true, false, 7;
+    segment_none_keeps_a_prefix: "segment", None, true, true, 7;
+    one_table_without_background_mapped: "mapped", Normal, false, false, 14;
+    one_table_without_background_segment: "segment", Full, false, true, 14;
 }

@@ -19,6 +19,7 @@ fn notice(bug: Bug, wal: &'static str, sync: SyncMode) -> Option<String> {
             seed,
             writes: 120,
             background: true,
+            publish: false,
         };
         let storage = FaultStorage::with_seed(seed);
         let violations = Violations::default();

@@ -15,6 +15,7 @@ fn setup(wal: &'static str, sync: SyncMode, seed: u64) -> Setup {
         seed,
         writes: 45,
         background: true,
+        publish: false,
     }
 }
 

@@ -1,9 +1,12 @@
 //! A harness that cannot fail proves nothing: components that are wrong on purpose must be found out, and the history that
 //! does so must become short.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use kodiak::core::storage::Storage;
 use kodiak::{Components, Settings};
+use kodiak_storage::FaultStorage;
 use kodiak_tests::factors::small;
 use kodiak_tests::generate::Generator;
 use kodiak_tests::history::{Op, Replay};
@@ -101,4 +104,40 @@ fn an_index_that_loses_changes_is_found_out() {
         |components| components.register_index(&wrong::INDEX).expect("a free name"),
         |settings| settings.index.primary = "losing".to_owned(),
     );
+}
+
+#[test]
+fn publications_that_lose_dead_rows_or_files_are_found_out() {
+    let mut settings = small();
+    "parquet".clone_into(&mut settings.format.kind);
+    settings.publish.continuous = true;
+    settings.publish.key_value = true;
+    let mut setup = Setup::new(settings);
+    let history: Vec<Op> = Generator::new(1).take(2000).collect();
+    // What is done to the publication of the first table, from some operation on.
+    fn remove(storage: &FaultStorage, op: usize, begin: &str) {
+        let dir = PathBuf::from("/db/published/000001");
+        let names = storage.list(&dir).unwrap_or_default();
+        let one = names.iter().find(|name| name.starts_with(begin) && op > 500);
+        one.into_iter().for_each(|name| drop(storage.remove(&dir.join(name))));
+    }
+    let disturbances: [fn(&FaultStorage, usize); 3] = [
+        |storage, op| remove(storage, op, "0"),
+        |storage, op| remove(storage, op, "deletion_vector"),
+        |storage, op| {
+            // An old publication's record, as if no newer one had been made.
+            let dir = PathBuf::from("/db/published/000001");
+            if op == 1000 {
+                drop(storage.hard_link(&dir.join("PUBLISHED.json"), &dir.join("kept")));
+            } else if op > 1000 && storage.len(&dir.join("kept")).is_ok_and(|len| len.is_some()) {
+                drop(storage.remove(&dir.join("PUBLISHED.json")));
+                drop(storage.hard_link(&dir.join("kept"), &dir.join("PUBLISHED.json")));
+            }
+        },
+    ];
+    for (number, disturb) in disturbances.into_iter().enumerate() {
+        setup.disturb = Some(disturb);
+        let failure = run(&history, &setup).expect_err("it is found out");
+        assert!(failure.what.contains("publish"), "{number}: {failure}");
+    }
 }

@@ -23,6 +23,7 @@ fn nothing_is_named_before_it_is_durable_or_removed_before_it_is_superseded() {
                 seed,
                 writes: 150,
                 background: true,
+                publish: false,
             };
             let storage = FaultStorage::with_seed(seed);
             let violations = Violations::default();
@@ -50,6 +51,7 @@ fn nothing_is_visible_before_its_log_record_is_synced() {
             seed: 1,
             writes: 0,
             background: true,
+            publish: false,
         };
         let storage = FaultStorage::with_seed(1);
         let db = Builder::new(setup.settings())

@@ -9,8 +9,8 @@ use crate::output::Output;
 /// `kodiak publish`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "With the setting publish.continuous = true, typed tables are published in the background too, whenever \
-                        flushes and compactions have changed them: kodiak publish is needed for what is still in memory."
+    after_help = "With the setting publish.continuous = true, typed tables are published in the background too, and with \
+                        publish.key_value = true key-value tables, whenever flushes and compactions have changed them: kodiak publish is needed for what is still in memory."
 )]
 pub struct Publish {
     #[command(flatten)]

@@ -67,8 +67,9 @@ impl Shared {
             index: None,
             secondary: Arc::new([]),
         };
-        // Only the process that may write the database publishes; keys and values of programs' own mean little to others.
-        let wanted = self.settings.publish.continuous && !schema.is_key_value() && self.lock.lock().is_some();
+        // Only the process that may write the database publishes; keys and values of programs' own often mean little to others.
+        let publish = self.settings.publish;
+        let wanted = publish.continuous && (publish.key_value || !schema.is_key_value()) && self.lock.lock().is_some();
         let continuous = wanted.then(|| Arc::clone(&self.signals.publication));
         Ok(TableInner {
             id,

@@ -143,7 +143,7 @@ pub fn commit(
         Ok(columns) => columns,
         Err(why) => {
             record.why_no_delta = Some(why);
-            return super::withdraw(storage, &log);
+            return super::remove_dir(storage, &log);
         }
     };
     let last = known.and_then(|known| Some((known, known.delta_version?)));
@@ -157,7 +157,7 @@ pub fn commit(
     let last = last.filter(|(_, version)| intact && *version < LONGEST_LOG);
     let version = last.map_or(0, |(_, version)| version + 1);
     if last.is_none() {
-        super::withdraw(storage, &log)?;
+        super::remove_dir(storage, &log)?;
     }
     storage.create_dir_all(&log)?;
     storage.sync_dir(dir)?;

@@ -121,8 +121,17 @@ fn check_there(table: &TableInner) -> Result<()> {
     Ok(())
 }
 
-/// Removes what is published in a directory.
+/// Removes what is published in a directory: the record first, so that none is left that names what is gone.
 fn withdraw(storage: &dyn Storage, dir: &Path) -> Result<()> {
+    let record = dir.join(RECORD_FILE);
+    if storage.len(&record)?.is_some() {
+        storage.remove(&record)?;
+        storage.sync_dir(dir)?;
+    }
+    remove_dir(storage, dir)
+}
+
+fn remove_dir(storage: &dyn Storage, dir: &Path) -> Result<()> {
     match storage.remove_dir_all(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         removed => removed,
@@ -145,7 +154,7 @@ impl Shared {
         let root = self.dir.join(PUBLISHED_DIR);
         for name in crate::maintenance::list_files(&*self.storage, &root)? {
             if name.parse().ok().and_then(|id: u32| self.table(id)).is_none() {
-                self.storage.remove_dir_all(&root.join(name))?;
+                withdraw(&*self.storage, &root.join(name))?;
             }
         }
         Ok(())

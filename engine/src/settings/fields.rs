@@ -267,6 +267,11 @@ pub const FIELDS: &[Field] = &[
         access: Access::Bool(|s| &mut s.publish.continuous),
     },
     Field {
+        path: "publish.key_value",
+        help: "With `publish.continuous`: publish each key-value table as well.",
+        access: Access::Bool(|s| &mut s.publish.key_value),
+    },
+    Field {
         path: "metrics.enabled",
         help: "Count and measure through the `metrics` facade.",
         access: Access::Bool(|s| &mut s.metrics.enabled),

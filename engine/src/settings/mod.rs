@@ -256,6 +256,8 @@ pub struct BackpressureSettings {
 pub struct PublishSettings {
     /// Each typed table is published in the background, after every flush and compaction that changes it.
     pub continuous: bool,
+    /// So is each key-value table.
+    pub key_value: bool,
 }
 
 /// Metrics.

@@ -120,7 +120,10 @@ pub(super) fn base() -> Settings {
             pending_slowdown: 64 * GIB,
             pending_stop: 256 * GIB,
         },
-        publish: PublishSettings { continuous: false },
+        publish: PublishSettings {
+            continuous: false,
+            key_value: false,
+        },
         metrics: MetricsSettings { enabled: true },
         origins: Origins::default(),
     }

@@ -355,13 +355,20 @@ fn dropped_tables_leave_nothing_behind() {
 }
 
 #[test]
-fn key_value_tables_and_databases_open_for_reading_are_not_published() {
+fn key_value_tables_are_published_if_asked_and_databases_open_for_reading_are_not() {
     let mut history = History::new(continuous("parquet"), 3, 2);
     history.write();
     history.db.flush().expect("flush");
     history.db.wait_idle().expect("idle");
     assert!(history.storage.list(&dir()).is_err());
     assert_eq!(history.db.stats().tables[0].publication, None);
+    let mut settings_of_all = continuous("parquet");
+    settings_of_all.publish.key_value = true;
+    let mut history = history.reopen(settings_of_all);
+    history.check(&read_table(&history.table));
+    history.write();
+    history.db.flush().expect("flush");
+    history.check(&read_table(&history.table));
     let mut history = History::new(settings("parquet"), 0, 2);
     history.insert();
     history.db.flush().expect("flush");

@@ -69,6 +69,17 @@ impl Model {
         self.tables[steps].iter().map(table).collect()
     }
 
+    /// True if a table of this number, counted from 1 in the order of creation, ever had this name and held `contents` after one
+    /// of `steps`.
+    pub fn held(&self, number: u64, name: &str, contents: &Contents, steps: std::ops::RangeInclusive<usize>) -> bool {
+        let Some(table) = (number as usize).checked_sub(1) else {
+            return false;
+        };
+        let named = self.tables.iter().any(|tables| tables.get(name) == Some(&table));
+        let held = |step: usize| self.contents[step].get(table).is_some_and(|known| **known == *contents);
+        named && steps.into_iter().any(held)
+    }
+
     /// Finds a number of writes in `writes` whose result is `found`, with the tables that there are after a number of steps
     /// in `tables`. Creating and dropping tables takes effect at once, whatever the log keeps of the writes.
     ///

@@ -71,6 +71,8 @@ pub struct Setup {
     pub writes: usize,
     /// False: one table, and nothing happens in the background but what a step asks for.
     pub background: bool,
+    /// All tables are published whenever their runs change; then the runs are Parquet files, so that Delta tables are, too.
+    pub publish: bool,
 }
 
 impl Setup {
@@ -80,6 +82,11 @@ impl Setup {
         settings.memtable.size = if self.background { 64 << 10 } else { 16 << 20 };
         settings.format.block_size = 1 << 10;
         settings.compaction.target_run_size = 64 << 10;
+        if self.publish {
+            "parquet".clone_into(&mut settings.format.kind);
+            settings.publish.continuous = true;
+            settings.publish.key_value = true;
+        }
         settings.compaction.levels = 4;
         settings.wal.kind = self.wal.to_owned();
         settings.wal.sync = self.sync;

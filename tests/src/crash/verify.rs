@@ -5,15 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arrow::array::AsArray;
 use kodiak::core::storage::Storage;
 use kodiak::manifest::Manifest;
 use kodiak::{Db, Settings};
 use kodiak_storage::{CrashOptions, FaultStorage, Moment};
 use parking_lot::Mutex;
 
-use super::model::{Found, Model};
+use super::model::{Contents, Found, Model};
 use super::points::{Bounds, Point, WAYS};
 use super::script::{DIR, INDEX, Setup};
+use crate::published;
 
 /// How thoroughly an image is examined.
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +111,14 @@ pub fn examine(
     bounds: &Bounds,
     reopen: bool,
 ) -> Result<(), String> {
+    for (name, number, contents) in read_published(image)? {
+        if !model.held(number, &name, &contents, 0..=bounds.issued) {
+            return Err(format!(
+                "{} keys are published of {name}, which never held these",
+                contents.len()
+            ));
+        }
+    }
     let (db, found) = open(setup.settings(), image)?;
     model.find(&found, bounds.kept..=bounds.issued, bounds.acknowledged..=bounds.issued)?;
     let closed = |error: kodiak::Error| format!("it cannot be closed: {error:?}");
@@ -140,8 +150,52 @@ pub fn examine(
         }
         db.close().map_err(closed)?;
         check_files(storage)?;
+        check_published(setup, storage, &expected)?;
     }
     Ok(())
+}
+
+/// What the publications in an image hold, by name and number of their tables, the Delta table's apart from the record's.
+///
+/// # Errors
+/// What cannot be read of them.
+fn read_published(storage: &FaultStorage) -> Result<Vec<(String, u64, Contents)>, String> {
+    let mut all = Vec::new();
+    for found in published::read_all(storage, Path::new(DIR))? {
+        for publication in std::iter::once(&found.record).chain(&found.delta) {
+            let mut contents = Contents::new();
+            for rows in &publication.rows {
+                let (keys, values) = (rows.column(0).as_binary::<i32>(), rows.column(1).as_binary::<i32>());
+                for (key, value) in keys.iter().flatten().zip(values.iter().flatten()) {
+                    if contents.insert(key.to_vec(), value.to_vec()).is_some() {
+                        return Err(format!("{} is published twice", key.escape_ascii()));
+                    }
+                }
+            }
+            all.push((found.table.clone(), found.number, contents));
+        }
+    }
+    Ok(all)
+}
+
+/// With everything in runs, publications must hold what the tables do.
+fn check_published(setup: &Setup, storage: &FaultStorage, expected: &Found) -> Result<(), String> {
+    let published = read_published(storage)?;
+    let tables: BTreeSet<&String> = published.iter().map(|(name, ..)| name).collect();
+    if setup.publish && !tables.into_iter().eq(expected.keys()) {
+        return Err(format!(
+            "{} publications are there of the tables {:?}",
+            published.len(),
+            expected.keys()
+        ));
+    }
+    match published
+        .iter()
+        .find(|(name, _, contents)| expected.get(name) != Some(contents))
+    {
+        Some((name, ..)) => Err(format!("what is published of {name} is not what it holds")),
+        None => Ok(()),
+    }
 }
 
 /// Files of tables and the manifest: exactly those that the manifest names.

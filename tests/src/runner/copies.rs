@@ -61,10 +61,13 @@ impl Runner<'_> {
                 sorted.len()
             ));
         }
-        for (key, value) in sorted.into_values() {
-            let change = Change::Put(key.clone(), *value);
-            self.model.apply(&Write { table: place, change });
-        }
+        let put = |(key, value): &(Key, Value)| Write {
+            table: place,
+            change: Change::Put(key.clone(), *value),
+        };
+        let writes: Vec<Write> = sorted.into_values().map(put).collect();
+        writes.iter().for_each(|write| self.model.apply(write));
+        self.extend_trails(&writes);
         // The table is on disk now, and with a log so is what was written to the others before.
         if self.durable && ingested.entries > 0 {
             self.journal.settle(&self.model);

@@ -75,14 +75,17 @@ impl Runner<'_> {
             db => drop(db),
         }
         self.open(self.setup.settings.wal.recovery)?;
+        self.check_published(explicit)?;
         self.settled()
     }
 
     /// Goes on with what a crash left. `safe`: nothing acknowledged may be missing.
     pub(super) fn crash(&mut self, image: FaultStorage, safe: bool) -> Outcome {
-        self.forget_handles();
-        self.db = None;
         self.storage = image;
+        self.db = None;
+        self.check_published(false)
+            .map_err(|error| format!("after the crash, before it is opened: {error}"))?;
+        self.forget_handles();
         let strict = self.setup.settings.wal.recovery;
         if let Err(error) = self.open(strict) {
             // The strict modes may refuse a log that the crash has torn, and only that.
@@ -99,6 +102,8 @@ impl Runner<'_> {
             self.journal.check(&left, !(safe && self.durable), self.durable)?;
         }
         self.model = left;
+        self.recover_trails();
+        self.check_published(false)?;
         self.settled()
     }
 
@@ -140,6 +145,7 @@ impl Runner<'_> {
         if !report.is_clean() {
             return Err(report.to_string());
         }
+        self.check_published(true)?;
         if self.db()?.stats().to_string().is_empty() {
             return Err("the statistics say nothing".to_owned());
         }

@@ -1,0 +1,206 @@
+//! What is published of tables, as a reader finds it that knows nothing of the engine: by the record, and as a Delta table.
+
+mod delta;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::datatypes::Int64Type;
+use kodiak::ErrorKind;
+use kodiak::core::SeqNo;
+use kodiak::core::storage::Storage;
+use kodiak::outside::OutsideFile;
+use kodiak::publish::{PUBLISHED_DIR, RECORD_FILE};
+use serde_json::Value;
+
+/// A publication, with what is in it.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// The sequence number that it says it was made at.
+    pub sequence: SeqNo,
+    /// The table's columns.
+    pub columns: Vec<String>,
+    /// Its rows, in no order.
+    pub rows: Vec<RecordBatch>,
+}
+
+/// A table's publications: where they are, and the two ways to read them.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The table's name.
+    pub table: String,
+    /// Its number.
+    pub number: u64,
+    /// By the record.
+    pub record: Publication,
+    /// As a Delta table, if it is one. It may be newer than the record by one publication that was cut short.
+    pub delta: Option<Publication>,
+}
+
+/// Everything that is published of the tables of a database. Files that go while they are read, because a publication is being
+/// replaced, are no failure: it is read again then, as its readers must.
+///
+/// # Errors
+/// What is missing, damaged, or not what is said of it.
+pub fn read_all(storage: &dyn Storage, db: &Path) -> Result<Vec<Found>, String> {
+    let root = db.join(PUBLISHED_DIR);
+    let mut all = Vec::new();
+    for name in list(storage, &root)? {
+        all.extend(read_settled(storage, &root.join(name))?);
+    }
+    Ok(all)
+}
+
+fn read_settled(storage: &dyn Storage, dir: &Path) -> Result<Option<Found>, String> {
+    loop {
+        let before = state(storage, dir);
+        match read(storage, dir) {
+            Err(_) if before.is_err() || state(storage, dir) != before => {}
+            found => return found,
+        }
+    }
+}
+
+/// What changes whenever anything in the directory does.
+fn state(storage: &dyn Storage, dir: &Path) -> Result<(Option<Vec<u8>>, Vec<String>, Vec<String>), String> {
+    let record = bytes(storage, &dir.join(RECORD_FILE))?;
+    Ok((record, list(storage, dir)?, list(storage, &dir.join(delta::LOG_DIR))?))
+}
+
+fn read(storage: &dyn Storage, dir: &Path) -> Result<Option<Found>, String> {
+    // A publication that was cut short before it was whole for the first time has none.
+    let Some(record) = bytes(storage, &dir.join(RECORD_FILE))? else {
+        return Ok(None);
+    };
+    let wrong = |what: String| format!("{}: {what}", dir.display());
+    let record: Value = serde_json::from_slice(&record).map_err(|error| wrong(error.to_string()))?;
+    let by_record = by_record(storage, dir, &record).map_err(wrong)?;
+    let delta = match &record["delta_version"] {
+        Value::Null => None,
+        version => Some(delta::read(storage, dir, number(version)?).map_err(wrong)?),
+    };
+    Ok(Some(Found {
+        table: text(&record["table"])?.to_owned(),
+        number: number(&record["table_number"])?,
+        record: by_record,
+        delta,
+    }))
+}
+
+fn by_record(storage: &dyn Storage, dir: &Path, record: &Value) -> Result<Publication, String> {
+    let columns = names(&record["columns"])?;
+    let mut files = record["files"].as_array().ok_or("it has no list of files")?.clone();
+    files.extend(Some(record["merged"].clone()).filter(|merged| !merged.is_null()));
+    let mut rows = Vec::new();
+    for file in &files {
+        let dead = match &file["dead"] {
+            Value::Null => BTreeSet::new(),
+            dead => dead_rows(storage, &dir.join(text(dead)?))?,
+        };
+        if dead.len() as u64 != number(&file["dead_rows"])? {
+            return Err(format!("{} dead rows were found of {file}", dead.len()));
+        }
+        let described = (number(&file["bytes"])?, number(&file["rows"])?);
+        rows.push(alive(storage, dir, text(&file["file"])?, described, &columns, &dead)?);
+    }
+    let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
+    if count as u64 != number(&record["rows"])? {
+        return Err(format!("{count} rows were found, of {}", record["rows"]));
+    }
+    Ok(Publication {
+        sequence: number(&record["sequence"])?,
+        columns,
+        rows,
+    })
+}
+
+fn dead_rows(storage: &dyn Storage, path: &Path) -> Result<BTreeSet<u64>, String> {
+    let rows = read_file(storage, path, &["row".to_owned()])?;
+    let rows = rows
+        .column(0)
+        .as_primitive_opt::<Int64Type>()
+        .ok_or("rows are no INT64")?;
+    if !rows.values().is_sorted_by(|a, b| a < b) {
+        return Err(format!("{}: rows are not ascending", path.display()));
+    }
+    Ok(rows.values().iter().map(|&row| row as u64).collect())
+}
+
+/// The rows of a data file, of which bytes and rows are known, without the dead ones.
+fn alive(
+    storage: &dyn Storage,
+    dir: &Path,
+    name: &str,
+    (bytes, rows): (u64, u64),
+    columns: &[String],
+    dead: &BTreeSet<u64>,
+) -> Result<RecordBatch, String> {
+    let path = dir.join(name);
+    let len = storage.len(&path).map_err(|error| error.to_string())?;
+    if len != Some(bytes) {
+        return Err(format!("{name} has {len:?} bytes, and not {bytes}"));
+    }
+    let all = read_file(storage, &path, columns)?;
+    if all.num_rows() as u64 != rows || dead.last().is_some_and(|last| *last >= rows) {
+        let last = dead.last();
+        return Err(format!(
+            "{name} has {} rows, and not {rows}, of which {last:?} is dead",
+            all.num_rows()
+        ));
+    }
+    let kept: BooleanArray = (0..rows).map(|row| Some(!dead.contains(&row))).collect();
+    filter_record_batch(&all, &kept).map_err(|error| error.to_string())
+}
+
+fn read_file(storage: &dyn Storage, path: &Path, columns: &[String]) -> Result<RecordBatch, String> {
+    let failed = |error: kodiak::Error| format!("{}: {error}", path.display());
+    let file = OutsideFile::open(storage.open(path).map_err(failed)?).map_err(failed)?;
+    let indexes: Result<Vec<usize>, _> = columns.iter().map(|name| file.schema().index_of(name)).collect();
+    let indexes = indexes.map_err(|error| error.to_string())?;
+    let schema = Arc::new(file.schema().project(&indexes).map_err(|error| error.to_string())?);
+    let batches: Vec<RecordBatch> = file
+        .batches(&indexes)
+        .map_err(failed)?
+        .map(|batch| {
+            let columns = batch.map_err(failed)?.columns().to_vec();
+            RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|error| error.to_string())
+        })
+        .collect::<Result<_, _>>()?;
+    concat_batches(&schema, &batches).map_err(|error| error.to_string())
+}
+
+fn list(storage: &dyn Storage, dir: &Path) -> Result<Vec<String>, String> {
+    match storage.list(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        names => names.map_err(|error| error.to_string()),
+    }
+}
+
+/// The bytes of a file, if it is there.
+fn bytes(storage: &dyn Storage, path: &PathBuf) -> Result<Option<Vec<u8>>, String> {
+    let read = || -> kodiak::Result<Vec<u8>> {
+        let file = storage.open(path)?;
+        Ok(file.read(0, file.len() as usize)?.to_vec())
+    };
+    match read() {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}
+
+fn text(value: &Value) -> Result<&str, String> {
+    value.as_str().ok_or_else(|| format!("{value} is no text"))
+}
+
+fn number(value: &Value) -> Result<u64, String> {
+    value.as_u64().ok_or_else(|| format!("{value} is no number"))
+}
+
+fn names(value: &Value) -> Result<Vec<String>, String> {
+    let all = value.as_array().ok_or_else(|| format!("{value} is no list"))?;
+    all.iter().map(|name| text(name).map(str::to_owned)).collect()
+}
