@@ -114,24 +114,39 @@ fn publications_that_lose_dead_rows_or_files_are_found_out() {
     settings.publish.key_value = true;
     let mut setup = Setup::new(settings);
     let history: Vec<Op> = Generator::new(1).take(2000).collect();
-    // What is done to the publication of the first table, from some operation on.
+    /// The files of all publications, from some operation on.
+    fn files(storage: &FaultStorage, op: usize) -> Vec<PathBuf> {
+        let root = PathBuf::from("/db/published");
+        let dirs = storage.list(&root).unwrap_or_default().into_iter().filter(|_| op > 500);
+        dirs.flat_map(|dir| {
+            let dir = root.join(dir);
+            let names = storage.list(&dir).unwrap_or_default();
+            names.into_iter().map(move |name| dir.join(name)).collect::<Vec<_>>()
+        })
+        .collect()
+    }
     fn remove(storage: &FaultStorage, op: usize, begin: &str) {
-        let dir = PathBuf::from("/db/published/000001");
-        let names = storage.list(&dir).unwrap_or_default();
-        let one = names.iter().find(|name| name.starts_with(begin) && op > 500);
-        one.into_iter().for_each(|name| drop(storage.remove(&dir.join(name))));
+        let begins = |path: &&PathBuf| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(begin))
+        };
+        let files = files(storage, op);
+        files.iter().filter(begins).for_each(|path| drop(storage.remove(path)));
     }
     let disturbances: [fn(&FaultStorage, usize); 3] = [
         |storage, op| remove(storage, op, "0"),
         |storage, op| remove(storage, op, "deletion_vector"),
         |storage, op| {
-            // An old publication's record, as if no newer one had been made.
-            let dir = PathBuf::from("/db/published/000001");
-            if op == 1000 {
-                drop(storage.hard_link(&dir.join("PUBLISHED.json"), &dir.join("kept")));
-            } else if op > 1000 && storage.len(&dir.join("kept")).is_ok_and(|len| len.is_some()) {
-                drop(storage.remove(&dir.join("PUBLISHED.json")));
-                drop(storage.hard_link(&dir.join("kept"), &dir.join("PUBLISHED.json")));
+            // Records of old publications, as if no newer ones had been made.
+            for record in files(storage, op)
+                .iter()
+                .filter(|path| path.ends_with("PUBLISHED.json"))
+            {
+                let kept = record.with_file_name("kept");
+                if storage.hard_link(record, &kept).is_err() {
+                    drop(storage.remove(record));
+                    drop(storage.hard_link(&kept, record));
+                }
             }
         },
     ];
