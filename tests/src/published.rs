@@ -3,7 +3,7 @@
 mod delta;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
@@ -64,8 +64,11 @@ fn read_settled(storage: &dyn Storage, dir: &Path) -> Result<Option<Found>, Stri
     }
 }
 
+/// The record, and the names of all files.
+type State = (Option<Vec<u8>>, Vec<String>, Vec<String>);
+
 /// What changes whenever anything in the directory does.
-fn state(storage: &dyn Storage, dir: &Path) -> Result<(Option<Vec<u8>>, Vec<String>, Vec<String>), String> {
+fn state(storage: &dyn Storage, dir: &Path) -> Result<State, String> {
     let record = bytes(storage, &dir.join(RECORD_FILE))?;
     Ok((record, list(storage, dir)?, list(storage, &dir.join(delta::LOG_DIR))?))
 }
@@ -180,7 +183,7 @@ fn list(storage: &dyn Storage, dir: &Path) -> Result<Vec<String>, String> {
 }
 
 /// The bytes of a file, if it is there.
-fn bytes(storage: &dyn Storage, path: &PathBuf) -> Result<Option<Vec<u8>>, String> {
+fn bytes(storage: &dyn Storage, path: &Path) -> Result<Option<Vec<u8>>, String> {
     let read = || -> kodiak::Result<Vec<u8>> {
         let file = storage.open(path)?;
         Ok(file.read(0, file.len() as usize)?.to_vec())
