@@ -5,6 +5,7 @@ mod support;
 use std::io::Read;
 use std::path::Path;
 
+use kodiak_core::conformance::extent;
 use support::Kodiak;
 
 const FORMATS: [&str; 5] = ["csv", "jsonl", "parquet", "feather", "orc"];
@@ -189,10 +190,7 @@ fn flights_come_back_through_every_format() {
         .read_to_string(&mut text)
         .expect("text");
     // All of them take a while.
-    let count = std::env::var("KODIAK_FLIGHTS")
-        .ok()
-        .and_then(|rows| rows.parse().ok())
-        .unwrap_or(20_000);
+    let count = extent("KODIAK_FLIGHTS", [20_000, 336_776, 336_776]) as usize;
     let some: String = text.split_inclusive('\n').take(count + 1).collect();
     let kodiak = Kodiak::new();
     let file = kodiak.file("flights.csv", &some);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow::ipc::writer::FileWriter;
+use kodiak_core::conformance::extent;
 use support::Kodiak;
 
 fn feather(kodiak: &Kodiak, name: &str, ids: std::ops::Range<i32>) -> String {
@@ -83,11 +84,7 @@ fn the_published_corpora_neither_panic_nor_abort() {
     let kodiak = Kodiak::new();
     let (mut taken, mut refused) = (0, 0);
     // A process for each file: an abort must be seen. The formats' own tests read all of them in one process.
-    let step = if std::env::var_os("KODIAK_ALL_CORPORA").is_some() {
-        1
-    } else {
-        5
-    };
+    let step = extent("KODIAK_CORPORA_STEP", [5, 1, 1]) as usize;
     for (number, file) in files.into_iter().step_by(step).enumerate() {
         let format = match file
             .strip_prefix(&corpora)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kodiak::{ErrorKind, SyncMode};
+use kodiak_core::conformance::extent;
 use kodiak_storage::{BlockSize, CrashOptions, Fault, FaultPlan, FaultRule, FaultStorage, OpKind};
 use kodiak_tests::crash::model::Model;
 use kodiak_tests::crash::points::{Bounds, Point, collect};
@@ -13,8 +14,7 @@ use parking_lot::Mutex;
 
 /// Crash points of each configuration; of each, every operation of the recovery fails in turn.
 fn points() -> u64 {
-    let given = std::env::var("KODIAK_COMPOUND_POINTS").ok();
-    given.and_then(|points| points.parse().ok()).unwrap_or(8)
+    extent("KODIAK_COMPOUND_POINTS", [8, 16, 1000])
 }
 
 /// Opens a copy of `point` with one fault, then without. False if the fault did not come to pass.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kodiak::{Builder, ErrorKind, Result, TableSchema};
+use kodiak_core::conformance::extent;
 use kodiak_tests::factors::small;
 use kodiak_tests::failing::FailingStorage;
 
@@ -47,14 +48,13 @@ fn use_a_database(storage: &Arc<FailingStorage>, dir: &Path, wal: &str) -> Resul
 
 #[test]
 fn no_failure_leaves_a_file_open_or_mapped() {
-    // A few operations, or all of them where that is asked for.
-    let all = std::env::var_os("KODIAK_FAULT_POINTS").is_some();
+    let step = extent("KODIAK_FAULT_STEP", [13, 5, 1]) as usize;
     for wal in ["mapped", "segment"] {
         let dir = tempfile::tempdir().expect("a directory");
         let calm = Arc::new(FailingStorage::new(0));
         use_a_database(&calm, dir.path(), wal).expect("nothing fails");
         let (mut tried, mut told) = (0, 0);
-        for nth in (1..calm.count()).step_by(if all { 1 } else { 13 }) {
+        for nth in (1..calm.count()).step_by(step) {
             tried += 1;
             let dir = tempfile::tempdir().expect("a directory");
             let storage = Arc::new(FailingStorage::new(nth));

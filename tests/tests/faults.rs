@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use kodiak::{ErrorKind, SyncMode, TableSchema};
+use kodiak_core::conformance::extent;
 use kodiak_storage::{BlockSize, CrashOptions, Fault, FaultPlan, FaultRule, FaultStorage, OpKind};
 use kodiak_tests::crash::faults::run;
 use kodiak_tests::crash::script::{DIR, Setup};
@@ -19,12 +20,9 @@ fn setup(wal: &'static str, sync: SyncMode, seed: u64) -> Setup {
     }
 }
 
-/// How many `n` are tried for each kind of operation and fault; a release tries all.
+/// How many `n` are tried for each kind of operation and fault before the steps grow.
 fn tries() -> u64 {
-    std::env::var("KODIAK_FAULT_POINTS")
-        .ok()
-        .and_then(|tries| tries.parse().ok())
-        .unwrap_or(3)
+    extent("KODIAK_FAULT_POINTS", [3, u64::MAX, u64::MAX])
 }
 
 fn rule(kind: OpKind, nth: u64, fault: Fault, sticky: bool) -> FaultPlan {
@@ -143,7 +141,10 @@ fn failed_sync(wal: &'static str, nth: u64) {
         assert!(storage.faults_fired() <= 1, "{what}");
         return;
     };
-    assert_eq!(error.kind(), ErrorKind::Io, "{what}: {error:?}");
+    // Where the sync that failed was one ahead of need, the writer meets a log that is closed already.
+    let kinds = [ErrorKind::Io, ErrorKind::Unavailable];
+    assert!(kinds.contains(&error.kind()), "{what}: {error:?}");
+    assert!(error.to_string().contains("Input/output error"), "{what}: {error}");
     let table = db.table("t").expect("there");
     for _ in 0..3 {
         assert_eq!(

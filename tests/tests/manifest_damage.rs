@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use kodiak::core::storage::Storage;
 use kodiak::{Builder, ErrorKind, MemoryStorage, Settings, TableSchema};
+use kodiak_core::conformance::extent;
 use kodiak_tests::crash::model::Found;
 use kodiak_tests::crash::script::DIR;
 use kodiak_tests::crash::verify::read_all;
@@ -129,13 +130,9 @@ fn run_files(files: &Files) -> Vec<PathBuf> {
     files.keys().filter(wanted).cloned().collect()
 }
 
-/// `step`, or 1 if every place is asked for.
+/// `step`, or 1 where every place is asked for.
 fn step(step: usize) -> usize {
-    if std::env::var_os("KODIAK_ALL_DAMAGE").is_some() {
-        1
-    } else {
-        step.max(1)
-    }
+    extent("KODIAK_DAMAGE_STEP", [step.max(1) as u64, 1, 1]) as usize
 }
 
 #[test]

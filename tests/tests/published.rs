@@ -14,6 +14,7 @@ use kodiak::core::format::Compression;
 use kodiak::core::keycodec::KeyCodec;
 use kodiak::settings::FormatLevel;
 use kodiak::{Builder, Components, Db, Settings, Table, TableOptions, TableSchema};
+use kodiak_core::conformance::extent;
 use kodiak_tests::clocked::ClockedStorage;
 use kodiak_tests::expected::write_rows;
 use kodiak_tests::schemas;
@@ -23,7 +24,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, RngExt, SeedableRng};
 
 /// Histories of each format: one of each kind of table, with deletion vectors and without, leveled and tiered.
-const SEEDS: u64 = 16;
+const SEEDS: [u64; 3] = [16, 16, 200];
 /// The name of every table: one that must be quoted.
 const TABLE: &str = "the \"table\" isn't plain";
 /// About so many keys are in use.
@@ -48,18 +49,14 @@ fn tools(formats: &[&str]) -> &'static [&'static str] {
     }
 }
 
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |given| given.parse().expect(variable))
-}
-
 #[test]
 fn other_tools_read_exactly_the_table_that_is_published() {
     let Some(python) = Python::find(env!("CARGO_TARGET_TMPDIR"), "publications") else {
         return;
     };
     let dir = tempfile::tempdir().expect("a directory");
-    let first = number("KODIAK_FIRST_SEED", 0);
-    let all: Vec<(usize, u64)> = (first..first + number("KODIAK_SEEDS", SEEDS))
+    let first = extent("KODIAK_FIRST_SEED", [0; 3]);
+    let all: Vec<(usize, u64)> = (first..first + extent("KODIAK_SEEDS", SEEDS))
         .flat_map(|seed| (0..FORMATS.len()).map(move |formats| (formats, seed)))
         .collect();
     let next = AtomicU64::new(0);

@@ -8,6 +8,7 @@ use std::path::Path;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use kodiak::{Db, Settings, Table, TableOptions, TableSchema};
+use kodiak_core::conformance::extent;
 use kodiak_tests::expected::write_rows;
 use kodiak_tests::flights::{KEY, flights};
 use kodiak_tests::tools::{Python, Session};
@@ -15,15 +16,13 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 const TABLE: &str = "flights";
-/// Every so manieth flight, unless `KODIAK_FLIGHTS_STEP` says another number.
-const STEP: usize = 16;
 
 #[test]
 fn flights_that_change_are_read_and_queried_by_other_tools() {
     let Some(python) = Python::find(env!("CARGO_TARGET_TMPDIR"), "published flights") else {
         return;
     };
-    let step = std::env::var("KODIAK_FLIGHTS_STEP").map_or(STEP, |step| step.parse().expect("a number"));
+    let step = extent("KODIAK_FLIGHTS_STEP", [16, 16, 1]) as usize;
     let Some(rows) = flights(step) else { return };
     let dir = tempfile::tempdir().expect("a directory");
     let mut session = python.session("read_published.py", dir.path());

@@ -1,6 +1,7 @@
 //! What every implementation of a trait must pass. Each family's own tests run its suite for every entry of its `ALL`.
 
 pub mod bench;
+mod extent;
 
 pub mod format;
 
@@ -13,3 +14,5 @@ pub mod storage;
 pub mod memtable;
 
 pub mod wal;
+
+pub use extent::extent;

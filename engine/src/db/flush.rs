@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kodiak_core::{Error, Result, SeqNo};
+use kodiak_core::{Error, Result};
 
 use super::plans::Moved;
 use super::shared::Shared;
@@ -180,7 +180,7 @@ impl Shared {
         self.recover_manifest()?;
         self.secure_log(table)?;
         slots.iter().for_each(|slot| slot.entries.freeze());
-        let (written, snapshots) = self.write_level0(table, slots)?;
+        let (written, retention) = self.write_level0(table, slots)?;
         let runs: Vec<Arc<Run>> = written
             .into_iter()
             .map(|meta| Arc::new(Run::new(meta, Arc::clone(&table.runs))))
@@ -207,7 +207,8 @@ impl Shared {
         let flushed = SecondaryChange::Flushed {
             slots,
             runs: &runs,
-            snapshots: &snapshots,
+            snapshots: &retention.snapshots,
+            expired: retention.hidden_below,
         };
         let index = self.update_indexes(table, RunChange::Newer(&runs), flushed, &runs)?;
         index.record(&mut edit);
@@ -323,8 +324,8 @@ impl Shared {
         appended
     }
 
-    /// Returns the runs, and the snapshots that they serve.
-    fn write_level0(&self, table: &Arc<TableInner>, slots: &[Arc<Slot>]) -> Result<(Vec<RunMeta>, Vec<SeqNo>)> {
+    /// Returns the runs, and which versions they have.
+    fn write_level0(&self, table: &Arc<TableInner>, slots: &[Arc<Slot>]) -> Result<(Vec<RunMeta>, Retention)> {
         let mut tombstones = RangeTombstones::default();
         let mut sources = Vec::new();
         let mut times = (u64::MAX, 0);
@@ -365,7 +366,7 @@ impl Shared {
         self.storage
             .sync_dir(&table.runs.dir)
             .inspect_err(|_| remove_runs(self, table, &metas))?;
-        Ok((metas, retention.snapshots))
+        Ok((metas, retention))
     }
 
     /// Releases the log segments that no memtable depends on.

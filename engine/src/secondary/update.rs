@@ -25,11 +25,13 @@ const BATCH: usize = 4 << 20;
 /// How the runs of a table are about to change.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum SecondaryChange<'r> {
-    /// Memtables, newest first, have been written to runs, with the versions that readers at these snapshots and now see.
+    /// Memtables, newest first, have been written to runs, with the versions that readers at these snapshots and now see; those
+    /// below `expired` had expired, and were left out.
     Flushed {
         slots: &'r [Arc<Slot>],
         runs: &'r [Arc<Run>],
         snapshots: &'r [SeqNo],
+        expired: SeqNo,
     },
     /// Runs are added that are newer than all others.
     Added(&'r [Arc<Run>]),
@@ -172,7 +174,12 @@ fn apply(
         .map(|open| Batch::new(&open.index, &open.file, open.building))
         .collect();
     match change {
-        SecondaryChange::Flushed { slots, runs, snapshots } => {
+        SecondaryChange::Flushed {
+            slots,
+            runs,
+            snapshots,
+            expired,
+        } => {
             let view = table.view.load_full();
             if table.operator.is_some() {
                 // Which operands have become rows only the runs tell.
@@ -180,17 +187,20 @@ fn apply(
             } else {
                 let replaced = Replaced::new(slots, snapshots)?;
                 for batch in &mut batches {
-                    add_slots(batch, slots, snapshots, &replaced)?;
+                    add_slots(batch, slots, snapshots, &replaced, expired)?;
                 }
                 if eager {
                     let sources = slots
                         .iter()
                         .map(|slot| Source::Memory(Arc::clone(&slot.entries).cursor()));
-                    let mut deleted = RangeTombstones::default();
+                    let mut gone = Gone {
+                        deleted: RangeTombstones::default(),
+                        expired,
+                    };
                     slots
                         .iter()
-                        .for_each(|slot| deleted.extend(&slot.tombstones.snapshot()));
-                    void_replaced(table, &view, &mut batches, sources.collect(), held, &deleted)?;
+                        .for_each(|slot| gone.deleted.extend(&slot.tombstones.snapshot()));
+                    void_replaced(table, &view, &mut batches, sources.collect(), held, &gone)?;
                 }
             }
         }
@@ -198,14 +208,7 @@ fn apply(
             add_versions(table, &mut batches, sources(runs), None, &|| Ok(()))?;
             if eager {
                 let view = table.view.load_full();
-                void_replaced(
-                    table,
-                    &view,
-                    &mut batches,
-                    sources(runs),
-                    held,
-                    &RangeTombstones::default(),
-                )?;
+                void_replaced(table, &view, &mut batches, sources(runs), held, &Gone::default())?;
             }
         }
         SecondaryChange::Rewritten { inputs, outputs } => rewritten(table, &mut batches, inputs, outputs, held)?,
@@ -318,7 +321,13 @@ impl<'i> Batch<'i> {
 }
 
 /// Adds what flushed memtables have for an index, in its order: the versions that were kept.
-fn add_slots(batch: &mut Batch<'_>, slots: &[Arc<Slot>], snapshots: &[SeqNo], replaced: &Replaced) -> Result<()> {
+fn add_slots(
+    batch: &mut Batch<'_>,
+    slots: &[Arc<Slot>],
+    snapshots: &[SeqNo],
+    replaced: &Replaced,
+    expired: SeqNo,
+) -> Result<()> {
     for slot in slots {
         let Some(own) = batch.of_slot(slot) else {
             // Older than the index, which was built with what it holds.
@@ -341,7 +350,7 @@ fn add_slots(batch: &mut Batch<'_>, slots: &[Arc<Slot>], snapshots: &[SeqNo], re
                     .iter()
                     .any(|slot| slot.tombstones.covering(user_key, end) > entry.seq)
             };
-            if !replaced.is_unseen(entry.seq) && !covered() {
+            if entry.seq >= expired && !replaced.is_unseen(entry.seq) && !covered() {
                 let (seq, void) = (entry.seq, replaced.newest(entry.seq));
                 batch.add_whole(entry.key, Mark { len, seq, void })?;
             }
@@ -395,16 +404,24 @@ pub(super) fn add_versions(
     Ok(())
 }
 
-/// Marks the entries void of rows that what is about to be added replaces, and of those among it that others replace or these
-/// range deletes hide: an index that is younger than a memtable, or than the part of the log that it was filled from, was built
-/// with all that it held then.
+/// What hides versions beside newer ones.
+#[derive(Default)]
+struct Gone {
+    deleted: RangeTombstones,
+    /// Versions below it have expired, for every reader: once they are in no run, nothing else tells.
+    expired: SeqNo,
+}
+
+/// Marks the entries void of rows that what is about to be added replaces, and of those among it that others replace or that are
+/// `gone`: an index that is younger than a memtable, or than the part of the log that it was filled from, was built with all that
+/// it held then.
 fn void_replaced(
     table: &TableInner,
     view: &View,
     batches: &mut [Batch<'_>],
     sources: Vec<Source>,
     held: &[SeqNo],
-    deleted: &RangeTombstones,
+    gone: &Gone,
 ) -> Result<()> {
     let indexes: Vec<&Arc<Secondary>> = batches.iter().map(|batch| batch.index).collect();
     let mut walk = Walk::new(table, indexes, sources)?;
@@ -413,11 +430,12 @@ fn void_replaced(
     while let Some((key, newest, _)) = walk.current() {
         let (key, mut oldest) = (key.to_vec(), newest);
         while let Some((_, seq, op)) = walk.current().filter(|(same, ..)| *same == key) {
-            let void = deleted.covering(&key, MAX_SEQ).max(newest);
+            let void = gone.deleted.covering(&key, MAX_SEQ).max(newest).max(gone.expired);
             if op == Op::Put && void > seq {
+                let unseen = seq < gone.expired || unseen(void);
                 for (place, batch) in batches.iter_mut().enumerate() {
                     if let Some(index_key) = walk.index_key(place)? {
-                        batch.forget(&index_key, &key, seq, void, unseen(void))?;
+                        batch.forget(&index_key, &key, seq, void, unseen)?;
                     }
                 }
             }

@@ -3,6 +3,7 @@
 mod answers;
 mod copies;
 mod crashes;
+mod expiry;
 mod live;
 mod support;
 mod unique;

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use kodiak_core::batch::Batch;
+use kodiak_core::conformance::extent;
 use kodiak_core::storage::{ReadableFile, Storage};
 use kodiak_core::wal::{SyncMode, Wal};
 use kodiak_core::{Op, SeqNo};
@@ -324,10 +325,7 @@ fn no_flipped_bit_goes_unnoticed() {
 #[test]
 fn no_burst_of_flipped_bits_goes_unnoticed() {
     let log = full_log(None, 4);
-    let cases = std::env::var("KODIAK_TEST_BURSTS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(100_000u64);
+    let cases = extent("KODIAK_TEST_BURSTS", [100_000, 1_000_000, 1_000_000]);
     (0..cases).into_par_iter().for_each_init(
         || log.bytes.clone(),
         |bytes, case| {
