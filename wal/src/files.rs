@@ -23,9 +23,10 @@ pub(crate) struct Files {
     pub storage: Arc<dyn Storage>,
     dir: PathBuf,
     segment_bytes: u64,
-    /// Segments below this one are of a log that was not closed in good order. A sync of theirs may have failed, after which
-    /// nothing is known of a file, its length included: they are not reused.
-    distrusted: SegmentId,
+    /// The first segment of this opening. Files of earlier ones are not reused: a sync of theirs may have failed, after which
+    /// nothing is known of a file, its length included, and after a power loss file systems whose renaming is not atomic may
+    /// show one file under two names, so that two segments made of it would overwrite each other.
+    first: SegmentId,
     listed: Mutex<Listed>,
 }
 
@@ -79,11 +80,8 @@ impl Files {
             if let Some(segment) = segment_of_name(&name) {
                 listed.closed.push(segment);
             } else if is_spare_name(&name) {
-                if listed.spares.len() < SPARES && storage.len(&path)? == Some(context.segment_bytes) {
-                    listed.spares.push(name);
-                } else {
-                    storage.remove(&path)?;
-                }
+                // A crash has left it.
+                storage.remove(&path)?;
             }
         }
         listed.closed.sort_unstable();
@@ -95,12 +93,11 @@ impl Files {
             .with_file(segment_path(&context.dir, newest)));
         }
         let previous = settle(context, &listed.closed)?;
-        let trusted = listed.closed.is_empty() || previous.is_some_and(|link| link.synced == link.end);
         let files = Self {
             storage: context.storage.clone(),
             dir: context.dir.clone(),
             segment_bytes: context.segment_bytes.max(SEGMENT_HEADER as u64 * 2),
-            distrusted: if trusted { 0 } else { first },
+            first,
             listed: Mutex::new(listed),
         };
         Ok((files, previous))
@@ -211,9 +208,7 @@ impl Files {
 
     fn recycle(&self, listed: &mut Listed, segment: SegmentId) -> Result<()> {
         let path = segment_path(&self.dir, segment);
-        if segment >= self.distrusted
-            && listed.spares.len() < SPARES
-            && self.storage.len(&path)? == Some(self.segment_bytes)
+        if segment >= self.first && listed.spares.len() < SPARES && self.storage.len(&path)? == Some(self.segment_bytes)
         {
             let name = spare_name(segment);
             self.storage.rename(&path, &self.dir.join(&name))?;

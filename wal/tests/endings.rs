@@ -79,6 +79,46 @@ fn a_log_closed_in_a_recycled_segment_ends_where_it_was_closed() {
     }
 }
 
+/// A power loss on a file system whose renaming is not atomic can leave a file under its old name as well. Two segments that were
+/// made of one file overwrote each other.
+#[test]
+fn a_file_that_a_crash_left_under_two_names_does_no_harm() {
+    for factory in durable() {
+        for name in ["00000000000000000900.spare", "00000000000000000001.wal"] {
+            let what = format!("{}, also called {name}", factory.component.name);
+            let storage = FaultStorage::with_seed(1);
+            let next_seq = AtomicU64::new(1);
+            let wal = open(factory, &context_on(&storage), 1);
+            for number in 0..60 {
+                append(wal.as_ref(), number, 300, &next_seq);
+                wal.release(wal.active_segment()).expect("releases");
+            }
+            let from = wal.active_segment();
+            let image = storage.kill_image();
+            let names = image.list(Path::new("/db/wal")).expect("a directory");
+            let other = match name.ends_with("spare") {
+                true => names.iter().find(|name| name.ends_with("spare")),
+                false => names.iter().filter(|name| name.ends_with("wal")).max(),
+            };
+            let path = Path::new("/db/wal").join(other.expect("a file that was used again"));
+            image.hard_link(&path, &Path::new("/db/wal").join(name)).expect("links");
+
+            let context = context_on(&image);
+            let (mut expected, report) = replay(factory, &context, from, RecoveryMode::PointInTime).expect(&what);
+            let wal = open(factory, &context, report.next_segment);
+            wal.release(from).expect("releases what is older");
+            for number in 100..160 {
+                expected.push(append(wal.as_ref(), number, 300, &next_seq));
+            }
+            let context = context_on(&image.kill_image());
+            for mode in MODES {
+                let (records, _) = replay(factory, &context, from, mode).expect(&what);
+                assert_eq!(records, expected, "{what}, {mode:?}");
+            }
+        }
+    }
+}
+
 /// Which modes a log's appends take by turns.
 const MIXED: [SyncMode; 5] = [
     SyncMode::Normal,

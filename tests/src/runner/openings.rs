@@ -94,7 +94,7 @@ impl Runner<'_> {
                 return Err(error);
             }
             self.open(RecoveryMode::PointInTime)
-                .map_err(|error| format!("after a refusal: {error}"))?;
+                .map_err(|again| format!("{again}; after {strict:?} said: {error}"))?;
         }
         let left = read_everything(&self.tables, self.model.tick)?;
         // Which records are damaged is up to the disk, and that mode skips them: it promises no order.
