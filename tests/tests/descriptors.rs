@@ -48,7 +48,7 @@ fn use_a_database(storage: &Arc<FailingStorage>, dir: &Path, wal: &str) -> Resul
 
 #[test]
 fn no_failure_leaves_a_file_open_or_mapped() {
-    let step = extent("KODIAK_FAULT_STEP", [13, 5, 1]) as usize;
+    let step = extent("KODIAK_FAULT_STEP", [29, 9, 1]) as usize;
     for wal in ["mapped", "segment"] {
         let dir = tempfile::tempdir().expect("a directory");
         let calm = Arc::new(FailingStorage::new(0));
