@@ -181,10 +181,8 @@ impl Shared {
         self.secure_log(table)?;
         slots.iter().for_each(|slot| slot.entries.freeze());
         let (written, retention) = self.write_level0(table, slots)?;
-        let runs: Vec<Arc<Run>> = written
-            .into_iter()
-            .map(|meta| Arc::new(Run::new(meta, Arc::clone(&table.runs))))
-            .collect();
+        let open = |meta| Arc::new(Run::new(meta, Arc::clone(&table.runs)));
+        let runs: Vec<Arc<Run>> = written.into_iter().map(open).collect();
         let place = Place {
             level: 0,
             sorted_run: self.new_sorted_run_id(),

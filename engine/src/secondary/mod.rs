@@ -20,6 +20,8 @@
 //!
 //! **Unique** indexes are checked before a write is logged, one writer of a table at a time (`unique.rs`).
 
+mod batch;
+mod changes;
 mod check;
 mod codec;
 mod create;

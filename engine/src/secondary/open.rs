@@ -7,9 +7,10 @@ use kodiak_core::index::{Index, IndexContext, IndexFactory, Root};
 use kodiak_core::storage::Storage;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
+use super::batch::Batch;
+use super::changes::add_versions;
 use super::definition::{IndexedBy, StoredDefinition};
 use super::entry::NewestMark;
-use super::update::{Batch, add_versions};
 use super::walk::sources;
 use super::{IndexFile, OpenSecondary, Secondary, file_name, path};
 use crate::components::Picked;
