@@ -5,7 +5,8 @@
 //!
 //! What formats share: `sink` sums up the parts of a file as they are written, `file` reads ranges of a file of which
 //! nothing is known, `columns` makes a block of decoded columns under a projection, `compress` and `raw`
-//! (with frames of their own, and without) compress and bound what is decoded, `budget` bounds it for a whole block.
+//! (with frames of their own, and without) compress and bound what is decoded, `budget` bounds it for a whole block, `packed`
+//! takes dictionaries apart and makes them again, `nest` makes room for nulls in nested columns.
 
 // Files, clock and randomness come from `Storage`: see `clippy.toml`.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
@@ -16,8 +17,10 @@ mod compress;
 pub mod export;
 pub mod feather;
 mod file;
+mod nest;
 pub mod orc;
 pub mod outside;
+mod packed;
 pub mod parquet;
 mod raw;
 pub mod row;

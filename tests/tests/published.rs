@@ -125,6 +125,11 @@ fn is_common(of: &DataType) -> bool {
         D::Utf8 | D::LargeUtf8 | D::Utf8View | D::Binary | D::LargeBinary | D::BinaryView => true,
         D::Timestamp(TimeUnit::Microsecond, zone) => zone.as_deref().is_none_or(|zone| zone == "UTC"),
         D::Decimal32(..) | D::Decimal64(..) | D::Decimal128(..) => true,
+        D::Dictionary(_, inner) => is_common(inner),
+        D::List(inner) | D::LargeList(inner) | D::FixedSizeList(inner, _) | D::Map(inner, _) => {
+            is_common(inner.data_type())
+        }
+        D::Struct(fields) => fields.iter().all(|field| is_common(field.data_type())),
         _ => false,
     }
 }

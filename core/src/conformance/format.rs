@@ -7,6 +7,7 @@
 
 mod damage;
 mod kv;
+mod nested;
 mod typed;
 
 use std::io;
@@ -26,6 +27,7 @@ use crate::{Error, Result};
 
 pub use damage::{damage_never_panics, decoded_memory_is_bounded};
 pub use kv::{blocks_round_trip, finds_agree_with_a_model, random_batches, the_layout_is_true};
+pub use nested::{nested_columns_round_trip, nested_table, random_column, random_nested};
 pub use typed::{refused_types_are_refused, typed_tables_round_trip};
 
 /// A limit on decoded memory that no block of the suite reaches.
@@ -37,6 +39,7 @@ pub fn check(factory: &FormatFactory, compression: Compression) {
     finds_agree_with_a_model(factory, compression);
     the_layout_is_true(factory, compression);
     typed_tables_round_trip(factory, compression);
+    nested_columns_round_trip(factory, compression);
     refused_types_are_refused(factory, compression);
     damage_never_panics(factory, compression);
     decoded_memory_is_bounded(factory, compression);

@@ -6,7 +6,6 @@
 
 use std::path::Path;
 
-use arrow::datatypes::{DataType, TimeUnit};
 use kodiak_core::Result;
 use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::Storage;
@@ -224,10 +223,8 @@ fn columns(record: &Record, schema: &TableSchema) -> Result<Vec<Value>, String> 
 
 fn protocol(schema: &TableSchema) -> Value {
     let mut features = vec!["deletionVectors"];
-    let local = |field: &std::sync::Arc<arrow::datatypes::Field>| {
-        matches!(field.data_type(), DataType::Timestamp(TimeUnit::Microsecond, None))
-    };
-    if schema.columns().fields().iter().any(local) {
+    let fields = schema.columns().fields();
+    if fields.iter().any(|field| types::has_local_times(field.data_type())) {
         features.push("timestampNtz");
     }
     json!({"protocol": {
@@ -303,6 +300,10 @@ fn remove(file: &PublishedFile, millis: u64) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::{DataType, Field, TimeUnit};
+
     use super::*;
 
     #[test]
@@ -328,11 +329,18 @@ mod tests {
 
     #[test]
     fn types_that_delta_does_not_have_are_told() {
-        assert_eq!(types::in_delta(&DataType::Int8).as_deref(), Some("byte"));
+        assert_eq!(types::in_delta(&DataType::Int8), Some("byte".into()));
         assert_eq!(
-            types::in_delta(&DataType::Decimal128(12, 2)).as_deref(),
-            Some("decimal(12,2)")
+            types::in_delta(&DataType::Decimal128(12, 2)),
+            Some("decimal(12,2)".into())
         );
+        let list = |of: DataType| DataType::List(Arc::new(Field::new("item", of, true)));
+        let words = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        assert_eq!(
+            types::in_delta(&list(words)),
+            Some(json!({"type": "array", "elementType": "string", "containsNull": true}))
+        );
+        assert_eq!(types::in_delta(&list(DataType::UInt8)), None);
         for none in [
             DataType::UInt8,
             DataType::Float16,

@@ -31,6 +31,32 @@ def arrow_type(name):
     return getattr(pyarrow, kind)(*filter(None, parameters.split(", tz=")))
 
 
+def whole_type(found, told):
+    """The type that a column of the type `found` has in the table: lists differ from file to file, units and zones are told."""
+    import pyarrow
+
+    if isinstance(told, str):
+        return arrow_type(told)
+    told = told or {}
+
+    def inner(field, told):
+        return field.with_type(whole_type(field.type, told))
+
+    if pyarrow.types.is_map(found):
+        return pyarrow.map_(inner(found.key_field, told.get("key")), inner(found.item_field, told.get("value")))
+    if pyarrow.types.is_list(found) or pyarrow.types.is_large_list(found) or pyarrow.types.is_fixed_size_list(found):
+        return pyarrow.large_list(inner(found.value_field.with_name("item"), told.get("item")))
+    if pyarrow.types.is_struct(found):
+        members = told.get("members", {})
+        return pyarrow.struct([inner(field, members.get(field.name)) for field in found.fields])
+    # Views cannot be filtered.
+    if pyarrow.types.is_string_view(found):
+        return pyarrow.string()
+    if pyarrow.types.is_binary_view(found):
+        return pyarrow.binary()
+    return found
+
+
 def table(columns=None):
     """The rows of the table as a pyarrow.Table, in no particular order."""
     import pyarrow
@@ -47,22 +73,13 @@ def table(columns=None):
         "orc": lambda path: pyarrow.orc.read_table(path, columns=columns),
     }
 
-    def plain(field):
-        if field.name in published["types"]:
-            return field.with_type(arrow_type(published["types"][field.name]))
-        # Views cannot be filtered.
-        if pyarrow.types.is_string_view(field.type):
-            return field.with_type(pyarrow.string())
-        if pyarrow.types.is_binary_view(field.type):
-            return field.with_type(pyarrow.binary())
-        return field
-
     parts = []
     for path, kind, dead in files(published):
         part = read[kind](path).select(columns)
         for at, field in enumerate(part.schema):
-            if plain(field) != field:
-                part = part.set_column(at, plain(field), part.column(at).cast(plain(field).type))
+            wanted = whole_type(field.type, published["types"].get(field.name))
+            if wanted != field.type:
+                part = part.set_column(at, field.with_type(wanted), part.column(at).cast(wanted))
         if dead is not None:
             rows = pyarrow.parquet.read_table(dead)["row"]
             alive = pyarrow.compute.is_in(pyarrow.array(range(part.num_rows), pyarrow.int64()), rows)
@@ -71,21 +88,61 @@ def table(columns=None):
     return pyarrow.concat_tables(parts, promote_options="permissive")
 
 
-def polars_values(name, kind):
-    """The values of a column that lies in Parquet files as integers."""
+def polars_unit(kind):
+    """Polars has no seconds."""
+    return "ms" if kind in ("", "s") else kind
+
+
+def polars_type(found, told):
+    """The type that `polars_values` makes of `found`."""
     import polars
 
-    column = polars.col(name).cast(polars.Int64)
-    kind, _, parameters = kind.rstrip("]").partition("[")
-    unit, _, zone = parameters.partition(", tz=")
-    if kind == "time32":
-        return (column * 1_000_000_000).cast(polars.Time).alias(name)
-    # Polars has no seconds.
-    column, unit = (column * 1000, "ms") if unit == "s" else (column, unit or "ms")
-    if kind == "duration":
-        return column.cast(polars.Duration(unit)).alias(name)
-    instants = column.cast(polars.Datetime(unit, "UTC" if zone else None))
-    return (instants.dt.convert_time_zone(zone) if zone else instants).alias(name)
+    if told is None:
+        return found
+    if isinstance(told, str):
+        if not found.is_integer():
+            return found
+        kind, _, parameters = told.rstrip("]").partition("[")
+        unit, _, zone = parameters.partition(", tz=")
+        if kind == "time32":
+            return polars.Time()
+        return polars.Duration(polars_unit(unit)) if kind == "duration" else polars.Datetime(polars_unit(unit), zone or None)
+    if isinstance(found, polars.Struct):
+        return polars.Struct({field.name: polars_type(field.dtype, told["members"].get(field.name)) for field in found.fields})
+    # Polars has a type for maps since version 2; before, they are lists of structs with a key and a value.
+    if isinstance(found, getattr(polars, "Map", ())):
+        return polars.Map(polars_type(found.key, told.get("key")), polars_type(found.value, told.get("value")))
+    inner = polars_type(found.inner, told["item"] if "item" in told else {"members": told})
+    return polars.Array(inner, found.shape[0]) if isinstance(found, polars.Array) else polars.List(inner)
+
+
+def polars_values(column, found, told):
+    """The values of a column of the type `found`, which may lie in Parquet files as integers, or have such inside."""
+    import polars
+
+    made = polars_type(found, told)
+    if made == found:
+        return column
+    if isinstance(told, str):
+        column = column.cast(polars.Int64)
+        if made == polars.Time:
+            return (column * 1_000_000_000).cast(made)
+        column = column * 1000 if "[s" in told else column
+        if isinstance(made, polars.Datetime) and made.time_zone:
+            return column.cast(polars.Datetime(made.time_unit, "UTC")).dt.convert_time_zone(made.time_zone)
+        return column.cast(made)
+    if isinstance(found, polars.Struct):
+        fields = {field.name: field.dtype for field in found.fields}
+        inner = told["members"]
+        return column.struct.with_fields(polars_values(polars.field(name), fields[name], inner[name]).alias(name) for name in inner)
+    inner = told["item"] if "item" in told else {"members": told}
+    if isinstance(found, getattr(polars, "Map", ())):
+        column, items = column.map.entries(), polars.Struct({"key": found.key, "value": found.value})
+    elif isinstance(found, polars.Array):
+        column, items = column.arr.to_list(), found.inner
+    else:
+        items = found.inner
+    return column.list.eval(polars_values(polars.element(), items, inner)).cast(made)
 
 
 def frame(columns=None):
@@ -104,7 +161,7 @@ def frame(columns=None):
             part = part.with_columns(number).join(rows, left_on="_row", right_on="row", how="anti")
         if kind == "parquet":
             held = part.collect_schema()
-            integers = {name: kind for name, kind in published["types"].items() if name in columns and held[name].is_integer()}
-            part = part.with_columns(polars_values(name, kind) for name, kind in integers.items())
+            told = {name: told for name, told in published["types"].items() if name in columns}
+            part = part.with_columns(polars_values(polars.col(name), held[name], told[name]).alias(name) for name in told)
         parts.append(part.select(columns))
     return polars.concat(parts)

@@ -67,7 +67,7 @@ pub struct Record {
     pub columns: Vec<String>,
     /// The types, as pyarrow names them, of those columns whose types not every file tells.
     #[serde(default)]
-    pub types: BTreeMap<String, String>,
+    pub types: BTreeMap<String, serde_json::Value>,
     /// True if all rows of all `files`, and nothing else, are the table's.
     pub exact: bool,
     /// If not, why not.

@@ -39,11 +39,13 @@ pub fn are_written(storage: &dyn Storage, dir: &Path, record: &Record, table: &s
     holds(VIEW_FILE, &view(dir, record, table, schema)) && holds(PYTHON_FILE, PYTHON)
 }
 
-fn name(text: &str) -> String {
+/// A name as SQL has it.
+pub fn name(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\"\""))
 }
 
-fn text(text: &str) -> String {
+/// A text as SQL has it.
+pub fn text(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 

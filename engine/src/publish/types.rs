@@ -5,24 +5,49 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, TimeUnit};
 use kodiak_core::schema::TableSchema;
+use serde_json::{Map, Value, json};
 
-/// The types of such columns, by name, as pyarrow names them.
-pub fn of_columns(schema: &TableSchema) -> BTreeMap<String, String> {
+use super::scripts;
+
+/// The types of such columns, by name, as pyarrow names them. Of nested columns: `item` tells the type of a list's items, `key` and
+/// `value` those of a map, `members` those of a struct's members by name, each only of such.
+pub fn of_columns(schema: &TableSchema) -> BTreeMap<String, Value> {
     let fields = schema.columns().fields().iter();
     fields
         .filter_map(|field| Some((field.name().clone(), type_of(field.data_type())?)))
         .collect()
 }
 
-fn type_of(of: &DataType) -> Option<String> {
-    Some(match of {
+fn type_of(of: &DataType) -> Option<Value> {
+    Some(Value::from(match of {
         DataType::Date64 => "date64".to_owned(),
         DataType::Time32(TimeUnit::Second) => "time32[s]".to_owned(),
         DataType::Timestamp(unit, None) => format!("timestamp[{}]", name(*unit)),
         DataType::Timestamp(unit, Some(zone)) => format!("timestamp[{}, tz={zone}]", name(*unit)),
         DataType::Duration(unit) => format!("duration[{}]", name(*unit)),
+        DataType::Dictionary(_, values) => return type_of(values),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            return Some(json!({"item": type_of(item.data_type())?}));
+        }
+        DataType::Map(entries, _) => {
+            let DataType::Struct(fields) = entries.data_type() else {
+                return None;
+            };
+            let parts = ["key", "value"].into_iter().zip(fields);
+            let told: Map<String, Value> = parts
+                .filter_map(|(part, field)| Some((part.to_owned(), type_of(field.data_type())?)))
+                .collect();
+            return (!told.is_empty()).then(|| Value::from(told));
+        }
+        DataType::Struct(fields) => {
+            let told: Map<String, Value> = fields
+                .iter()
+                .filter_map(|field| Some((field.name().clone(), type_of(field.data_type())?)))
+                .collect();
+            return (!told.is_empty()).then(|| json!({"members": told}));
+        }
         _ => return None,
-    })
+    }))
 }
 
 fn name(unit: TimeUnit) -> &'static str {
@@ -34,20 +59,65 @@ fn name(unit: TimeUnit) -> &'static str {
     }
 }
 
-/// DuckDB's expression for the values of a column that lies in Parquet files as integers, given its quoted name; `None` for
-/// others, and for durations, which stay integers, since DuckDB's intervals are not in one unit.
+/// DuckDB's expression for the values of a column that lies in Parquet files as integers, or has such inside, given its quoted name;
+/// `None` for others, and for durations, which stay integers, since DuckDB's intervals are not in one unit.
 pub fn in_duckdb(of: &DataType, column: &str) -> Option<String> {
+    converted(of, column, 0)
+}
+
+/// The expression for `value`, which is within so many lambdas.
+fn converted(of: &DataType, value: &str, depth: usize) -> Option<String> {
+    let unless_null = |made: String| format!("CASE WHEN {value} IS NULL THEN NULL ELSE {made} END");
+    let each = format!("x{depth}");
     Some(match of {
-        DataType::Date64 => format!("epoch_ms({column})"),
-        DataType::Time32(TimeUnit::Second) => format!("TIME '00:00:00' + to_seconds({column})"),
-        DataType::Timestamp(TimeUnit::Second, None) => format!("make_timestamp({column} * 1000000)"),
-        DataType::Timestamp(TimeUnit::Second, Some(_)) => format!("make_timestamptz({column} * 1000000)"),
+        DataType::Date64 => format!("epoch_ms({value})"),
+        DataType::Time32(TimeUnit::Second) => format!("TIME '00:00:00' + to_seconds({value})"),
+        DataType::Timestamp(TimeUnit::Second, None) => format!("make_timestamp({value} * 1000000)"),
+        DataType::Timestamp(TimeUnit::Second, Some(_)) => format!("make_timestamptz({value} * 1000000)"),
+        DataType::Dictionary(_, values) => return converted(values, value, depth),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            let made = converted(item.data_type(), &each, depth + 1)?;
+            format!("list_transform({value}, lambda {each}: {made})")
+        }
+        DataType::Map(entries, _) => {
+            let DataType::Struct(fields) = entries.data_type() else {
+                return None;
+            };
+            let [key, item] = &fields[..] else { return None };
+            let (of_key, of_item) = (format!("{each}.\"key\""), format!("{each}.\"value\""));
+            let key = converted(key.data_type(), &of_key, depth + 1);
+            let item = converted(item.data_type(), &of_item, depth + 1);
+            if key.is_none() && item.is_none() {
+                return None;
+            }
+            let (key, item) = (key.unwrap_or(of_key), item.unwrap_or(of_item));
+            let entry = format!("struct_pack(\"key\" := {key}, \"value\" := {item})");
+            unless_null(format!(
+                "map_from_entries(list_transform(map_entries({value}), lambda {each}: {entry}))"
+            ))
+        }
+        DataType::Struct(fields) => {
+            let mut any = false;
+            let members: Vec<String> = fields
+                .iter()
+                .map(|field| {
+                    let member = format!("struct_extract({value}, {})", scripts::text(field.name()));
+                    let made = converted(field.data_type(), &member, depth);
+                    any |= made.is_some();
+                    format!("{} := {}", scripts::name(field.name()), made.unwrap_or(member))
+                })
+                .collect();
+            if !any {
+                return None;
+            }
+            unless_null(format!("struct_pack({})", members.join(", ")))
+        }
         _ => return None,
     })
 }
 
-/// The name of a type in Delta tables, if they have it.
-pub fn in_delta(of: &DataType) -> Option<String> {
+/// A type as the schemas of Delta tables have it, if they do.
+pub fn in_delta(of: &DataType) -> Option<Value> {
     let name = match of {
         DataType::Boolean => "boolean",
         DataType::Int8 => "byte",
@@ -66,9 +136,49 @@ pub fn in_delta(of: &DataType) -> Option<String> {
         | DataType::Decimal128(precision, scale)
             if *scale >= 0 =>
         {
-            return Some(format!("decimal({precision},{scale})"));
+            return Some(Value::from(format!("decimal({precision},{scale})")));
+        }
+        // Data files have their values.
+        DataType::Dictionary(_, values) => return in_delta(values),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            let of = in_delta(item.data_type())?;
+            return Some(json!({"type": "array", "elementType": of, "containsNull": item.is_nullable()}));
+        }
+        DataType::Struct(fields) => {
+            let fields = fields.iter().map(|field| {
+                let of = in_delta(field.data_type())?;
+                Some(json!({"name": field.name(), "type": of, "nullable": field.is_nullable(), "metadata": {}}))
+            });
+            return Some(json!({"type": "struct", "fields": fields.collect::<Option<Vec<_>>>()?}));
+        }
+        DataType::Map(entries, _) => {
+            let DataType::Struct(fields) = entries.data_type() else {
+                return None;
+            };
+            let [key, value] = &fields[..] else { return None };
+            let (of_key, of_value) = (in_delta(key.data_type())?, in_delta(value.data_type())?);
+            return Some(json!({
+                "type": "map",
+                "keyType": of_key,
+                "valueType": of_value,
+                "valueContainsNull": value.is_nullable(),
+            }));
         }
         _ => return None,
     };
-    Some(name.to_owned())
+    Some(Value::from(name))
+}
+
+/// True if Delta tables call a type, or one inside of it, `timestamp_ntz`.
+pub fn has_local_times(of: &DataType) -> bool {
+    match of {
+        DataType::Timestamp(TimeUnit::Microsecond, None) => true,
+        DataType::Dictionary(_, values) => has_local_times(values),
+        DataType::List(inner)
+        | DataType::LargeList(inner)
+        | DataType::FixedSizeList(inner, _)
+        | DataType::Map(inner, _) => has_local_times(inner.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_local_times(field.data_type())),
+        _ => false,
+    }
 }

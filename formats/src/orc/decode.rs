@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayData, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, StringArray,
+    Array, ArrayData, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, StringArray,
     make_array,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
@@ -21,6 +21,7 @@ use super::encode::{BEFORE_EPOCH, EPOCH, per_second};
 use super::rle;
 use super::types::{Column, Store};
 use crate::budget::Budget;
+use crate::{nest, packed};
 
 /// The streams of one stripe.
 #[derive(Debug)]
@@ -72,8 +73,8 @@ impl Stripe {
         })
     }
 
-    fn find(&self, column: usize, kind: StreamKind, budget: &mut Budget) -> Result<Option<Buffer>> {
-        let wanted = (column as u32 + 1, kind as i32);
+    fn find(&self, column: u32, kind: StreamKind, budget: &mut Budget) -> Result<Option<Buffer>> {
+        let wanted = (column, kind as i32);
         match self.streams.iter().find(|stream| (stream.0, stream.1) == wanted) {
             Some(&(_, _, at, len)) => {
                 chunks::read(self.compression, self.data.slice_with_length(at, len), budget).map(Some)
@@ -82,91 +83,98 @@ impl Stripe {
         }
     }
 
-    fn get(&self, column: usize, kind: StreamKind, budget: &mut Budget) -> Result<Buffer> {
+    fn get(&self, column: u32, kind: StreamKind, budget: &mut Budget) -> Result<Buffer> {
         // A stream without bytes may be left out.
         Ok(self.find(column, kind, budget)?.unwrap_or_default())
     }
 
     /// A column of 64-bit integers that is never null.
-    pub fn longs(&self, index: usize, budget: &mut Budget) -> Result<ScalarBuffer<i64>> {
-        let data = self.get(index, StreamKind::Data, budget)?;
+    pub fn longs(&self, number: u32, budget: &mut Budget) -> Result<ScalarBuffer<i64>> {
+        let data = self.get(number, StreamKind::Data, budget)?;
         integers(&data, self.rows, true, budget).map(Into::into)
     }
 
     /// A column of 8-bit integers that is never null.
-    pub fn bytes8(&self, index: usize, budget: &mut Budget) -> Result<ScalarBuffer<i8>> {
-        let data = self.get(index, StreamKind::Data, budget)?;
+    pub fn bytes8(&self, number: u32, budget: &mut Budget) -> Result<ScalarBuffer<i8>> {
+        let data = self.get(number, StreamKind::Data, budget)?;
         budget.take(self.rows, 2)?;
         let bytes = rle::read_bytes(&data, self.rows).ok_or_else(malformed)?;
         Ok(bytes.into_iter().map(|byte| byte as i8).collect::<Vec<_>>().into())
     }
 
     /// A column of bytes that is never null.
-    pub fn binary(&self, index: usize, budget: &mut Budget) -> Result<BinaryArray> {
-        let (offsets, data) = self.offsets(index, None, budget)?;
+    pub fn binary(&self, number: u32, budget: &mut Budget) -> Result<BinaryArray> {
+        let (offsets, data) = self.offsets(number, self.rows, None, budget)?;
         BinaryArray::try_new(offsets, data, None).map_err(unfit)
     }
 
     /// Any column.
-    pub fn array(&self, index: usize, column: &Column, budget: &mut Budget) -> Result<ArrayRef> {
-        let nulls = match self.find(index, StreamKind::Present, budget)? {
-            Some(stream) if column.nullable => Some(NullBuffer::new(bits(&stream, self.rows, budget)?)),
+    pub fn array(&self, column: &Column, budget: &mut Budget) -> Result<ArrayRef> {
+        self.part(column, self.rows, budget)
+    }
+
+    /// A column, or what is inside of one, of which there are so many.
+    pub(super) fn part(&self, column: &Column, rows: usize, budget: &mut Budget) -> Result<ArrayRef> {
+        let nulls = match self.find(column.number, StreamKind::Present, budget)? {
+            Some(stream) if column.nullable => Some(NullBuffer::new(bits(&stream, rows, budget)?)),
             Some(_) => return Err(Error::corruption("a column that cannot be null has null flags")),
             None => None,
         };
+        let values = Values {
+            stripe: self,
+            column,
+            rows,
+            present: rows - nulls.as_ref().map_or(0, NullBuffer::null_count),
+            nulls,
+        };
         let array = match column.store {
-            Store::Bytes => self.byte_array(index, column, nulls, budget)?,
-            _ => self.fixed(index, column, nulls, budget)?,
+            Store::Struct | Store::List => return values.nested(budget),
+            Store::Bytes => values.byte_array(budget)?,
+            _ => values.fixed(budget)?,
         };
         if array.data_type() == &column.data_type {
             return Ok(array);
         }
-        budget.take(self.rows, 16)?;
-        match column.data_type {
+        budget.take(rows, 16)?;
+        let plain = match &column.data_type {
+            DataType::Dictionary(_, values) => {
+                budget.take(array.get_buffer_memory_size(), 1)?;
+                values.as_ref()
+            }
+            plain => plain,
+        };
+        let array: ArrayRef = match plain {
             DataType::FixedSizeBinary(len) => {
                 let values = array.as_binary::<i32>();
-                budget.take(self.rows, usize::try_from(len).unwrap_or_default())?;
-                let array = FixedSizeBinaryArray::try_from_sparse_iter_with_size(values.iter(), len).map_err(unfit)?;
-                Ok(Arc::new(array))
+                budget.take(rows, usize::try_from(*len).unwrap_or_default())?;
+                Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size(values.iter(), *len).map_err(unfit)?)
             }
             _ => compute::cast_with_options(
                 &array,
-                &column.data_type,
+                plain,
                 &compute::CastOptions {
                     safe: false,
                     ..Default::default()
                 },
             )
-            .map_err(unfit),
-        }
-    }
-
-    fn byte_array(
-        &self,
-        index: usize,
-        column: &Column,
-        nulls: Option<NullBuffer>,
-        budget: &mut Budget,
-    ) -> Result<ArrayRef> {
-        let (offsets, data) = self.offsets(index, nulls.as_ref(), budget)?;
-        Ok(match column.stored {
-            DataType::Utf8 => Arc::new(StringArray::try_new(offsets, data, nulls).map_err(unfit)?),
-            _ => Arc::new(BinaryArray::try_new(offsets, data, nulls).map_err(unfit)?),
-        })
+            .map_err(unfit)?,
+        };
+        packed::pack(array, &column.data_type)
     }
 
     /// Offsets of all rows (a null has length zero), and the bytes, which are not copied.
     fn offsets(
         &self,
-        index: usize,
+        number: u32,
+        rows: usize,
         nulls: Option<&NullBuffer>,
         budget: &mut Budget,
     ) -> Result<(OffsetBuffer<i32>, Buffer)> {
-        let lengths = self.get(index, StreamKind::Length, budget)?;
-        let data = self.get(index, StreamKind::Data, budget)?;
-        let present = self.rows - nulls.map_or(0, NullBuffer::null_count);
-        budget.take(self.rows + 1, 8)?;
-        let mut offsets: Vec<i32> = Vec::with_capacity(self.rows + 1);
+        let lengths = self.get(number, StreamKind::Length, budget)?;
+        let data = self.get(number, StreamKind::Data, budget)?;
+        let present = rows - nulls.map_or(0, NullBuffer::null_count);
+        budget.take(rows + 1, 8)?;
+        let mut offsets: Vec<i32> = Vec::with_capacity(rows + 1);
         offsets.push(0);
         let (mut end, mut wrong) = (0u64, false);
         let read = rle::read(&lengths, present, false, |len| {
@@ -184,10 +192,54 @@ impl Stripe {
         }
         Ok((OffsetBuffer::new(offsets.into()), data))
     }
+}
 
-    fn fixed(&self, index: usize, column: &Column, nulls: Option<NullBuffer>, budget: &mut Budget) -> Result<ArrayRef> {
-        let present = self.rows - nulls.as_ref().map_or(0, NullBuffer::null_count);
-        let data = self.get(index, StreamKind::Data, budget)?;
+/// The values of a column, or of what is inside of one.
+struct Values<'a> {
+    stripe: &'a Stripe,
+    column: &'a Column,
+    rows: usize,
+    nulls: Option<NullBuffer>,
+    /// Rows that are not null.
+    present: usize,
+}
+
+impl Values<'_> {
+    fn get(&self, kind: StreamKind, budget: &mut Budget) -> Result<Buffer> {
+        self.stripe.get(self.column.number, kind, budget)
+    }
+
+    fn nested(self, budget: &mut Budget) -> Result<ArrayRef> {
+        let column = self.column;
+        if column.store == Store::Struct {
+            let read = |child| {
+                let member = self.stripe.part(child, self.present, budget)?;
+                nest::spread(member, 1, self.nulls.as_ref(), budget)
+            };
+            let members = column.children.iter().map(read).collect::<Result<Vec<_>>>()?;
+            return nest::structs(&column.data_type, members, self.nulls, self.rows);
+        }
+        let lengths = integers(&self.get(StreamKind::Length, budget)?, self.present, false, budget)?;
+        let (ends, items) = nest::ends(&lengths, self.nulls.as_ref(), budget)?;
+        let read = |child| self.stripe.part(child, items, budget);
+        let children = column.children.iter().map(read).collect::<Result<Vec<_>>>()?;
+        nest::lists(&column.data_type, ends, children, self.nulls, budget)
+    }
+
+    fn byte_array(self, budget: &mut Budget) -> Result<ArrayRef> {
+        let nulls = self.nulls;
+        let (offsets, data) = self
+            .stripe
+            .offsets(self.column.number, self.rows, nulls.as_ref(), budget)?;
+        Ok(match self.column.stored {
+            DataType::Utf8 => Arc::new(StringArray::try_new(offsets, data, nulls).map_err(unfit)?),
+            _ => Arc::new(BinaryArray::try_new(offsets, data, nulls).map_err(unfit)?),
+        })
+    }
+
+    fn fixed(self, budget: &mut Budget) -> Result<ArrayRef> {
+        let (column, present, nulls) = (self.column, self.present, self.nulls.clone());
+        let data = self.get(StreamKind::Data, budget)?;
         let values = match column.store {
             Store::Bits => {
                 let values = bits(&data, present, budget)?;
@@ -214,9 +266,9 @@ impl Stripe {
                 }
                 self.spread(&data, width, nulls.as_ref(), budget)?
             }
-            Store::Decimal => return self.decimals(index, column, &data, nulls, present, budget),
+            Store::Decimal => return self.decimals(&data, budget),
             Store::Timestamp(_) => {
-                let values = self.timestamps(index, column, &data, present, budget)?;
+                let values = self.timestamps(&data, budget)?;
                 self.spread(values.to_byte_slice(), 8, nulls.as_ref(), budget)?
             }
             _ => {
@@ -250,21 +302,15 @@ impl Stripe {
         Ok(out.into())
     }
 
-    fn timestamps(
-        &self,
-        index: usize,
-        column: &Column,
-        data: &Buffer,
-        count: usize,
-        budget: &mut Budget,
-    ) -> Result<Vec<i64>> {
-        let Store::Timestamp(unit) = column.store else {
+    fn timestamps(&self, data: &Buffer, budget: &mut Budget) -> Result<Vec<i64>> {
+        let Store::Timestamp(unit) = self.column.store else {
             return Err(malformed());
         };
+        let count = self.present;
         let units = per_second(unit);
         let seconds = integers(data, count, true, budget)?;
-        let nanos = integers(&self.get(index, StreamKind::Secondary, budget)?, count, false, budget)?;
-        let before = match self.find(index, BEFORE_EPOCH, budget)? {
+        let nanos = integers(&self.get(StreamKind::Secondary, budget)?, count, false, budget)?;
+        let before = match self.stripe.find(self.column.number, BEFORE_EPOCH, budget)? {
             Some(stream) => Some(bits(&stream, count, budget)?),
             None => None,
         };
@@ -290,19 +336,12 @@ impl Stripe {
         Ok(out)
     }
 
-    fn decimals(
-        &self,
-        index: usize,
-        column: &Column,
-        data: &Buffer,
-        nulls: Option<NullBuffer>,
-        count: usize,
-        budget: &mut Budget,
-    ) -> Result<ArrayRef> {
-        let DataType::Decimal128(precision, scale) = column.stored else {
+    fn decimals(self, data: &Buffer, budget: &mut Budget) -> Result<ArrayRef> {
+        let DataType::Decimal128(precision, scale) = self.column.stored else {
             return Err(malformed());
         };
-        let scales = integers(&self.get(index, StreamKind::Secondary, budget)?, count, true, budget)?;
+        let count = self.present;
+        let scales = integers(&self.get(StreamKind::Secondary, budget)?, count, true, budget)?;
         if scales.iter().any(|&stored| stored != i64::from(scale)) {
             return Err(Error::corruption("a decimal has another scale than its column"));
         }
@@ -324,8 +363,8 @@ impl Stripe {
         if bytes.next().is_some() {
             return Err(malformed());
         }
-        let values = self.spread(values.to_byte_slice(), 16, nulls.as_ref(), budget)?;
-        let array = PrimitiveArray::<Decimal128Type>::try_new(ScalarBuffer::new(values, 0, self.rows), nulls);
+        let values = self.spread(values.to_byte_slice(), 16, self.nulls.as_ref(), budget)?;
+        let array = PrimitiveArray::<Decimal128Type>::try_new(ScalarBuffer::new(values, 0, self.rows), self.nulls);
         let array = array
             .and_then(|array| array.with_precision_and_scale(precision, scale))
             .map_err(unfit)?;

@@ -1,16 +1,18 @@
 //! From an Arrow column to the streams of a stripe.
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, GenericByteArray};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, GenericByteArray, OffsetSizeTrait};
 use arrow::compute;
 use arrow::datatypes::{
     ByteArrayType, DataType, Date32Type, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit,
     TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
 };
 use kodiak_core::{Error, Result};
+use orc_rust::proto::ColumnStatistics;
 use orc_rust::proto::stream::Kind as StreamKind;
 
-use super::rle;
 use super::types::{Column, Store};
+use super::{rle, stats};
+use crate::packed;
 
 /// Seconds from 1970 to ORC's epoch, 2015-01-01, in UTC.
 pub(super) const EPOCH: i64 = 1_420_070_400;
@@ -21,11 +23,20 @@ pub(super) const BEFORE_EPOCH: StreamKind = StreamKind::DictionaryCount;
 /// A stream that is not compressed yet.
 pub(super) type Stream = (StreamKind, Vec<u8>);
 
-/// The streams of a column, in the order in which they are to be stored.
+/// What a stripe has of a column, or of what is inside of one.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    /// The column's number.
+    pub number: u32,
+    pub streams: Vec<Stream>,
+    pub stats: ColumnStatistics,
+}
+
+/// The streams of a column and of everything inside of it, in the order in which they are to be stored.
 ///
 /// # Errors
 /// `InvalidInput` if the array is not of the column's type, or has nulls where it must not.
-pub(super) fn streams(column: &Column, array: &ArrayRef) -> Result<Vec<Stream>> {
+pub(super) fn column(column: &Column, array: &ArrayRef, out: &mut Vec<Encoded>) -> Result<()> {
     let refuse = |what: &str| Error::invalid_input(format!("column \"{}\" {what}", column.name));
     if array.data_type() != &column.data_type {
         return Err(refuse(&format!(
@@ -35,7 +46,8 @@ pub(super) fn streams(column: &Column, array: &ArrayRef) -> Result<Vec<Stream>> 
         )));
     }
     let mut streams = Vec::with_capacity(3);
-    let mut array = ArrayRef::clone(array);
+    let mut array = packed::unpack(array)?;
+    let stats = stats::of(column, &array);
     if array.null_count() > 0 {
         if !column.nullable {
             return Err(refuse("must not hold nulls"));
@@ -45,9 +57,68 @@ pub(super) fn streams(column: &Column, array: &ArrayRef) -> Result<Vec<Stream>> 
         // What is null has no place in the other streams.
         array = compute::filter(&array, &valid).map_err(|error| refuse("cannot be stored").with_source(error))?;
     }
-    if column.stored != column.data_type {
-        array = compute::cast(&array, &column.stored).map_err(|error| refuse("cannot be stored").with_source(error))?;
+    let mut children = Vec::new();
+    match column.store {
+        Store::Struct => children.extend_from_slice(array.as_struct().columns()),
+        Store::List => {
+            let (lengths, items) = lists(&array);
+            let mut bytes = Vec::new();
+            rle::put_unsigned(&lengths, &mut bytes);
+            streams.push((StreamKind::Length, bytes));
+            children = items;
+        }
+        _ => {
+            if column.stored != *array.data_type() {
+                array = compute::cast(&array, &column.stored)
+                    .map_err(|error| refuse("cannot be stored").with_source(error))?;
+            }
+            plain(column, &array, &mut streams);
+        }
     }
+    out.push(Encoded {
+        number: column.number,
+        streams,
+        stats,
+    });
+    for (child, array) in column.children.iter().zip(&children) {
+        self::column(child, array, out)?;
+    }
+    Ok(())
+}
+
+/// How long each list or map is, none of which is null, and what they hold: the items, or the keys and the values.
+fn lists(array: &ArrayRef) -> (Vec<i64>, Vec<ArrayRef>) {
+    fn of<O: OffsetSizeTrait>(offsets: &[O], children: &[ArrayRef]) -> (Vec<i64>, Vec<ArrayRef>) {
+        let lengths = offsets.windows(2).map(|pair| (pair[1] - pair[0]).as_usize() as i64);
+        let (start, end) = match offsets {
+            [first, .., last] => (first.as_usize(), last.as_usize()),
+            _ => (0, 0),
+        };
+        let children = children.iter().map(|child| child.slice(start, end - start));
+        (lengths.collect(), children.collect())
+    }
+    match array.data_type() {
+        DataType::LargeList(_) => {
+            let array = array.as_list::<i64>();
+            of(array.value_offsets(), std::slice::from_ref(array.values()))
+        }
+        DataType::FixedSizeList(_, size) => {
+            let items = array.as_fixed_size_list().values();
+            (vec![i64::from(*size); array.len()], vec![ArrayRef::clone(items)])
+        }
+        DataType::Map(..) => {
+            let array = array.as_map();
+            of(array.value_offsets(), array.entries().columns())
+        }
+        _ => {
+            let array = array.as_list::<i32>();
+            of(array.value_offsets(), std::slice::from_ref(array.values()))
+        }
+    }
+}
+
+/// The streams of plain values, none of which is null.
+fn plain(column: &Column, array: &ArrayRef, streams: &mut Vec<Stream>) {
     match column.store {
         Store::Bits => streams.push((StreamKind::Data, bits(array.as_boolean()))),
         Store::Byte => {
@@ -61,18 +132,19 @@ pub(super) fn streams(column: &Column, array: &ArrayRef) -> Result<Vec<Stream>> 
             rle::put_bytes(&bytes, &mut out);
             streams.push((StreamKind::Data, out));
         }
-        Store::Integer => streams.push((StreamKind::Data, integers(&array))),
+        Store::Integer => streams.push((StreamKind::Data, integers(array))),
         Store::Raw(width) => {
             let data = array.to_data();
             let bytes = &data.buffers()[0].as_slice()[data.offset() * width..][..data.len() * width];
             streams.push((StreamKind::Data, bytes.to_vec()));
         }
-        Store::Bytes if column.stored == DataType::Utf8 => bytes(array.as_string::<i32>(), &mut streams),
-        Store::Bytes => bytes(array.as_binary::<i32>(), &mut streams),
-        Store::Timestamp(unit) => timestamps(unit, &values_of(&array), &mut streams),
-        Store::Decimal => decimals(&array, &mut streams),
+        Store::Bytes if column.stored == DataType::Utf8 => bytes(array.as_string::<i32>(), streams),
+        Store::Bytes => bytes(array.as_binary::<i32>(), streams),
+        Store::Timestamp(unit) => timestamps(unit, &values_of(array), streams),
+        Store::Decimal => decimals(array, streams),
+        // They have no values of their own.
+        Store::Struct | Store::List => {}
     }
-    Ok(streams)
 }
 
 /// Bits, from the most significant one on, as runs of bytes.

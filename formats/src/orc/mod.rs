@@ -132,12 +132,15 @@ impl Decoder {
             );
             Error::new(error.kind(), message).with_source(error)
         };
-        let seqs = stripe.longs(own, budget).map_err(|error| named(own, error))?;
-        let ops = stripe.bytes8(own + 1, budget).map_err(|error| named(own + 1, error))?;
+        let number = |index: usize| self.columns[index].number;
+        let seqs = stripe.longs(number(own), budget).map_err(|error| named(own, error))?;
+        let ops = stripe
+            .bytes8(number(own + 1), budget)
+            .map_err(|error| named(own + 1, error))?;
         if self.outputs.schema().is_key_value() {
-            let keys = stripe.binary(0, budget).map_err(|error| named(0, error))?;
+            let keys = stripe.binary(number(0), budget).map_err(|error| named(0, error))?;
             let values = match needed[1] {
-                true => Values::Binary(stripe.binary(1, budget).map_err(|error| named(1, error))?),
+                true => Values::Binary(stripe.binary(number(1), budget).map_err(|error| named(1, error))?),
                 false => Values::Absent,
             };
             return ColumnBlock::new(keys, seqs, ops, values);
@@ -147,7 +150,7 @@ impl Decoder {
             arrays.push(match needed {
                 true => Some(
                     stripe
-                        .array(index, &self.columns[index], budget)
+                        .array(&self.columns[index], budget)
                         .map_err(|error| named(index, error))?,
                 ),
                 false => None,

@@ -161,6 +161,7 @@ mod tests {
 
     fn column(kind: Kind, array: &ArrayRef) -> Column {
         Column {
+            number: 1,
             name: "c".to_owned(),
             data_type: array.data_type().clone(),
             stored: array.data_type().clone(),
@@ -168,6 +169,7 @@ mod tests {
             id: None,
             kind,
             store: super::super::types::Store::Integer,
+            children: Vec::new(),
         }
     }
 

@@ -1,9 +1,11 @@
 //! How each column of a run is stored: its ORC type.
 
-use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef, TimeUnit};
 use kodiak_core::schema::TableSchema;
 use kodiak_core::{Error, Result};
 use orc_rust::proto::{self, r#type::Kind};
+
+use crate::packed;
 
 /// How values lie in streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,11 +24,17 @@ pub(super) enum Store {
     Timestamp(TimeUnit),
     /// Numbers of any length, and their scales.
     Decimal,
+    /// The streams of each member.
+    Struct,
+    /// Lengths in runs, and the streams of what the lists or maps hold.
+    List,
 }
 
-/// A column of a run.
+/// A column of a run, or what is inside of one.
 #[derive(Debug, Clone)]
 pub(super) struct Column {
+    /// ORC's number of it: parents come before their children.
+    pub number: u32,
     pub name: String,
     /// The type that the table has.
     pub data_type: DataType,
@@ -37,18 +45,48 @@ pub(super) struct Column {
     pub id: Option<String>,
     pub kind: Kind,
     pub store: Store,
+    /// The items of lists, the keys and values of maps, the members of structs.
+    pub children: Vec<Column>,
 }
 
 /// Why this format cannot hold a type.
 pub(super) fn refuses(data_type: &DataType) -> Option<String> {
-    stored(data_type).err()
+    stored(data_type, 0).err()
+}
+
+/// What is inside a type, with the names that it has in files.
+fn inside(data_type: &DataType) -> &[FieldRef] {
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            std::slice::from_ref(item)
+        }
+        DataType::Struct(fields) => fields,
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(fields) => fields,
+            _ => &[],
+        },
+        _ => &[],
+    }
 }
 
 /// The type that is encoded in place of `data_type`, its ORC kind and the manner.
-fn stored(data_type: &DataType) -> Result<(DataType, Kind, Store), String> {
+fn stored(data_type: &DataType, depth: usize) -> Result<(DataType, Kind, Store), String> {
     use DataType as D;
+    if depth > packed::DEPTH {
+        return Err(format!("it is nested more than {} levels deep", packed::DEPTH));
+    }
+    inside(data_type)
+        .iter()
+        .try_for_each(|field| stored(field.data_type(), depth + 1).map(drop))?;
     let plain = |kind, store| Ok((data_type.clone(), kind, store));
     match data_type {
+        D::FixedSizeList(_, ..=0) => Err("lists of no items have nothing to store".to_owned()),
+        D::List(_) | D::LargeList(_) | D::FixedSizeList(..) => plain(Kind::List, Store::List),
+        D::Struct(fields) if fields.is_empty() => Err("a struct without members has nothing to store".to_owned()),
+        D::Struct(_) => plain(Kind::Struct, Store::Struct),
+        D::Map(..) if inside(data_type).len() != 2 => Err("the entries of a map have a key and a value".to_owned()),
+        D::Map(..) => plain(Kind::Map, Store::List),
+        D::Dictionary(index, values) => stored(packed::stored(index, values, depth > 0)?, depth),
         D::Boolean => plain(Kind::Boolean, Store::Bits),
         D::Int8 => plain(Kind::Byte, Store::Byte),
         D::Int16 => plain(Kind::Short, Store::Integer),
@@ -79,9 +117,8 @@ fn stored(data_type: &DataType) -> Result<(DataType, Kind, Store), String> {
         D::Date64 => Err("ORC's dates are days; use Date32 or a timestamp".to_owned()),
         D::Time32(_) | D::Time64(_) => Err("ORC has no times of day; use an integer".to_owned()),
         D::Duration(_) | D::Interval(_) => Err("ORC has no durations; use an integer".to_owned()),
-        D::Dictionary(_, value) => Err(format!("dictionaries are not kept; use {value} itself")),
         D::Null => Err("a column of nothing but nulls has nothing to store".to_owned()),
-        _ => Err("nested types are not written to ORC; use the feather format".to_owned()),
+        other => Err(format!("ORC has no counterpart of {other}")),
     }
 }
 
@@ -105,26 +142,47 @@ pub(super) fn columns(schema: &TableSchema) -> Result<Vec<Column>> {
 /// # Errors
 /// As [`columns`].
 pub(super) fn columns_of(columns: &SchemaRef) -> Result<Vec<Column>> {
-    let column = |field: &arrow::datatypes::FieldRef| {
-        let (stored, kind, store) = stored(field.data_type()).map_err(|reason| {
+    // The root has the first number.
+    let mut next = 1;
+    let column = |field: &FieldRef| {
+        made(field, &mut next).map_err(|reason| {
             Error::invalid_input(format!(
                 "format \"orc\" cannot hold column \"{}\" of type {}: {reason}",
                 field.name(),
                 field.data_type()
             ))
-        })?;
-        let (name, data_type) = (field.name().clone(), field.data_type().clone());
-        Ok(Column {
-            name,
-            data_type,
-            stored,
-            nullable: field.is_nullable(),
-            id: None,
-            kind,
-            store,
         })
     };
     columns.fields().iter().map(column).collect()
+}
+
+/// The column of a field, whose number is the next one.
+fn made(field: &Field, next: &mut u32) -> Result<Column, String> {
+    let (stored, kind, store) = stored(field.data_type(), 0)?;
+    let number = *next;
+    *next += 1;
+    let children = inside(field.data_type()).iter().map(|field| made(field, next));
+    Ok(Column {
+        number,
+        name: field.name().clone(),
+        data_type: field.data_type().clone(),
+        stored,
+        nullable: field.is_nullable(),
+        id: None,
+        kind,
+        store,
+        children: children.collect::<Result<_, _>>()?,
+    })
+}
+
+/// Columns and everything inside of them, in the order of their numbers.
+pub(super) fn flat(columns: &[Column]) -> Vec<&Column> {
+    let mut out = Vec::new();
+    for column in columns {
+        out.push(column);
+        out.extend(flat(&column.children));
+    }
+    out
 }
 
 /// The number of a column, by the name under which Iceberg's readers look for it.
@@ -139,22 +197,28 @@ fn attribute(id: &str) -> proto::StringPair {
 pub(super) fn types(columns: &[Column]) -> Vec<proto::Type> {
     let root = proto::Type {
         kind: Some(Kind::Struct as i32),
-        subtypes: (1..=columns.len() as u32).collect(),
+        subtypes: columns.iter().map(|column| column.number).collect(),
         field_names: columns.iter().map(|column| column.name.clone()).collect(),
         ..Default::default()
     };
-    let leaf = |column: &Column| {
+    let of = |column: &Column| {
         let (precision, scale) = match column.stored {
             DataType::Decimal128(precision, scale) => (Some(precision.into()), Some(scale as u32)),
             _ => (None, None),
         };
         proto::Type {
             kind: Some(column.kind as i32),
+            subtypes: column.children.iter().map(|child| child.number).collect(),
+            // Only members have names.
+            field_names: match column.kind {
+                Kind::Struct => column.children.iter().map(|child| child.name.clone()).collect(),
+                _ => Vec::new(),
+            },
             precision,
             scale,
             attributes: column.id.as_deref().map(attribute).into_iter().collect(),
             ..Default::default()
         }
     };
-    std::iter::once(root).chain(columns.iter().map(leaf)).collect()
+    std::iter::once(root).chain(flat(columns).into_iter().map(of)).collect()
 }

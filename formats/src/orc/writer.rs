@@ -47,10 +47,13 @@ impl Writer {
     /// A writer of any columns.
     pub fn of(file: Box<dyn WritableFile>, columns: Vec<Column>, options: &WriteOptions) -> Result<Self> {
         let encoding = |store| match store {
-            Store::Bits | Store::Byte | Store::Raw(_) => column_encoding::Kind::Direct,
-            Store::Integer | Store::Bytes | Store::Timestamp(_) | Store::Decimal => column_encoding::Kind::DirectV2,
+            Store::Bits | Store::Byte | Store::Raw(_) | Store::Struct => column_encoding::Kind::Direct,
+            Store::Integer | Store::Bytes | Store::Timestamp(_) | Store::Decimal | Store::List => {
+                column_encoding::Kind::DirectV2
+            }
         };
-        let kinds = std::iter::once(column_encoding::Kind::Direct).chain(columns.iter().map(|c| encoding(c.store)));
+        let all = types::flat(&columns);
+        let kinds = std::iter::once(column_encoding::Kind::Direct).chain(all.iter().map(|c| encoding(c.store)));
         let mut sink = PartSink::new(file)?;
         sink.put(MAGIC.as_bytes())?;
         Ok(Self {
@@ -61,12 +64,12 @@ impl Writer {
                     ..Default::default()
                 })
                 .collect(),
-            timezone: columns
+            timezone: all
                 .iter()
                 .any(|c| matches!(c.store, Store::Timestamp(_)))
                 .then(|| "UTC".to_owned()),
             stripe_stats: Vec::new(),
-            stats: vec![proto::ColumnStatistics::default(); columns.len() + 1],
+            stats: vec![proto::ColumnStatistics::default(); all.len() + 1],
             columns,
             compression: options.compression,
             compressor: Compressor::new(options.compression)?,
@@ -157,14 +160,18 @@ impl BlockWriter for Writer {
             })?;
         self.data.clear();
         self.footer.clear();
+        let mut encoded = Vec::with_capacity(self.encodings.len());
+        for (column, array) in self.columns.iter().zip(batch.columns()) {
+            encode::column(column, array, &mut encoded)?;
+        }
         let mut streams = Vec::new();
-        for index in 0..self.columns.len() {
-            for (kind, bytes) in encode::streams(&self.columns[index], batch.column(index))? {
+        for column in &encoded {
+            for (kind, bytes) in &column.streams {
                 let start = self.data.len();
-                self.stream(&bytes, false)?;
+                self.stream(bytes, false)?;
                 streams.push(proto::Stream {
-                    kind: Some(kind as i32),
-                    column: Some(index as u32 + 1),
+                    kind: Some(*kind as i32),
+                    column: Some(column.number),
                     length: Some((self.data.len() - start) as u64),
                 });
             }
@@ -190,8 +197,7 @@ impl BlockWriter for Writer {
             parts: vec![data, footer],
         });
         self.rows += u64::from(rows);
-        let columns = self.columns.iter().zip(batch.columns());
-        let columns = columns.map(|(column, array)| stats::of(column, array));
+        let columns = encoded.into_iter().map(|column| column.stats);
         let col_stats: Vec<_> = std::iter::once(stats::of_rows(rows.into())).chain(columns).collect();
         self.stats
             .iter_mut()

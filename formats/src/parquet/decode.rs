@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayData, ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, make_array};
+use arrow::array::{Array, ArrayData, ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, make_array};
 use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute;
 use arrow::datatypes::{ArrowNativeType, DataType};
@@ -14,9 +14,10 @@ use kodiak_core::format::Compression;
 use kodiak_core::{Error, Result};
 
 use crate::budget::{Budget, spread_offsets};
-use crate::raw;
+use crate::{packed, raw};
 
 use super::delta;
+use super::levels::Levels;
 use super::page::PageHeader;
 use super::plan::{Column, Store, decimal_width, resize_le};
 use super::thrift::Reader;
@@ -32,7 +33,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Takes apart the page of `column` in `part`, which has to be `rows` long.
+    /// Takes apart the page of `column`, which is not inside another one, in `part`, which has to be `rows` long.
     pub fn open(
         column: &Column,
         compression: Compression,
@@ -40,33 +41,19 @@ impl Page {
         rows: usize,
         budget: &mut Budget,
     ) -> Result<Self> {
-        let (header, at) = PageHeader::read(part)?;
-        if at + header.compressed != part.len() || header.values != rows || header.encoding != column.store.encoding() {
-            return Err(Error::corruption(format!(
-                "a page of {} bytes, {} rows and encoding {} stands where one of {} bytes, {rows} rows and encoding {} should",
-                header.compressed,
-                header.values,
-                header.encoding,
-                part.len().saturating_sub(at),
-                column.store.encoding()
-            )));
+        let (header, at) = header(column, part, rows)?;
+        if header.values != rows || header.repetitions > 0 {
+            return Err(Error::corruption("a page has lists where its column has none"));
         }
-        if (header.levels > 0) != column.nullable || (header.nulls > 0 && !column.nullable) {
+        if (header.definitions > 0) != column.nullable || (header.nulls > 0 && !column.nullable) {
             return Err(Error::corruption(
                 "a page has null flags that its column's type does not allow",
             ));
         }
-        let start = at + header.levels;
-        let values = if header.is_compressed {
-            let len = header.uncompressed - header.levels;
-            budget.take(len, 1)?;
-            Buffer::from_vec(raw::decompress(compression, &part[start..], len)?)
-        } else {
-            part.slice(start)
-        };
+        let values = values(&header, at, compression, part, budget)?;
         let nulls = match header.nulls {
             0 => None,
-            count => Some(nulls(&part[at..start], rows, count, budget)?),
+            count => Some(nulls(&part[at..at + header.definitions], rows, count, budget)?),
         };
         Ok(Self {
             rows,
@@ -76,8 +63,49 @@ impl Page {
         })
     }
 
+    /// Takes apart the page of `column`, which is inside another one: its values, and the levels that say where they belong.
+    pub fn open_nested(
+        column: &Column,
+        compression: Compression,
+        part: &Buffer,
+        rows: usize,
+        budget: &mut Budget,
+    ) -> Result<(Self, Levels)> {
+        let (header, at) = header(column, part, rows)?;
+        let (repetitions, definitions) = part[at..at + header.levels()].split_at(header.repetitions);
+        let levels = Levels::read(column, repetitions, definitions, rows, header.values, budget)?;
+        let present = levels.present(column);
+        if header.nulls != header.values - present {
+            return Err(Error::corruption(format!(
+                "a page claims {} values that are absent, of {} with {present} there",
+                header.nulls, header.values
+            )));
+        }
+        let item = column.items.last().copied().unwrap_or(0);
+        let (places, nulls) = levels.nulls(column.repetition, item, column.definition, budget)?;
+        let page = Self {
+            rows: places,
+            nulls,
+            values: values(&header, at, compression, part, budget)?,
+            present,
+        };
+        Ok((page, levels))
+    }
+
     /// The values as an Arrow array.
     pub fn array(self, column: &Column, budget: &mut Budget) -> Result<ArrayRef> {
+        let rows = self.rows;
+        let plain = self.plain(column, budget)?;
+        if column.declared == column.data_type {
+            return Ok(plain);
+        }
+        // An index of at most eight bytes for each row, and the values once more.
+        budget.take(rows, 8)?;
+        budget.take(plain.get_buffer_memory_size(), 1)?;
+        packed::pack(plain, &column.declared)
+    }
+
+    fn plain(self, column: &Column, budget: &mut Budget) -> Result<ArrayRef> {
         match column.store {
             Store::Bits => self.bits(budget),
             Store::Copy(width) => {
@@ -299,6 +327,39 @@ impl Page {
         };
         self.fixed(data_type, Buffer::from_vec(values))
     }
+}
+
+/// Reads the header of the page of `column`, and where it ends.
+fn header(column: &Column, part: &Buffer, rows: usize) -> Result<(PageHeader, usize)> {
+    let (header, at) = PageHeader::read(part)?;
+    if at + header.compressed != part.len() || header.rows != rows || header.encoding != column.store.encoding() {
+        return Err(Error::corruption(format!(
+            "a page of {} bytes, {} rows and encoding {} stands where one of {} bytes, {rows} rows and encoding {} should",
+            header.compressed,
+            header.rows,
+            header.encoding,
+            part.len().saturating_sub(at),
+            column.store.encoding()
+        )));
+    }
+    Ok((header, at))
+}
+
+/// The values of a page whose header ends at `at`, not compressed any more.
+fn values(
+    header: &PageHeader,
+    at: usize,
+    compression: Compression,
+    part: &Buffer,
+    budget: &mut Budget,
+) -> Result<Buffer> {
+    let start = at + header.levels();
+    if !header.is_compressed {
+        return Ok(part.slice(start));
+    }
+    let len = header.uncompressed - header.levels();
+    budget.take(len, 1)?;
+    Ok(Buffer::from_vec(raw::decompress(compression, &part[start..], len)?))
 }
 
 /// Reads definition levels of one bit: runs of equal levels, and groups of eight packed ones.

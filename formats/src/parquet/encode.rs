@@ -6,42 +6,53 @@ use arrow::datatypes::{ArrowNativeType, ByteArrayType, DataType, Int8Type, Int16
 use kodiak_core::{Error, Result};
 
 use super::delta;
+use super::levels;
 use super::plan::{Column, Store, decimal_width, resize_le};
+use super::shred::Shredded;
 use super::thrift::put_varint;
+use crate::packed;
 
-/// Definition levels of a page: how many bytes they take, and how many values are null.
+/// What comes before the values of a page, and what the page holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Levels {
-    pub bytes: usize,
+    /// Bytes of repetition levels.
+    pub repetitions: usize,
+    /// Bytes of definition levels.
+    pub definitions: usize,
+    /// Values, and what stands for those that are absent.
+    pub entries: usize,
+    /// How many of them are absent.
     pub nulls: usize,
 }
 
-/// Replaces `page` with the levels and values of `array`, uncompressed.
+/// The values of a column as they are stored: those of a dictionary's rows.
 ///
 /// # Errors
-/// `InvalidInput` if the array is not of the column's type, or has nulls where it must not.
+/// `InvalidInput` if the array is not of the column's type.
+pub(super) fn plain(column: &Column, array: &ArrayRef) -> Result<ArrayRef> {
+    if array.data_type() != &column.declared {
+        return Err(wrong_type(column, array));
+    }
+    packed::unpack(array)
+}
+
+/// Replaces `page` with the levels and values of `array`, which are [`plain`], uncompressed.
+///
+/// # Errors
+/// `InvalidInput` if there are nulls where there must not be.
 pub(super) fn page(column: &Column, array: &ArrayRef, page: &mut Vec<u8>) -> Result<Levels> {
     page.clear();
-    if array.data_type() != &column.data_type {
-        return Err(Error::invalid_input(format!(
-            "column \"{}\" has type {}, not {}",
-            column.name,
-            array.data_type(),
-            column.data_type
-        )));
-    }
     let nulls = array.null_count();
     if nulls > 0 && !column.nullable {
-        return Err(Error::invalid_input(format!(
-            "column \"{}\" must not hold nulls",
-            column.name
-        )));
+        return Err(unexpected_nulls(column));
     }
     if column.nullable {
-        levels(array, page);
+        null_flags(array, page);
     }
     let levels = Levels {
-        bytes: page.len(),
+        repetitions: 0,
+        definitions: page.len(),
+        entries: array.len(),
         nulls,
     };
     if nulls == 0 {
@@ -58,8 +69,42 @@ pub(super) fn page(column: &Column, array: &ArrayRef, page: &mut Vec<u8>) -> Res
     Ok(levels)
 }
 
+/// Replaces `page` with the levels and values of what is inside a nested column, uncompressed.
+///
+/// # Errors
+/// `InvalidInput` for values that cannot be stored.
+pub(super) fn nested_page(column: &Column, shredded: &Shredded, page: &mut Vec<u8>) -> Result<Levels> {
+    page.clear();
+    levels::put(&shredded.repetitions, column.repetition, page);
+    let repetitions = page.len();
+    levels::put(&shredded.definitions, column.definition, page);
+    let definitions = page.len() - repetitions;
+    values(column, &shredded.values, page)?;
+    Ok(Levels {
+        repetitions,
+        definitions,
+        entries: shredded.definitions.len(),
+        nulls: shredded.definitions.len() - shredded.values.len(),
+    })
+}
+
+#[cold]
+pub(super) fn wrong_type(column: &Column, array: &ArrayRef) -> Error {
+    Error::invalid_input(format!(
+        "column \"{}\" has type {}, not {}",
+        column.name,
+        array.data_type(),
+        column.declared
+    ))
+}
+
+#[cold]
+pub(super) fn unexpected_nulls(column: &Column) -> Error {
+    Error::invalid_input(format!("column \"{}\" must not hold nulls", column.name))
+}
+
 /// Definition levels of one bit in Parquet's hybrid: one run if nothing is null, else the validity bitmap as it is.
-fn levels(array: &ArrayRef, page: &mut Vec<u8>) {
+fn null_flags(array: &ArrayRef, page: &mut Vec<u8>) {
     match array.logical_nulls().filter(|nulls| nulls.null_count() > 0) {
         None => {
             put_varint(page, (array.len() as u64) << 1);

@@ -2,6 +2,7 @@
 
 use kodiak_core::{Error, Result};
 use parquet::basic::Type as PhysicalType;
+use parquet::schema::types::Type;
 
 use super::plan::Plan;
 use super::thrift::{Reader, kind};
@@ -18,7 +19,7 @@ pub(crate) struct Footer {
     pub groups: Vec<Group>,
 }
 
-/// A column as the file's schema has it.
+/// A column, or what is inside of one, as the file's schema has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Leaf {
     pub name: String,
@@ -85,30 +86,63 @@ impl Footer {
             .leaves
             .split_first()
             .ok_or_else(|| Error::corruption("a Parquet file has no schema"))?;
-        if leaves.len() != plan.columns.len() || root.children != leaves.len() as i64 {
+        let mut expected = Vec::with_capacity(leaves.len());
+        for column in plan.descriptor.root_schema().get_fields() {
+            flatten(column, column.name(), &mut expected);
+        }
+        if leaves.len() != expected.len() || root.children != plan.nodes.len() as i64 {
             return Err(Error::corruption(format!(
                 "a Parquet file has {} columns where the table's runs have {}",
                 leaves.len(),
-                plan.columns.len()
+                expected.len()
             )));
         }
-        for (leaf, column) in leaves.iter().zip(&plan.columns) {
-            let fixed = column.physical == PhysicalType::FIXED_LEN_BYTE_ARRAY;
-            let same = leaf.name == column.name
-                && leaf.physical == Some(column.physical as i64)
-                && (!fixed || leaf.length == Some(i64::from(column.type_length)))
-                && leaf.repetition == Some(i64::from(column.nullable))
-                && leaf.id == column.id.map(i64::from);
+        for (leaf, (column, expected)) in leaves.iter().zip(&expected) {
+            let fixed = expected.length.is_some();
+            let same = leaf.name == expected.name
+                && leaf.physical == expected.physical
+                && (!fixed || leaf.length == expected.length)
+                && leaf.repetition == expected.repetition
+                && leaf.children == expected.children
+                && leaf.id == expected.id;
             if !same {
                 return Err(Error::corruption(format!(
-                    "column \"{}\" of a Parquet file is not the table's column \"{}\" of type {}",
+                    "\"{}\" of a Parquet file is not what the table's column \"{column}\" has there",
                     leaf.name.escape_debug(),
-                    column.name,
-                    column.data_type
                 )));
             }
         }
         Ok(())
+    }
+}
+
+/// Appends what stands in a file's schema for a type and everything inside of it, with the name of the column.
+fn flatten<'a>(node: &Type, column: &'a str, out: &mut Vec<(&'a str, Leaf)>) {
+    let info = node.get_basic_info();
+    let (physical, length, children) = match node {
+        Type::PrimitiveType {
+            physical_type,
+            type_length,
+            ..
+        } => {
+            let fixed = *physical_type == PhysicalType::FIXED_LEN_BYTE_ARRAY;
+            (Some(*physical_type as i64), fixed.then_some(i64::from(*type_length)), 0)
+        }
+        Type::GroupType { fields, .. } => (None, None, fields.len() as i64),
+    };
+    out.push((
+        column,
+        Leaf {
+            name: node.name().to_owned(),
+            physical,
+            length,
+            repetition: Some(info.repetition() as i64),
+            id: info.has_id().then(|| info.id().into()),
+            children,
+        },
+    ));
+    if let Type::GroupType { fields, .. } = node {
+        fields.iter().for_each(|field| flatten(field, column, out));
     }
 }
 

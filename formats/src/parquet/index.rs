@@ -20,9 +20,9 @@ struct Page {
 }
 
 impl PageIndex {
-    /// Adds a page.
-    pub fn add(&mut self, column: &Column, bounds: Option<Bounds>, nulls: usize, rows: usize) {
-        self.unknown |= !column.bounds || (bounds.is_none() && nulls < rows);
+    /// Adds a page of so many `rows`, and of so many `entries`, of which `nulls` are absent.
+    pub fn add(&mut self, column: &Column, bounds: Option<Bounds>, nulls: usize, entries: usize, rows: usize) {
+        self.unknown |= !column.bounds || (bounds.is_none() && nulls < entries);
         self.pages.push(Page { rows, nulls, bounds });
     }
 

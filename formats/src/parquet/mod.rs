@@ -4,19 +4,23 @@
 //! group holds many blocks, so the metadata stays small and other tools read in large strokes, while the engine fetches
 //! just the pages of one block. The pages use encodings that need little or no decoding (no dictionaries): fixed-width
 //! values as they are, byte arrays as packed lengths followed by all bytes, which become an Arrow array without copying
-//! them. The decoder goes from page bytes to columns by itself, past the general reader of the `parquet` crate.
+//! them. The decoder goes from page bytes to columns by itself, past the general reader of the `parquet` crate. Nested columns
+//! have a page for each kind of value inside.
 //!
 //! The file is described in `docs/formats/parquet.md`.
 
+mod assemble;
 mod codec;
 mod decode;
 mod delta;
 mod encode;
 pub(crate) mod footer;
 mod index;
+mod levels;
 mod page;
 mod plan;
 pub(crate) mod recover;
+mod shred;
 mod stats;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -41,6 +45,7 @@ use kodiak_core::{Error, Result};
 
 use crate::budget::Budget;
 use crate::columns::{self, Outputs};
+use assemble::{Leaf, assemble};
 use decode::Page;
 use plan::{Column, Plan};
 
@@ -146,7 +151,7 @@ impl BlockDecoder for Decoder {
     fn decode(&self, handle: &BlockHandle, parts: &[Buffer], projection: &Projection) -> Result<Arc<dyn Block>> {
         if parts.len() != self.plan.columns.len() {
             return Err(Error::corruption(format!(
-                "a block has {} parts where the table's runs have {} columns",
+                "a block has {} parts where the table's runs have {} columns of plain values",
                 parts.len(),
                 self.plan.columns.len()
             )));
@@ -202,18 +207,38 @@ impl Pages<'_> {
     ) -> Result<T> {
         self.page(index, budget)
             .and_then(|page| read(page, budget))
-            .map_err(|error| {
-                let message = format!(
-                    "column \"{}\" of a Parquet block is damaged: {}",
-                    self.column(index).name,
-                    error.message()
-                );
-                Error::new(error.kind(), message).with_source(error)
-            })
+            .map_err(|error| self.damaged(index, error))
     }
 
+    /// The table's column with this index.
     fn array(&self, index: usize, budget: &mut Budget) -> Result<ArrayRef> {
-        self.read(index, budget, |page, budget| page.array(self.column(index), budget))
+        let node = &self.decoder.plan.nodes[index];
+        if node.is_flat() {
+            let leaf = node.leaves.start;
+            return self.read(leaf, budget, |page, budget| page.array(self.column(leaf), budget));
+        }
+        let mut leaves = Vec::with_capacity(node.leaves.len());
+        for leaf in node.leaves.clone() {
+            let read = |budget: &mut Budget| {
+                let (column, part) = (self.column(leaf), &self.parts[leaf]);
+                let (page, levels) = Page::open_nested(column, self.decoder.compression, part, self.rows, budget)?;
+                Ok(Leaf {
+                    values: page.array(column, budget)?,
+                    levels,
+                })
+            };
+            leaves.push(read(budget).map_err(|error| self.damaged(leaf, error))?);
+        }
+        assemble(node, &leaves, budget).map_err(|error| self.damaged(node.leaves.start, error))
+    }
+
+    fn damaged(&self, leaf: usize, error: Error) -> Error {
+        let message = format!(
+            "column \"{}\" of a Parquet block is damaged: {}",
+            self.column(leaf).name,
+            error.message()
+        );
+        Error::new(error.kind(), message).with_source(error)
     }
 
     fn key_value(&self, projection: &Projection, budget: &mut Budget) -> Result<ColumnBlock> {
@@ -235,8 +260,9 @@ impl Pages<'_> {
         for (index, &needed) in needed.iter().enumerate() {
             own.push(if needed { Some(self.array(index, budget)?) } else { None });
         }
-        let seqs = self.read(own.len(), budget, |page, budget| page.longs(budget))?;
-        let ops = self.read(own.len() + 1, budget, |page, budget| page.bytes8(budget))?;
+        let hidden = self.parts.len() - 2;
+        let seqs = self.read(hidden, budget, |page, budget| page.longs(budget))?;
+        let ops = self.read(hidden + 1, budget, |page, budget| page.bytes8(budget))?;
         outputs.assemble(projection, &own, seqs, ops)
     }
 }

@@ -1,4 +1,4 @@
-//! Page headers: data pages of version 2, which keep the definition levels uncompressed before the values.
+//! Page headers: data pages of version 2, which keep the levels uncompressed before the values.
 
 use super::thrift::{Reader, Writer, kind};
 use kodiak_core::{Error, Result};
@@ -22,19 +22,28 @@ pub(super) struct PageHeader {
     pub compressed: usize,
     /// CRC32 of the bytes after the header.
     pub crc: Option<u32>,
-    /// Values, nulls included; there is no nesting, so these are rows.
+    /// Values, nulls included.
     pub values: usize,
+    /// Rows: as many, unless there are lists.
+    pub rows: usize,
     /// How many of them are null.
     pub nulls: usize,
     /// How values are encoded.
     pub encoding: i32,
+    /// Bytes of repetition levels, which lie before the others.
+    pub repetitions: usize,
     /// Bytes of definition levels.
-    pub levels: usize,
+    pub definitions: usize,
     /// True if what follows the levels is compressed.
     pub is_compressed: bool,
 }
 
 impl PageHeader {
+    /// Bytes of all levels.
+    pub fn levels(&self) -> usize {
+        self.repetitions.saturating_add(self.definitions)
+    }
+
     /// Appends the header. Every size is below 2^31 (the writer has checked).
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut writer = Writer::new(out);
@@ -47,10 +56,10 @@ impl PageHeader {
         writer.nested(8, |page| {
             page.i32(1, self.values as i32);
             page.i32(2, self.nulls as i32);
-            page.i32(3, self.values as i32);
+            page.i32(3, self.rows as i32);
             page.i32(4, self.encoding);
-            page.i32(5, self.levels as i32);
-            page.i32(6, 0);
+            page.i32(5, self.definitions as i32);
+            page.i32(6, self.repetitions as i32);
             page.bool(7, self.is_compressed);
         });
         writer.end();
@@ -86,17 +95,18 @@ impl PageHeader {
             compressed: compressed?,
             crc,
             values: data.values?,
+            rows: data.rows?,
             nulls: data.nulls?,
             encoding: data.encoding?,
-            levels: data.levels?,
+            repetitions: data.repetitions?,
+            definitions: data.levels?,
             is_compressed: data.is_compressed,
         };
-        // Rows and values agree where nothing is nested; repetition levels have no place here.
-        let sound = data.rows? == header.values
-            && data.repetitions? == 0
+        // Each row has a value, or what stands for none.
+        let sound = header.rows <= header.values
             && header.nulls <= header.values
-            && header.levels <= header.compressed
-            && header.levels <= header.uncompressed
+            && header.levels() <= header.compressed
+            && header.levels() <= header.uncompressed
             && (header.is_compressed || header.compressed == header.uncompressed);
         sound.then_some((header, reader.position()))
     }
@@ -152,9 +162,11 @@ mod tests {
         compressed: 4000,
         crc: Some(0xDEAD_BEEF),
         values: 300,
+        rows: 300,
         nulls: 2,
         encoding: encoding::DELTA_LENGTH_BYTE_ARRAY,
-        levels: 40,
+        repetitions: 0,
+        definitions: 40,
         is_compressed: true,
     };
 
@@ -183,7 +195,15 @@ mod tests {
     fn contradictory_headers_are_refused() {
         for header in [
             PageHeader { nulls: 301, ..HEADER },
-            PageHeader { levels: 4001, ..HEADER },
+            PageHeader {
+                definitions: 4001,
+                ..HEADER
+            },
+            PageHeader {
+                repetitions: 3961,
+                ..HEADER
+            },
+            PageHeader { rows: 301, ..HEADER },
             PageHeader {
                 is_compressed: false,
                 ..HEADER

@@ -1,15 +1,17 @@
 //! How each column of a run is stored: its Parquet type, and the way from Arrow's bytes to Parquet's and back.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use kodiak_core::schema::TableSchema;
 use kodiak_core::{Error, Result};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::basic::Type as PhysicalType;
-use parquet::schema::types::SchemaDescriptor;
+use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
 use super::page::encoding;
+use crate::packed;
 
 /// How the values of a column lie in a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,32 +41,180 @@ impl Store {
     }
 }
 
-/// A column of a run.
+/// A column of a run, or what is innermost in one: what has pages of its own.
 #[derive(Debug, Clone)]
 pub(super) struct Column {
     pub name: String,
+    /// The type of the values in pages; of a dictionary that of its values.
     pub data_type: DataType,
+    /// The type that the table has.
+    pub declared: DataType,
     pub nullable: bool,
     pub store: Store,
     pub physical: PhysicalType,
     /// Bytes of a fixed-length type.
     pub type_length: i32,
-    /// The number that the file's schema has for it, if it has one.
-    pub id: Option<i32>,
     /// False where bounds would be of no use to a reader.
     pub bounds: bool,
+    /// The definition level of what is there: how much around it, itself included, can be absent.
+    pub definition: u8,
+    /// How many lists are around it.
+    pub repetition: u8,
+    /// The definition levels from which on the lists around it have an item, from the outermost one.
+    pub items: Vec<u8>,
+}
+
+impl Column {
+    fn new(leaf: &ColumnDescriptor, declared: &DataType, nullable: bool, items: Vec<u8>) -> Self {
+        let data_type = match declared {
+            DataType::Dictionary(_, values) => values.as_ref(),
+            plain => plain,
+        };
+        Self {
+            name: leaf.path().string(),
+            store: store(data_type, leaf.physical_type(), leaf.type_length()),
+            // Half floats have an order that few readers know.
+            bounds: items.is_empty() && *data_type != DataType::Float16,
+            data_type: data_type.clone(),
+            declared: declared.clone(),
+            nullable,
+            physical: leaf.physical_type(),
+            type_length: leaf.type_length(),
+            definition: leaf.max_def_level() as u8,
+            repetition: leaf.max_rep_level() as u8,
+            items,
+        }
+    }
+}
+
+/// A column of a run, or what is inside of one.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub data_type: DataType,
+    pub nullable: bool,
+    /// The leaves inside, by their places among a plan's columns.
+    pub leaves: Range<usize>,
+    /// How many lists are around it.
+    pub lists: u8,
+    /// The definition level from which on the innermost of them has an item.
+    pub item: u8,
+    /// The definition level from which on it is there itself.
+    pub present: u8,
+    /// The items of lists and maps, the members of structs.
+    pub children: Vec<Node>,
+}
+
+impl Node {
+    /// The node of `field`, whose leaves come next; it is inside of lists that have items from `items` on.
+    fn new(field: &Field, descriptor: &SchemaDescriptor, items: &[u8], around: u8, columns: &mut Vec<Column>) -> Self {
+        let start = columns.len();
+        let present = around + u8::from(field.is_nullable());
+        let children = match field.data_type() {
+            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+                let items = [items, &[present + 1]].concat();
+                vec![Self::new(item, descriptor, &items, present + 1, columns)]
+            }
+            DataType::Map(entries, _) => {
+                let items = [items, &[present + 1]].concat();
+                // Entries are never null, whatever their field says.
+                let entries = entries.as_ref().clone().with_nullable(false);
+                vec![Self::new(&entries, descriptor, &items, present + 1, columns)]
+            }
+            DataType::Struct(fields) => {
+                let member = |field: &FieldRef| Self::new(field, descriptor, items, present, columns);
+                fields.iter().map(member).collect()
+            }
+            declared => {
+                let leaf = descriptor.column(start);
+                columns.push(Column::new(&leaf, declared, field.is_nullable(), items.to_vec()));
+                Vec::new()
+            }
+        };
+        Self {
+            data_type: field.data_type().clone(),
+            nullable: field.is_nullable(),
+            leaves: start..columns.len(),
+            lists: items.len() as u8,
+            item: items.last().copied().unwrap_or(0),
+            present,
+            children,
+        }
+    }
+
+    /// True for a column of plain values, which has a single leaf and no levels but its nulls.
+    pub fn is_flat(&self) -> bool {
+        self.children.is_empty()
+    }
 }
 
 /// The columns of a table's runs.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
+    /// The columns.
+    pub nodes: Vec<Node>,
+    /// What has pages, in the order of the columns.
     pub columns: Vec<Column>,
-    pub arrow: SchemaRef,
+    /// The columns with the types and names that they have in files.
+    pub stored: SchemaRef,
     pub descriptor: Arc<SchemaDescriptor>,
 }
 
 /// Why Parquet pages of this format cannot hold a type.
 pub(super) fn refuses(data_type: &DataType) -> Option<String> {
+    stored(data_type, 0).err()
+}
+
+/// The type of columns in files: dictionaries are their values, and what is inside others has the names that Parquet's
+/// specification gives it.
+fn stored(data_type: &DataType, depth: usize) -> Result<DataType, String> {
+    use DataType as D;
+    if depth > packed::DEPTH {
+        return Err(format!("it is nested more than {} levels deep", packed::DEPTH));
+    }
+    let named = |name: &str, field: &Field| -> Result<FieldRef, String> {
+        let of = stored(field.data_type(), depth + 1)?;
+        Ok(Arc::new(Field::new(name, of, field.is_nullable())))
+    };
+    Ok(match data_type {
+        D::List(item) => D::List(named("element", item)?),
+        D::LargeList(item) => D::LargeList(named("element", item)?),
+        D::FixedSizeList(_, ..=0) => return Err("lists of no items have nothing to store".to_owned()),
+        D::FixedSizeList(item, size) => D::FixedSizeList(named("element", item)?, *size),
+        D::Struct(fields) if fields.is_empty() => {
+            return Err("a struct without members has nothing to store".to_owned());
+        }
+        D::Struct(fields) => {
+            let fields = fields.iter().map(|field| named(field.name(), field));
+            D::Struct(fields.collect::<Result<Vec<_>, _>>()?.into())
+        }
+        D::Map(entries, sorted) => {
+            let D::Struct(fields) = entries.data_type() else {
+                return Err("the entries of a map are structs".to_owned());
+            };
+            let [key, value] = &fields[..] else {
+                return Err("the entries of a map have a key and a value".to_owned());
+            };
+            if key.is_nullable() {
+                return Err("the keys of maps in Parquet cannot be null".to_owned());
+            }
+            let fields = vec![named("key", key)?, named("value", value)?];
+            D::Map(
+                Arc::new(Field::new("key_value", D::Struct(fields.into()), false)),
+                *sorted,
+            )
+        }
+        D::Dictionary(index, values) => stored(packed::stored(index, values, depth > 0)?, depth)?,
+        // Within lists and the like few readers make views.
+        D::Utf8View if depth > 0 => D::Utf8,
+        D::BinaryView if depth > 0 => D::Binary,
+        plain => match refuses_plain(plain) {
+            Some(reason) => return Err(reason),
+            None => plain.clone(),
+        },
+    })
+}
+
+fn refuses_plain(data_type: &DataType) -> Option<String> {
     use DataType as D;
     match data_type {
         D::Boolean | D::Int8 | D::Int16 | D::Int32 | D::Int64 | D::UInt8 | D::UInt16 | D::UInt32 | D::UInt64 => None,
@@ -85,8 +235,7 @@ pub(super) fn refuses(data_type: &DataType) -> Option<String> {
             Some("Parquet's intervals lose precision; store months, days and nanoseconds apart".to_owned())
         }
         D::Null => Some("a column of nothing but nulls has nothing to store".to_owned()),
-        D::Dictionary(_, value) => Some(format!("dictionaries are not kept; use {value} itself")),
-        _ => Some("pages of nested types do not line up with blocks; use the feather format".to_owned()),
+        other => Some(format!("Parquet has no counterpart of {other}")),
     }
 }
 
@@ -104,41 +253,44 @@ impl Plan {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn of(arrow: SchemaRef, opaque: Option<usize>) -> Result<Self> {
-        for field in arrow.fields() {
-            if let Some(reason) = refuses(field.data_type()) {
-                return Err(Error::invalid_input(format!(
+        let file_field = |field: &FieldRef| {
+            let data_type = stored(field.data_type(), 0).map_err(|reason| {
+                Error::invalid_input(format!(
                     "format \"parquet\" cannot hold column \"{}\" of type {}: {reason}",
                     field.name(),
                     field.data_type()
-                )));
-            }
-        }
-        let descriptor = ArrowSchemaConverter::new()
-            .convert(&arrow)
-            .map_err(|error| Error::invalid_input("the table has no Parquet schema").with_source(error))?;
-        let columns = arrow
+                ))
+            })?;
+            Ok(match data_type == *field.data_type() {
+                true => Arc::clone(field),
+                false => Arc::new(field.as_ref().clone().with_data_type(data_type)),
+            })
+        };
+        let fields = arrow
             .fields()
             .iter()
-            .zip(descriptor.columns())
-            .enumerate()
-            .map(|(index, (field, leaf))| Column {
-                name: field.name().clone(),
-                data_type: field.data_type().clone(),
-                nullable: field.is_nullable(),
-                store: store(field.data_type(), leaf.physical_type(), leaf.type_length()),
-                physical: leaf.physical_type(),
-                type_length: leaf.type_length(),
-                id: {
-                    let info = leaf.self_type().get_basic_info();
-                    info.has_id().then(|| info.id())
-                },
-                // Opaque values are in no order, and half floats have an order that few readers know.
-                bounds: opaque != Some(index) && *field.data_type() != DataType::Float16,
-            })
-            .collect();
+            .map(file_field)
+            .collect::<Result<Vec<FieldRef>>>()?;
+        let file = Arc::new(Schema::new_with_metadata(fields, arrow.metadata().clone()));
+        let descriptor = ArrowSchemaConverter::new()
+            .convert(&file)
+            .map_err(|error| Error::invalid_input("the table has no Parquet schema").with_source(error))?;
+        let mut columns = Vec::with_capacity(descriptor.num_columns());
+        let mut nodes = Vec::with_capacity(arrow.fields().len());
+        for field in arrow.fields() {
+            nodes.push(Node::new(field, &descriptor, &[], 0, &mut columns));
+        }
+        if let Some(opaque) = opaque {
+            // They are in no order.
+            nodes[opaque]
+                .leaves
+                .clone()
+                .for_each(|leaf| columns[leaf].bounds = false);
+        }
         Ok(Self {
+            nodes,
             columns,
-            arrow,
+            stored: file,
             descriptor: Arc::new(descriptor),
         })
     }

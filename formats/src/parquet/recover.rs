@@ -78,9 +78,9 @@ pub(super) fn walk(
     for (index, chunk) in group.chunks.iter().enumerate() {
         let mut rows = 0u64;
         let mut count = 0;
-        walk_chunk(file, chunk, end, |values, part| {
+        walk_chunk(file, chunk, end, |page_rows, part| {
             if index == 0 {
-                let rows = u32::try_from(values).ok().filter(|&rows| rows > 0);
+                let rows = u32::try_from(page_rows).ok().filter(|&rows| rows > 0);
                 let rows = rows.ok_or_else(|| Error::corruption("a page has no rows").with_offset(part.offset))?;
                 blocks.push(BlockHandle {
                     rows,
@@ -89,7 +89,7 @@ pub(super) fn walk(
             }
             let block = blocks
                 .get_mut(first + count)
-                .filter(|block| block.rows as usize == values);
+                .filter(|block| block.rows as usize == page_rows);
             let block = block.ok_or_else(|| {
                 Error::corruption(format!(
                     "a page of column {index} does not cover the rows of column 0's"
@@ -98,7 +98,7 @@ pub(super) fn walk(
             })?;
             block.parts.push(part);
             count += 1;
-            rows += values as u64;
+            rows += page_rows as u64;
             Ok(())
         })?;
         total = if index == 0 { rows } else { total };
@@ -147,7 +147,7 @@ fn walk_chunk(
         hasher.update(&head[..header_len]);
         hasher.combine(&Hasher::new_with_initial_len(body, header.compressed as u64));
         found(
-            header.values,
+            header.rows,
             Part {
                 offset: at,
                 len,

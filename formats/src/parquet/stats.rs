@@ -205,11 +205,11 @@ pub(super) struct ChunkBounds {
 }
 
 impl ChunkBounds {
-    /// Adds a page.
-    pub fn add(&mut self, column: &Column, page: Option<&Bounds>, nulls: usize, rows: usize) {
+    /// Adds a page of so many `entries`, of which `nulls` are absent.
+    pub fn add(&mut self, column: &Column, page: Option<&Bounds>, nulls: usize, entries: usize) {
         self.nulls += nulls as u64;
         match (page, &mut self.bounds) {
-            (None, _) => self.unknown |= nulls < rows,
+            (None, _) => self.unknown |= nulls < entries,
             (Some(page), None) => self.bounds = Some(page.clone()),
             (Some(page), Some(all)) => {
                 if less(column, &page.min, &all.min) {

@@ -1,3 +1,5 @@
+pub(crate) mod nested;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -363,9 +365,11 @@ fn a_page_that_claims_more_than_allowed_is_refused_before_memory_is_taken() {
         compressed,
         crc: None,
         values: rows,
+        rows,
         nulls: 0,
         encoding: column.store.encoding(),
-        levels: 0,
+        repetitions: 0,
+        definitions: 0,
         is_compressed,
     };
     header(rows, 1, true).write(&mut bytes);

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use crc32fast::Hasher;
 use kodiak_core::format::{BlockHandle, BlockWriter, FileLayout, Part, WriteOptions};
 use kodiak_core::schema::TableSchema;
@@ -18,11 +18,12 @@ use parquet::file::metadata::{
 use crate::raw::Compressor;
 
 use super::codec;
-use super::encode;
+use super::encode::{self, Levels};
 use super::footer::{MAGIC, TAIL};
 use super::index::PageIndex;
 use super::page::{PageHeader, encoding};
 use super::plan::{Column, Plan};
+use super::shred::shred;
 use super::stats::{self, ChunkBounds};
 
 /// A page shorter than this is not worth compressing.
@@ -34,6 +35,8 @@ struct ChunkBuffer {
     bytes: Vec<u8>,
     /// Bytes it would have without compression.
     uncompressed: u64,
+    /// Values, nulls included.
+    entries: u64,
     /// Length and checksum of each page.
     pages: Vec<(u64, u32)>,
     bounds: ChunkBounds,
@@ -65,7 +68,9 @@ pub(super) struct Writer {
 
 impl Writer {
     pub fn new(file: Box<dyn WritableFile>, schema: &TableSchema, options: &WriteOptions) -> Result<Self> {
-        Self::of(file, Plan::new(schema)?, sorting(schema), options)
+        let plan = Plan::new(schema)?;
+        let sorting = sorting(schema, &plan);
+        Self::of(file, plan, sorting, options)
     }
 
     /// A writer of any columns.
@@ -100,20 +105,37 @@ impl Writer {
         self.chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum()
     }
 
-    /// Appends the page of one column to its chunk.
-    fn page(&mut self, index: usize, batch: &RecordBatch) -> Result<()> {
-        let (column, array) = (&self.plan.columns[index], batch.column(index));
-        let chunk = &mut self.chunks[index];
-        let levels = encode::page(column, array, &mut self.page)?;
-        let (level_bytes, values) = self.page.split_at(levels.bytes);
-        let is_compressed = values.len() >= MIN_COMPRESSED && self.compressor.compress(values, &mut self.compressed)?;
-        let values = if is_compressed {
+    /// Appends the pages of one column to its chunks.
+    fn column(&mut self, index: usize, array: &ArrayRef) -> Result<()> {
+        let node = &self.plan.nodes[index];
+        let (leaves, rows) = (node.leaves.clone(), array.len());
+        if node.is_flat() {
+            let column = &self.plan.columns[leaves.start];
+            let array = encode::plain(column, array)?;
+            let levels = encode::page(column, &array, &mut self.page)?;
+            return self.page(leaves.start, levels, &array, rows);
+        }
+        for (leaf, shredded) in leaves.zip(shred(node, array, &self.plan.columns)?) {
+            let levels = encode::nested_page(&self.plan.columns[leaf], &shredded, &mut self.page)?;
+            self.page(leaf, levels, &shredded.values, rows)?;
+        }
+        Ok(())
+    }
+
+    /// Appends the page at hand, of so many rows with these values, to its chunk.
+    fn page(&mut self, leaf: usize, levels: Levels, values: &ArrayRef, rows: usize) -> Result<()> {
+        let (column, chunk) = (&self.plan.columns[leaf], &mut self.chunks[leaf]);
+        let level_len = levels.repetitions + levels.definitions;
+        let (level_bytes, encoded) = self.page.split_at(level_len);
+        let is_compressed =
+            encoded.len() >= MIN_COMPRESSED && self.compressor.compress(encoded, &mut self.compressed)?;
+        let encoded = if is_compressed {
             self.compressed.as_slice()
         } else {
-            values
+            encoded
         };
-        let compressed = levels.bytes + values.len();
-        if i32::try_from(self.page.len()).is_err() {
+        let compressed = level_len + encoded.len();
+        if i32::try_from(self.page.len().max(levels.entries)).is_err() {
             return Err(Error::invalid_input(format!(
                 "column \"{}\" of one block has {} bytes, more than a Parquet page holds: use a smaller format.block_size",
                 column.name,
@@ -122,15 +144,17 @@ impl Writer {
         }
         let mut body = Hasher::new();
         body.update(level_bytes);
-        body.update(values);
+        body.update(encoded);
         let header = PageHeader {
             uncompressed: self.page.len(),
             compressed,
             crc: Some(body.clone().finalize()),
-            values: array.len(),
+            values: levels.entries,
+            rows,
             nulls: levels.nulls,
             encoding: column.store.encoding(),
-            levels: levels.bytes,
+            repetitions: levels.repetitions,
+            definitions: levels.definitions,
             is_compressed,
         };
         let start = chunk.bytes.len();
@@ -140,11 +164,12 @@ impl Writer {
         crc.combine(&body);
         chunk.uncompressed += (chunk.bytes.len() - start + self.page.len()) as u64;
         chunk.bytes.extend_from_slice(level_bytes);
-        chunk.bytes.extend_from_slice(values);
+        chunk.bytes.extend_from_slice(encoded);
         chunk.pages.push(((chunk.bytes.len() - start) as u64, crc.finalize()));
-        let bounds = stats::bounds(column, array);
-        chunk.bounds.add(column, bounds.as_ref(), levels.nulls, array.len());
-        chunk.index.add(column, bounds, levels.nulls, array.len());
+        chunk.entries += levels.entries as u64;
+        let bounds = stats::bounds(column, values);
+        chunk.bounds.add(column, bounds.as_ref(), levels.nulls, levels.entries);
+        chunk.index.add(column, bounds, levels.nulls, levels.entries, rows);
         Ok(())
     }
 
@@ -178,7 +203,6 @@ impl Writer {
                 &self.options,
                 metadata.len(),
                 offset,
-                rows,
             )?);
             indexes.push(Indexes {
                 column: chunk.index.column_index(column),
@@ -188,6 +212,7 @@ impl Writer {
             chunk.bytes.clear();
             chunk.pages.clear();
             chunk.uncompressed = 0;
+            chunk.entries = 0;
             chunk.bounds = ChunkBounds::default();
             chunk.index = PageIndex::default();
         }
@@ -230,7 +255,7 @@ impl Writer {
         self.written += out.len() as u64;
 
         let rows = groups.iter().map(RowGroupMetaData::num_rows).sum();
-        let arrow = KeyValue::new(ARROW_SCHEMA_META_KEY.to_owned(), encode_arrow_schema(&self.plan.arrow));
+        let arrow = KeyValue::new(ARROW_SCHEMA_META_KEY.to_owned(), encode_arrow_schema(&self.plan.stored));
         let file = FileMetaData::new(
             // Version 2: the encodings in use are newer than version 1.
             2,
@@ -257,11 +282,11 @@ impl Writer {
 
 impl BlockWriter for Writer {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        if batch.num_columns() != self.plan.columns.len() {
+        if batch.num_columns() != self.plan.nodes.len() {
             return Err(Error::invalid_input(format!(
                 "a block has {} columns where the table's runs have {}",
                 batch.num_columns(),
-                self.plan.columns.len()
+                self.plan.nodes.len()
             )));
         }
         let rows = i32::try_from(batch.num_rows())
@@ -270,8 +295,8 @@ impl BlockWriter for Writer {
             .ok_or_else(|| {
                 Error::invalid_input(format!("a block of {} rows cannot be a Parquet page", batch.num_rows()))
             })?;
-        for index in 0..self.chunks.len() {
-            self.page(index, batch)?;
+        for (index, array) in batch.columns().iter().enumerate() {
+            self.column(index, array)?;
         }
         self.group_rows.push(rows as u32);
         if self.buffered() >= self.row_group_bytes {
@@ -306,20 +331,19 @@ fn describe(
     options: &WriteOptions,
     index: usize,
     offset: u64,
-    rows: i64,
 ) -> Result<ColumnChunkMetaData> {
     let mut encodings = vec![match column.store.encoding() {
         encoding::DELTA_BINARY_PACKED => Encoding::DELTA_BINARY_PACKED,
         encoding::DELTA_LENGTH_BYTE_ARRAY => Encoding::DELTA_LENGTH_BYTE_ARRAY,
         _ => Encoding::PLAIN,
     }];
-    if column.nullable {
+    if column.definition > 0 {
         encodings.push(Encoding::RLE);
     }
     let mut builder = ColumnChunkMetaData::builder(plan.descriptor.column(index))
         .set_encodings(encodings)
         .set_compression(codec::parquet_codec(options.compression))
-        .set_num_values(rows)
+        .set_num_values(chunk.entries as i64)
         .set_total_compressed_size(chunk.bytes.len() as i64)
         .set_total_uncompressed_size(chunk.uncompressed as i64)
         .set_data_page_offset(offset as i64);
@@ -330,7 +354,7 @@ fn describe(
 }
 
 /// What a row group is sorted by, where Parquet's order of the key's types is Kodiak's.
-fn sorting(schema: &TableSchema) -> Option<Vec<SortingColumn>> {
+fn sorting(schema: &TableSchema, plan: &Plan) -> Option<Vec<SortingColumn>> {
     schema
         .key()
         .iter()
@@ -338,7 +362,7 @@ fn sorting(schema: &TableSchema) -> Option<Vec<SortingColumn>> {
             let field = schema.columns().field(key.index);
             let same = !field.is_nullable() && !field.data_type().is_floating();
             same.then_some(SortingColumn {
-                column_idx: key.index as i32,
+                column_idx: plan.nodes[key.index].leaves.start as i32,
                 descending: key.descending,
                 nulls_first: false,
             })

@@ -66,7 +66,7 @@ pub fn damage_never_panics(factory: &FormatFactory, compression: Compression) {
     }
 }
 
-fn damage(draw: &mut Draw, part: &[u8], round: usize) -> Buffer {
+pub(super) fn damage(draw: &mut Draw, part: &[u8], round: usize) -> Buffer {
     let mut bytes = part.to_vec();
     // The heads of parts say how the rest is to be read.
     let reach = if round.is_multiple_of(2) {
