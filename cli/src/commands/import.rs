@@ -57,7 +57,8 @@ pub struct Import {
 }
 
 const HELP: &str = "\
-Into a table with columns, the file's columns go by name. A table that is made has the columns of --schema or, without it,
+Into a table with columns, the file's columns go by name. Columns that the file lacks (in JSON lines: that an object lacks) hold their
+default, if they were added with one, and are missing otherwise; a value that is missing in a column that is there is just missing. A table that is made has the columns of --schema or, without it,
 those of the file; types of text files are found by reading all of it. A key-value table takes a file whose columns are key and
 value as it is; rows of other files become JSON objects, whose keys are the --key columns joined by / or the row number.
 
@@ -114,6 +115,7 @@ impl Import {
         let begun = Instant::now();
         let format = source.format();
         let plan = self.plan(db, &source, columns, explicit)?;
+        let source = source.with_defaults(defaults(&plan.table)?);
         let hex = self.hex || !plan.table.schema().is_key_value();
         let sink = Sink::new(db, &plan.table, plan.layout, plan.target.clone(), format.is_text(), hex);
         let sink = if plan.typed { sink.unconverted() } else { sink };
@@ -276,6 +278,18 @@ impl Import {
         };
         Ok(Source::new(&self.file, format, options, &self.columns)?)
     }
+}
+
+/// The names of a table's columns that have a default.
+fn defaults(table: &Table) -> Result<Vec<String>, Error> {
+    let schema = table.schema();
+    let mut names = Vec::new();
+    for (index, field) in schema.columns().fields().iter().enumerate() {
+        if schema.initial(index)?.is_some() {
+            names.push(field.name().clone());
+        }
+    }
+    Ok(names)
 }
 
 /// True if these columns are a key and a value, by name and type.

@@ -1,5 +1,6 @@
 //! Files with a JSON object in each line.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
 use std::sync::Arc;
 
@@ -11,6 +12,9 @@ use arrow_json::reader::infer_json_schema_from_iterator;
 use kodiak::{Error, ErrorKind, Result};
 
 use super::rows::{Chunk, Position, Reject, Rows};
+
+/// The members of an object, whatever they are.
+type Members = BTreeMap<String, serde::de::IgnoredAny>;
 
 /// A longer line is taken for a file that is not made of lines.
 const MAX_LINE: u64 = 64 << 20;
@@ -103,6 +107,8 @@ pub struct JsonRows<R> {
     raw: bool,
     /// Objects have no other columns.
     strict: bool,
+    /// The columns of which it matters whether an object lacks them.
+    defaults: Vec<String>,
 }
 
 impl<R: BufRead> JsonRows<R> {
@@ -115,7 +121,28 @@ impl<R: BufRead> JsonRows<R> {
             row: from.row,
             raw,
             strict: true,
+            defaults: Vec::new(),
         }
+    }
+
+    /// Tells of these columns which objects lack them.
+    pub fn with_defaults(mut self, columns: &[String]) -> Self {
+        self.defaults = columns.to_vec();
+        self
+    }
+
+    /// Which of some lines, that end there, hold objects without the columns of which it matters.
+    fn lacking(&self, lines: &[u8], ends: &[usize]) -> Vec<(String, Vec<bool>)> {
+        let mut lacking: Vec<_> = self.defaults.iter().map(|name| (name.clone(), Vec::new())).collect();
+        let mut start = 0;
+        for &end in ends.iter().filter(|_| !lacking.is_empty()) {
+            let object: Members = serde_json::from_slice(&lines[start..end]).unwrap_or_default();
+            start = end;
+            for (name, rows) in &mut lacking {
+                rows.push(!object.contains_key(name));
+            }
+        }
+        lacking
     }
 
     /// Passes over columns that are not read.
@@ -159,6 +186,7 @@ impl<R: BufRead> JsonRows<R> {
     fn sort_out(&self, chunk: &mut Chunk, lines: &[u8], ends: &[usize]) -> Result<RecordBatch> {
         let (mut good, mut start) = (Vec::new(), 0);
         let (mut numbers, mut places, mut texts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut good_ends = Vec::new();
         for (index, &end) in ends.iter().enumerate() {
             let line = &lines[start..end];
             start = end;
@@ -166,6 +194,7 @@ impl<R: BufRead> JsonRows<R> {
             match self.decode(line, 1) {
                 Ok(_) => {
                     good.extend_from_slice(line);
+                    good_ends.push(good.len());
                     numbers.push(chunk.numbers[index]);
                     places.push(chunk.lines[index]);
                     if self.raw {
@@ -182,6 +211,7 @@ impl<R: BufRead> JsonRows<R> {
         }
         let rows = numbers.len();
         (chunk.numbers, chunk.lines, chunk.texts) = (numbers, places, texts);
+        chunk.lacking = self.lacking(&good, &good_ends);
         self.decode(&good, rows).map_err(Error::invalid_input)
     }
 }
@@ -214,7 +244,10 @@ impl<R: BufRead> Rows for JsonRows<R> {
             return Ok(None);
         }
         chunk.rows = Some(match self.decode(&lines, ends.len()) {
-            Ok(rows) => rows,
+            Ok(rows) => {
+                chunk.lacking = self.lacking(&lines, &ends);
+                rows
+            }
             Err(_) => self.sort_out(&mut chunk, &lines, &ends)?,
         });
         chunk.position = Position {

@@ -52,6 +52,8 @@ pub struct Chunk {
     pub lines: Vec<u64>,
     /// Their texts, if those were asked for.
     pub texts: Vec<String>,
+    /// Columns that some objects of a JSON file lack, with which rows do: that is no null.
+    pub lacking: Vec<(String, Vec<bool>)>,
     /// The rows that could not be read.
     pub rejects: Vec<Reject>,
     /// Where the next chunk begins.

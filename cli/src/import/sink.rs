@@ -38,7 +38,10 @@ pub struct Sink<'t> {
 impl<'t> Sink<'t> {
     /// Rows to a table, with the columns of `target`. In text files, binary values are hexadecimal digits if `hex`.
     pub fn new(db: &'t Db, table: &'t Table, layout: Layout, target: SchemaRef, texts: bool, hex: bool) -> Self {
-        let fitting = Fitting::columns(Arc::clone(&target));
+        let fitting = match layout {
+            Layout::Typed => Fitting::new(&table.schema()),
+            Layout::Entries | Layout::Objects(_) => Fitting::columns(Arc::clone(&target)),
+        };
         Self {
             db,
             table,
@@ -105,7 +108,8 @@ impl<'t> Sink<'t> {
         };
         let rows = match &self.fitting {
             Some(fitting) => {
-                let (fitted, misfits) = fitting.fit(&rows)?;
+                let lacking = chunk.lacking.iter().map(|(name, rows)| (name.clone(), rows.clone().into()));
+                let (fitted, misfits) = fitting.fit_without(&rows, &lacking.collect::<Vec<_>>())?;
                 let wrong = misfits
                     .into_iter()
                     .map(|misfit| (misfit.row, Some(misfit.column), misfit.reason));
@@ -240,6 +244,9 @@ fn reject(chunk: &mut Chunk, wrong: &[Wrong]) {
     chunk.lines = left.iter().map(|&row| chunk.lines[row]).collect();
     if !chunk.texts.is_empty() {
         chunk.texts = left.iter().map(|&row| std::mem::take(&mut chunk.texts[row])).collect();
+    }
+    for (_, rows) in &mut chunk.lacking {
+        *rows = left.iter().map(|&row| rows[row]).collect();
     }
     chunk.rejects.sort_by_key(|reject| reject.line);
 }

@@ -74,6 +74,8 @@ pub struct Source {
     options: CsvOptions,
     /// The columns of the file that are read, by name; all of them if none are named.
     chosen: Vec<String>,
+    /// Columns with a default, which objects of a JSON file may lack.
+    defaults: Vec<String>,
     bar: ProgressBar,
     bytes: u64,
 }
@@ -92,9 +94,16 @@ impl Source {
             format,
             options,
             chosen: chosen.to_vec(),
+            defaults: Vec::new(),
             bar: progress::bytes(bytes),
             bytes,
         })
+    }
+
+    /// The table's columns that have a default: rows may lack them.
+    pub fn with_defaults(mut self, columns: Vec<String>) -> Self {
+        self.defaults = columns;
+        self
     }
 
     /// What it is.
@@ -226,11 +235,11 @@ impl Source {
                     match self.chosen.is_empty() {
                         true => {
                             let names = target.fields().iter().map(|field| field.name().clone());
-                            Box::new(JsonRows::texts(bytes, names, from, batch, raw))
+                            Box::new(JsonRows::texts(bytes, names, from, batch, raw).with_defaults(&self.defaults))
                         }
                         false => {
                             let names = self.chosen.iter().cloned();
-                            Box::new(JsonRows::texts(bytes, names, from, batch, raw).among_others())
+                            Box::new(JsonRows::texts(bytes, names, from, batch, raw).with_defaults(&self.defaults).among_others())
                         }
                     }
                 }

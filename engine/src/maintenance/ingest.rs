@@ -18,7 +18,7 @@ use crate::primary::RunChange;
 use crate::range_delete::RangeTombstones;
 use crate::run::{Run, RunPlan, RunWriter};
 use crate::secondary::{SecondaryChange, check_ingested, check_ingestion};
-use crate::typed::{Target, check_batch, check_bytes};
+use crate::typed::{Target, check_bytes, complete_batch};
 use crate::version::Version;
 
 /// How far ahead the sequence number of an ingestion is taken: it must be larger than those of all writes that go on until
@@ -63,15 +63,16 @@ impl Table {
         ingestion.commit()
     }
 
-    /// As [`ingest`](Self::ingest), for rows: batches have the table's columns, and primary keys ascend.
+    /// As [`ingest`](Self::ingest), for rows: batches have columns as [`insert`](Self::insert) takes them, and primary keys ascend.
     ///
     /// # Errors
     /// As [`ingest`](Self::ingest); `InvalidInput` naming a column that does not fit the schema.
     pub fn ingest_batches(&self, batches: impl IntoIterator<Item = Result<RecordBatch>>) -> Result<Ingested> {
         let mut ingestion = Ingestion::begin(&self.open.shared, &self.inner)?;
         for batch in batches {
+            let target = ingestion.target.clone();
             let batch = batch?;
-            check_batch(ingestion.target.schema(), &batch)?;
+            let batch = complete_batch(target.schema(), &batch)?;
             ingestion.push_columns(&batch).map_err(|(_, error)| error)?;
         }
         ingestion.commit()

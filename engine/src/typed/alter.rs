@@ -21,7 +21,7 @@ use crate::secondary::check_alteration;
 ///
 /// - Snapshots that are held read by the schema of their moment, with all the data that they had. While there are any, flushes
 ///   and compactions keep the columns that they need.
-/// - Rows are written by the newest schema: record batches must have its columns, those of an older one are refused. A
+/// - Rows are written by the newest schema: record batches must have its columns, but for new ones with a default. A
 ///   [`WriteBatch`](crate::WriteBatch) that was filled before fails with `Conflict`.
 /// - The columns of the key can be renamed and moved, nothing else: user keys are made of them.
 #[derive(Debug, Clone)]
@@ -71,8 +71,9 @@ impl Alteration<'_> {
         self.change(SchemaChange::Add { field, initial: None })
     }
 
-    /// A new last column, in which the rows that are there have a value: the only one of `initial`, of the field's type. Rows
-    /// written from now on have what they are given.
+    /// A new last column with a default: the only value of `initial`, of the field's type. The rows that are there have it, and
+    /// rows written from now on that are not given the column: it may be missing in what is inserted, ingested or imported, and
+    /// in updates, where it counts for rows that do not exist yet. A null that is given is a null.
     pub fn add_column_with(self, field: Field, initial: ArrayRef) -> Self {
         self.change(SchemaChange::Add {
             field,

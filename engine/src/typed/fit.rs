@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, Scalar, new_null_array};
 use arrow::compute::kernels::cmp::distinct;
+use arrow::compute::kernels::zip::zip;
 use arrow::compute::{CastOptions, cast_with_options, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -28,19 +29,28 @@ pub struct Misfit {
 #[derive(Debug, Clone)]
 pub struct Fitting {
     columns: SchemaRef,
+    /// The table, if columns that are missing are to hold its defaults.
+    table: Option<TableSchema>,
     /// Texts are read as numbers, dates and so on.
     parse: bool,
 }
 
 impl Fitting {
-    /// Rows for tables of this schema.
+    /// Rows for tables of this schema. Columns that are missing hold their defaults.
     pub fn new(schema: &TableSchema) -> Self {
-        Self::columns(Arc::clone(schema.columns()))
+        Self {
+            table: Some(schema.clone()),
+            ..Self::columns(Arc::clone(schema.columns()))
+        }
     }
 
     /// Rows of these columns.
     pub fn columns(columns: SchemaRef) -> Self {
-        Self { columns, parse: false }
+        Self {
+            columns,
+            table: None,
+            parse: false,
+        }
     }
 
     /// Columns of text become any type: what a CSV file has.
@@ -73,8 +83,11 @@ impl Fitting {
                 )));
             }
         }
-        for own in known.fields() {
-            if !own.is_nullable() && columns.field_with_name(own.name()).is_err() {
+        for (index, own) in known.fields().iter().enumerate() {
+            if !own.is_nullable()
+                && columns.field_with_name(own.name()).is_err()
+                && self.default(index, 0)?.is_none()
+            {
                 return Err(Error::invalid_input(format!(
                     "column \"{}\" is missing, and it may not be null; given are: {}",
                     own.name(),
@@ -85,12 +98,30 @@ impl Fitting {
         Ok(())
     }
 
+    fn default(&self, index: usize, rows: usize) -> Result<Option<ArrayRef>> {
+        let table = self.table.as_ref();
+        table.map_or(Ok(None), |table| super::conform::default(table, index, rows))
+    }
+
     /// The rows of `batch` as rows of the table, and those that cannot be: columns are found by name, columns that are missing
-    /// are null, and a value is converted if the table's type holds exactly the same one.
+    /// hold their default or null, and a value is converted if the table's type holds exactly the same one.
     ///
     /// # Errors
     /// As [`check`](Self::check).
     pub fn fit(&self, batch: &RecordBatch) -> Result<(RecordBatch, Vec<Misfit>)> {
+        self.fit_without(batch, &[])
+    }
+
+    /// As [`fit`](Self::fit), where some rows lack some columns that others have: of each such column its name, and which rows
+    /// lack it. Their nulls there are no nulls, but missing.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn fit_without(
+        &self,
+        batch: &RecordBatch,
+        lacking: &[(String, BooleanArray)],
+    ) -> Result<(RecordBatch, Vec<Misfit>)> {
         let own = &self.columns;
         if batch.schema_ref().fields() == own.fields() && batch.columns().iter().all(|column| column.null_count() == 0)
         {
@@ -99,10 +130,29 @@ impl Fitting {
         self.check(batch.schema_ref())?;
         let mut misfits = Vec::new();
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(own.fields().len());
-        for field in own.fields() {
-            let column = match batch.column_by_name(field.name()) {
-                None => new_null_array(field.data_type(), batch.num_rows()),
-                Some(column) => self.convert(field, column, &mut misfits)?,
+        for (index, field) in own.fields().iter().enumerate() {
+            let default = |rows| self.default(index, rows);
+            let lacking = lacking.iter().find(|(name, _)| name == field.name());
+            let column = match (batch.column_by_name(field.name()), lacking) {
+                (None, _) => match default(batch.num_rows())? {
+                    Some(default) => default,
+                    None => new_null_array(field.data_type(), batch.num_rows()),
+                },
+                (Some(column), None) => self.convert(field, column, &mut misfits)?,
+                (Some(column), Some((_, lacking))) => {
+                    let before = misfits.len();
+                    let converted = self.convert(field, column, &mut misfits)?;
+                    match default(1)? {
+                        None => converted,
+                        Some(default) => {
+                            let new = misfits.split_off(before);
+                            misfits.extend(new.into_iter().filter(|misfit| !lacking.value(misfit.row)));
+                            zip(lacking, &Scalar::new(default), &converted).map_err(|error| {
+                                Error::invalid_input("defaults do not fit the rows").with_source(error)
+                            })?
+                        }
+                    }
+                }
             };
             columns.push(column);
         }

@@ -27,7 +27,7 @@ mod write;
 
 pub use alter::Alteration;
 pub(crate) use columns::{countable_rows, own_columns};
-pub(crate) use conform::check as check_batch;
+pub(crate) use conform::complete as complete_batch;
 pub(crate) use filter::Filter;
 pub use filtered::Batches;
 pub use fit::{Fitting, Misfit};
@@ -47,7 +47,8 @@ use crate::db::{Snapshot, Table};
 
 impl Table {
     /// Inserts rows; a row whose key exists already replaces the old one, and of rows with equal keys in `rows` the last
-    /// one stays. The columns must be the table's own: same names, types and order.
+    /// one stays. The columns must be the table's own: same names, types and order. Only those that have a default (see
+    /// [`Alteration::add_column_with`]) may be missing: the rows get it. A null is a null, whatever the default.
     ///
     /// All rows become visible, and survive a crash, together if their encoded form has at most 4 MiB. A larger batch is
     /// written in steps of about that size, first rows first. To write more at once, or several tables together, use
@@ -62,12 +63,12 @@ impl Table {
 
     /// Changes the named columns of rows: `rows` has the key columns and any others of the table, in any order, and the
     /// columns that it lacks, like its nulls, leave the row's values as they are. A row that does not exist is inserted, with
-    /// nulls for the rest. Atomic as [`insert`](Self::insert).
+    /// the defaults of the columns for the rest, and nulls where there are none. Atomic as [`insert`](Self::insert).
     ///
     /// The table needs the merge operator `last-non-null`; nothing is read before it is written.
     ///
     /// # Errors
-    /// `InvalidInput` naming the column: a column that may not be null is missing, or has another type than the schema
+    /// `InvalidInput` naming the column: a column that may not be null and has no default is missing, or one has another type than the schema
     /// says; or if the table has no such operator. Otherwise as [`put`](Self::put).
     pub fn update(&self, rows: &RecordBatch) -> Result<()> {
         write::update(self, rows)

@@ -251,11 +251,10 @@ impl Target {
 
     /// Column `index` of rows that are older than it; null where `present` says that there is no row.
     fn filled(&self, index: usize, rows: usize, present: Option<&NullBuffer>) -> Result<ArrayRef> {
-        let Some(initial) = self.schema().initial(index)? else {
+        let Some(filled) = default(self.schema(), index, rows)? else {
             return Ok(new_null_array(self.schema().columns().field(index).data_type(), rows));
         };
-        let wrong = |error| Error::corruption("the default of a column cannot be repeated").with_source(error);
-        let filled = take(&initial, &UInt32Array::from_value(0, rows), None).map_err(wrong)?;
+        let wrong = |error| Error::corruption("the default of a column cannot be left out").with_source(error);
         match present {
             None => Ok(filled),
             Some(present) => nullif(&filled, &BooleanArray::new(!present.inner(), None)).map_err(wrong),

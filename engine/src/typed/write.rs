@@ -15,7 +15,7 @@ const STEP_BYTES: usize = 4 << 20;
 
 pub fn insert(table: &Table, rows: &RecordBatch) -> Result<()> {
     let (_unaltered, target) = table.inner.hold_schema()?;
-    conform::check(target.schema(), rows)?;
+    let rows = &*conform::complete(target.schema(), rows)?;
     let keys = target.codecs().key.encode(rows.columns())?;
     write(table, &target, Op::Put, &keys, rows.columns())
 }
@@ -58,9 +58,13 @@ fn partial_columns(table: &TableInner, target: &Target, rows: &RecordBatch) -> R
     }
     fields
         .iter()
-        .map(|field| match rows.column_by_name(field.name()) {
+        .enumerate()
+        .map(|(index, field)| match rows.column_by_name(field.name()) {
             Some(column) => conform::column(field, column).map(|()| Arc::clone(column)),
-            None if field.is_nullable() => Ok(new_null_array(field.data_type(), rows.num_rows())),
+            // If the row does not exist, merging gives it the default.
+            None if field.is_nullable() || schema.initial(index)?.is_some() => {
+                Ok(new_null_array(field.data_type(), rows.num_rows()))
+            }
             None => Err(Error::invalid_input(format!(
                 "column \"{}\" may not be null, so an update must have it: the row may not exist yet",
                 field.name()
@@ -121,8 +125,12 @@ impl WriteBatch {
     /// Inserts rows as [`Table::insert`] does, whatever their size together with the rest of the batch.
     pub fn insert(&mut self, table: &Table, rows: &RecordBatch) -> &mut Self {
         let target = table.inner.target();
-        let checked = conform::check(target.schema(), rows).and_then(|()| target.codecs().key.encode(rows.columns()));
-        self.add_rows(table, &target, Op::Put, checked, rows.columns())
+        let rows = match conform::complete(target.schema(), rows) {
+            Ok(rows) => rows,
+            Err(error) => return self.add_rows(table, &target, Op::Put, Err(error), &[]),
+        };
+        let keys = target.codecs().key.encode(rows.columns());
+        self.add_rows(table, &target, Op::Put, keys, rows.columns())
     }
 
     /// Changes the named columns of rows as [`Table::update`] does.

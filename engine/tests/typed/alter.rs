@@ -70,7 +70,8 @@ impl History {
     fn insert(&mut self) {
         let count = self.rng.random_range(1..60);
         let rows = self.model.random_rows(&mut self.rng, count);
-        let batch = self.model.batch(&self.model.columns, rows.iter().map(|(_, row)| row));
+        let columns = self.model.some_columns(&mut self.rng);
+        let batch = self.model.batch(&columns, rows.iter().map(|(_, row)| row));
         if self.rng.random() {
             self.table.insert(&batch).expect("insert");
         } else {
@@ -78,16 +79,17 @@ impl History {
             writes.insert(&self.table, &batch);
             self.db.write(writes).expect("write");
         }
-        self.model.rows.extend(rows);
+        self.model.insert(&columns, rows);
     }
 
     fn ingest(&mut self) {
         let mut rows = self.model.random_rows(&mut self.rng, 20);
         rows.sort_by(|a, b| a.0.cmp(&b.0));
         rows.dedup_by(|a, b| a.0 == b.0);
-        let batch = self.model.batch(&self.model.columns, rows.iter().map(|(_, row)| row));
+        let columns = self.model.some_columns(&mut self.rng);
+        let batch = self.model.batch(&columns, rows.iter().map(|(_, row)| row));
         self.table.ingest_batches([Ok(batch)]).expect("ingest");
-        self.model.rows.extend(rows);
+        self.model.insert(&columns, rows);
     }
 
     fn delete(&mut self) {
@@ -111,12 +113,15 @@ impl History {
         }
         let rows = self.model.random_rows(&mut self.rng, 15);
         let rng = &mut self.rng;
-        let kept = |column: &&Column| column.number < 2 || !column.nullable || rng.random();
+        let defaults = &self.model.defaults;
+        let needed = |column: &Column| !column.nullable && !defaults.contains_key(&column.number);
+        let kept = |column: &&Column| column.number < 2 || needed(column) || rng.random();
         let columns: Vec<Column> = self.model.columns.iter().filter(kept).cloned().collect();
         let batch = self.model.batch(&columns, rows.iter().map(|(_, row)| row));
         self.table.update(&batch).expect("update");
         for (key, row) in rows {
-            let own = self.model.rows.entry(key).or_default();
+            let defaults = &self.model.defaults;
+            let own = self.model.rows.entry(key).or_insert_with(|| defaults.clone());
             for (number, value) in row {
                 if value != Value::Null && columns.iter().any(|column| column.number == number) {
                     own.insert(number, value);
@@ -149,6 +154,9 @@ impl History {
                     let field = Field::new(&column.name, column.data_type.clone(), nullable);
                     for row in self.model.rows.values_mut() {
                         row.insert(column.number, initial.clone());
+                    }
+                    if initial != Value::Null {
+                        self.model.defaults.insert(column.number, initial);
                     }
                     self.model.columns.push(column);
                     alteration.add_column_with(field, given)

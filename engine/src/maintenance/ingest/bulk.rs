@@ -8,7 +8,7 @@ use kodiak_core::{Error, Result};
 use super::columns::first_not_rising;
 use super::{Ingested, Ingestion};
 use crate::db::Table;
-use crate::typed::{check_batch, countable_rows};
+use crate::typed::{complete_batch, countable_rows};
 
 /// Sorted rows that are gathered at once.
 const GATHERED: usize = 64 << 10;
@@ -60,7 +60,7 @@ impl<'s> Step<'s> {
 
     fn add(&mut self, rows: RecordBatch) -> Result<()> {
         let target = self.ingestion.target.clone();
-        check_batch(target.schema(), &rows)?;
+        let rows = complete_batch(target.schema(), &rows)?.into_owned();
         if rows.num_rows() == 0 {
             return Ok(());
         }

@@ -182,12 +182,57 @@ fn older_rows_have_the_default_and_updates_of_them_keep_it() {
         };
         assert_eq!(column("age"), [Some(36), Some(5), Some(1)]);
         assert_eq!(column("rank"), [Some(8), Some(7), Some(9)]);
-        assert_eq!(
-            column("score"),
-            [Some(1), Some(1), None],
-            "the third row is younger than the column"
-        );
+        assert_eq!(column("score"), [Some(1), Some(1), Some(1)], "the third was not given it");
     }
+}
+
+#[test]
+fn rows_that_are_not_given_a_column_have_its_default_and_nulls_are_nulls() {
+    let (_, db, table) = people();
+    table
+        .alter()
+        .add_column_with(Field::new("rank", DataType::Int32, false), int(Some(7)))
+        .add_column_with(Field::new("score", DataType::Int32, true), int(Some(1)))
+        .widen_column("score", DataType::Int64)
+        .commit()
+        .expect("alter");
+    let short = |id: i64| row([("id", long(id)), ("name", text("x")), ("age", int(None))]);
+    table.insert(&short(1)).expect("insert");
+    let mut batch = db.batch();
+    batch.insert(&table, &short(2));
+    batch.update(&table, &row([("id", long(3)), ("name", text("y"))]));
+    db.write(batch).expect("write");
+    table.ingest_batches([Ok(short(4))]).expect("ingest");
+    table.bulk_insert([Ok(short(6)), Ok(short(5))]).expect("bulk");
+    let null: ArrayRef = Arc::new(Int64Array::from(vec![None]));
+    table
+        .insert(&row([
+            ("id", long(7)),
+            ("name", text("z")),
+            ("age", int(None)),
+            ("rank", int(Some(0))),
+            ("score", null),
+        ]))
+        .expect("insert");
+    // Gone, and back by an update.
+    table.delete_keys(&row([("id", long(2))])).expect("delete");
+    table.update(&row([("id", long(2)), ("age", int(Some(3)))])).expect("update");
+    for settle in [|_: &Db| Ok(()), |db: &Db| db.flush(), |db: &Db| db.compact()] {
+        settle(&db).expect("settle");
+        let all = collect(table.read().batches().expect("read"));
+        let ranks = all.column_by_name("rank").expect("there").as_primitive::<Int32Type>();
+        let scores = all.column_by_name("score").expect("there").as_primitive::<Int64Type>();
+        assert_eq!(ranks.values().to_vec(), [7, 7, 7, 7, 7, 7, 0]);
+        let expected: Vec<Option<i64>> = [Some(1); 6].into_iter().chain([None]).collect();
+        assert_eq!(scores.iter().collect::<Vec<_>>(), expected);
+    }
+    // What has no default must be there, and nothing else may.
+    let error = table.insert(&row([("id", long(8)), ("name", text("x"))])).expect_err("no age");
+    assert!(error.message().contains("\"age\""), "{error}");
+    let error = table
+        .insert(&row([("id", long(8)), ("name", text("x")), ("age", int(None)), ("more", int(None))]))
+        .expect_err("another column");
+    assert!(error.message().contains("\"more\""), "{error}");
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub struct Model {
     /// With the key's two, numbers 0 and 1.
     pub columns: Vec<Column>,
     pub rows: BTreeMap<Key, BTreeMap<usize, Value>>,
+    /// Of columns that have one.
+    pub defaults: BTreeMap<usize, Value>,
     pub next_number: usize,
     next_name: usize,
 }
@@ -169,6 +171,7 @@ impl Model {
         let mut model = Self {
             columns: Vec::new(),
             rows: BTreeMap::new(),
+            defaults: BTreeMap::new(),
             next_number: 0,
             next_name: 0,
         };
@@ -241,6 +244,24 @@ impl Model {
                 (key.clone(), values.collect())
             })
             .collect()
+    }
+
+    /// The columns, perhaps without some that have a default.
+    pub fn some_columns(&self, rng: &mut StdRng) -> Vec<Column> {
+        let columns = self.columns.iter();
+        let kept = columns.filter(|column| !self.defaults.contains_key(&column.number) || rng.random());
+        kept.cloned().collect()
+    }
+
+    /// Puts rows that were inserted with these columns.
+    pub fn insert(&mut self, columns: &[Column], rows: Vec<(Key, BTreeMap<usize, Value>)>) {
+        for (key, mut row) in rows {
+            row.retain(|number, _| columns.iter().any(|column| column.number == *number));
+            for (number, default) in &self.defaults {
+                row.entry(*number).or_insert_with(|| default.clone());
+            }
+            self.rows.insert(key, row);
+        }
     }
 
     /// Rows as a batch of some columns.
