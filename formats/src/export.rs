@@ -15,6 +15,7 @@ use kodiak_core::format::{BlockWriter, Compression, WriteOptions};
 use kodiak_core::options::Options;
 use kodiak_core::storage::WritableFile;
 use kodiak_core::{Error, ErrorKind, Result};
+use parquet::arrow::ArrowWriter;
 
 use dictionaries::Dictionaries;
 
@@ -128,6 +129,20 @@ impl Export {
             Target::Blocks(writer) => writer.finish(true).map(|_| ()),
         }
     }
+}
+
+/// A Parquet file with these rows, uncompressed, as bytes: for small files that are no tables' own, with whatever columns the
+/// format has, nested ones too.
+///
+/// # Errors
+/// `InvalidInput` for a column that Parquet files cannot have.
+pub fn parquet_bytes(rows: &RecordBatch) -> Result<Vec<u8>> {
+    let refused = |error| Error::invalid_input("the rows cannot be written to a Parquet file").with_source(error);
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, rows.schema(), None).map_err(refused)?;
+    writer.write(rows).map_err(refused)?;
+    writer.close().map_err(refused)?;
+    Ok(bytes)
 }
 
 impl std::fmt::Debug for Export {

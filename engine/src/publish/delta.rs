@@ -1,135 +1,33 @@
 //! A Delta table over the published Parquet files, with deletion vectors for their dead rows.
 //!
-//! Follows the Delta transaction log protocol (github.com/delta-io/delta, PROTOCOL.md): one JSON file for each publication, reader
-//! version 3 with the feature `deletionVectors`. Kodiak writes the log and never reads it. Vectors are 64-bit roaring bitmaps in
-//! their portable form (github.com/RoaringBitmap/RoaringFormatSpec), each in a file of its own.
+//! Follows the Delta transaction log protocol (github.com/delta-io/delta, PROTOCOL.md): one JSON file for each publication, with a
+//! checkpoint after every tenth, reader version 3 with the feature `deletionVectors`. Of the log Kodiak reads only versions that
+//! a publication has left that was cut short before its record was written.
 
+mod checkpoint;
+mod vectors;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use kodiak_core::Result;
 use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::Storage;
-use serde::{Deserialize, Serialize};
+use kodiak_core::{Error, Result};
 use serde_json::{Value, json};
 
 use super::record::{PublishedFile, Record};
 use super::{types, write_file};
+use crate::maintenance::read_small;
+pub use vectors::{Vector, vector};
+use vectors::uuid;
 
 /// The directory of the log.
 pub const LOG_DIR: &str = "_delta_log";
-/// Publications after which the log begins anew, so that it stays short.
-const LONGEST_LOG: u64 = 1000;
-/// What a stored vector begins with.
-const MAGIC: u32 = 1_681_511_377;
-
-/// A stored deletion vector.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Vector {
-    /// Its file in the directory.
-    pub file: String,
-    /// The random part of the file's name, as the log has it.
-    pub encoded: String,
-    /// Bytes of it.
-    pub bytes: u64,
-    /// Rows in it.
-    pub rows: u64,
-}
-
-/// Stores the vector of ascending `rows`.
-///
-/// # Errors
-/// `Io`.
-pub fn vector(storage: &dyn Storage, dir: &Path, rows: &[u32]) -> Result<Option<Vector>> {
-    let mut id = [storage.random().to_be_bytes(), storage.random().to_be_bytes()].concat();
-    // A random UUID, as RFC 9562 marks them.
-    id[6] = id[6] & 0x0F | 0x40;
-    id[8] = id[8] & 0x3F | 0x80;
-    let mut data = MAGIC.to_le_bytes().to_vec();
-    data.extend_from_slice(&bitmap(rows));
-    let mut bytes = vec![1];
-    bytes.extend_from_slice(&(data.len() as u32).to_be_bytes());
-    bytes.extend_from_slice(&data);
-    bytes.extend_from_slice(&crc32fast::hash(&data).to_be_bytes());
-    let file = format!("deletion_vector_{}.bin", uuid(&id));
-    write_file(storage, &dir.join(&file), &bytes)?;
-    Ok(Some(Vector {
-        file,
-        encoded: base85(&id),
-        bytes: data.len() as u64,
-        rows: rows.len() as u64,
-    }))
-}
-
-fn uuid(id: &[u8]) -> String {
-    let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
-}
-
-/// Z85 (rfc.zeromq.org/spec/32) of a multiple of four bytes.
-fn base85(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 85] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
-    let mut out = String::new();
-    for chunk in bytes.chunks_exact(4) {
-        let number = chunk.iter().fold(0u32, |number, &byte| number << 8 | u32::from(byte));
-        for power in (0..5).rev() {
-            out.push(char::from(DIGITS[(number / 85u32.pow(power) % 85) as usize]));
-        }
-    }
-    out
-}
-
-/// The portable form of the 64-bit roaring bitmap of ascending numbers.
-fn bitmap(rows: &[u32]) -> Vec<u8> {
-    /// More numbers than this in a container are bits.
-    const ARRAY: usize = 4096;
-    const NO_RUNS: u32 = 12346;
-    let containers: Vec<&[u32]> = rows.chunk_by(|a, b| a >> 16 == b >> 16).collect();
-    let mut out = 1u64.to_le_bytes().to_vec();
-    out.extend_from_slice(&0u32.to_le_bytes());
-    let start = out.len();
-    out.extend_from_slice(&NO_RUNS.to_le_bytes());
-    out.extend_from_slice(&(containers.len() as u32).to_le_bytes());
-    for container in &containers {
-        out.extend_from_slice(&((container[0] >> 16) as u16).to_le_bytes());
-        out.extend_from_slice(&((container.len() - 1) as u16).to_le_bytes());
-    }
-    let mut offset = out.len() - start + 4 * containers.len();
-    for container in &containers {
-        out.extend_from_slice(&(offset as u32).to_le_bytes());
-        offset += if container.len() > ARRAY {
-            8192
-        } else {
-            2 * container.len()
-        };
-    }
-    for container in &containers {
-        if container.len() > ARRAY {
-            let mut bits = [0u8; 8192];
-            for row in container.iter() {
-                bits[(row & 0xFFFF) as usize / 8] |= 1 << (row % 8);
-            }
-            out.extend_from_slice(&bits);
-        } else {
-            for row in container.iter() {
-                out.extend_from_slice(&(*row as u16).to_le_bytes());
-            }
-        }
-    }
-    out
-}
-
 /// Adds the publication to the log: what it has and the last one had not, and the other way round. Where there cannot be a
-/// Delta table, there is none.
+/// Delta table, [`clean`] removes the last one's, once the record does not name it any more.
 ///
 /// # Errors
-/// `Io`.
+/// `Io`; `Corruption` for a version of a publication that was cut short that cannot be read.
 pub fn commit(
     storage: &dyn Storage,
     dir: &Path,
@@ -142,53 +40,154 @@ pub fn commit(
         Ok(columns) => columns,
         Err(why) => {
             record.why_no_delta = Some(why);
-            return super::remove_dir(storage, &log);
+            return Ok(());
         }
     };
-    let last = known.and_then(|known| Some((known, known.delta_version?)));
-    let next = last.map_or(0, |(_, version)| version + 1);
-    // A publication that was cut short may have left a version that no record knows.
-    let intact = last.is_none_or(|(_, version)| {
-        storage
-            .len(&log.join(file_name(version)))
-            .is_ok_and(|len| len.is_some())
-    }) && storage.len(&log.join(file_name(next)))?.is_none();
-    let last = last.filter(|(_, version)| intact && *version < LONGEST_LOG);
-    let version = last.map_or(0, |(_, version)| version + 1);
+    record.delta_schema = Some(json!({"type": "struct", "fields": columns}).to_string());
+    let last = match known {
+        Some(known) => Last::find(storage, &log, known)?,
+        None => None,
+    };
     if last.is_none() {
         super::remove_dir(storage, &log)?;
     }
     storage.create_dir_all(&log)?;
     storage.sync_dir(dir)?;
+    let millis = record.published_micros / 1000;
     let mut lines: Vec<Value> = vec![json!({"commitInfo": {
-        "timestamp": record.published_micros / 1000,
+        "timestamp": millis,
         "operation": "WRITE",
         "engineInfo": concat!("kodiak ", env!("CARGO_PKG_VERSION")),
         "kodiakSequence": record.sequence,
     }})];
-    record.delta_schema = Some(json!({"type": "struct", "fields": columns}).to_string());
-    if last.is_none_or(|(known, _)| known.delta_schema != record.delta_schema) {
+    if last.as_ref().is_none_or(|last| last.schema != record.delta_schema) {
         // Files that are not as this schema says have been rewritten, and are removed below.
         lines.push(protocol(schema));
         lines.push(metadata(record));
     }
-    let files =
-        |record: &Record| -> Vec<PublishedFile> { record.files.iter().chain(&record.merged).cloned().collect() };
-    let before = last.map_or_else(Vec::new, |(known, _)| files(known));
-    let now = files(record);
-    let same = |a: &PublishedFile, b: &PublishedFile| a.file == b.file && a.vector == b.vector;
-    for gone in before.iter().filter(|old| now.iter().all(|new| !same(old, new))) {
-        lines.push(remove(gone, record.published_micros / 1000));
+    let version = last.as_ref().map_or(0, |last| last.version + 1);
+    let before = last.map_or_else(Files::new, |last| last.files);
+    let now = files_of(record);
+    for (key, old) in before.iter().filter(|(key, _)| !now.contains_key(*key)) {
+        lines.push(remove(&key.0, old, millis));
     }
-    for new in now.iter().filter(|new| before.iter().all(|old| !same(old, new))) {
-        lines.push(add(new, record.published_micros / 1000));
+    for (_, new) in now.iter().filter(|(key, _)| !before.contains_key(*key)) {
+        lines.push(json!({"add": add(new, millis)}));
     }
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     write_file(storage, &log.join(file_name(version)), text.as_bytes())?;
     record.delta_version = Some(version);
+    if checkpoint::is_due(version) {
+        let adds = now.values().map(|file| json!({"add": add(file, millis)}));
+        let actions: Vec<Value> = [protocol(schema), metadata(record)].into_iter().chain(adds).collect();
+        checkpoint::write(storage, &log, version, &actions)?;
+    }
     Ok(())
 }
 
+/// Removes what is superseded of the log, now that the record names the newest version: all of it if there is no Delta table any
+/// more; else, after a checkpoint, what lies before the checkpoint before that.
+///
+/// # Errors
+/// `Io`.
+pub fn clean(storage: &dyn Storage, dir: &Path, record: &Record) -> Result<()> {
+    let log = dir.join(LOG_DIR);
+    match record.delta_version {
+        None => super::remove_dir(storage, &log),
+        Some(version) if checkpoint::is_due(version) => checkpoint::clean(storage, &log),
+        Some(_) => Ok(()),
+    }
+}
+
+/// The files of a version of the table, by path and deletion vector.
+type Files = BTreeMap<(String, Option<String>), FileFacts>;
+
+/// What the log says of a file.
+struct FileFacts {
+    path: String,
+    bytes: u64,
+    rows: u64,
+    vector: Option<Value>,
+}
+
+fn files_of(record: &Record) -> Files {
+    let facts = |file: &PublishedFile| {
+        let encoded = file.vector.as_ref().map(|vector| vector.encoded.clone());
+        let facts = FileFacts {
+            path: file.file.clone(),
+            bytes: file.bytes,
+            rows: file.rows,
+            vector: descriptor(file),
+        };
+        ((file.file.clone(), encoded), facts)
+    };
+    record.files.iter().chain(&record.merged).map(facts).collect()
+}
+
+/// The newest version that the log has.
+struct Last {
+    version: u64,
+    files: Files,
+    /// `None` if it is not known.
+    schema: Option<String>,
+}
+
+impl Last {
+    /// The version of a record, or one that a publication has left that was cut short before its record was written; `None` if
+    /// there is no such log.
+    fn find(storage: &dyn Storage, log: &Path, known: &Record) -> Result<Option<Self>> {
+        let Some(version) = known.delta_version else {
+            return Ok(None);
+        };
+        if storage.len(&log.join(file_name(version)))?.is_none() {
+            return Ok(None);
+        }
+        let mut last = Self {
+            version,
+            files: files_of(known),
+            schema: known.delta_schema.clone(),
+        };
+        while storage.len(&log.join(file_name(last.version + 1)))?.is_some() {
+            let path = log.join(file_name(last.version + 1));
+            let bytes = read_small(storage, &path)?;
+            last.apply(&bytes).map_err(|error| error.with_file(&path))?;
+            last.version += 1;
+            last.schema = None;
+        }
+        Ok(Some(last))
+    }
+
+    fn apply(&mut self, version: &[u8]) -> Result<()> {
+        let damaged = || Error::corruption("it is no version of a Delta table");
+        for line in version.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            let action: Value = serde_json::from_slice(line).map_err(|error| damaged().with_source(error))?;
+            let (file, added) = match (action.get("add"), action.get("remove")) {
+                (Some(file), _) => (file, true),
+                (None, Some(file)) => (file, false),
+                (None, None) => continue,
+            };
+            let path = file["path"].as_str().ok_or_else(damaged)?.to_owned();
+            let vector = file.get("deletionVector").cloned();
+            let encoded = vector.as_ref().and_then(|vector| vector["pathOrInlineDv"].as_str());
+            let key = (path.clone(), encoded.map(str::to_owned));
+            if added {
+                let facts = FileFacts {
+                    path,
+                    bytes: file["size"].as_u64().ok_or_else(damaged)?,
+                    // Only read to be removed again.
+                    rows: 0,
+                    vector,
+                };
+                self.files.insert(key, facts);
+            } else {
+                self.files.remove(&key);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name of a version's file.
 fn file_name(version: u64) -> String {
     format!("{version:020}.json")
 }
@@ -268,32 +267,32 @@ fn descriptor(file: &PublishedFile) -> Option<Value> {
     }))
 }
 
-fn add(file: &PublishedFile, millis: u64) -> Value {
+fn add(file: &FileFacts, millis: u64) -> Value {
     let mut action = json!({
-        "path": file.file,
+        "path": file.path,
         "partitionValues": {},
         "size": file.bytes,
         "modificationTime": millis,
         "dataChange": true,
         "stats": json!({"numRecords": file.rows, "tightBounds": false}).to_string(),
     });
-    if let Some(vector) = descriptor(file) {
-        action["deletionVector"] = vector;
+    if let Some(vector) = &file.vector {
+        action["deletionVector"] = vector.clone();
     }
-    json!({"add": action})
+    action
 }
 
-fn remove(file: &PublishedFile, millis: u64) -> Value {
+fn remove(path: &str, file: &FileFacts, millis: u64) -> Value {
     let mut action = json!({
-        "path": file.file,
+        "path": path,
         "deletionTimestamp": millis,
         "dataChange": true,
         "extendedFileMetadata": true,
         "partitionValues": {},
         "size": file.bytes,
     });
-    if let Some(vector) = descriptor(file) {
-        action["deletionVector"] = vector;
+    if let Some(vector) = &file.vector {
+        action["deletionVector"] = vector.clone();
     }
     json!({"remove": action})
 }
@@ -305,27 +304,6 @@ mod tests {
     use arrow::datatypes::{DataType, Field, TimeUnit};
 
     use super::*;
-
-    #[test]
-    fn bitmaps_are_in_the_portable_form() {
-        let hex = |rows: &[u32]| -> String { bitmap(rows).iter().map(|byte| format!("{byte:02x}")).collect() };
-        let small = "0100000000000000000000003a30000001000000000001001000000002000500";
-        assert_eq!(hex(&[2, 5]), small);
-        let many: Vec<u32> = (0..5000).map(|row| row * 3).chain([70_000]).collect();
-        let bytes = bitmap(&many);
-        // Head, two containers with their offsets, bits, one number.
-        assert_eq!(bytes.len(), 12 + 8 + 2 * 8 + 8192 + 2);
-        assert_eq!(bytes[36] & 0b1111, 0b1001, "rows 0 and 3");
-        assert_eq!(bytes[bytes.len() - 2..], 4464u16.to_le_bytes());
-    }
-
-    #[test]
-    fn names_are_encoded_as_the_protocol_says() {
-        // The example of Z85's specification.
-        assert_eq!(base85(&[0x86, 0x4F, 0xD2, 0x6F, 0xB5, 0x59, 0xF7, 0x5B]), "HelloWorld");
-        let id: Vec<u8> = (0..16).collect();
-        assert_eq!(uuid(&id), "00010203-0405-0607-0809-0a0b0c0d0e0f");
-    }
 
     #[test]
     fn types_that_delta_does_not_have_are_told() {

@@ -70,9 +70,11 @@ impl Publisher<'_> {
         let question = self.question(known, hidden_below)?;
         let dead = dead::find(&question)?;
         let generation = known.map_or(0, |known| known.generation) + 1;
+        // One look at the directory, however many files it has.
+        let present: BTreeSet<String> = storage.list(&self.dir)?.into_iter().collect();
         let mut files = Vec::new();
         for (_, run) in self.view.version.runs().filter(|(_, run)| run.meta().entries > 0) {
-            files.push(self.file(run, known, &question, &dead, generation)?);
+            files.push(self.file(run, known, &present, &question, &dead, generation)?);
         }
         files.sort_by_key(|file| file.run);
         let merged = self.merged(&dead, &files, generation, hidden_below)?;
@@ -86,6 +88,7 @@ impl Publisher<'_> {
         delta::commit(storage, &self.dir, known, &mut record, self.target.schema())?;
         record.write(storage, &self.dir)?;
         scripts::write(storage, &self.dir, &record, &self.inner.name, self.target.schema())?;
+        delta::clean(storage, &self.dir, &record)?;
         self.clean(&record, known.filter(|_| self.inner.continuous.is_on()))?;
         Ok(self.summary(&record, question.fresh.len()))
     }
@@ -114,6 +117,7 @@ impl Publisher<'_> {
         &self,
         run: &Arc<Run>,
         known: Option<&Record>,
+        present: &BTreeSet<String>,
         question: &Question<'_>,
         dead: &Dead,
         generation: u64,
@@ -121,7 +125,7 @@ impl Publisher<'_> {
         let storage = &*self.shared.storage;
         let [path, _] = run.paths()?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if storage.len(&self.dir.join(&name))?.is_none() {
+        if !present.contains(&name) {
             link_or_copy(storage, &path, &self.dir.join(&name))?;
         }
         let old = known.and_then(|known| known.file(run.id()));
