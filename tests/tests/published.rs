@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow::array::{Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use kodiak::core::format::Compression;
 use kodiak::core::keycodec::KeyCodec;
 use kodiak::settings::FormatLevel;
@@ -332,6 +333,53 @@ impl<'a> History<'a> {
             *compared.entry(tool.clone()).or_default() += 1;
         }
         Ok(())
+    }
+}
+
+#[test]
+fn delta_readers_go_by_checkpoints_when_older_versions_are_gone() {
+    let Some(python) = Python::find(env!("CARGO_TARGET_TMPDIR"), "checkpoints") else {
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut session = python.session("read_published.py", dir.path());
+    let mut settings = Settings::default();
+    "parquet".clone_into(&mut settings.format.kind);
+    settings.set("compaction.l0_trigger", "8").expect("a setting");
+    let db = Db::open(dir.path().join("db"), settings).expect("open");
+    let columns = Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Int64, false),
+        Field::new("text", DataType::Utf8, true),
+    ]));
+    let table = TableSchema::new(Arc::clone(&columns), &["id"]).expect("valid");
+    let table = db.create_table("t", table).expect("create");
+    for round in 0..36i64 {
+        let ids: Vec<i64> = (0..8).map(|number| (round * 5 + number * 7) % 60).collect();
+        let texts: StringArray = ids.iter().map(|id| Some(format!("{round}: {id}"))).collect();
+        let rows = RecordBatch::try_new(Arc::clone(&columns), vec![Arc::new(Int64Array::from(ids)), Arc::new(texts)]);
+        let rows = rows.expect("columns");
+        table.insert(&rows).expect("insert");
+        table.delete_keys(&rows.slice(0, 2)).expect("delete");
+        let published = table.publish().expect("publish");
+        if ![9, 10, 11, 20, 21, 30, 35].contains(&round) {
+            continue;
+        }
+        write_rows(&dir.path().join("expected.arrow"), &table);
+        let case = serde_json::json!({
+            "table": "t",
+            "published": published.dir.strip_prefix(dir.path()).expect("within"),
+            "expected": "expected.arrow",
+            "rows": published.rows,
+            "tools": ["deltalake", "polars, delta"],
+        });
+        let answer = session.ask(&case).unwrap_or_else(|error| panic!("{round}: {error}"));
+        assert_eq!(answer["compared"].as_object().map(|tools| tools.len()), Some(2), "{answer}");
+        let log = std::fs::read_dir(published.dir.join("_delta_log")).expect("a log");
+        let versions = log
+            .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
+            .filter(|name| name.ends_with(".json"));
+        let kept = if round < 20 { round + 1 } else { round % 10 + 11 };
+        assert_eq!(versions.count() as i64, kept, "round {round}");
     }
 }
 

@@ -143,6 +143,7 @@ fn publication_loop(shared: &Shared) {
 /// Every table in turn, so that one that changes all the time keeps no other waiting.
 fn publish_due(shared: &Shared) {
     for table in shared.all_tables() {
+        shared.expire_publication(&table);
         if let Some(attempt) = table.continuous.begin(&table, shared.storage.monotonic_nanos()) {
             let outcome = caught(|| shared.publish_flushed(&table));
             shared.end_publication(&table, attempt, outcome);

@@ -21,6 +21,9 @@ use crate::version::Version;
 /// How often a moment is looked for, when files or rows in memory are of an older schema.
 const ATTEMPTS: usize = 4;
 
+/// Where rows expire, a publication is made anew when rows of it have, but after no less than this part of the time they live.
+const EXPIRY_SHARE: u64 = 8;
+
 /// What has been published of a table in the background since the database was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PublicationStats {
@@ -46,6 +49,16 @@ pub(crate) struct Continuous {
     publications: AtomicU64,
     seq: AtomicU64,
     failure: Mutex<Option<Error>>,
+    expiry: Mutex<Expiry>,
+}
+
+/// How far the last publication knows of rows that have expired.
+#[derive(Debug, Default)]
+struct Expiry {
+    /// When it was made or tried, microseconds since 1970.
+    micros: u64,
+    /// Versions of rows with smaller sequence numbers had expired.
+    below: SeqNo,
 }
 
 /// What is known when an attempt to publish begins. The version is not kept from ending, but no other one can pass for it.
@@ -98,6 +111,11 @@ impl Continuous {
         })
     }
 
+    /// A publication was made at this time, and versions of rows below this had expired.
+    pub fn note_expiry(&self, micros: u64, below: SeqNo) {
+        *self.expiry.lock() = Expiry { micros, below };
+    }
+
     fn end(&self, attempt: Attempt, failure: Option<Error>) {
         *self.failure.lock() = failure;
         *self.attempted.lock() = attempt;
@@ -129,6 +147,27 @@ struct Flushed {
 }
 
 impl Shared {
+    /// Makes a publication of a table due if rows that it holds have expired since the last one.
+    pub(crate) fn expire_publication(&self, table: &TableInner) {
+        let ttl = table.options.ttl_micros;
+        if !table.continuous.is_on() || ttl == 0 {
+            return;
+        }
+        let now = self.now_micros();
+        let mut expiry = table.continuous.expiry.lock();
+        if now < expiry.micros.saturating_add(ttl / EXPIRY_SHARE) {
+            return;
+        }
+        let below = table.hidden_below(|| now);
+        let version = Arc::clone(&table.view.load().version);
+        let mut runs = version.runs().map(|(_, run)| run.meta());
+        if below > expiry.below && runs.any(|run| run.min_seq < below && run.max_seq >= expiry.below) {
+            expiry.micros = now;
+            drop(expiry);
+            table.continuous.changed();
+        }
+    }
+
     /// Notes and tells how an attempt has ended. A failure harms nothing else.
     pub(crate) fn end_publication(&self, table: &TableInner, attempt: Attempt, outcome: Result<Option<Published>>) {
         let state = &table.continuous;

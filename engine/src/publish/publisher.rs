@@ -89,6 +89,7 @@ impl Publisher<'_> {
         record.write(storage, &self.dir)?;
         scripts::write(storage, &self.dir, &record, &self.inner.name, self.target.schema())?;
         delta::clean(storage, &self.dir, &record)?;
+        self.inner.continuous.note_expiry(record.published_micros, hidden_below);
         self.clean(&record, known.filter(|_| self.inner.continuous.is_on()))?;
         Ok(self.summary(&record, question.fresh.len()))
     }

@@ -251,7 +251,7 @@ impl Target {
 
     /// Column `index` of rows that are older than it; null where `present` says that there is no row.
     fn filled(&self, index: usize, rows: usize, present: Option<&NullBuffer>) -> Result<ArrayRef> {
-        let Some(filled) = default(self.schema(), index, rows)? else {
+        let Some(filled) = super::conform::default(self.schema(), index, rows)? else {
             return Ok(new_null_array(self.schema().columns().field(index).data_type(), rows));
         };
         let wrong = |error| Error::corruption("the default of a column cannot be left out").with_source(error);

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use kodiak::core::storage::Storage;
 use kodiak::publish::{PUBLISHED_DIR, PublicationStats, RECORD_FILE};
-use kodiak::{Builder, ErrorKind, Settings, TableSchema};
+use kodiak::{Builder, ErrorKind, Settings, TableOptions, TableSchema};
 use kodiak_storage::{CrashOptions, Fault, FaultRule, Moment, OpEvent, OpKind};
 use rand::RngExt;
 
@@ -330,6 +331,39 @@ fn closing_publishes_what_is_due_and_switched_off_the_last_publication_stays() {
     // Switched on again, the opening publishes what is there.
     let history = history.reopen(continuous("parquet"));
     history.check(&read_table(&history.table));
+}
+
+#[test]
+fn rows_that_expire_leave_the_publication_though_nothing_else_happens() {
+    for key_value in [false, true] {
+        let mut settings = continuous("parquet");
+        settings.publish.key_value = key_value;
+        let mut history = History::new(settings, 2, 10);
+        if key_value {
+            let options = TableOptions::new().ttl(Duration::from_secs(5));
+            history.db.drop_table("t").expect("drop");
+            let table = history.db.create_table_with("t", TableSchema::key_value(), options);
+            history.table = table.expect("create");
+            history.kind = 3;
+        }
+        let dir = PathBuf::from("/db").join(PUBLISHED_DIR).join(format!("{:06}", history.table.id()));
+        history.write();
+        history.storage.jump_clock(3_000_000);
+        history.write();
+        history.db.flush().expect("flush");
+        history.db.wait_idle().expect("idle");
+        let before = read_published(&*history.storage, &dir);
+        for seconds in [3_000_000, 3_000_000] {
+            history.storage.jump_clock(seconds);
+            let expected = read_table(&history.table);
+            assert!(expected.len() < before.len());
+            // The thread looks every second.
+            while read_published(&*history.storage, &dir) != expected {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        assert!(read_table(&history.table).is_empty());
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod dictionaries;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray};
@@ -18,7 +18,7 @@ use kodiak::core::storage::Storage;
 use kodiak::outside::OutsideFile;
 use kodiak::publish::{PUBLISHED_DIR, Published, RECORD_FILE};
 use kodiak::{Builder, Db, MemoryStorage, Settings, Table, TableOptions, TableSchema};
-use kodiak_storage::FaultStorage;
+use kodiak_storage::{FaultStorage, Moment, OpEvent};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -328,6 +328,55 @@ fn publishing_again_looks_only_at_what_has_come() {
     history.table.withdraw().expect("withdraw");
     history.table.withdraw().expect("nothing is fine");
     assert!(history.storage.list(&third.dir).is_err(), "the directory is gone");
+}
+
+/// The most storage operations that one of some publications takes, each after a change of one row, and how many files the table
+/// has.
+fn operations_of_publishing(rows: i64) -> (u64, usize) {
+    let mut settings = settings("parquet");
+    // Compactions would be counted too.
+    settings.set("compaction.l0_trigger", "19").expect("a setting");
+    let history = History::new(settings, 0, 7);
+    let schema = history.table.schema();
+    let batch = |ids: Vec<i64>| {
+        let texts = ids.iter().map(|id| Some(format!("{id:0100}")));
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(ids.clone())),
+            Arc::new(texts.collect::<StringArray>()),
+            Arc::new(Int32Array::from(vec![1; ids.len()])),
+        ];
+        RecordBatch::try_new(Arc::clone(schema.columns()), columns).expect("columns")
+    };
+    history.table.insert(&batch((0..rows).collect())).expect("insert");
+    history.db.compact().expect("compact");
+    history.db.wait_idle().expect("idle");
+    let files = history.publish().files;
+    let (counted, counter) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let count = Arc::clone(&counter);
+    history.storage.on_op(Some(Arc::new(move |event: &OpEvent| {
+        if event.moment == Moment::Before {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    })));
+    // With one checkpoint of the Delta log among them.
+    for id in 0..12 {
+        history.table.insert(&batch(vec![id])).expect("insert");
+        history.db.flush().expect("flush");
+        let before = counter.load(Ordering::Relaxed);
+        let published = history.table.publish().expect("publish");
+        assert_eq!((published.looked_at, published.rows), (1, rows as u64));
+        counted.fetch_max(counter.load(Ordering::Relaxed) - before, Ordering::Relaxed);
+    }
+    history.storage.on_op(None);
+    (counted.load(Ordering::Relaxed), files)
+}
+
+#[test]
+fn publishing_a_small_change_takes_no_more_storage_operations_of_a_large_table() {
+    let (small, few) = operations_of_publishing(2_000);
+    let (large, many) = operations_of_publishing(60_000);
+    assert!(few < 10 && many > 60, "{few} and {many} files");
+    assert!(large <= small + small / 5, "{small} operations with {few} files, {large} with {many}");
 }
 
 #[test]

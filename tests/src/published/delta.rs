@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use arrow_json::LineDelimitedWriter;
+use bytes::Bytes;
 use kodiak::core::storage::Storage;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use roaring::RoaringTreemap;
 use serde_json::Value;
 
@@ -20,11 +23,12 @@ struct State {
     /// `add` actions, by path and deletion vector.
     files: BTreeMap<(String, String), Value>,
     columns: Vec<String>,
-    /// What the newest version was made at.
+    /// What the newest version was made at, once a version has told it.
     sequence: u64,
+    told: bool,
 }
 
-/// Reads the newest version of the table, which must be `known` or the one after it.
+/// Reads the newest version of the table, which must be `known` or come after it.
 ///
 /// # Errors
 /// What is missing, damaged, or against the protocol.
@@ -35,14 +39,23 @@ pub fn read(storage: &dyn Storage, dir: &Path, known: u64) -> Result<Publication
         .filter_map(|name| name.strip_suffix(".json")?.parse().ok())
         .collect();
     let newest = *versions.last().ok_or("the Delta log is empty")?;
-    if newest != known && newest != known + 1 {
+    // Publications that failed before their records were written have left versions.
+    if newest < known {
         return Err(format!("the Delta table is at version {newest}, the record at {known}"));
     }
-    let mut state = State::default();
-    for version in 0..=newest {
+    let (mut state, first) = State::begin(storage, &log)?;
+    for version in first..=newest {
         let name = format!("{version:020}.json");
         let version = bytes(storage, &log.join(&name))?.ok_or_else(|| format!("{name} is missing"))?;
         state.apply(&version).map_err(|error| format!("{name}: {error}"))?;
+    }
+    if !state.told {
+        // The newest version is that of the checkpoint.
+        let name = format!("{newest:020}.json");
+        let version = bytes(storage, &log.join(&name))?.ok_or_else(|| format!("{name} is missing"))?;
+        let info = version.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        let info: Value = serde_json::from_slice(info).map_err(|error| error.to_string())?;
+        state.sequence = number(&info["commitInfo"]["kodiakSequence"])?;
     }
     let mut rows = Vec::new();
     for add in state.files.values() {
@@ -75,6 +88,39 @@ fn key(action: &Value) -> Result<(String, String), String> {
 }
 
 impl State {
+    /// By the last checkpoint, or from the first version; and the version that follows.
+    fn begin(storage: &dyn Storage, log: &Path) -> Result<(Self, u64), String> {
+        let mut state = Self::default();
+        let Some(last) = bytes(storage, &log.join("_last_checkpoint"))? else {
+            return Ok((state, 0));
+        };
+        let last: Value = serde_json::from_slice(&last).map_err(|error| error.to_string())?;
+        let version = number(&last["version"])?;
+        let name = format!("{version:020}.checkpoint.parquet");
+        let file = bytes(storage, &log.join(&name))?.ok_or_else(|| format!("{name} is missing"))?;
+        let wrong = |error: &dyn std::fmt::Display| format!("{name}: {error}");
+        if number(&last["sizeInBytes"])? != file.len() as u64 {
+            return Err(wrong(&"it has another size than _last_checkpoint says"));
+        }
+        let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(file)).map_err(|error| wrong(&error))?;
+        let mut lines = LineDelimitedWriter::new(Vec::new());
+        let mut rows = 0;
+        for batch in reader.build().map_err(|error| wrong(&error))? {
+            let batch = batch.map_err(|error| wrong(&error))?;
+            rows += batch.num_rows() as u64;
+            lines.write(&batch).map_err(|error| wrong(&error))?;
+        }
+        lines.finish().map_err(|error| wrong(&error))?;
+        if number(&last["size"])? != rows {
+            return Err(wrong(&format!("it has {rows} actions, against {last}")));
+        }
+        state.apply(&lines.into_inner()).map_err(|error| wrong(&error))?;
+        if number(&last["numOfAddFiles"])? != state.files.len() as u64 || state.columns.is_empty() {
+            return Err(wrong(&"it lacks files or columns"));
+        }
+        Ok((state, version + 1))
+    }
+
     /// Applies a version's actions: removals first, since their order means nothing.
     fn apply(&mut self, version: &[u8]) -> Result<(), String> {
         let lines = version.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
@@ -98,6 +144,7 @@ impl State {
                 self.columns = names(&Value::Array(fields.map(|field| field["name"].clone()).collect()))?;
             } else if let Some(info) = action.get("commitInfo") {
                 self.sequence = number(&info["kodiakSequence"])?;
+                self.told = true;
             }
         }
         let paths: BTreeSet<&String> = self.files.keys().map(|(path, _)| path).collect();
