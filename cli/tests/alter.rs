@@ -44,9 +44,26 @@ fn columns_come_and_go_and_exports_have_those_of_now() {
 fn imported_rows_without_a_column_have_its_default() {
     let kodiak = Kodiak::new();
     let file = kodiak.file("rows.csv", "id,name\n1,ada\n");
-    kodiak.prints(&["import", "db", "t", &file, "--key", "id", "--schema", "id:int64, name:text"]);
+    kodiak.prints(&[
+        "import",
+        "db",
+        "t",
+        &file,
+        "--key",
+        "id",
+        "--schema",
+        "id:int64, name:text",
+    ]);
     let rank = "rank:int8 not null default 3";
-    kodiak.prints(&["alter", "db", "t", "--add", rank, "--add", "born:date default 1999-12-31"]);
+    kodiak.prints(&[
+        "alter",
+        "db",
+        "t",
+        "--add",
+        rank,
+        "--add",
+        "born:date default 1999-12-31",
+    ]);
     // The file lacks them, has one with a value that is missing, or some of its objects do.
     let lacking = kodiak.file("more.csv", "id,name\n2,bob\n");
     kodiak.prints(&["import", "db", "t", &lacking]);
@@ -59,8 +76,14 @@ fn imported_rows_without_a_column_have_its_default() {
     let said = kodiak.prints(&["import", "db", "t", &objects, "--rejects", "rejected"]);
     assert!(said.contains("2 rejected"), "{said}");
     let rejected = std::fs::read_to_string(kodiak.path("rejected")).expect("written");
-    assert!(rejected.contains("\"line\":2") && rejected.contains("\"column\":\"rank\""), "{rejected}");
-    assert!(rejected.contains("\"line\":4") && rejected.contains("\"column\":\"born\""), "{rejected}");
+    assert!(
+        rejected.contains("\"line\":2") && rejected.contains("\"column\":\"rank\""),
+        "{rejected}"
+    );
+    assert!(
+        rejected.contains("\"line\":4") && rejected.contains("\"column\":\"born\""),
+        "{rejected}"
+    );
     assert_eq!(
         kodiak.prints(&["export", "db", "t"]),
         "id,name,rank,born\n1,ada,3,1999-12-31\n2,bob,3,1999-12-31\n3,cleo,3,\n4,dan,3,1999-12-31\n6,,1,\n"

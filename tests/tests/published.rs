@@ -356,7 +356,10 @@ fn delta_readers_go_by_checkpoints_when_older_versions_are_gone() {
     for round in 0..36i64 {
         let ids: Vec<i64> = (0..8).map(|number| (round * 5 + number * 7) % 60).collect();
         let texts: StringArray = ids.iter().map(|id| Some(format!("{round}: {id}"))).collect();
-        let rows = RecordBatch::try_new(Arc::clone(&columns), vec![Arc::new(Int64Array::from(ids)), Arc::new(texts)]);
+        let rows = RecordBatch::try_new(
+            Arc::clone(&columns),
+            vec![Arc::new(Int64Array::from(ids)), Arc::new(texts)],
+        );
         let rows = rows.expect("columns");
         table.insert(&rows).expect("insert");
         table.delete_keys(&rows.slice(0, 2)).expect("delete");
@@ -373,7 +376,11 @@ fn delta_readers_go_by_checkpoints_when_older_versions_are_gone() {
             "tools": ["deltalake", "polars, delta"],
         });
         let answer = session.ask(&case).unwrap_or_else(|error| panic!("{round}: {error}"));
-        assert_eq!(answer["compared"].as_object().map(|tools| tools.len()), Some(2), "{answer}");
+        assert_eq!(
+            answer["compared"].as_object().map(|tools| tools.len()),
+            Some(2),
+            "{answer}"
+        );
         let log = std::fs::read_dir(published.dir.join("_delta_log")).expect("a log");
         let versions = log
             .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))

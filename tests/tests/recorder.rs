@@ -84,7 +84,10 @@ fn a_recorder_of_metrics_gets_the_same_numbers() {
     let published: Vec<_> = tables.iter().filter_map(|table| table.publication.as_ref()).collect();
     assert!(published.len() == 1 && published[0].publications >= 3, "{published:?}");
     let now = told(&snapshotter);
-    assert_eq!(now.get("kodiak_publication_seconds "), Some(&(published[0].publications as f64)));
+    assert_eq!(
+        now.get("kodiak_publication_seconds "),
+        Some(&(published[0].publications as f64))
+    );
     assert_eq!(now.get("kodiak_publication_failures_total "), Some(&0.0));
     // A directory in the way of the record's successor.
     let record = format!("/db/published/{:06}/PUBLISHED.json.new", typed.id());

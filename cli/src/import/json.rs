@@ -135,7 +135,10 @@ impl<R: BufRead> JsonRows<R> {
     fn lacking(&self, lines: &[u8], ends: &[usize]) -> Vec<(String, Vec<bool>)> {
         let mut lacking: Vec<_> = self.defaults.iter().map(|name| (name.clone(), Vec::new())).collect();
         let mut start = 0;
-        for &end in ends.iter().filter(|_| !lacking.is_empty()) {
+        if lacking.is_empty() {
+            return lacking;
+        }
+        for &end in ends {
             let object: Members = serde_json::from_slice(&lines[start..end]).unwrap_or_default();
             start = end;
             for (name, rows) in &mut lacking {

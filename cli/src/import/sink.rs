@@ -108,7 +108,10 @@ impl<'t> Sink<'t> {
         };
         let rows = match &self.fitting {
             Some(fitting) => {
-                let lacking = chunk.lacking.iter().map(|(name, rows)| (name.clone(), rows.clone().into()));
+                let lacking = chunk
+                    .lacking
+                    .iter()
+                    .map(|(name, rows)| (name.clone(), rows.clone().into()));
                 let (fitted, misfits) = fitting.fit_without(&rows, &lacking.collect::<Vec<_>>())?;
                 let wrong = misfits
                     .into_iter()

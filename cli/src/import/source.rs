@@ -239,7 +239,11 @@ impl Source {
                         }
                         false => {
                             let names = self.chosen.iter().cloned();
-                            Box::new(JsonRows::texts(bytes, names, from, batch, raw).with_defaults(&self.defaults).among_others())
+                            Box::new(
+                                JsonRows::texts(bytes, names, from, batch, raw)
+                                    .with_defaults(&self.defaults)
+                                    .among_others(),
+                            )
                         }
                     }
                 }

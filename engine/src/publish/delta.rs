@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use super::record::{PublishedFile, Record};
 use super::{types, write_file};
 use crate::maintenance::read_small;
-pub use vectors::{Vector, vector};
 use vectors::uuid;
+pub use vectors::{Vector, vector};
 
 /// The directory of the log.
 pub const LOG_DIR: &str = "_delta_log";

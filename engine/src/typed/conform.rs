@@ -19,7 +19,11 @@ pub fn complete<'b>(schema: &TableSchema, batch: &'b RecordBatch) -> Result<Cow<
         let given = batch.schema_ref();
         let (mut fields, mut columns, mut taken) = (Vec::new(), Vec::new(), 0);
         for (index, field) in own.iter().enumerate() {
-            if given.fields().get(taken).is_some_and(|given| given.name() == field.name()) {
+            if given
+                .fields()
+                .get(taken)
+                .is_some_and(|given| given.name() == field.name())
+            {
                 fields.push(Arc::clone(&given.fields()[taken]));
                 columns.push(Arc::clone(batch.column(taken)));
                 taken += 1;

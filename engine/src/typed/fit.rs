@@ -84,10 +84,7 @@ impl Fitting {
             }
         }
         for (index, own) in known.fields().iter().enumerate() {
-            if !own.is_nullable()
-                && columns.field_with_name(own.name()).is_err()
-                && self.default(index, 0)?.is_none()
-            {
+            if !own.is_nullable() && columns.field_with_name(own.name()).is_err() && self.default(index, 0)?.is_none() {
                 return Err(Error::invalid_input(format!(
                     "column \"{}\" is missing, and it may not be null; given are: {}",
                     own.name(),

@@ -56,7 +56,11 @@ impl LastNonNullRow {
             take(column, &place, None)
                 .map_err(|error| Error::corruption("a row cannot be put together").with_source(error))
         };
-        let values: Vec<ArrayRef> = decoded.iter().zip(schema.value_columns()).map(newest).collect::<Result<_>>()?;
+        let values: Vec<ArrayRef> = decoded
+            .iter()
+            .zip(schema.value_columns())
+            .map(newest)
+            .collect::<Result<_>>()?;
         let mut out = Vec::new();
         self.0.encode(&values, 0, &mut out)?;
         Ok(out)

@@ -346,7 +346,9 @@ fn rows_that_expire_leave_the_publication_though_nothing_else_happens() {
             history.table = table.expect("create");
             history.kind = 3;
         }
-        let dir = PathBuf::from("/db").join(PUBLISHED_DIR).join(format!("{:06}", history.table.id()));
+        let dir = PathBuf::from("/db")
+            .join(PUBLISHED_DIR)
+            .join(format!("{:06}", history.table.id()));
         history.write();
         history.storage.jump_clock(3_000_000);
         history.write();

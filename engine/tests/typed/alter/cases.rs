@@ -182,7 +182,11 @@ fn older_rows_have_the_default_and_updates_of_them_keep_it() {
         };
         assert_eq!(column("age"), [Some(36), Some(5), Some(1)]);
         assert_eq!(column("rank"), [Some(8), Some(7), Some(9)]);
-        assert_eq!(column("score"), [Some(1), Some(1), Some(1)], "the third was not given it");
+        assert_eq!(
+            column("score"),
+            [Some(1), Some(1), Some(1)],
+            "the third was not given it"
+        );
     }
 }
 
@@ -216,7 +220,9 @@ fn rows_that_are_not_given_a_column_have_its_default_and_nulls_are_nulls() {
         .expect("insert");
     // Gone, and back by an update.
     table.delete_keys(&row([("id", long(2))])).expect("delete");
-    table.update(&row([("id", long(2)), ("age", int(Some(3)))])).expect("update");
+    table
+        .update(&row([("id", long(2)), ("age", int(Some(3)))]))
+        .expect("update");
     for settle in [|_: &Db| Ok(()), |db: &Db| db.flush(), |db: &Db| db.compact()] {
         settle(&db).expect("settle");
         let all = collect(table.read().batches().expect("read"));
@@ -227,10 +233,17 @@ fn rows_that_are_not_given_a_column_have_its_default_and_nulls_are_nulls() {
         assert_eq!(scores.iter().collect::<Vec<_>>(), expected);
     }
     // What has no default must be there, and nothing else may.
-    let error = table.insert(&row([("id", long(8)), ("name", text("x"))])).expect_err("no age");
+    let error = table
+        .insert(&row([("id", long(8)), ("name", text("x"))]))
+        .expect_err("no age");
     assert!(error.message().contains("\"age\""), "{error}");
     let error = table
-        .insert(&row([("id", long(8)), ("name", text("x")), ("age", int(None)), ("more", int(None))]))
+        .insert(&row([
+            ("id", long(8)),
+            ("name", text("x")),
+            ("age", int(None)),
+            ("more", int(None)),
+        ]))
         .expect_err("another column");
     assert!(error.message().contains("\"more\""), "{error}");
 }
