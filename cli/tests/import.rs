@@ -91,6 +91,13 @@ fn files_that_cannot_be_imported_are_refused_with_the_place() {
     };
     assert!(refused("ragged.csv", "a,b\n1,2\n3\n", &[]).contains("line 3: 1 fields where the header has 2"));
     assert!(refused("plain.csv", "a,b\n1,2\n", &["--key", "c"]).contains("the columns are: a, b"));
+    assert!(refused("plain.csv", "a,b\n1,2\n", &["--key", "c"]).contains("plain.csv"));
+    let mixed = refused("mixed.jsonl", "{\"a\":1,\"b\":{\"c\":1}}\n\n{\"b\":2}\n", &[]);
+    assert!(
+        mixed.contains("\"b\" is an object on line 1 and a single value on line 3"),
+        "{mixed}"
+    );
+    assert!(mixed.contains("mixed.jsonl"), "{mixed}");
     assert!(
         refused("missing.csv", "a,b\n1,2\nNA,3\n", &["--key", "a"]).contains("line 3: column \"a\": it has no value")
     );
@@ -244,31 +251,11 @@ fn many_rows(count: usize) -> String {
         .collect()
 }
 
-#[test]
-fn an_import_that_is_killed_goes_on_exactly_where_it_was() {
-    const ROWS: usize = 12_000;
-    let kodiak = Kodiak::new();
-    let file = kodiak.file("rows.csv", &many_rows(ROWS));
-    let import = [
-        "import",
-        "db",
-        "t",
-        &file,
-        "--key",
-        "id",
-        "--schema",
-        "id:int64,n:int64",
-        "--rejects",
-        "rejected",
-        "--max-rejects",
-        "100000",
-        "--batch",
-        "16",
-        "--resume",
-    ];
+/// Carries out a command until it ends, after it was killed several times at moments that differ.
+fn with_kills(kodiak: &Kodiak, command: &[&str]) {
     let mut kills = 0;
     loop {
-        let mut child = kodiak.command(&import);
+        let mut child = kodiak.command(command);
         child
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null());
@@ -288,36 +275,92 @@ fn an_import_that_is_killed_goes_on_exactly_where_it_was() {
         assert!(kills < 40, "it never ends");
     }
     assert!(kills > 0, "it was never killed");
-    let exported = kodiak.prints(&["export", "db", "t"]);
-    let expected: String = many_rows(ROWS)
-        .lines()
-        .filter(|line| !line.ends_with('x'))
-        .map(|line| format!("{line}\n"))
+}
+
+#[test]
+fn an_import_that_is_killed_goes_on_exactly_where_it_was() {
+    const ROWS: usize = 12_000;
+    let kodiak = Kodiak::new();
+    let file = kodiak.file("rows.csv", &many_rows(ROWS));
+    let good = || (1..=ROWS as u64).filter(|row| row % 7 != 0);
+    let rows: String = good().map(|row| format!("{row},{}\n", row * 3)).collect();
+    let objects: String = good()
+        .map(|row| format!("{row:010}\t{{\"id\":{row},\"n\":{}}}\n", row * 3))
         .collect();
-    assert!(
-        exported == expected,
-        "{} lines where {} are expected",
-        exported.lines().count(),
-        expected.lines().count()
-    );
-    let rejected = std::fs::read_to_string(kodiak.path("rejected")).expect("written");
-    let lines: Vec<u64> = rejected
-        .lines()
-        .map(|line| {
-            serde_json::from_str::<serde_json::Value>(line).expect("JSON")["line"]
-                .as_u64()
-                .expect("a number")
-        })
-        .collect();
-    let expected: Vec<u64> = (1..=ROWS as u64)
+    let bad: Vec<u64> = (1..=ROWS as u64)
         .filter(|row| row % 7 == 0)
         .map(|row| row + 1)
         .collect();
-    assert_eq!(lines, expected, "each rejected row is there once");
-    assert!(
-        !kodiak.prints(&["tables", "db"]).contains("_kodiak_imports"),
-        "no import is under way"
-    );
+    // Rows of columns, and rows that become JSON objects under their numbers.
+    let cases: [(&str, &[&str], &[&str], String); 2] = [
+        (
+            "rows",
+            &["--key", "id"],
+            &["export", "db", "rows"],
+            format!("id,n\n{rows}"),
+        ),
+        ("objects", &[], &["scan", "db", "objects"], objects),
+    ];
+    for (table, key, read, expected) in cases {
+        let command = ["import", "db", table, &file, "--schema", "id:int64,n:int64", "--resume"];
+        let rejects = ["--rejects", table, "--max-rejects", "100000", "--batch", "16"];
+        with_kills(&kodiak, &[&command, key, &rejects].concat());
+        let found = kodiak.prints(read);
+        let (lines, wanted) = (found.lines().count(), expected.lines().count());
+        assert!(
+            found == expected,
+            "{table}: {lines} lines where {wanted} are expected: {:.200}",
+            found
+        );
+        let rejected = std::fs::read_to_string(kodiak.path(table)).expect("written");
+        let lines: Vec<u64> = rejected
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["line"].as_u64())
+            .map(|line| line.expect("a number"))
+            .collect();
+        assert_eq!(lines, bad, "{table}: each rejected row is there once");
+        assert!(
+            !kodiak.prints(&["tables", "db"]).contains("_kodiak_imports"),
+            "no import is under way"
+        );
+    }
+}
+
+#[test]
+fn an_export_that_is_killed_leaves_no_file_that_looks_whole() {
+    let kodiak = Kodiak::new();
+    let file = kodiak.file("rows.csv", &many_rows(60_000));
+    let import = ["import", "db", "t", &file, "--key", "id", "--schema", "id:int64,n:text"];
+    kodiak.prints(&import);
+    let mut killed = 0;
+    for (number, format) in ["csv", "jsonl", "parquet", "feather", "orc"]
+        .iter()
+        .cycle()
+        .take(20)
+        .enumerate()
+    {
+        let name = format!("{number}.{format}");
+        let mut child = kodiak.command(&["export", "db", "t", "--output", &name]);
+        child
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
+        let mut child = child.spawn().expect("started");
+        std::thread::sleep(std::time::Duration::from_millis(number as u64 * 4));
+        child.kill().expect("killed");
+        if !child.wait().expect("ended").success() {
+            killed += 1;
+        }
+        if !kodiak.path(&name).exists() {
+            // What is left over is replaced.
+            kodiak.prints(&["export", "db", "t", "--output", &name]);
+        }
+        let table = format!("t{number}");
+        kodiak.prints(&[&["import", "db", &table, &name], &import[4..]].concat());
+        let count = |table: &str| kodiak.prints(&["export", "db", table]).lines().count();
+        assert_eq!(count(&table), 60_001, "{name}");
+        kodiak.prints(&["drop-table", "db", &table]);
+    }
+    assert!(killed > 5, "{killed} exports were killed");
 }
 
 #[test]

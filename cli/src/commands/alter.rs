@@ -109,7 +109,7 @@ fn new_column(text: &str) -> Result<(Field, Option<ArrayRef>), Error> {
     match misfits.first() {
         None if fitted.column(0).null_count() == 0 => Ok((field, Some(Arc::clone(fitted.column(0))))),
         _ => Err(Error::invalid_input(format!(
-            "the default of column \"{}\", \"{value}\", is not exactly a {}",
+            "the default of column \"{}\", \"{value}\", is no exact {}",
             field.name(),
             field.data_type()
         ))),

@@ -57,10 +57,11 @@ pub struct Import {
 }
 
 const HELP: &str = "\
-Into a table with columns, the file's columns go by name. Columns that the file lacks (in JSON lines: that an object lacks) hold their
-default, if they were added with one, and are missing otherwise; a value that is missing in a column that is there is just missing. A table that is made has the columns of --schema or, without it,
-those of the file; types of text files are found by reading all of it. A key-value table takes a file whose columns are key and
-value as it is; rows of other files become JSON objects, whose keys are the --key columns joined by / or the row number.
+Into a table with columns, the file's columns go by name. Columns that the file lacks (in JSON lines: that an object lacks) hold
+their default, if they were added with one, and are missing otherwise; a value that is missing in a column that is there is
+just missing. A table that is made has the columns of --schema or, without it, those of the file; types of text files are found
+by reading all of it. A key-value table takes a file whose columns are key and value as it is; rows of other files become JSON
+objects, whose keys are the --key columns joined by / or the row number.
 
 The rows of a batch and how far the import is are written together, to the table and to the table _kodiak_imports, which is
 dropped when no import is under way. With --resume, no row is lost or imported twice, whenever the import was killed.";
@@ -114,7 +115,11 @@ impl Import {
     ) -> Result {
         let begun = Instant::now();
         let format = source.format();
-        let plan = self.plan(db, &source, columns, explicit)?;
+        let plan = self.plan(db, &source, columns, explicit);
+        let plan = plan.map_err(|error| match error.file() {
+            None if error.kind() == ErrorKind::InvalidInput => error.with_file(&self.file),
+            _ => error,
+        })?;
         let source = source.with_defaults(defaults(&plan.table)?);
         let hex = self.hex || !plan.table.schema().is_key_value();
         let sink = Sink::new(db, &plan.table, plan.layout, plan.target.clone(), format.is_text(), hex);

@@ -262,7 +262,7 @@ impl Fitting {
                 misfits.push(Misfit {
                     row,
                     column: field.name().clone(),
-                    reason: format!("\"{value}\" is not exactly a {}", field.data_type()),
+                    reason: format!("\"{value}\" is no exact {}", field.data_type()),
                 });
             }
         }
