@@ -16,6 +16,9 @@ use kodiak::outside::OutsideFile;
 use kodiak::publish::{PUBLISHED_DIR, RECORD_FILE};
 use serde_json::Value;
 
+/// So often a publication is read that is being replaced.
+const ATTEMPTS: usize = 1000;
+
 /// A publication, with what is in it.
 #[derive(Debug, Clone)]
 pub struct Publication {
@@ -55,13 +58,14 @@ pub fn read_all(storage: &dyn Storage, db: &Path) -> Result<Vec<Found>, String> 
 }
 
 fn read_settled(storage: &dyn Storage, dir: &Path) -> Result<Option<Found>, String> {
-    loop {
+    for _ in 0..ATTEMPTS {
         let before = state(storage, dir);
         match read(storage, dir) {
             Err(_) if before.is_err() || state(storage, dir) != before => {}
             found => return found,
         }
     }
+    Err(format!("{} is never at rest", dir.display()))
 }
 
 /// The record, and the names of all files.

@@ -47,15 +47,19 @@ fn fail_each(wal: &'static str, sync: SyncMode, faults: &[Fault]) {
         for &fault in faults {
             for sticky in [false, true] {
                 for (round, nth) in numbers().enumerate() {
-                    let setup = setup(wal, sync, 1 + round as u64);
+                    let setup = Setup {
+                        publish: round % 2 == 1,
+                        ..setup(wal, sync, 1 + round as u64)
+                    };
                     runs += 1;
                     match run(&setup, rule(kind, nth, fault, sticky)) {
                         Ok(0) => break,
                         Ok(_) => fired += 1,
                         Err(failure) => failures.push(format!(
-                            "{kind:?} number {nth} {fault:?} (sticky: {sticky}), wal {wal} sync {} seed {}: {failure}",
+                            "{kind:?} number {nth} {fault:?} (sticky: {sticky}), wal {wal} sync {} seed {}, published: {}: {failure}",
                             sync.name(),
-                            setup.seed
+                            setup.seed,
+                            setup.publish,
                         )),
                     }
                 }

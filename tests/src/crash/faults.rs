@@ -13,7 +13,7 @@ use kodiak_storage::{FaultPlan, FaultStorage};
 
 use super::model::Found;
 use super::script::{Action, Change, Running, Setup, Step};
-use super::verify::{check_files, read_all};
+use super::verify::{check_files, check_published, read_all};
 
 /// No call may take longer.
 const HANG: Duration = Duration::from_secs(5);
@@ -219,6 +219,7 @@ fn examine(setup: &Setup, storage: &FaultStorage, possible: &Possible, beat: &dy
             .map_err(|error| format!("after {fired} faults, opened again ({round}): {error}"))?;
         db.flush().map_err(said("it cannot be flushed"))?;
         db.wait_idle().map_err(said("it does not come to rest"))?;
+        check_published(setup, storage, &found).map_err(|error| format!("after {fired} faults {error}"))?;
         db.close().map_err(said("it cannot be closed"))?;
         check_files(storage)?;
     }

@@ -179,7 +179,10 @@ fn read_published(storage: &FaultStorage) -> Result<Vec<(String, u64, Contents)>
 }
 
 /// With everything in runs, publications must hold what the tables do.
-fn check_published(setup: &Setup, storage: &FaultStorage, expected: &Found) -> Result<(), String> {
+///
+/// # Errors
+/// What they hold instead.
+pub fn check_published(setup: &Setup, storage: &FaultStorage, expected: &Found) -> Result<(), String> {
     let published = read_published(storage)?;
     let tables: BTreeSet<&String> = published.iter().map(|(name, ..)| name).collect();
     if setup.publish && !tables.into_iter().eq(expected.keys()) {

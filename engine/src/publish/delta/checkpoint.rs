@@ -66,10 +66,12 @@ pub fn clean(storage: &dyn Storage, log: &Path) -> Result<()> {
         return Ok(());
     };
     for name in &names {
-        let version = name.strip_suffix(SUFFIX).or_else(|| name.strip_suffix(".json"));
+        // Also what a crash has left of one that was about to be written.
+        let plain = name.strip_suffix(".new").unwrap_or(name);
+        let version = plain.strip_suffix(SUFFIX).or_else(|| plain.strip_suffix(".json"));
         let version: Option<u64> = version.and_then(|version| version.parse().ok());
         // Names as they are written here, and nothing else that may lie there.
-        let own = |version: u64| *name == file_name(version) || *name == format!("{version:020}{SUFFIX}");
+        let own = |version: u64| plain == file_name(version) || plain == format!("{version:020}{SUFFIX}");
         if version.is_some_and(|version| version < kept && own(version)) {
             storage.remove(&log.join(name))?;
         }
