@@ -7,7 +7,7 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::take;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, FieldRef};
 use arrow::error::ArrowError;
 use kodiak_core::{Error, Result};
 
@@ -140,6 +140,70 @@ pub(crate) fn lists(
         }
         other => return Err(misfit(other)),
     })
+}
+
+/// The column with what `leaf` makes of everything inside that is not nested, which may have another type.
+///
+/// # Errors
+/// Those of `leaf`; `Corruption` if the parts do not fit each other any more.
+pub(crate) fn rebuilt(column: &ArrayRef, leaf: &mut dyn FnMut(&ArrayRef) -> Result<ArrayRef>) -> Result<ArrayRef> {
+    fn renewed(field: &FieldRef, of: &ArrayRef) -> FieldRef {
+        Arc::new(field.as_ref().clone().with_data_type(of.data_type().clone()))
+    }
+    let nulls = column.nulls().cloned();
+    Ok(match column.data_type() {
+        DataType::List(item) => {
+            let lists = column.as_list::<i32>();
+            let items = rebuilt(lists.values(), leaf)?;
+            Arc::new(ListArray::try_new(renewed(item, &items), lists.offsets().clone(), items, nulls).map_err(unfit)?)
+        }
+        DataType::LargeList(item) => {
+            let lists = column.as_list::<i64>();
+            let items = rebuilt(lists.values(), leaf)?;
+            let made = LargeListArray::try_new(renewed(item, &items), lists.offsets().clone(), items, nulls);
+            Arc::new(made.map_err(unfit)?)
+        }
+        DataType::Map(field, sorted) => {
+            let maps = column.as_map();
+            let entries: ArrayRef = Arc::new(maps.entries().clone());
+            let entries = rebuilt(&entries, leaf)?;
+            let field = renewed(field, &entries);
+            let entries = entries.as_struct().clone();
+            let made = MapArray::try_new(field, maps.offsets().clone(), entries, nulls, *sorted);
+            Arc::new(made.map_err(unfit)?)
+        }
+        DataType::FixedSizeList(item, size) => {
+            let items = rebuilt(column.as_fixed_size_list().values(), leaf)?;
+            Arc::new(FixedSizeListArray::try_new(renewed(item, &items), *size, items, nulls).map_err(unfit)?)
+        }
+        DataType::Struct(fields) => {
+            let mut members = Vec::with_capacity(fields.len());
+            for member in column.as_struct().columns() {
+                members.push(rebuilt(member, leaf)?);
+            }
+            let fields: Vec<FieldRef> = fields
+                .iter()
+                .zip(&members)
+                .map(|(field, of)| renewed(field, of))
+                .collect();
+            let made = StructArray::try_new_with_length(fields.into(), members, nulls, column.len());
+            Arc::new(made.map_err(unfit)?)
+        }
+        _ => leaf(column)?,
+    })
+}
+
+/// True if a type is a dictionary, or has one inside.
+pub(crate) fn has_dictionaries(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Dictionary(..) => true,
+        DataType::List(inner)
+        | DataType::LargeList(inner)
+        | DataType::FixedSizeList(inner, _)
+        | DataType::Map(inner, _) => has_dictionaries(inner.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_dictionaries(field.data_type())),
+        _ => false,
+    }
 }
 
 #[cold]

@@ -6,7 +6,7 @@ use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOption
 use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::kernels::zip::zip;
 use arrow::compute::{CastOptions, cast_with_options, filter_record_batch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use kodiak_core::schema::TableSchema;
 use kodiak_core::{Error, Result};
@@ -195,6 +195,24 @@ impl Fitting {
             return self.can(from, values);
         }
         match (from, to) {
+            (D::List(from) | D::LargeList(from) | D::FixedSizeList(from, _), to) => match to {
+                D::List(to) | D::LargeList(to) | D::FixedSizeList(to, _) => self.can(from.data_type(), to.data_type()),
+                _ => false,
+            },
+            (D::Struct(from), D::Struct(to)) => {
+                let alike = |(from, to): (&FieldRef, &FieldRef)| {
+                    from.name() == to.name() && self.can(from.data_type(), to.data_type())
+                };
+                from.len() == to.len() && from.iter().zip(to).all(alike)
+            }
+            (D::Map(from, _), D::Map(to, _)) => match (from.data_type(), to.data_type()) {
+                // Their names differ from writer to writer.
+                (D::Struct(from), D::Struct(to)) => {
+                    let alike = |(from, to): (&FieldRef, &FieldRef)| self.can(from.data_type(), to.data_type());
+                    from.iter().zip(to).all(alike)
+                }
+                _ => false,
+            },
             (from, to) if text(from) => text(to) || bytes(to) || self.parse,
             (from, to) if bytes(from) => bytes(to),
             (from, to) if numbers(from) => numbers(to),
@@ -245,7 +263,10 @@ impl Fitting {
         if same {
             return Ok(converted);
         }
-        let changed = if text(column.data_type()) && !text(field.data_type()) && !bytes(field.data_type()) {
+        let changed = if column.data_type().is_nested() {
+            let back = cast_with_options(&converted, column.data_type(), &options).map_err(unfit)?;
+            changed_nested(column, &back)
+        } else if text(column.data_type()) && !text(field.data_type()) && !bytes(field.data_type()) {
             changed_text(field.data_type(), column, &converted).map_err(unfit)?
         } else {
             let back = cast_with_options(&converted, column.data_type(), &options).map_err(unfit)?;
@@ -277,6 +298,13 @@ fn text(of: &DataType) -> bool {
 fn bytes(of: &DataType) -> bool {
     use DataType as D;
     matches!(of, D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_))
+}
+
+/// Which rows of nested columns of one type differ.
+fn changed_nested(column: &ArrayRef, back: &ArrayRef) -> BooleanArray {
+    let all = column.as_ref() == back.as_ref();
+    let differs = |row: usize| !all && column.slice(row, 1).as_ref() != back.slice(row, 1).as_ref();
+    (0..column.len()).map(|row| Some(differs(row))).collect()
 }
 
 /// Which texts are not what was made of them: those that could not be read, and those with more digits behind the point
@@ -327,6 +355,7 @@ fn fraction(text: &str) -> usize {
 mod tests {
     use super::*;
     use arrow::array::*;
+    use arrow::datatypes::Int64Type;
 
     fn schema(data_type: DataType) -> TableSchema {
         let columns = Schema::new(vec![
@@ -346,6 +375,29 @@ mod tests {
         let (fitted, misfits) = fitting.fit(&batch(values)).expect("fits");
         assert_eq!(fitted.num_rows() + misfits.len(), rows);
         misfits.iter().map(|misfit| misfit.row).collect()
+    }
+
+    #[test]
+    fn nested_columns_become_others_of_the_same_values() {
+        let item = |of: DataType| Arc::new(Field::new("element", of, true));
+        let lists = |rows: Vec<Option<Vec<Option<i64>>>>| -> ArrayRef {
+            Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(rows))
+        };
+        let rows = || {
+            lists(vec![
+                Some(vec![Some(1), None]),
+                None,
+                Some(vec![Some(300), Some(2)]),
+                Some(vec![]),
+            ])
+        };
+        let of = |data_type: DataType| misfits(Fitting::new(&schema(data_type)), rows());
+        assert_eq!(of(DataType::List(item(DataType::Int16))), [] as [usize; 0]);
+        assert_eq!(of(DataType::LargeList(item(DataType::UInt64))), [] as [usize; 0]);
+        assert_eq!(of(DataType::List(item(DataType::Int8))), [2]);
+        assert_eq!(of(DataType::FixedSizeList(item(DataType::Int64), 2)), [3]);
+        let refused = Fitting::new(&schema(DataType::List(item(DataType::Boolean)))).fit(&batch(rows()));
+        assert!(refused.expect_err("no numbers").message().contains("value"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One dictionary for each dictionary column of a file: Arrow's files may add to a dictionary, but not replace it, and the blocks of
+//! One dictionary for each dictionary column of a file, nested or not: Arrow's files may add to a dictionary, but not replace it, and the blocks of
 //! a table have dictionaries of their own.
 
 use std::collections::HashMap;
@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array, make_array, new_empty_array};
 use arrow::compute::{CastOptions, cast_with_options, concat, take};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use kodiak_core::{Error, Result};
 
 use super::refused;
+use crate::nest;
 
-/// The dictionaries of a file so far.
-pub(super) struct Dictionaries(Vec<Option<Growing>>);
+/// The dictionaries of a file so far, of each column in the order in which they are inside of it.
+pub(super) struct Dictionaries(Vec<Vec<Growing>>);
 
 /// A dictionary that only grows: values keep their places. It takes memory for each value that the file has.
 struct Growing {
@@ -30,17 +31,12 @@ impl Dictionaries {
     /// # Errors
     /// `InvalidInput` for values that cannot be compared.
     pub fn new(columns: &SchemaRef) -> Result<Self> {
-        let growing = columns.fields().iter().map(|field| match field.data_type() {
-            DataType::Dictionary(_, values) => Ok(Some(Growing {
-                name: field.name().clone(),
-                data_type: field.data_type().clone(),
-                converter: RowConverter::new(vec![SortField::new(values.as_ref().clone())]).map_err(refused)?,
-                places: HashMap::new(),
-                values: new_empty_array(values),
-            })),
-            _ => Ok(None),
-        });
-        growing.collect::<Result<_>>().map(Self)
+        let of_column = |field: &FieldRef| {
+            let mut growing = Vec::new();
+            collect(field.name(), field.data_type(), &mut growing)?;
+            Ok(growing)
+        };
+        columns.fields().iter().map(of_column).collect::<Result<_>>().map(Self)
     }
 
     /// The same rows with the file's dictionaries.
@@ -48,16 +44,49 @@ impl Dictionaries {
     /// # Errors
     /// `InvalidInput` naming a column that has more values than its index counts.
     pub fn unify(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
-        if self.0.iter().all(Option::is_none) {
+        if self.0.iter().all(Vec::is_empty) {
             return Ok(rows);
         }
         let columns = rows.columns().iter().zip(&mut self.0);
-        let columns = columns.map(|(column, growing)| match growing {
-            Some(growing) => growing.unify(column),
-            None => Ok(Arc::clone(column)),
+        let columns = columns.map(|(column, growing)| {
+            if growing.is_empty() {
+                return Ok(Arc::clone(column));
+            }
+            let mut growing = growing.iter_mut();
+            nest::rebuilt(column, &mut |leaf| match leaf.data_type() {
+                DataType::Dictionary(..) => match growing.next() {
+                    Some(growing) => growing.unify(leaf),
+                    None => Err(Error::invalid_input("a column has more dictionaries than its type")),
+                },
+                _ => Ok(Arc::clone(leaf)),
+            })
         });
         RecordBatch::try_new(rows.schema(), columns.collect::<Result<_>>()?).map_err(refused)
     }
+}
+
+/// Appends the dictionaries inside of a type, in the order in which [`nest::rebuilt`] comes by them.
+fn collect(name: &str, of: &DataType, out: &mut Vec<Growing>) -> Result<()> {
+    match of {
+        DataType::Dictionary(_, values) => out.push(Growing {
+            name: name.to_owned(),
+            data_type: of.clone(),
+            converter: RowConverter::new(vec![SortField::new(values.as_ref().clone())]).map_err(refused)?,
+            places: HashMap::new(),
+            values: new_empty_array(values),
+        }),
+        DataType::List(inner)
+        | DataType::LargeList(inner)
+        | DataType::FixedSizeList(inner, _)
+        | DataType::Map(inner, _) => collect(name, inner.data_type(), out)?,
+        DataType::Struct(fields) => {
+            for field in fields {
+                collect(name, field.data_type(), out)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 impl Growing {

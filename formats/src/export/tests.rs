@@ -3,10 +3,11 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int8Type, Schema};
-use kodiak_core::conformance::format::{MemoryBytes, MemoryFile};
+use kodiak_core::conformance::format::{Draw, MemoryBytes, MemoryFile, random_column};
 
 use super::*;
 use crate::outside::OutsideFile;
+use crate::parquet::tests::nested::same;
 
 fn words(from: usize, count: usize) -> (ArrayRef, Vec<Option<String>>) {
     let words: Vec<Option<String>> = (from..from + count)
@@ -95,4 +96,52 @@ fn a_dictionary_that_its_index_cannot_count_is_refused_with_the_column() {
     }
     let error = wrong.or_else(|| export.finish().err()).expect("200 values");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn blocks_with_dictionaries_inside_of_nested_columns_become_a_feather_file_with_one_each() {
+    let word = Arc::new(Field::new(
+        "item",
+        DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
+        true,
+    ));
+    let types = [
+        DataType::List(Arc::clone(&word)),
+        DataType::Struct(
+            vec![
+                Arc::new(word.as_ref().clone().with_name("a")),
+                Arc::new(Field::new("b", DataType::List(word), true)),
+            ]
+            .into(),
+        ),
+    ];
+    let fields = types
+        .iter()
+        .enumerate()
+        .map(|(at, of)| Field::new(format!("c{at}"), of.clone(), true));
+    let columns = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let file = MemoryFile::default();
+    let export = Export::create(FileKind::Feather, Box::new(file.clone()), &columns, Compression::None);
+    let mut export = export.expect("create");
+    let mut draw = Draw(3);
+    let mut written = Vec::new();
+    // Blocks of 65,536 rows.
+    for _ in 0..3 {
+        let arrays = types
+            .iter()
+            .map(|of| random_column(&mut draw, of, true, 30_000))
+            .collect();
+        let batch = RecordBatch::try_new(Arc::clone(&columns), arrays).expect("columns");
+        export.write(&batch).expect("written");
+        written.push(batch);
+    }
+    export.finish().expect("finished");
+    let read = ipc::reader::FileReader::try_new(std::io::Cursor::new(file.bytes()), None).expect("a file");
+    assert!(read.num_batches() > 1);
+    let read: Vec<RecordBatch> = read.map(|batch| batch.expect("rows")).collect();
+    let (read, written) = (concat_batches(&columns, &read), concat_batches(&columns, &written));
+    let (read, written) = (read.expect("rows"), written.expect("rows"));
+    for (found, wanted) in read.columns().iter().zip(written.columns()) {
+        assert!(same(found, wanted), "{}", wanted.data_type());
+    }
 }

@@ -134,7 +134,8 @@ impl OutsideFile {
         self.kind
     }
 
-    /// Its columns. Dictionaries have the type of their values; nested columns are listed, but cannot be read.
+    /// Its columns. Dictionaries have the type of their values; columns of types that tables do not have are listed, but cannot be
+    /// read.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
@@ -147,7 +148,7 @@ impl OutsideFile {
     /// The rows of the columns with these indexes, in this order.
     ///
     /// # Errors
-    /// `InvalidInput` for an index beyond the columns; `Unsupported` naming a column of a nested type.
+    /// `InvalidInput` for an index beyond the columns; `Unsupported` naming a column of a type that is not read.
     pub fn batches(self, columns: &[usize]) -> Result<OutsideBatches> {
         for &index in columns {
             let Some(field) = self.schema.fields().get(index) else {
@@ -155,7 +156,7 @@ impl OutsideFile {
             };
             if pieces::offered(field.data_type()).is_none() {
                 let message = format!(
-                    "column \"{}\" has type {}, which cannot be read: tables have no nested columns",
+                    "column \"{}\" has type {}, which is not read",
                     field.name(),
                     field.data_type()
                 );
@@ -217,7 +218,7 @@ impl OutsideBatches {
                 return Ok(Some(batch));
             }
             match self.blocks.next(&self.columns)? {
-                Some(block) => self.pieces = Some(guard::guarded(|| Pieces::new(block))?),
+                Some(block) => self.pieces = Some(guard::guarded(|| Pieces::new(&block))?),
                 None => return Ok(None),
             }
         }

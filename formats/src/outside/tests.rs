@@ -7,6 +7,7 @@ use arrow::buffer::Buffer;
 use arrow::compute::concat_batches;
 use arrow::datatypes::*;
 use arrow::ipc;
+use kodiak_core::conformance::format::{Draw, random_column, random_nested};
 use kodiak_core::storage::ReadableFile;
 use kodiak_core::{ErrorKind, Result};
 use parquet::arrow::ArrowWriter;
@@ -16,6 +17,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::{OutsideFile, is_decoding};
+use crate::parquet::tests::nested::same;
 
 #[derive(Debug)]
 struct Bytes(Buffer);
@@ -248,19 +250,48 @@ fn columns_are_read_in_the_order_asked_for() {
     }
 }
 
+/// Random nested columns.
+fn nested(seed: u64, rows: usize) -> RecordBatch {
+    let mut draw = Draw(seed);
+    let columns = (0..4).map(|at| {
+        let of = random_nested(&mut draw);
+        (format!("c{at}"), random_column(&mut draw, &of, true, rows))
+    });
+    RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).expect("of one length")
+}
+
 #[test]
-fn nested_columns_are_refused_by_name() {
-    let list = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1)]), None]);
-    let id = Int32Array::from(vec![1, 2]);
-    let batch = RecordBatch::try_from_iter([("id", Arc::new(id) as ArrayRef), ("list", Arc::new(list))]);
-    let batch = batch.expect("valid");
-    for file in [feather(&batch, None), parquet(&batch, WriterProperties::default())] {
-        assert_eq!(read(&file).expect("the others").num_columns(), 1);
-        let file = OutsideFile::open(Arc::new(Bytes(Buffer::from_vec(file)))).expect("a file");
-        let error = file.batches(&[1]).expect_err("nested");
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.to_string().contains("\"list\""), "{error}");
+fn nested_columns_of_other_writers_are_read_as_they_were_written() {
+    for seed in 1..20 {
+        let batch = nested(seed, 3000);
+        let mut files = parquets(&batch);
+        files.push(feather(&batch, None));
+        files.push(feather(&batch, Some(ipc::CompressionType::ZSTD)));
+        for (nth, file) in files.iter().enumerate() {
+            let found = read(file).unwrap_or_else(|error| panic!("seed {seed}, file {nth}: {error}"));
+            for (field, (found, expected)) in batch
+                .schema()
+                .fields()
+                .iter()
+                .zip(found.columns().iter().zip(batch.columns()))
+            {
+                assert!(same(found, expected), "seed {seed}, file {nth}, {field}");
+            }
+        }
     }
+}
+
+#[test]
+fn columns_of_types_that_tables_lack_are_refused_by_name() {
+    let none = StructArray::new_empty_fields(2, None);
+    let id = Int32Array::from(vec![1, 2]);
+    let batch = RecordBatch::try_from_iter([("id", Arc::new(id) as ArrayRef), ("none", Arc::new(none))]);
+    let file = feather(&batch.expect("valid"), None);
+    assert_eq!(read(&file).expect("the others").num_columns(), 1);
+    let file = OutsideFile::open(Arc::new(Bytes(Buffer::from_vec(file)))).expect("a file");
+    let error = file.batches(&[1]).expect_err("a struct without members");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("\"none\""), "{error}");
 }
 
 #[test]
@@ -296,6 +327,11 @@ fn damage_is_an_error_or_goes_unseen_but_is_never_a_panic() {
     files.push(feather(&batch, None));
     files.push(feather(&batch, Some(ipc::CompressionType::ZSTD)));
     files.push(orc(&batch).1);
+    for seed in 1..4 {
+        let batch = nested(seed, 300);
+        files.extend(parquets(&batch).into_iter().take(2));
+        files.push(feather(&batch, None));
+    }
     let mut random = StdRng::seed_from_u64(7);
     let mut refused = 0;
     for file in &files {
@@ -373,6 +409,10 @@ fn agrees(path: &Path, found: &RecordBatch) {
     assert_eq!(found.num_rows(), other.num_rows(), "{}", path.display());
     for (field, column) in found.schema_ref().fields().iter().zip(found.columns()) {
         let expected = other.column_by_name(field.name()).expect("a column");
+        if field.data_type().is_nested() {
+            assert!(same(column, expected), "{}: column {}", path.display(), field.name());
+            continue;
+        }
         let expected = arrow::compute::cast(expected, field.data_type()).expect("a type alike");
         assert_eq!(column, &expected, "{}: column {}", path.display(), field.name());
     }

@@ -44,6 +44,8 @@ pub(crate) struct Chunk {
     pub offset: u64,
     pub len: u64,
     pub codec: i64,
+    /// Values, nulls included.
+    pub values: u64,
 }
 
 impl Footer {
@@ -209,11 +211,12 @@ impl Chunk {
     }
 
     fn read_metadata(reader: &mut Reader<'_>) -> Option<Self> {
-        let (mut codec, mut len, mut data, mut dictionary) = (None, None, None, None);
+        let (mut codec, mut len, mut data, mut dictionary, mut values) = (None, None, None, None, 0);
         let mut last = 0;
         while let Some((id, field)) = reader.field(&mut last)? {
             match (id, field) {
                 (4, kind::I32) => codec = Some(reader.int()?),
+                (5, kind::I64) => values = u64::try_from(reader.int()?).ok()?,
                 (7, kind::I64) => len = Some(u64::try_from(reader.int()?).ok()?),
                 (9, kind::I64) => data = Some(u64::try_from(reader.int()?).ok()?),
                 (11, kind::I64) => dictionary = Some(u64::try_from(reader.int()?).ok()?),
@@ -225,6 +228,7 @@ impl Chunk {
             offset,
             len: len?,
             codec: codec?,
+            values,
         })
     }
 }

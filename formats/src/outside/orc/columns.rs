@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::*;
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
 use arrow::compute::{cast, take};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use kodiak_core::{Error, ErrorKind, Result};
 use orc_rust::proto::column_encoding::Kind as Encoding;
 use orc_rust::proto::stream::Kind as Stream;
@@ -14,34 +14,38 @@ use orc_rust::proto::r#type::Kind;
 use super::ints;
 use super::{Column, Stripe};
 use crate::budget::{Budget, spread_offsets};
+use crate::nest;
 use crate::outside::pieces::kept;
 
 /// Seconds from 1970 to ORC's epoch, 2015-01-01, in UTC.
 const EPOCH: i64 = 1_420_070_400;
 
-/// One column while it is read.
+/// One column, or what is inside of one, while it is read.
 pub(super) struct Reader<'a> {
     stripe: &'a Stripe,
     column: &'a Column,
     budget: &'a mut Budget,
+    rows: usize,
     nulls: Option<NullBuffer>,
     /// Values that are not null.
     present: usize,
 }
 
 impl<'a> Reader<'a> {
-    pub fn read(stripe: &'a Stripe, column: &'a Column, budget: &'a mut Budget) -> Result<ArrayRef> {
+    /// So many rows of a column.
+    pub fn read(stripe: &'a Stripe, column: &'a Column, rows: usize, budget: &'a mut Budget) -> Result<ArrayRef> {
         let mut reader = Self {
             stripe,
             column,
             budget,
+            rows,
             nulls: None,
-            present: stripe.rows,
+            present: rows,
         };
         if let Some(stream) = stripe.stream(column.id, Stream::Present, reader.budget)? {
-            let bits = reader.bits(&stream, stripe.rows)?;
+            let bits = reader.bits(&stream, rows)?;
             let nulls = NullBuffer::new(bits);
-            reader.present = stripe.rows - nulls.null_count();
+            reader.present = rows - nulls.null_count();
             reader.nulls = Some(nulls);
         }
         reader.column()
@@ -98,8 +102,47 @@ impl<'a> Reader<'a> {
             }
             Kind::Timestamp | Kind::TimestampInstant => self.timestamps(),
             Kind::Decimal => self.decimals(),
+            Kind::List | Kind::Map => self.lists(),
+            Kind::Struct => self.structs(),
             _ => self.bytes(),
         }
+    }
+
+    fn structs(&mut self) -> Result<ArrayRef> {
+        let mut members = Vec::with_capacity(self.column.children.len());
+        for child in &self.column.children {
+            let member = Reader::read(self.stripe, child, self.present, self.budget)?;
+            members.push(nest::spread(member, 1, self.nulls.as_ref(), self.budget)?);
+        }
+        let DataType::Struct(fields) = &self.column.data_type else {
+            return Err(malformed());
+        };
+        let data_type = DataType::Struct(renewed(fields, &members));
+        nest::structs(&data_type, members, self.nulls.clone(), self.rows)
+    }
+
+    fn lists(&mut self) -> Result<ArrayRef> {
+        let lengths = self.integers(Stream::Length, self.present, false)?;
+        let (ends, items) = nest::ends(&lengths, self.nulls.as_ref(), self.budget)?;
+        let mut children = Vec::with_capacity(2);
+        for child in &self.column.children {
+            children.push(Reader::read(self.stripe, child, items, self.budget)?);
+        }
+        let data_type = match &self.column.data_type {
+            DataType::Map(entries, sorted) => {
+                let DataType::Struct(fields) = entries.data_type() else {
+                    return Err(malformed());
+                };
+                let of = DataType::Struct(renewed(fields, &children));
+                DataType::Map(Arc::new(entries.as_ref().clone().with_data_type(of)), *sorted)
+            }
+            DataType::List(item) => {
+                let item = renewed(&Fields::from(vec![Arc::clone(item)]), &children);
+                DataType::List(Arc::clone(item.first().ok_or_else(malformed)?))
+            }
+            _ => return Err(malformed()),
+        };
+        nest::lists(&data_type, ends, children, self.nulls.clone(), self.budget)
     }
 
     fn get(&mut self, stream: Stream) -> Result<Buffer> {
@@ -267,7 +310,7 @@ impl<'a> Reader<'a> {
                     .collect::<Option<Vec<u32>>>()
                     .ok_or_else(malformed)?;
                 let keys = UInt32Array::new(self.spread(keys)?.into(), self.nulls.clone());
-                let view = kept(&self.column.data_type).ok_or_else(malformed)?;
+                let view = kept(&self.column.data_type);
                 self.budget.take(keys.len(), 16)?;
                 take(&cast(&dictionary, &view).map_err(unfit)?, &keys, None).map_err(unfit)
             }
@@ -304,6 +347,12 @@ impl<'a> Reader<'a> {
             _ => Arc::new(BinaryArray::try_new(offsets, data, nulls).map_err(unfit)?),
         })
     }
+}
+
+/// The fields with the types that were read: texts are views if they come of a dictionary.
+fn renewed(fields: &Fields, found: &[ArrayRef]) -> Fields {
+    let renewed = |(field, of): (&FieldRef, &ArrayRef)| field.as_ref().clone().with_data_type(of.data_type().clone());
+    fields.iter().zip(found).map(renewed).collect::<Vec<Field>>().into()
 }
 
 fn malformed() -> Error {

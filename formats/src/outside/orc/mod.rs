@@ -40,12 +40,17 @@ struct Packing {
     chunk: usize,
 }
 
-/// A column of the root.
+/// The deepest nesting of a column.
+const MAX_DEPTH: usize = 64;
+
+/// A column of the root, or what is inside of one.
 #[derive(Debug, Clone)]
 struct Column {
     id: u32,
     kind: Kind,
     data_type: DataType,
+    /// The items of lists, the keys and values of maps, the members of structs.
+    children: Vec<Column>,
 }
 
 pub(super) struct Orc {
@@ -107,7 +112,7 @@ impl Orc {
                 .columns
                 .get(index)
                 .ok_or_else(|| Error::corruption("the file has no such column"))?;
-            guarded(|| Reader::read(&stripe, column, &mut budget)).map_err(|error| {
+            guarded(|| Reader::read(&stripe, column, stripe.rows, &mut budget)).map_err(|error| {
                 let message = format!("column \"{}\": {}", self.schema.field(index).name(), error.message());
                 Error::new(error.kind(), message).with_source(error)
             })
@@ -219,24 +224,54 @@ fn columns(types: &[Type]) -> Result<(Vec<Column>, SchemaRef)> {
     }
     let mut columns = Vec::with_capacity(root.subtypes.len());
     let mut fields = Vec::with_capacity(root.subtypes.len());
+    // Types name each other by number: each is looked at once, or a small footer could stand for very many columns.
+    let mut left = types.len();
     for (&id, name) in root.subtypes.iter().zip(&root.field_names) {
-        let of = types
-            .get(id as usize)
-            .filter(|_| id > 0)
-            .ok_or_else(|| Error::corruption(format!("column \"{name}\" has no type")))?;
-        let data_type =
-            data_type(of).ok_or_else(|| Error::corruption(format!("column \"{name}\" has an unknown type")))?;
-        fields.push(Field::new(name, data_type.clone(), true));
-        columns.push(Column {
-            id,
-            kind: of.kind(),
-            data_type,
-        });
+        let column = column(types, id, 0, &mut left)
+            .map_err(|error| Error::new(error.kind(), format!("column \"{name}\": {}", error.message())))?;
+        fields.push(Field::new(name, column.data_type.clone(), true));
+        columns.push(column);
     }
     Ok((columns, Arc::new(Schema::new(fields))))
 }
 
-fn data_type(of: &Type) -> Option<DataType> {
+/// The column with a number, and all inside of it; at most `left` more are looked at.
+fn column(types: &[Type], id: u32, depth: usize, left: &mut usize) -> Result<Column> {
+    let of = types.get(id as usize).filter(|_| id > 0);
+    let of = of.ok_or_else(|| Error::corruption("it has no type"))?;
+    *left = left
+        .checked_sub(1)
+        .filter(|_| depth <= MAX_DEPTH)
+        .ok_or_else(|| Error::corruption("types are inside of each other too often, or too deeply"))?;
+    let children = of.subtypes.iter().map(|&child| column(types, child, depth + 1, left));
+    let children = children.collect::<Result<Vec<_>>>()?;
+    let data_type = match (of.kind(), children.as_slice()) {
+        (Kind::List, [item]) => DataType::List(Arc::new(Field::new("item", item.data_type.clone(), true))),
+        (Kind::Map, [key, value]) => {
+            let key = Field::new("key", key.data_type.clone(), false);
+            let entries = DataType::Struct(vec![key, Field::new("value", value.data_type.clone(), true)].into());
+            DataType::Map(Arc::new(Field::new("entries", entries, false)), false)
+        }
+        (Kind::Struct, members) if members.len() == of.field_names.len() => {
+            let fields = members.iter().zip(&of.field_names);
+            let fields = fields.map(|(member, name)| Field::new(name, member.data_type.clone(), true));
+            DataType::Struct(fields.collect::<Vec<_>>().into())
+        }
+        (Kind::List | Kind::Map | Kind::Struct, _) => {
+            return Err(Error::corruption("its type lacks a part"));
+        }
+        _ => plain_type(of).ok_or_else(|| Error::corruption("it has an unknown type"))?,
+    };
+    Ok(Column {
+        id,
+        kind: of.kind(),
+        data_type,
+        children,
+    })
+}
+
+/// The type of what is not nested.
+fn plain_type(of: &Type) -> Option<DataType> {
     Some(match of.kind.and_then(|kind| Kind::try_from(kind).ok())? {
         Kind::Boolean => DataType::Boolean,
         Kind::Byte => DataType::Int8,
@@ -261,7 +296,7 @@ fn data_type(of: &Type) -> Option<DataType> {
             }
             DataType::Decimal128(precision as u8, scale as i8)
         }
-        // They cannot be read: what they are is told well enough by being nested.
+        // Unions are not read: a struct without members is not either.
         _ => DataType::Struct(Vec::<Field>::new().into()),
     })
 }

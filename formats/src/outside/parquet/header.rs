@@ -26,6 +26,8 @@ pub(super) struct Header {
     pub encoding: Encoding,
     /// Of definition levels, in pages of version 1.
     pub level_encoding: Encoding,
+    /// Of repetition levels, in pages of version 1.
+    pub repetition_encoding: Encoding,
     /// Of pages of version 2.
     pub nulls: usize,
     pub rows: usize,
@@ -41,6 +43,7 @@ struct Inner {
     values: Option<usize>,
     encoding: Option<i64>,
     level_encoding: Option<i64>,
+    repetition_encoding: Option<i64>,
     nulls: usize,
     rows: usize,
     levels: usize,
@@ -79,10 +82,15 @@ impl Header {
             (PageKind::Other, None) => Inner::default(),
             (_, None) => return None,
         };
-        let known = |number: Option<i64>| encoding(number.unwrap_or_default());
-        let (encoding, level_encoding) = match (known(inner.encoding), known(inner.level_encoding.or(Some(3)))) {
-            (Ok(encoding), Ok(levels)) => (encoding, levels),
-            (Err(error), _) | (_, Err(error)) => return Some(Err(error)),
+        let encodings = [
+            inner.encoding.unwrap_or_default(),
+            // Those of levels are runs unless the header says otherwise.
+            inner.level_encoding.unwrap_or(3),
+            inner.repetition_encoding.unwrap_or(3),
+        ];
+        let [encoding, level_encoding, repetition_encoding] = match encodings.map(encoding) {
+            [Ok(encoding), Ok(levels), Ok(repetitions)] => [encoding, levels, repetitions],
+            [Err(error), _, _] | [_, Err(error), _] | [_, _, Err(error)] => return Some(Err(error)),
         };
         let header = Self {
             kind,
@@ -92,6 +100,7 @@ impl Header {
             values: inner.values.unwrap_or_default(),
             encoding,
             level_encoding,
+            repetition_encoding,
             nulls: inner.nulls,
             rows: inner.rows,
             levels: inner.levels,
@@ -112,6 +121,7 @@ impl Inner {
                 (1, kind::I32) => inner.values = Some(reader.size()?),
                 (2, kind::I32) => inner.encoding = Some(reader.int()?),
                 (3, kind::I32) => inner.level_encoding = Some(reader.int()?),
+                (4, kind::I32) => inner.repetition_encoding = Some(reader.int()?),
                 _ => reader.skip(field)?,
             }
         }

@@ -10,7 +10,7 @@ mod pages;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchReader};
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
 use kodiak_core::storage::ReadableFile;
 use kodiak_core::{Error, Result};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowGroups};
@@ -26,7 +26,7 @@ use super::{Blocks, MAX_METADATA};
 use crate::file::read_at;
 use crate::parquet::footer::{Chunk, Leaf, TAIL};
 use crate::parquet::recover::read_footer;
-use pages::{ChunkPages, OneChunk};
+use pages::{ChunkPages, OneChunk, Taken};
 
 /// The deepest nesting of a schema.
 const MAX_DEPTH: usize = 64;
@@ -46,6 +46,8 @@ pub(super) struct Parquet {
     read: Fields,
     next_group: usize,
     reader: Option<ParquetRecordBatchReader>,
+    /// Of the rows that are being decoded.
+    taken: Arc<Taken>,
     consumed: u64,
 }
 
@@ -98,12 +100,16 @@ impl Parquet {
             read,
             next_group: 0,
             reader: None,
+            taken: Arc::default(),
             consumed: 0,
         })
     }
 
     /// Opens the next row group; false if there is none.
     fn open_group(&mut self, columns: &[usize]) -> Result<bool> {
+        // Groups without rows may have no place in the file either.
+        let rest = self.groups.iter().skip(self.next_group);
+        self.next_group += rest.take_while(|group| group.rows == 0).count();
         let Some(group) = self.groups.get(self.next_group).cloned() else {
             return Ok(false);
         };
@@ -111,12 +117,13 @@ impl Parquet {
         let leaves =
             (0..descriptor.num_columns()).filter(|&leaf| columns.contains(&descriptor.get_column_root_idx(leaf)));
         let leaves: Vec<usize> = leaves.collect();
-        let rows = rows_at_once(&descriptor, &leaves)?;
+        let rows = rows_at_once(&descriptor, &leaves, &group)?;
         let one = OneGroup {
             file: Arc::clone(&self.file),
             metadata: Arc::clone(&self.metadata),
             index: self.next_group,
             group,
+            taken: Arc::clone(&self.taken),
         };
         let levels = guarded(|| self.levels(&descriptor, leaves))?;
         let make = || ParquetRecordBatchReader::try_new_with_row_groups(&levels, &one, rows, None).map_err(unreadable);
@@ -140,6 +147,7 @@ impl Blocks for Parquet {
     fn next(&mut self, columns: &[usize]) -> Result<Option<RecordBatch>> {
         loop {
             if let Some(reader) = &mut self.reader {
+                self.taken.begin();
                 let batch = guarded(|| {
                     reader
                         .next()
@@ -179,15 +187,11 @@ fn in_order(schema: &Schema, found: &Schema, batch: &RecordBatch, columns: &[usi
 
 /// How a column is read: see `pieces`.
 fn as_read(field: &Field) -> Field {
-    let data_type = match field.data_type() {
-        DataType::Dictionary(_, values) => kept(values).unwrap_or_else(|| values.as_ref().clone()),
-        other => kept(other).unwrap_or_else(|| other.clone()),
-    };
-    field.clone().with_data_type(data_type)
+    field.clone().with_data_type(kept(field.data_type()))
 }
 
-/// The number of rows whose values of fixed width surely fit into memory.
-fn rows_at_once(descriptor: &SchemaDescriptor, leaves: &[usize]) -> Result<usize> {
+/// The number of rows whose values of fixed width surely fit into memory, and whose lists do if they are about equally long.
+fn rows_at_once(descriptor: &SchemaDescriptor, leaves: &[usize], group: &Group) -> Result<usize> {
     let mut rows = ROWS;
     for &leaf in leaves {
         let column = descriptor.column(leaf);
@@ -198,7 +202,13 @@ fn rows_at_once(descriptor: &SchemaDescriptor, leaves: &[usize]) -> Result<usize
                 column.name()
             )));
         }
-        rows = rows.min(BYTES / (width.max(1) as usize)).max(1);
+        let mut each = width.max(1) as usize;
+        if column.max_rep_level() > 0 {
+            let values = group.chunks.get(leaf).map_or(0, |chunk| chunk.values);
+            let items = usize::try_from(values / group.rows.max(1)).unwrap_or(usize::MAX);
+            each = each.max(8).saturating_mul(items.saturating_add(1));
+        }
+        rows = rows.min(BYTES / each).max(1);
     }
     Ok(rows)
 }
@@ -241,7 +251,7 @@ fn check_group(group: &crate::parquet::footer::Group, columns: usize, end: u64) 
             group.chunks.len()
         )));
     }
-    for chunk in &group.chunks {
+    for chunk in group.chunks.iter().filter(|_| group.rows > 0) {
         if chunk.offset < 4 || chunk.offset.checked_add(chunk.len).is_none_or(|at| at > end) {
             return Err(Error::corruption("a column lies outside the file"));
         }
@@ -255,6 +265,7 @@ struct OneGroup {
     metadata: Arc<ParquetMetaData>,
     index: usize,
     group: Group,
+    taken: Arc<Taken>,
 }
 
 impl RowGroups for OneGroup {
@@ -269,7 +280,8 @@ impl RowGroups for OneGroup {
             .get(column)
             .ok_or_else(|| ParquetError::General(format!("a row group has no column {column}")))?;
         let descriptor = self.metadata.file_metadata().schema_descr().column(column);
-        let pages = ChunkPages::new(Arc::clone(&self.file), chunk, self.group.rows, descriptor)
+        let (file, taken) = (Arc::clone(&self.file), Arc::clone(&self.taken));
+        let pages = ChunkPages::new(file, chunk, self.group.rows, descriptor, taken)
             .map_err(|error| ParquetError::External(Box::new(error)))?;
         Ok(Box::new(OneChunk::new(pages)))
     }

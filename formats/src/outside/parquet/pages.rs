@@ -1,6 +1,7 @@
 //! The pages of a column in a row group, checked and decompressed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use kodiak_core::storage::ReadableFile;
@@ -10,8 +11,8 @@ use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
 use parquet::errors::ParquetError;
 use parquet::schema::types::ColumnDescPtr;
 
-use super::super::check_decoded;
 use super::super::codec::Codec;
+use super::super::{MAX_DECODED, check_decoded};
 use super::check::is_bounded;
 use super::header::{Header, PageKind};
 use crate::file::read_at;
@@ -32,13 +33,42 @@ pub(super) struct ChunkPages {
     column: ColumnDescPtr,
     at: u64,
     end: u64,
-    /// Values that the row group may yet have: one for each row, because nothing is nested.
+    /// Values that the row group may yet have: one for each row, if there are no lists.
     left: u64,
     seen_data: bool,
+    taken: Arc<Taken>,
+}
+
+/// Bytes in memory of what lists hold, of all the pages handed out for the rows that are being decoded: few bytes of a file can stand
+/// for very many items, and they may all be in one row.
+#[derive(Debug, Default)]
+pub(super) struct Taken(AtomicU64);
+
+impl Taken {
+    /// Other rows are decoded next.
+    pub fn begin(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    fn take(&self, values: u64, each: u64) -> Result<()> {
+        let bytes = values.saturating_mul(each);
+        if self.0.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > MAX_DECODED as u64 {
+            let message =
+                "the lists of a few rows hold more than can be read at once: write smaller pages or shorter lists";
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        Ok(())
+    }
 }
 
 impl ChunkPages {
-    pub fn new(file: Arc<dyn ReadableFile>, chunk: Chunk, rows: u64, column: ColumnDescPtr) -> Result<Self> {
+    pub fn new(
+        file: Arc<dyn ReadableFile>,
+        chunk: Chunk,
+        rows: u64,
+        column: ColumnDescPtr,
+        taken: Arc<Taken>,
+    ) -> Result<Self> {
         let codec = match chunk.codec {
             0 => Codec::None,
             1 => Codec::Snappy,
@@ -62,11 +92,12 @@ impl ChunkPages {
         Ok(Self {
             file,
             codec,
-            column,
             at: chunk.offset,
             end: chunk.offset + chunk.len,
-            left: rows,
+            left: if column.max_rep_level() > 0 { chunk.values } else { rows },
+            column,
             seen_data: false,
+            taken,
         })
     }
 
@@ -83,7 +114,7 @@ impl ChunkPages {
     }
 
     fn page(&mut self) -> Result<Option<Page>> {
-        let (header, header_len) = self.header()?;
+        let (header, header_len) = self.header(self.at)?;
         let start = self.at + header_len as u64;
         let compressed = header.compressed as u64;
         if header.compressed > MAX_COMPRESSED || compressed > self.end - start.min(self.end) {
@@ -109,6 +140,11 @@ impl ChunkPages {
                 self.left
             )));
         }
+        if self.column.max_rep_level() > 0 {
+            // Levels, and a value of whatever type or a view of it.
+            let width = self.column.type_length().max(32);
+            self.taken.take(values, width as u64 + 4)?;
+        }
         self.left -= values;
         self.seen_data = true;
         match header.kind {
@@ -118,9 +154,9 @@ impl ChunkPages {
         .map(Some)
     }
 
-    fn header(&self) -> Result<(Header, usize)> {
+    fn header(&self, at: u64) -> Result<(Header, usize)> {
         for len in HEADERS {
-            let bytes = read_at(&*self.file, self.at, len.min(self.end - self.at))?;
+            let bytes = read_at(&*self.file, at, len.min(self.end - at))?;
             if let Some(header) = Header::read(&bytes) {
                 return header;
             }
@@ -163,19 +199,21 @@ impl ChunkPages {
 
     fn data(&self, header: &Header, body: &[u8]) -> Result<Page> {
         let buf = self.decompress(body, header.uncompressed)?;
-        let levels = match (self.column.max_def_level(), header.level_encoding) {
-            (0, _) => Some(0),
-            (_, Encoding::RLE) => buf.first_chunk().map(|len| 4 + u32::from_le_bytes(*len) as usize),
-            // One bit each, because nothing is nested.
-            _ => Some(header.values.div_ceil(8)),
-        };
-        let values = levels.and_then(|levels| buf.get(levels..)).unwrap_or_default();
-        self.check(header, values)?;
+        let rest = self.after_levels(
+            &buf,
+            self.column.max_rep_level(),
+            header.repetition_encoding,
+            header.values,
+        );
+        let rest = rest.and_then(|rest| {
+            self.after_levels(rest, self.column.max_def_level(), header.level_encoding, header.values)
+        });
+        self.check(header, rest.unwrap_or_default())?;
         Ok(Page::DataPage {
             num_values: header.values as u32,
             encoding: header.encoding,
             def_level_encoding: header.level_encoding,
-            rep_level_encoding: Encoding::RLE,
+            rep_level_encoding: header.repetition_encoding,
             statistics: None,
             buf: Bytes::from(buf),
         })
@@ -212,6 +250,37 @@ impl ChunkPages {
         })
     }
 
+    /// What follows the levels, which are at most `max`, that a page of version 1 begins with.
+    fn after_levels<'a>(&self, page: &'a [u8], max: i16, encoding: Encoding, values: usize) -> Option<&'a [u8]> {
+        let len = match (max, encoding) {
+            (0, _) => 0,
+            (_, Encoding::RLE) => 4 + u32::from_le_bytes(*page.first_chunk()?) as usize,
+            _ => (values * (i16::BITS - max.leading_zeros()) as usize).div_ceil(8),
+        };
+        page.get(len..)
+    }
+
+    /// True if the next page begins with a row, as those of version 2 do.
+    fn at_row(&self) -> Result<bool> {
+        let mut at = self.at;
+        while at < self.end && self.left > 0 {
+            let (header, len) = self.header(at)?;
+            match header.kind {
+                PageKind::Other => at = at.saturating_add(len as u64).saturating_add(header.compressed as u64),
+                kind => return Ok(kind == PageKind::DataV2),
+            }
+        }
+        Ok(true)
+    }
+
+    /// An error as the crate wants it; it is final.
+    fn refused(&mut self, error: Error) -> ParquetError {
+        self.end = self.at;
+        let message = format!("column \"{}\"", self.column.name());
+        let error = Error::new(error.kind(), message).with_source(error);
+        ParquetError::External(Box::new(error))
+    }
+
     fn check(&self, header: &Header, values: &[u8]) -> Result<()> {
         if !is_bounded(header.encoding, self.column.physical_type(), header.values, values) {
             return Err(Error::corruption(format!(
@@ -233,12 +302,7 @@ impl Iterator for ChunkPages {
 
 impl PageReader for ChunkPages {
     fn get_next_page(&mut self) -> parquet::errors::Result<Option<Page>> {
-        self.next_page().map_err(|error| {
-            self.end = self.at;
-            let message = format!("column \"{}\"", self.column.name());
-            let error = Error::new(error.kind(), message).with_source(error);
-            ParquetError::External(Box::new(error))
-        })
+        self.next_page().map_err(|error| self.refused(error))
     }
 
     fn peek_next_page(&mut self) -> parquet::errors::Result<Option<PageMetadata>> {
@@ -250,8 +314,11 @@ impl PageReader for ChunkPages {
     }
 
     fn at_record_boundary(&mut self) -> parquet::errors::Result<bool> {
-        // Nothing is nested: each value is a row.
-        Ok(true)
+        if self.column.max_rep_level() == 0 {
+            // Each value is a row.
+            return Ok(true);
+        }
+        self.at_row().map_err(|error| self.refused(error))
     }
 }
 
@@ -273,3 +340,19 @@ impl Iterator for OneChunk {
 }
 
 impl PageIterator for OneChunk {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lists_take_is_bounded_for_the_rows_at_hand() {
+        let taken = Taken::default();
+        for _ in 0..3 {
+            taken.begin();
+            taken.take(20_000_000, 36).expect("less than is allowed");
+            let error = taken.take(20_000_000, 36).expect_err("more than is allowed");
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+        }
+    }
+}
