@@ -16,6 +16,7 @@ use kodiak_core::index::IndexFactory;
 use kodiak_core::memtable::MemtableFactory;
 use kodiak_core::options::{OptionSpec, Options};
 use kodiak_core::registry::Registry;
+use kodiak_core::schema::TableSchema;
 use kodiak_core::wal::WalFactory;
 use kodiak_core::{Error, Result};
 
@@ -192,11 +193,19 @@ pub struct LevelFormat {
     pub format: Arc<dyn BlockFormat>,
     /// Compression and options.
     pub write: WriteOptions,
-    /// Bytes of entries in a block, before compression.
-    pub block_size: usize,
+    /// What the settings say of the size of blocks.
+    block_size: Option<usize>,
 }
 
 impl LevelFormat {
+    /// Bytes of entries in a block, before compression, of a table with this schema. Unless the settings say something: of key-value
+    /// tables as many as make reads of single keys fast; of typed tables more, as batches of rows are read, and a row by its key
+    /// from uncompressed Feather is found as fast (`docs/performance.md`).
+    pub fn block_size(&self, schema: &TableSchema) -> usize {
+        let usual = if schema.is_key_value() { 32 << 10 } else { 128 << 10 };
+        self.block_size.unwrap_or(usual)
+    }
+
     /// The compression of blocks.
     pub fn compression(&self) -> Compression {
         self.write.compression

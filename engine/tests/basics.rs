@@ -13,7 +13,7 @@ type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 fn small() -> Settings {
     let mut settings = Settings::default();
     settings.memtable.size = 64 << 10;
-    settings.format.block_size = 4 << 10;
+    settings.format.block_size = Some(4 << 10);
     settings.compaction.target_run_size = 128 << 10;
     settings.wal.segment_size = 256 << 10;
     settings.cache.capacity = 1 << 20;

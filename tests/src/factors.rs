@@ -59,7 +59,7 @@ impl Factor {
 pub fn small() -> Settings {
     let mut settings = Settings::default();
     settings.memtable.size = 64 * KIB;
-    settings.format.block_size = 4 * KIB;
+    settings.format.block_size = Some(4 * KIB);
     settings.filter.allocation = Allocation::Uniform;
     settings.compaction.target_run_size = 128 * KIB;
     settings.wal.segment_size = 256 * KIB;
@@ -270,7 +270,7 @@ fn sizes() -> Vec<Factor> {
         Factor::new(
             "block_size",
             blocks
-                .map(|bytes| Choice::new(bytes.to_string(), move |s| s.format.block_size = bytes))
+                .map(|bytes| Choice::new(bytes.to_string(), move |s| s.format.block_size = Some(bytes)))
                 .into(),
         ),
         Factor::new(

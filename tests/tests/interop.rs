@@ -70,7 +70,7 @@ fn write_tables(dir: &Path, factory: &FormatFactory, compression: Compression) -
     let mut settings = Settings::default();
     settings.format.kind = factory.component.name.to_owned();
     settings.format.compression = compression;
-    settings.format.block_size = 8 << 10;
+    settings.format.block_size = Some(8 << 10);
     settings.memtable.size = 256 << 10;
     settings.compaction.target_run_size = 128 << 10;
     let db = Db::open(dir.join(&name), settings).expect(&name);

@@ -150,7 +150,7 @@ fn refuses(formats: &[&str], common: bool, of: &DataType) -> bool {
 fn settings(formats: &[&str], seed: u64, rng: &mut StdRng) -> Settings {
     let mut settings = Settings::default();
     settings.format.kind = formats[0].to_owned();
-    settings.format.block_size = *[512, 4 << 10, 64 << 10].choose(rng).expect("three");
+    settings.format.block_size = [512, 4 << 10, 64 << 10].choose(rng).copied();
     settings.format.compression = *Compression::ALL.choose(rng).expect("three");
     settings.format.levels = formats[1..]
         .iter()

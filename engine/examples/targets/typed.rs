@@ -149,11 +149,15 @@ fn total(batches: impl Iterator<Item = Result<RecordBatch>>) -> Result<u64> {
     Ok(rows)
 }
 
-fn open(dir: &Path, name: &str, (format, block_size): (&str, u64)) -> Result<(Db, Table)> {
+fn settings((format, block_size): (&str, u64)) -> Settings {
     let mut settings = Settings::default();
     settings.format.kind = format.to_owned();
-    settings.format.block_size = block_size;
-    let db = Db::open(dir.join(name), settings)?;
+    settings.format.block_size = Some(block_size);
+    settings
+}
+
+fn open(dir: &Path, name: &str, chosen: (&str, u64)) -> Result<(Db, Table)> {
+    let db = Db::open(dir.join(name), settings(chosen))?;
     let schema = TableSchema::new(rows(0..1, 0)?.schema(), &["id"])?;
     let table = db.create_table("t", schema)?;
     Ok((db, table))
@@ -167,6 +171,24 @@ fn expect(rows: u64, count: u64) -> Result<()> {
     }
 }
 
+/// Rows that are asked for one at a time.
+const POINTS: u64 = 20_000;
+
+/// Nanoseconds for a row, by its key, of keys in no order.
+fn point_reads(table: &Table, count: u64) -> Result<f64> {
+    let keys: Vec<RecordBatch> = (0..POINTS)
+        .map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15) % count)
+        .map(|key| {
+            let ids: ArrayRef = Arc::new(Int64Array::from(vec![key as i64]));
+            RecordBatch::try_from_iter([("id", ids)]).map_err(io)
+        })
+        .collect::<Result<_>>()?;
+    best(POINTS, || {
+        let found = keys.iter().map(|key| Ok(u64::from(table.get_row(key)?.is_some())));
+        expect(found.sum::<Result<u64>>()?, POINTS)
+    })
+}
+
 /// A tenth of all keys, each as likely as any other.
 fn is_changed(key: u64) -> bool {
     let mixed = (key + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31);
@@ -175,7 +197,15 @@ fn is_changed(key: u64) -> bool {
 
 pub fn typed(dir: &Path, count: u64) -> Result<()> {
     let batches = batches(count)?;
-    let formats = [("feather", 32), ("feather", 512), ("parquet", 32), ("parquet", 512)];
+    let formats = [
+        ("feather", 32),
+        ("feather", 128),
+        ("feather", 512),
+        ("parquet", 32),
+        ("parquet", 128),
+        ("parquet", 512),
+    ];
+    let mut first: Option<f64> = None;
     for (format, kib) in formats {
         let chosen = (format, kib << 10);
         let label = format!("{format}, {kib} KiB");
@@ -205,6 +235,25 @@ pub fn typed(dir: &Path, count: u64) -> Result<()> {
             scanned,
             alone,
             "<= 1.25x (0.8x the speed)",
+        );
+        let read = point_reads(&table, count)?;
+        report(
+            &format!("a row by its key, {label} / {} KiB", formats[0].1),
+            read,
+            *first.get_or_insert(read),
+            "",
+        );
+        drop((table, db));
+        let mut settings = settings(chosen);
+        settings.cache.capacity = count * 100 / 8;
+        let db = Db::open(dir.join(format!("typed-{format}-{kib}")), settings)?;
+        let table = db.table("t")?;
+        let read = point_reads(&table, count)?;
+        report(
+            &format!("a row by its key, cache 1/8, {label}"),
+            read,
+            *first.get_or_insert(read),
+            "",
         );
         let changed: Vec<u64> = (0..count).filter(|&key| is_changed(key)).collect();
         // In no order, and one batch after the other.

@@ -229,7 +229,9 @@ fn level_format(
             compression: format.compression,
             options: picked.options,
         },
-        block_size: usize::try_from(format.block_size).unwrap_or(usize::MAX),
+        block_size: format
+            .block_size
+            .map(|size| usize::try_from(size).unwrap_or(usize::MAX)),
     })
 }
 

@@ -214,7 +214,8 @@ fn each_level_has_its_format() {
     assert_eq!(resolved.format_at(2).factory.component.name, "feather");
     for level in [3, 6, 60] {
         let format = resolved.format_at(level);
-        assert_eq!((format.factory.component.name, format.block_size), ("parquet", 1 << 20));
+        let size = format.block_size(&TableSchema::key_value());
+        assert_eq!((format.factory.component.name, size), ("parquet", 1 << 20));
     }
     assert!(
         Arc::ptr_eq(&resolved.format_at(0).format, &resolved.format_at(2).format),

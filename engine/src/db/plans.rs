@@ -109,7 +109,7 @@ impl Shared {
         RunPlan {
             format: format.factory,
             write: format.write.clone(),
-            block_size: format.block_size,
+            block_size: format.block_size(table.target().schema()),
             filter: (
                 filter.factory,
                 filter.options.clone(),

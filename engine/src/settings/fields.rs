@@ -103,8 +103,9 @@ pub const FIELDS: &[Field] = &[
     },
     Field {
         path: "format.block_size",
-        help: "Bytes of entries in a block, before compression.",
-        access: Access::Size(|s| &mut s.format.block_size, BLOCK_SIZE),
+        help: "Bytes of entries in a block, before compression. Where nothing is said, 32 KiB in key-value tables, and 128 KiB in \
+               typed ones, of which whole columns are read.",
+        access: Access::MaybeSize(|s| &mut s.format.block_size, BLOCK_SIZE),
     },
     Field {
         path: "format.compression",

@@ -121,8 +121,10 @@ pub enum Maintenance {
 pub struct FormatSettings {
     /// The format's name.
     pub kind: String,
-    /// Bytes of entries in a block, before compression.
-    pub block_size: u64,
+    /// Bytes of entries in a block, before compression; where it is `None`, [`LevelFormat::block_size`] tells.
+    ///
+    /// [`LevelFormat::block_size`]: crate::components::LevelFormat::block_size
+    pub block_size: Option<u64>,
     /// Compression of blocks.
     pub compression: Compression,
     /// Its own options.
@@ -370,7 +372,7 @@ impl Settings {
                 format.kind.clone_from(kind);
                 format.options.clear();
             }
-            format.block_size = entry.block_size.unwrap_or(format.block_size);
+            format.block_size = entry.block_size.or(format.block_size);
             format.compression = entry.compression.unwrap_or(format.compression);
             format.options.extend(entry.options.clone());
         }

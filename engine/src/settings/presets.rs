@@ -76,7 +76,7 @@ pub(super) fn base() -> Settings {
         },
         format: FormatSettings {
             kind: kinds.format.to_owned(),
-            block_size: 32 * KIB,
+            block_size: None,
             compression: Compression::None,
             options: GivenOptions::new(),
             levels: Vec::new(),

@@ -44,7 +44,7 @@ fn the_documented_example_is_read() {
     let deep = settings.format_at(3);
     assert_eq!(
         (deep.kind.as_str(), deep.compression, deep.block_size),
-        ("parquet", Compression::Zstd, 32 << 10)
+        ("parquet", Compression::Zstd, Some(32 << 10))
     );
     assert_eq!(settings.wal.compress_threshold(), None);
 }

@@ -15,7 +15,7 @@ pub type Contents = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
 pub fn small() -> Settings {
     let mut settings = Settings::default();
     settings.memtable.size = 64 << 10;
-    settings.format.block_size = 1 << 10;
+    settings.format.block_size = Some(1 << 10);
     settings.compaction.target_run_size = 64 << 10;
     settings.wal.segment_size = 64 << 10;
     settings.cache.capacity = 1 << 20;

@@ -26,7 +26,7 @@ fn settings(format: &str) -> Settings {
     let mut settings = Settings::default();
     settings.memtable.size = 64 << 10;
     settings.format.kind = format.to_owned();
-    settings.format.block_size = 1 << 10;
+    settings.format.block_size = Some(1 << 10);
     settings.compaction.target_run_size = 64 << 10;
     settings.wal.segment_size = 256 << 10;
     settings

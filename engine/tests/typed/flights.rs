@@ -117,7 +117,7 @@ fn flights_come_back_from_every_memtable_and_format() {
             // Every one with every other, and each compacted at least once.
             let mut settings = small(memtable.component.name, format.component.name);
             settings.memtable.size = 512 << 10;
-            settings.format.block_size = 32 << 10;
+            settings.format.block_size = Some(32 << 10);
             let dir = tempfile::tempdir().expect("a directory");
             load(dir.path(), &settings, &rows, &sorted, (nth + other) % 2 == 0);
         }

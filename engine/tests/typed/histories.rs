@@ -16,7 +16,7 @@ pub fn small(memtable: &str, format: &str) -> Settings {
     settings.memtable.kind = memtable.to_owned();
     settings.memtable.size = 64 << 10;
     settings.format.kind = format.to_owned();
-    settings.format.block_size = 4 << 10;
+    settings.format.block_size = Some(4 << 10);
     settings.compaction.target_run_size = 64 << 10;
     settings.wal.segment_size = 256 << 10;
     settings.cache.capacity = 1 << 20;

@@ -98,7 +98,7 @@ fn forward_reads_give_what_backward_reads_give() {
     for (number, key) in keys.into_iter().enumerate() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut settings = Settings::default();
-        settings.format.block_size = 2 << 10;
+        settings.format.block_size = Some(2 << 10);
         settings.format.kind = ["feather", "parquet", "row"][number % 3].to_owned();
         let db = Db::open(dir.path(), settings).expect("a database");
         let schema = TableSchema::new(rows(0..1, 0).schema(), key).expect("a schema");

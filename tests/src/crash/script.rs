@@ -80,7 +80,7 @@ impl Setup {
     pub fn settings(&self) -> Settings {
         let mut settings = Settings::default();
         settings.memtable.size = if self.background { 64 << 10 } else { 16 << 20 };
-        settings.format.block_size = 1 << 10;
+        settings.format.block_size = Some(1 << 10);
         settings.compaction.target_run_size = 64 << 10;
         if self.publish {
             "parquet".clone_into(&mut settings.format.kind);

@@ -139,7 +139,7 @@ fn a_scan_gives_a_key_once_though_a_block_ends_between_its_versions() {
     for format in ["feather", "row"] {
         let mut settings = small();
         settings.format.kind = format.to_owned();
-        settings.format.block_size = 1 << 10;
+        settings.format.block_size = Some(1 << 10);
         let db = Builder::new(settings)
             .storage(Arc::new(FaultStorage::with_seed(1)))
             .open("/db")

@@ -11,6 +11,7 @@ use kodiak_core::compaction::RunId;
 use kodiak_core::entry::{self, EntryRef};
 use kodiak_core::format::{Compression, FormatFactory, Projection, WriteOptions};
 use kodiak_core::options::Options;
+use kodiak_core::schema::TableSchema;
 use kodiak_core::{Error, ErrorKind, Op, Result, SeqNo};
 
 use super::{LOST_DIR, Repair};
@@ -50,7 +51,7 @@ pub(super) fn salvage(
     let mut writer = RunWriter::new(
         Arc::new(context),
         &target,
-        Arc::new(plan(repair, table, format, old)),
+        Arc::new(plan(repair, table, target.schema(), format, old)),
         run,
     )?;
     let (mut whole, mut rows) = (Whole::default(), 0u64);
@@ -166,7 +167,13 @@ fn place(repair: &mut Repair<'_>, table: u32, dir: &Path, run: RunId, extension:
 }
 
 /// The format stays: it can hold the table's columns.
-fn plan(repair: &Repair<'_>, table: &TableFiles, format: &'static FormatFactory, old: Option<&Sidecar>) -> RunPlan {
+fn plan(
+    repair: &Repair<'_>,
+    table: &TableFiles,
+    schema: &TableSchema,
+    format: &'static FormatFactory,
+    old: Option<&Sidecar>,
+) -> RunPlan {
     let level = repair.resolved.format_at(0);
     let options = match level.factory.component.name == format.component.name {
         true => level.write.options.clone(),
@@ -179,7 +186,7 @@ fn plan(repair: &Repair<'_>, table: &TableFiles, format: &'static FormatFactory,
             compression: old.map_or(Compression::None, |old| old.meta().compression),
             options,
         },
-        block_size: level.block_size,
+        block_size: level.block_size(schema),
         filter: (
             filter.factory,
             filter.options.clone(),
