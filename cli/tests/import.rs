@@ -336,7 +336,7 @@ fn an_export_that_is_killed_leaves_no_file_that_looks_whole() {
     for (number, format) in ["csv", "jsonl", "parquet", "feather", "orc"]
         .iter()
         .cycle()
-        .take(20)
+        .take(10)
         .enumerate()
     {
         let name = format!("{number}.{format}");
@@ -345,7 +345,7 @@ fn an_export_that_is_killed_leaves_no_file_that_looks_whole() {
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null());
         let mut child = child.spawn().expect("started");
-        std::thread::sleep(std::time::Duration::from_millis(number as u64 * 4));
+        std::thread::sleep(std::time::Duration::from_millis(number as u64 * 8));
         child.kill().expect("killed");
         if !child.wait().expect("ended").success() {
             killed += 1;
@@ -360,7 +360,7 @@ fn an_export_that_is_killed_leaves_no_file_that_looks_whole() {
         assert_eq!(count(&table), 60_001, "{name}");
         kodiak.prints(&["drop-table", "db", &table]);
     }
-    assert!(killed > 5, "{killed} exports were killed");
+    assert!(killed > 3, "{killed} exports were killed");
 }
 
 #[test]

@@ -69,9 +69,11 @@ impl Publisher<'_> {
         let hidden_below = self.inner.hidden_below(|| self.shared.now_micros());
         let question = self.question(known, hidden_below)?;
         let dead = dead::find(&question)?;
-        let generation = known.map_or(0, |known| known.generation) + 1;
         // One look at the directory, however many files it has.
         let present: BTreeSet<String> = storage.list(&self.dir)?.into_iter().collect();
+        // A publication that was cut short may have left files, and a version of the Delta table that names them.
+        let left = present.iter().filter_map(|name| generation_of(name)).max();
+        let generation = left.unwrap_or(0).max(known.map_or(0, |known| known.generation)) + 1;
         let mut files = Vec::new();
         for (_, run) in self.view.version.runs().filter(|(_, run)| run.meta().entries > 0) {
             files.push(self.file(run, known, &present, &question, &dead, generation)?);
@@ -282,6 +284,16 @@ impl Publisher<'_> {
     }
 }
 
+/// The number of the publication that a file of dead or merged rows was written for, by its name.
+fn generation_of(name: &str) -> Option<u64> {
+    let (stem, rest) = name.split_once('.')?;
+    let number = match stem.strip_prefix("merged-") {
+        Some(number) => number,
+        None => rest.strip_prefix("dead-")?.split('.').next()?,
+    };
+    number.parse().ok()
+}
+
 /// The rows that a file of dead rows names.
 fn read_rows(storage: &dyn Storage, path: &Path) -> Result<Vec<u32>> {
     let damaged = || Error::corruption("it is no file of dead rows").with_file(path);
@@ -295,4 +307,24 @@ fn read_rows(storage: &dyn Storage, path: &Path) -> Result<Vec<u32>> {
         }
     }
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::generation_of;
+
+    #[test]
+    fn files_tell_the_publication_that_they_were_written_for() {
+        assert_eq!(generation_of("merged-12.parquet"), Some(12));
+        assert_eq!(generation_of("0000000012.dead-3.parquet"), Some(3));
+        for other in [
+            "0000000012.parquet",
+            "merged-x.orc",
+            "PUBLISHED.json",
+            "deletion_vector_1.bin",
+            "kept",
+        ] {
+            assert_eq!(generation_of(other), None, "{other}");
+        }
+    }
 }
