@@ -6,6 +6,7 @@
 mod describe;
 mod resolve;
 mod roles;
+mod stored;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use kodiak_core::{Error, Result};
 pub use describe::{Described, DescribedOption};
 pub use kodiak_formats::{export, outside};
 pub(crate) use roles::{IndexPools, Roles};
+pub(crate) use stored::{stored_index, stored_indexes, stored_view};
 
 use crate::settings::{Explained, FENCE, Settings};
 
@@ -225,6 +227,8 @@ pub struct Resolved {
     pub filter: Picked<FilterFactory>,
     /// The primary index of tables that do not choose one; `None` for fences.
     pub index: Option<Picked<IndexFactory>>,
+    /// What holds the runs of all tables; `None` for the manifest.
+    pub catalogue: Option<&'static IndexFactory>,
     /// What holds the entries of secondary indexes, in tables that do not choose it.
     pub secondary: Picked<IndexFactory>,
     /// The compaction policy.

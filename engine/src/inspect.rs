@@ -68,6 +68,10 @@ impl fmt::Display for ManifestDump {
             "next run {}, table {}, sorted run {}",
             state.next_run, state.next_table, state.next_sorted_run
         )?;
+        if let Some(meta) = &state.catalogue {
+            let name = crate::manifest::catalogue_name(meta.number);
+            writeln!(f, "catalogue {name}, {}, root {}", meta.kind, meta.root)?;
+        }
         for (id, table) in &state.tables {
             writeln!(
                 f,
@@ -100,6 +104,13 @@ impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Change::Identity(identity) => write!(f, "database {identity:016x}"),
+            Change::Catalogue(meta) => write!(
+                f,
+                "runs of the catalogue {}, {}, root {}",
+                crate::manifest::catalogue_name(meta.number),
+                meta.kind,
+                meta.root
+            ),
             Change::CreateTable {
                 id,
                 name,

@@ -1,20 +1,22 @@
 //! Looking into a file without knowing which index it is of.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use kodiak_core::Result;
-use kodiak_core::index::{IndexFinding, Root};
+use kodiak_core::index::{IndexFinding, IndexView, Root};
 use kodiak_core::storage::Storage;
 
 use crate::pool::BufferPool;
 use crate::store::Store;
 use crate::store::piece::PAGE;
+use crate::tree::view::View;
 use crate::tree::{dump, verify};
 
 /// An index file, open for looking into it. Nothing is ever changed.
 #[derive(Debug)]
 pub struct IndexFile {
-    store: Store,
+    store: Arc<Store>,
 }
 
 /// Memory for looking into a file: nodes that several roots share are mostly read once.
@@ -27,7 +29,7 @@ impl IndexFile {
     /// `NotFound`, `Corruption`, `Unsupported`, `Io`.
     pub fn open(storage: &dyn Storage, path: &Path) -> Result<Self> {
         Ok(Self {
-            store: Store::open_any(storage, path, BufferPool::new(POOL))?,
+            store: Arc::new(Store::open_any(storage, path, BufferPool::new(POOL))?),
         })
     }
 
@@ -44,6 +46,14 @@ impl IndexFile {
     /// The committed roots that have not been released.
     pub fn roots(&self) -> Vec<Root> {
         self.store.space.lock().roots.keys().map(|&id| Root(id)).collect()
+    }
+
+    /// Opens a committed root for reading. In an index with an upsert operator, keys with operands cannot be read.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn view(&self, root: Root) -> Result<Arc<dyn IndexView>> {
+        Ok(Arc::new(View::open(&self.store, None, root)?))
     }
 
     /// Bytes in use, and bytes that wait to be used again.

@@ -119,6 +119,7 @@ pub fn all(components: &Components) -> Vec<Factor> {
                 .into(),
         ),
         deletion_vectors(),
+        catalogue(components),
     ];
     factors.extend(sizes());
     factors.extend(modes());
@@ -249,6 +250,21 @@ fn deletion_vectors() -> Factor {
         }));
     }
     Factor::new("deletion_vectors", choices)
+}
+
+/// The runs in the manifest, and in each index: at once, or once there are some changes.
+fn catalogue(components: &Components) -> Factor {
+    let mut choices = vec![Choice::new("manifest", |_| {})];
+    for factory in components.indexes().iter() {
+        let kind = factory.component.name;
+        for changes in [1, 6] {
+            choices.push(Choice::new(format!("{kind} from {changes}"), move |settings| {
+                kind.clone_into(&mut settings.index.catalogue);
+                settings.index.catalogue_changes = changes;
+            }));
+        }
+    }
+    Factor::new("catalogue", choices)
 }
 
 fn sizes() -> Vec<Factor> {

@@ -1,9 +1,10 @@
 //! Carrying out compaction plans.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use kodiak_core::compaction::{CompactionPlan, PlanKind};
+use kodiak_core::compaction::{CompactionPlan, PlanKind, RunId};
 use kodiak_core::entry::MAX_SEQ;
 use kodiak_core::{Error, Result};
 
@@ -18,7 +19,7 @@ use crate::read::{MergedCursor, Source, Start};
 use crate::run::{Run, SortedRunCursor};
 use crate::secondary::SecondaryChange;
 use crate::typed::Target;
-use crate::version::Version;
+use crate::version::{SortedRun, Version};
 
 /// A compaction, the table that it is of, and the version that it was planned from.
 type Planned = (CompactionPlan, Arc<TableInner>, Arc<Version>);
@@ -42,8 +43,15 @@ impl Inputs {
     /// back runs that are gone, or hang elsewhere.
     pub(super) fn take(table: &TableInner, version: &Arc<Version>, plan: &CompactionPlan) -> Option<Self> {
         let mut taken = Self(Vec::with_capacity(plan.inputs.len()));
+        // Planning has read them all.
+        let wanted: HashSet<RunId> = plan.inputs.iter().copied().collect();
+        let known = version.known_runs().map(|(_, run)| run);
+        let known: HashMap<RunId, _> = known
+            .filter(|run| wanted.contains(&run.id()))
+            .map(|run| (run.id(), run))
+            .collect();
         for id in &plan.inputs {
-            let (_, run) = version.runs().find(|(_, run)| run.id() == *id)?;
+            let run = *known.get(id)?;
             if !run.try_take() {
                 return None;
             }
@@ -62,14 +70,18 @@ impl Shared {
         let planning = self.planning.lock();
         for table in self.all_tables() {
             let version = Arc::clone(&table.view.load().version);
-            let plan = table.policy.plan(&version.shape(now, &snapshots));
+            let plan = table.policy.plan(&version.shape(now, &snapshots)?);
             if let Some(plan) = plan
                 && best.as_ref().is_none_or(|(best, ..)| plan.score > best.score)
             {
                 best = Some((plan, table, version));
             }
         }
-        let Some((plan, table, version)) = best.or_else(|| self.planned_for_reads(now)) else {
+        let best = match best {
+            None => self.planned_for_reads(now)?,
+            best => best,
+        };
+        let Some((plan, table, version)) = best else {
             return Ok(false);
         };
         let Some(inputs) = Inputs::take(&table, &version, &plan) else {
@@ -82,16 +94,20 @@ impl Shared {
     }
 
     /// The first merge found that costs no more than what reads have lost for want of it.
-    fn planned_for_reads(&self, now: u64) -> Option<Planned> {
+    fn planned_for_reads(&self, now: u64) -> Result<Option<Planned>> {
         let tables = self.all_tables().into_iter();
-        let mut indebted = tables.filter(|table| table.read_debt.bytes() > 0);
-        indebted.find_map(|table| {
+        for table in tables.filter(|table| table.read_debt.bytes() > 0) {
             let version = Arc::clone(&table.view.load().version);
-            let plan = table.policy.plan_for_reads(&version.shape(now, &[]))?;
-            let inputs = version.runs().filter(|(_, run)| plan.inputs.contains(&run.id()));
+            let Some(plan) = table.policy.plan_for_reads(&version.shape(now, &[])?) else {
+                continue;
+            };
+            let inputs = version.known_runs().filter(|(_, run)| plan.inputs.contains(&run.id()));
             let cost: u64 = inputs.map(|(_, run)| run.bytes()).sum();
-            (cost <= table.read_debt.bytes()).then_some((plan, table, version))
-        })
+            if cost <= table.read_debt.bytes() {
+                return Ok(Some((plan, table, version)));
+            }
+        }
+        Ok(None)
     }
 
     /// Merges all runs of a table into one sorted run on the deepest level that it uses (at least level 1).
@@ -100,9 +116,9 @@ impl Shared {
             let planning = self.planning.lock();
             let version = Arc::clone(&table.view.load().version);
             let snapshots = self.snapshots.list();
-            let dead = version.runs().any(|(_, run)| version.dead_rows(run, &snapshots) > 0);
+            let dead = version.runs()?.any(|(_, run)| version.dead_rows(run, &snapshots) > 0);
             let outdated = dead || self.has_other_schemas(table, &version)?;
-            let Some(plan) = full_plan(&version, outdated) else {
+            let Some(plan) = full_plan(&version, outdated)? else {
                 return Ok(());
             };
             if let Some(inputs) = Inputs::take(table, &version, &plan) {
@@ -123,7 +139,7 @@ impl Shared {
             return Ok(false);
         }
         let number = self.output_target(table)?.0.version().number();
-        for (_, run) in version.runs() {
+        for (_, run) in version.runs()? {
             if run.reader()?.schema().number() != number {
                 return Ok(true);
             }
@@ -157,7 +173,7 @@ impl Shared {
     }
 
     /// The sorted run that results join or become.
-    fn output_place(&self, version: &Version, plan: &CompactionPlan) -> Place {
+    fn output_place(&self, version: &Version, plan: &CompactionPlan, inputs: &Inputs) -> Place {
         let level = plan.output_level;
         let present = version.levels.get(level).map_or(&[][..], |level| &level.sorted_runs);
         let sorted_run = if plan.join && !present.is_empty() {
@@ -165,7 +181,7 @@ impl Shared {
         } else {
             // A result on the level of one of its inputs keeps that one's age: newer sorted runs may be there that are not
             // merged with it. Elsewhere it comes from above, and is newer than all.
-            let places = plan.inputs.iter().filter_map(|id| version.place(*id));
+            let places = inputs.0.iter().filter_map(|run| version.place(run));
             let here = places.filter(|(from, _)| *from == level).map(|(_, id)| id).max();
             here.unwrap_or_else(|| self.new_sorted_run_id())
         };
@@ -176,7 +192,7 @@ impl Shared {
     }
 
     fn move_runs(&self, table: &Arc<TableInner>, plan: &CompactionPlan, inputs: &Inputs) -> Result<()> {
-        let place = self.output_place(&table.view.load().version, plan);
+        let place = self.output_place(&table.view.load().version, plan, inputs);
         let mut edit = VersionEdit::new();
         for run in &inputs.0 {
             edit.push(Change::MoveRun {
@@ -191,7 +207,7 @@ impl Shared {
             .fetch_add(inputs.0.len() as u64, std::sync::atomic::Ordering::Relaxed);
         change_version(table, None, |version| {
             for run in &inputs.0 {
-                if let Some((_, _, run)) = version.remove(run.id()) {
+                if let Some((_, _, run)) = version.remove(run) {
                     version.add(plan.output_level, place.sorted_run, run);
                 }
             }
@@ -240,7 +256,7 @@ impl Shared {
         self.commit_edit(table, &edit, &outputs)?;
         change_version(table, Some(&index), |version| {
             for run in &inputs.0 {
-                version.remove(run.id());
+                version.remove(run);
             }
             for run in outputs {
                 version.add(place.level as usize, place.sorted_run, run);
@@ -264,7 +280,7 @@ impl Shared {
         for run in &inputs.0 {
             tombstones.extend(&run.tombstones()?);
         }
-        let place = self.output_place(version, plan);
+        let place = self.output_place(version, plan, inputs);
         // Before the snapshots are listed: later ones see everything by which a row is dead.
         let vectors = version
             .dead
@@ -375,8 +391,7 @@ impl Shared {
         let mut sources = Vec::new();
         for sorted_run in version.sorted_runs() {
             let runs: Vec<_> = sorted_run
-                .runs()
-                .iter()
+                .runs()?
                 .filter(|run| plan.inputs.contains(&run.id()))
                 .cloned()
                 .collect();
@@ -413,7 +428,7 @@ impl Shared {
 
 /// The entries that a merge of `inputs` takes from their levels, and at most brings to another one.
 fn moved(version: &Version, inputs: &Inputs) -> Moved {
-    let from = |run: &Arc<Run>| Some((version.place(run.id())?.0, run.meta().entries));
+    let from = |run: &Arc<Run>| Some((version.place(run)?.0, run.meta().entries));
     Moved {
         taken: inputs.0.iter().filter_map(from).collect(),
         brought: inputs.0.iter().map(|run| run.meta().entries).sum(),
@@ -445,18 +460,22 @@ pub(crate) fn change_version(table: &TableInner, index: Option<&IndexUpdates<'_>
 
 /// A plan that merges everything; `None` if there is nothing that it would change. `outdated` if a run is to be written anew
 /// whatever it holds.
-pub(super) fn full_plan(version: &Version, outdated: bool) -> Option<CompactionPlan> {
+///
+/// # Errors
+/// Those of reading the catalogue.
+pub(super) fn full_plan(version: &Version, outdated: bool) -> Result<Option<CompactionPlan>> {
+    version.read()?;
+    Ok(full_plan_of(version, outdated))
+}
+
+fn full_plan_of(version: &Version, outdated: bool) -> Option<CompactionPlan> {
     let deepest = version.levels.iter().rposition(|level| !level.sorted_runs.is_empty())?;
     let sorted_runs: usize = version.levels.iter().map(|level| level.sorted_runs.len()).sum();
-    let settled = !outdated
-        && sorted_runs == 1
-        && deepest > 0
-        && version
-            .runs()
-            .all(|(_, run)| run.meta().tombstones + run.meta().range_deletes == 0);
+    let settled =
+        !outdated && sorted_runs == 1 && deepest > 0 && !version.sorted_runs().any(|sorted| sorted.tombstones());
     (!settled).then(|| CompactionPlan {
         kind: PlanKind::Merge,
-        inputs: version.runs().map(|(_, run)| run.id()).collect(),
+        inputs: version.known_runs().map(|(_, run)| run.id()).collect(),
         output_level: deepest.max(1).min(version.levels.len() - 1),
         join: true,
         reason: "asked for".to_owned(),
@@ -464,11 +483,11 @@ pub(super) fn full_plan(version: &Version, outdated: bool) -> Option<CompactionP
     })
 }
 
-/// True if no run outside the inputs can hold older versions of their keys: none below the output level overlaps them, nor
+/// True if no run of the version, which has been read whole, outside the inputs can hold older versions of their keys: none below the output level overlaps them, nor
 /// one on it unless it is newer than all of them.
 fn is_bottom(version: &Version, plan: &CompactionPlan, place: Place) -> bool {
     let inputs: Vec<&Arc<Run>> = version
-        .runs()
+        .known_runs()
         .filter(|(_, run)| plan.inputs.contains(&run.id()))
         .map(|(_, run)| run)
         .collect();
@@ -481,7 +500,7 @@ fn is_bottom(version: &Version, plan: &CompactionPlan, place: Place) -> bool {
         .enumerate()
         .skip(place.level as usize)
         .any(|(level, runs)| {
-            runs.sorted_runs.iter().flat_map(|sorted| sorted.runs()).any(|run| {
+            runs.sorted_runs.iter().flat_map(SortedRun::known_runs).any(|run| {
                 let newer = level == place.level as usize && run.meta().min_seq > newest;
                 !newer && !plan.inputs.contains(&run.id()) && run.min_key() <= max && run.max_key() >= min
             })

@@ -72,7 +72,7 @@ impl<'a> Outputs<'a> {
             self.close(Some(next_key.to_vec()))?;
         }
         if self.writer.is_none() {
-            let id = self.shared.new_run_id();
+            let id = self.shared.new_run_id()?;
             self.writer = Some(RunWriter::new(
                 Arc::clone(&self.table.runs),
                 &self.plan.target,
@@ -89,7 +89,7 @@ impl<'a> Outputs<'a> {
     fn close(&mut self, to: Option<Vec<u8>>) -> Result<()> {
         let tombstones = self.plan.tombstones.clipped(self.from.as_deref(), to.as_deref());
         if self.writer.is_none() && !tombstones.is_empty() {
-            let id = self.shared.new_run_id();
+            let id = self.shared.new_run_id()?;
             self.writer = Some(RunWriter::new(
                 Arc::clone(&self.table.runs),
                 &self.plan.target,

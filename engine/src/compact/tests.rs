@@ -18,7 +18,7 @@ fn a_plan_from_a_version_that_has_changed_since_takes_nothing() {
         db.flush().expect("flush");
     }
     let stale = Arc::clone(&table.inner.view.load().version);
-    let plan = full_plan(&stale, false).expect("two runs on level 0");
+    let plan = full_plan(&stale, false).expect("read").expect("two runs on level 0");
     db.compact().expect("compact");
     assert!(Inputs::take(&table.inner, &stale, &plan).is_none(), "its runs are gone");
 }

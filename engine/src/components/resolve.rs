@@ -11,8 +11,9 @@ use kodiak_core::wal::SyncMode;
 use kodiak_core::{Error, Result};
 
 use super::{Components, LevelFormat, Picked, Resolved, option_names};
+use super::{stored_index, stored_indexes};
 use crate::settings::units::{format_size, parse_size};
-use crate::settings::{Allocation, FENCE, FormatSettings, GivenOptions, Settings, own_settings};
+use crate::settings::{Allocation, FENCE, FormatSettings, GivenOptions, MANIFEST, Settings, own_settings};
 
 pub(super) fn resolve(components: &Components, settings: &Settings) -> Result<Resolved> {
     settings.check_ranges()?;
@@ -28,6 +29,7 @@ pub(super) fn resolve(components: &Components, settings: &Settings) -> Result<Re
         wal: pick(&components.wals, "wal", "kind", &s.wal.kind, &s.wal.options)?,
         filter: pick(&components.filters, "filter", "kind", &s.filter.kind, &s.filter.options)?,
         index: index(components, settings)?,
+        catalogue: catalogue(settings)?,
         secondary: secondary(components, settings)?,
         policy: pick(
             &components.policies,
@@ -102,6 +104,20 @@ fn index(components: &Components, settings: &Settings) -> Result<Option<Picked<I
     })?;
     check_pool(&picked, "index", "primary", given.pool)?;
     Ok(Some(picked))
+}
+
+/// The catalogue; `None` for the manifest.
+fn catalogue(settings: &Settings) -> Result<Option<&'static IndexFactory>> {
+    let kind = settings.index.catalogue.as_str();
+    if kind == MANIFEST {
+        return Ok(None);
+    }
+    let factory = stored_index(kind).ok_or_else(|| {
+        let known = list(&stored_indexes());
+        let message = format!("\"{kind}\" is not known; there are: {known}, or {MANIFEST}");
+        Error::settings("index.catalogue", message)
+    })?;
+    Ok(Some(factory))
 }
 
 /// What holds secondary indexes.
@@ -374,12 +390,13 @@ fn check_memory(settings: &Settings) -> Result<()> {
             "limits.memory_budget",
             format!(
                 "limits.memory_budget = {} is too little: memtable.size = {} times {} (limits.max_immutable_memtables + 1), \
-                 cache.capacity = {}, {} for primary indexes and {} for each of compaction.threads = {} come to {}",
+                 cache.capacity = {}, {} for primary indexes, {} for the catalogue and {} for each of compaction.threads = {} come to {}",
                 format_size(budget),
                 format_size(settings.memtable.size),
                 limits.max_immutable_memtables + 1,
                 format_size(settings.cache.capacity),
                 format_size(settings.index_memory()),
+                format_size(settings.catalogue_memory()),
                 format_size(crate::settings::WORK_BYTES_PER_THREAD),
                 settings.compaction.threads,
                 format_size(needed)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kodiak_core::{Error, Result};
 
+use super::left_overs;
 use super::shared::Shared;
 use super::stats::Stats;
 
@@ -20,7 +21,7 @@ pub(crate) struct Background(Vec<JoinHandle<()>>);
 
 impl Background {
     /// One thread that flushes, and the others of `compaction.threads` (at least one) that compact; with `publish.continuous`
-    /// one more, that publishes.
+    /// one more, that publishes; and one that removes what is left over, if the opening has not.
     ///
     /// # Errors
     /// `Io` if the operating system gives no thread.
@@ -28,6 +29,9 @@ impl Background {
         let mut threads = vec![spawn("kodiak-flush", Arc::clone(shared), flush_loop)?];
         for _ in 0..shared.settings.compaction.threads.saturating_sub(1).max(1) {
             threads.push(spawn("kodiak-compact", Arc::clone(shared), compaction_loop)?);
+        }
+        if shared.left_overs.lock().is_some() {
+            threads.push(spawn("kodiak-clean", Arc::clone(shared), left_overs::remove_later)?);
         }
         if shared.settings.publish.continuous {
             threads.push(spawn("kodiak-publish", Arc::clone(shared), publication_loop)?);

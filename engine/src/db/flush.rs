@@ -338,7 +338,7 @@ impl Shared {
         let (target, snapshots) = self.output_target(table)?;
         let retention = Retention {
             snapshots,
-            bottom: table.view.load().version.runs().next().is_none(),
+            bottom: table.view.load().version.is_empty(),
             hidden_below: table.hidden_below(|| self.now_micros()),
             tombstones,
             operator: table.operator_for(&target),

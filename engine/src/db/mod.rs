@@ -6,6 +6,7 @@ mod counters;
 mod facade;
 mod flush;
 mod index_options;
+mod left_overs;
 mod open;
 mod options;
 mod plans;
@@ -137,7 +138,12 @@ impl Db {
         });
         let version = Arc::clone(&inner.view.load().version);
         let roles = inner.roles.load_full();
-        let primary = shared.make_index(&inner, roles.primary.as_ref(), &version)?;
+        let number = roles
+            .primary
+            .as_ref()
+            .map(|_| shared.new_run_id_in(manifest))
+            .transpose()?;
+        let primary = shared.make_index(&inner, roles.primary.as_ref(), &version, number)?;
         if let Some(primary) = &primary {
             edit.push(primary.record(id));
         }
@@ -245,7 +251,7 @@ impl Db {
             .view
             .load()
             .version
-            .runs()
+            .known_runs()
             .for_each(|(_, run)| run.mark_obsolete());
         shared.stalls.refresh(shared);
         shared.signals.progress.raise();

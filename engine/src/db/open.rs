@@ -7,17 +7,17 @@ use std::sync::Arc;
 use kodiak_core::storage::Storage;
 use kodiak_core::wal::{RecoveryMode, ReplayReport, WalContext, WalRecord};
 use kodiak_core::{Error, ErrorKind, Result};
+use kodiak_storage::ReadOnlyStorage;
 
-use super::Db;
 use super::background::Background;
 use super::builder::{Builder, OpenMode};
 use super::counters::Counters;
 use super::options::TableOptions;
 use super::shared::{Open, Shared, SharedParts, Tables};
 use super::table::{TableInner, View};
+use super::{Db, left_overs};
 use crate::components::Resolved;
-use crate::maintenance::{TABLE_FILE, TableFile};
-use crate::manifest::{Change, Manifest, State, TableState, VersionEdit};
+use crate::manifest::{Change, Listing, Manifest, State, VersionEdit};
 use crate::run::{BlockCache, OpenRuns};
 use crate::settings::{SETTINGS_FILE, Settings};
 
@@ -80,13 +80,19 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
     };
     let mark = Manifest::mark(&*storage, path);
     let (manifest, state) = if read_only {
-        (None, Manifest::read(&*storage, path)?)
+        let shown = ReadOnlyStorage::new(Arc::clone(&storage));
+        (None, Manifest::read(&shown, path)?)
     } else {
         // Asked again under the lock: another process may just have created it.
+        let listing = match resolved.catalogue {
+            Some(factory) => Listing::Catalogue(factory, resolved.settings.index.catalogue_changes),
+            None => Listing::Manifest,
+        };
         let manifest = if Manifest::exists(&*storage, path)? {
-            Manifest::open(Arc::clone(&storage), path)?
+            Manifest::open_with(Arc::clone(&storage), path, listing)?
         } else {
-            Manifest::create(Arc::clone(&storage), path, State::new(storage.random().max(1)))?
+            let state = State::new(storage.random().max(1));
+            Manifest::create(Arc::clone(&storage), path, state)?.listing_in(listing)
         };
         let state = manifest.state().clone();
         (Some(manifest), state)
@@ -94,6 +100,7 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
     if exists {
         check_changes(&*storage, path, &resolved.settings, &state)?;
     }
+    let cleaned_later = manifest.as_ref().is_some_and(Manifest::was_listed);
     let context = wal_context(&resolved, &storage, path);
     let metrics = resolved.settings.metrics.enabled;
     let parts = SharedParts {
@@ -114,14 +121,20 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
         resolved,
     };
     let mut shared = Shared::new(parts);
-    load_tables(&shared, &state, !read_only)?;
+    load_tables(&shared, &state)?;
+    if !cleaned_later {
+        check_files(&shared)?;
+    }
+    if read_only {
+        hold_files(&shared)?;
+    }
     let report = replay(&shared, &context, &state)?;
     shared.replayed(report.last_seq);
     shared.recovered(report.last_seq.max(state.last_seq));
     if read_only {
         shared.read_indexes(&state, &|| Manifest::mark(&*storage, path) != mark)?;
     } else {
-        remove_left_overs(&shared, &state)?;
+        left_overs::remove(&shared, &state, cleaned_later)?;
         shared.open_indexes(&state)?;
         shared.open_secondaries(&state)?;
         finish_recovery(&mut shared, context, &report, &state)?;
@@ -219,16 +232,18 @@ fn write_settings(shared: &Shared) -> Result<()> {
     storage.sync_dir(&shared.dir)
 }
 
-fn load_tables(shared: &Shared, state: &State, writable: bool) -> Result<()> {
+fn load_tables(shared: &Shared, state: &State) -> Result<()> {
     let mut tables = Tables::default();
     for (&id, table) in &state.tables {
         let schemas = table.schemas()?;
         let options = TableOptions::from_bytes(&table.options)?;
         let inner = shared.new_table(id, &table.name, schemas, options, state.wal_from)?;
-        crate::compact::change_version(&inner, None, |version| version.load(table, &inner.runs));
+        let mut version = (*inner.view.load().version).clone();
+        version.load(table, &inner.runs)?;
+        crate::compact::change_version(&inner, None, |empty| *empty = version);
         shared.load_secondaries(&inner, &table.secondary)?;
         if inner.options.ttl_micros > 0 {
-            for (_, run) in inner.view.load().version.runs() {
+            for (_, run) in inner.view.load().version.runs()? {
                 inner.times.load(run.reader()?.sidecar().times()?);
             }
         }
@@ -236,8 +251,7 @@ fn load_tables(shared: &Shared, state: &State, writable: bool) -> Result<()> {
         tables.by_id.insert(id, Arc::new(inner));
     }
     *shared.tables.write() = tables;
-    check_files(shared)?;
-    if writable { Ok(()) } else { hold_files(shared) }
+    Ok(())
 }
 
 /// Opens the files of runs, as far as the limit on open files allows: another process may have the database open for writing, and
@@ -248,7 +262,8 @@ fn load_tables(shared: &Shared, state: &State, writable: bool) -> Result<()> {
 fn hold_files(shared: &Shared) -> Result<()> {
     let tables = shared.all_tables();
     let views: Vec<_> = tables.iter().map(|table| table.view.load()).collect();
-    let runs = views.iter().flat_map(|view| view.version.runs());
+    views.iter().try_for_each(|view| view.version.read())?;
+    let runs = views.iter().flat_map(|view| view.version.known_runs());
     for (_, run) in runs.take(shared.settings.limits.max_open_files) {
         match run.reader() {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
@@ -263,11 +278,11 @@ fn hold_files(shared: &Shared) -> Result<()> {
 fn check_files(shared: &Shared) -> Result<()> {
     for table in shared.all_tables() {
         let view = table.view.load();
-        if view.version.runs().next().is_none() {
+        if view.version.is_empty() {
             continue;
         }
         let names: HashSet<String> = shared.storage.list(&table.runs.dir)?.into_iter().collect();
-        for (_, run) in view.version.runs() {
+        for (_, run) in view.version.runs()? {
             for path in run.paths()? {
                 let name = path
                     .file_name()
@@ -292,11 +307,10 @@ fn replay(shared: &Shared, context: &WalContext, state: &State) -> Result<Replay
     let mode: RecoveryMode = shared.settings.wal.recovery;
     let mut last_seq = 0;
     // Memtables are flushed in the order in which they were filled: what is not newer than a table's newest run is in a run.
-    let newest = |table: &TableState| table.runs.values().map(|placed| placed.run.max_seq).max().unwrap_or(0);
     let in_runs: HashMap<_, _> = state
         .tables
         .iter()
-        .map(|(id, table)| (*id, (table.flushed, newest(table))))
+        .map(|(id, table)| (*id, (table.flushed, table.runs.newest())))
         .collect();
     let mut sink = |record: WalRecord<'_>| -> Result<()> {
         let damaged = |error: Error| error.with_offset(record.offset);
@@ -406,60 +420,6 @@ fn finish_recovery(shared: &mut Shared, context: WalContext, report: &ReplayRepo
     if report.torn_bytes > 0 || report.skipped > 0 || !closed {
         while shared.flush_next()? {}
         shared.release_log()?;
-    }
-    Ok(())
-}
-
-/// Removes files of runs that no version names: outputs of jobs that were interrupted, inputs whose removal was.
-fn remove_left_overs(shared: &Shared, state: &State) -> Result<()> {
-    let storage = &shared.storage;
-    let root = shared.dir.join(TABLES_DIR);
-    storage.create_dir_all(&root)?;
-    for name in storage.list(&root)? {
-        let dir = root.join(&name);
-        let table = name.parse().ok().and_then(|id: u32| shared.table(id));
-        let Some(table) = table else {
-            storage.remove_dir_all(&dir)?;
-            continue;
-        };
-        let TableState {
-            runs: known,
-            index,
-            secondary,
-            ..
-        } = &*state.tables[&table.id];
-        let secondary = secondary.values().filter_map(|known| known.index.as_ref());
-        let indexes: HashSet<String> = secondary
-            .map(|index| crate::secondary::file_name(index.file.id))
-            .chain(index.as_ref().map(|index| crate::primary::file_name(index.id)))
-            .collect();
-        for file in storage.list(&dir)? {
-            if file == TABLE_FILE || indexes.contains(&file) {
-                continue;
-            }
-            let id = file.split('.').next().and_then(|id| id.parse::<u64>().ok());
-            if id.is_none_or(|id| !known.contains_key(&id)) {
-                tracing::info!(file, table = table.name, "a left-over file is removed");
-                storage.remove(&dir.join(file))?;
-            }
-        }
-    }
-    shared.withdraw_orphans()?;
-    for table in shared.all_tables() {
-        storage.create_dir_all(&table.runs.dir)?;
-        let expected = TableFile::of(state.identity, table.id, &state.tables[&table.id]);
-        let stale = match TableFile::read(&**storage, &table.runs.dir) {
-            // A schema that the manifest does not know was about to be added when the process ended: its number is free.
-            // So is an index that was about to be created or dropped, or chosen anew.
-            Ok(found) => {
-                (&found.schemas, &found.indexes, &found.options)
-                    != (&expected.schemas, &expected.indexes, &expected.options)
-            }
-            Err(error) => error.kind() == ErrorKind::NotFound,
-        };
-        if stale {
-            expected.write(&**storage, &table.runs.dir)?;
-        }
     }
     Ok(())
 }

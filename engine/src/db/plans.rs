@@ -137,13 +137,7 @@ impl Shared {
             .max(level);
         let runs: Vec<usize> = (0..=deepest).map(|level| table.policy.runs_allowed(level)).collect();
         let mut entries: Vec<u64> = (0..=deepest)
-            .map(|level| {
-                let runs = version.levels.get(level).map_or(&[][..], |level| &level.sorted_runs);
-                runs.iter()
-                    .flat_map(|sorted| sorted.runs())
-                    .map(|run| run.meta().entries)
-                    .sum()
-            })
+            .map(|level| version.levels.get(level).map_or(0, |level| level.totals().entries))
             .collect();
         for &(from, taken) in &moved.taken {
             if let Some(entries) = entries.get_mut(from) {
@@ -161,7 +155,10 @@ impl Shared {
         let (now, snapshots) = (self.now_micros(), self.snapshots.list());
         self.all_tables().iter().all(|table| {
             let view = table.view.load();
-            let shape = view.version.shape(now, &snapshots);
+            // What cannot be read makes background work fail.
+            let Ok(shape) = view.version.shape(now, &snapshots) else {
+                return false;
+            };
             let busy = shape.levels.iter().flat_map(|level| level.runs()).any(|run| run.busy);
             view.frozen.is_empty()
                 && !busy

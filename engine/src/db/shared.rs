@@ -21,7 +21,7 @@ use super::stall::Stalls;
 use super::table::TableInner;
 use super::visibility::Visibility;
 use crate::components::{IndexPools, Resolved};
-use crate::manifest::{Change, Manifest, SortedRunId, VersionEdit};
+use crate::manifest::{Change, Manifest, SortedRunId, State, VersionEdit};
 use crate::merge::MergeOperators;
 use crate::run::{BlockCache, OpenRuns};
 use crate::secondary::KeyExtractors;
@@ -33,6 +33,9 @@ pub(crate) struct Tables {
     pub by_id: HashMap<TableId, Arc<TableInner>>,
     pub by_name: BTreeMap<String, TableId>,
 }
+
+/// So many numbers of runs are reserved at once.
+const RESERVED: u64 = 4096;
 
 /// Whether a database takes work.
 const OPEN: u8 = 0;
@@ -59,6 +62,11 @@ pub(crate) struct Shared {
     pub tables: RwLock<Tables>,
     pub manifest: Mutex<Option<Manifest>>,
     pub next_run: AtomicU64,
+    /// With a catalogue: numbers of runs below this one may be used. Whatever has a number from the manifest's next one on was then not
+    /// there before this opening, so that what is left over can be told from it later.
+    reserved_runs: AtomicU64,
+    /// Until they have been looked for: the runs as of the opening, where others are left over.
+    pub left_overs: Mutex<Option<State>>,
     pub next_sorted_run: AtomicU64,
     pub cache: Arc<BlockCache>,
     pub open_runs: Arc<OpenRuns>,
@@ -146,6 +154,7 @@ pub(crate) struct SharedParts {
 
 impl Shared {
     pub fn new(parts: SharedParts) -> Self {
+        let reserves = parts.resolved.catalogue.is_some();
         Self {
             storage: parts.storage,
             dir: parts.dir,
@@ -165,6 +174,8 @@ impl Shared {
             tables: RwLock::default(),
             manifest: Mutex::new(parts.manifest),
             next_run: AtomicU64::new(parts.next_run),
+            reserved_runs: AtomicU64::new(if reserves { 0 } else { RunId::MAX }),
+            left_overs: Mutex::default(),
             next_sorted_run: AtomicU64::new(parts.next_sorted_run),
             cache: parts.cache,
             open_runs: parts.open_runs,
@@ -278,8 +289,42 @@ impl Shared {
         }
     }
 
-    pub fn new_run_id(&self) -> RunId {
-        self.next_run.fetch_add(1, Ordering::Relaxed)
+    /// The number of a new run or index.
+    ///
+    /// # Errors
+    /// Those of the manifest, which with a catalogue is told of numbers before they are used.
+    pub fn new_run_id(&self) -> Result<RunId> {
+        let id = self.next_run.fetch_add(1, Ordering::Relaxed);
+        if id >= self.reserved_runs.load(Ordering::Acquire) {
+            self.reserve_runs(id, self.manifest.lock().as_mut().ok_or_else(super::stall::closing)?)?;
+        }
+        Ok(id)
+    }
+
+    /// [`new_run_id`](Self::new_run_id), for who holds the manifest.
+    ///
+    /// # Errors
+    /// Those of the manifest.
+    pub fn new_run_id_in(&self, manifest: &mut Manifest) -> Result<RunId> {
+        let id = self.next_run.fetch_add(1, Ordering::Relaxed);
+        self.reserve_runs(id, manifest)?;
+        Ok(id)
+    }
+
+    #[cold]
+    fn reserve_runs(&self, id: RunId, manifest: &mut Manifest) -> Result<()> {
+        if id < self.reserved_runs.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let state = manifest.state();
+        let next = Change::NextIds {
+            run: (id + RESERVED).max(state.next_run),
+            table: state.next_table,
+            sorted_run: state.next_sorted_run,
+        };
+        manifest.append(&VersionEdit::new().with(next))?;
+        self.reserved_runs.store(id + RESERVED, Ordering::Release);
+        Ok(())
     }
 
     pub fn new_sorted_run_id(&self) -> SortedRunId {

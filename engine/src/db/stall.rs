@@ -143,7 +143,9 @@ impl Stalls {
             frozen += view.frozen.len();
             full |= view.active.memory() >= shared.settings.memtable.size as usize;
             level0 = level0.max(view.version.levels.first().map_or(0, |level| level.sorted_runs.len()));
-            pending += table.policy.pending_bytes(&view.version.shape(0, &[]));
+            // What cannot be read makes compactions fail, which tell of it.
+            let shape = view.version.shape(0, &[]);
+            pending += shape.map_or(0, |shape| table.policy.pending_bytes(&shape));
         }
         if full && frozen >= shared.settings.limits.max_immutable_memtables {
             self.set(STOP, StallCause::MemtableFull);

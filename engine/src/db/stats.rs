@@ -134,19 +134,19 @@ impl Stats {
         let tables = shared.all_tables().into_iter().map(|table| {
             let view = table.view.load();
             let levels = view.version.levels.iter().map(|level| {
-                let mut stats = LevelStats {
+                let totals = level.totals();
+                // Where there are vectors, all runs have been read.
+                let vectors = view.version.dead.iter();
+                let runs = || level.sorted_runs.iter().flat_map(|sorted| sorted.known_runs());
+                let dead = vectors.flat_map(|vectors| runs().filter_map(|run| vectors.of(run.id())));
+                LevelStats {
                     sorted_runs: level.sorted_runs.len(),
-                    ..LevelStats::default()
-                };
-                for run in level.sorted_runs.iter().flat_map(|sorted| sorted.runs()) {
-                    stats.runs += 1;
-                    stats.bytes += run.bytes();
-                    stats.entries += run.meta().entries;
-                    stats.tombstones += run.meta().tombstones + run.meta().range_deletes;
-                    let dead = view.version.dead.as_ref().and_then(|vectors| vectors.of(run.id()));
-                    stats.dead += dead.map_or(0, |dead| dead.count());
+                    runs: totals.runs as usize,
+                    bytes: totals.bytes,
+                    entries: totals.entries,
+                    tombstones: totals.tombstones.saturating_add(totals.range_deletes),
+                    dead: dead.map(|dead| dead.count()).sum(),
                 }
-                stats
             });
             TableStats {
                 name: table.name.clone(),

@@ -185,7 +185,7 @@ impl TableInner {
         }
         let mut hash = KeyHash::default();
         for sorted_run in view.version.sorted_runs() {
-            for run in sorted_run.candidates(key) {
+            for run in sorted_run.candidates(key)? {
                 lookup.cover(run.covering(key, seq)?);
                 while let Some(version) = run.get(key, &mut hash, lookup.seq, lookup.hides())? {
                     let value = || version.value;
@@ -223,23 +223,24 @@ impl TableInner {
         let level_zero = view.version.levels.first().map_or(0, |level| level.sorted_runs.len());
         let (mut extra, mut deleted) = (0, false);
         for (position, sorted_run) in view.version.sorted_runs().enumerate() {
-            let met = sorted_run.meeting(bounds);
+            let met = sorted_run.meeting(bounds)?;
             if sorted_run.range_deletes() {
-                for run in &sorted_run.runs()[met.clone()] {
-                    tombstones.extend(&run.tombstones()?);
+                for run in sorted_run.within(met) {
+                    tombstones.extend(&run?.tombstones()?);
                 }
             }
             let cursor = match range.prefix {
                 Some(prefix) => {
                     let mut runs = Vec::new();
-                    for run in &sorted_run.runs()[met] {
+                    for run in sorted_run.within(met) {
+                        let run = run?;
                         if run.reader()?.may_contain_prefix(prefix) {
                             runs.push(Arc::clone(run));
                         }
                     }
                     SortedRunCursor::new(runs, range.fill_cache)
                 }
-                None => SortedRunCursor::within(Arc::clone(sorted_run.shared_runs()), met, range.fill_cache),
+                None => SortedRunCursor::within(sorted_run.clone(), met, range.fill_cache),
             };
             let cursor = match filter {
                 // Older versions are dead, and passed over.
@@ -265,7 +266,7 @@ impl TableInner {
         let merged = self.operator.is_some();
         let others = view.version.sorted_runs().enumerate();
         let others = others.filter(|(other, _)| *other > position || merged && *other != position);
-        Pruning::new(filter, others.map(|(_, runs)| Arc::clone(runs.shared_runs())).collect())
+        Pruning::new(filter, others.map(|(_, runs)| runs.clone()).collect())
     }
 
     /// A scan over `bounds` of `view`.

@@ -33,8 +33,8 @@ impl<'v> Numbers<'v> {
     fn of(&mut self, locator: &Locator) -> Result<u32> {
         let lost = || Error::corruption("a cursor stands on a run of another version");
         if !self.first_rows.contains_key(&locator.run) {
-            let found = self.version.runs().find(|(_, run)| run.id() == locator.run);
-            let (_, run) = found.ok_or_else(lost)?;
+            let found = self.version.find(locator.run)?;
+            let run = found.ok_or_else(lost)?;
             self.first_rows
                 .insert(locator.run, Arc::clone(run.reader()?.first_rows()?));
         }
@@ -74,12 +74,12 @@ pub(crate) fn from_runs(version: &Version) -> Result<DeletionVectors> {
         }
         Ok(())
     })?;
-    let newest = version.runs().map(|(_, run)| run.meta().max_seq).max().unwrap_or(0);
+    let newest = version.runs()?.map(|(_, run)| run.meta().max_seq).max().unwrap_or(0);
     for dead in runs.values_mut().filter(|dead| !dead.rows.is_empty()) {
         dead.newest = newest;
     }
     let runs = runs.into_iter().map(|(run, dead)| (run, Arc::new(dead))).collect();
-    Ok(DeletionVectors::new(runs, version.runs().map(|(_, run)| run)))
+    Ok(DeletionVectors::new(runs, version.runs()?.map(|(_, run)| run)))
 }
 
 /// Compares vectors with the runs that they are of. Where versions can have expired (`expires`), rows that are superseded may be
@@ -94,7 +94,7 @@ pub(crate) fn verify(
     problems: &mut Vec<Error>,
 ) -> Result<()> {
     let mut deleted = RangeTombstones::default();
-    for (_, run) in version.runs() {
+    for (_, run) in version.runs()? {
         deleted.extend(&run.tombstones()?);
     }
     let mut contradictions = 0;
@@ -125,8 +125,7 @@ pub(crate) fn verify(
         Ok(())
     })?;
     for (run, dead) in vectors.runs() {
-        let found = version.runs().find(|(_, known)| known.id() == run);
-        let entries = found.map_or(0, |(_, run)| run.meta().entries);
+        let entries = version.find(run)?.map_or(0, |run| run.meta().entries);
         if dead.rows.max().is_some_and(|last| u64::from(last) >= entries) {
             differ(format!("rows of run {run} are marked as dead that it does not have"));
         }

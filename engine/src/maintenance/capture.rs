@@ -84,7 +84,7 @@ impl Capture {
                 "the database is closed: open it again",
             ));
         };
-        let state = manifest.state();
+        let state = manifest.state().whole()?;
         let wanted = state.runs().count();
         loop {
             let (mut runs, mut indexes) = (BTreeMap::new(), BTreeMap::new());
@@ -93,8 +93,8 @@ impl Capture {
                     continue;
                 };
                 let view = table.view.load_full();
-                for (_, run) in view.version.runs() {
-                    if known.runs.contains_key(&run.id()) {
+                for (_, run) in view.version.runs()? {
+                    if known.runs.contains_key(run.id()) {
                         runs.insert((table.id, run.id()), Arc::clone(run));
                     }
                 }
@@ -102,7 +102,7 @@ impl Capture {
             }
             if runs.len() == wanted {
                 return Ok(Self {
-                    state: for_copy(state.clone(), &indexes)?,
+                    state: for_copy(state, &indexes)?,
                     runs,
                     indexes,
                 });
@@ -162,7 +162,7 @@ fn fill(
         let dir = table_dir(target, id);
         storage.create_dir_all(&dir)?;
         let table = Arc::make_mut(table);
-        for &run in table.runs.keys() {
+        for run in table.runs.keys() {
             place.run(id, run, &dir)?;
         }
         place.indexes(id, table, &dir)?;

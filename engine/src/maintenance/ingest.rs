@@ -183,7 +183,7 @@ impl<'s> Ingestion<'s> {
         match &mut self.writer {
             Some(writer) => Ok(writer),
             none => {
-                let (context, id) = (Arc::clone(&self.table.runs), self.shared.new_run_id());
+                let (context, id) = (Arc::clone(&self.table.runs), self.shared.new_run_id()?);
                 Ok(none.insert(RunWriter::new(context, &self.target, Arc::clone(&self.plan), id)?))
             }
         }
@@ -281,7 +281,7 @@ impl<'s> Ingestion<'s> {
         }
         // No compaction begins until the runs have their place.
         let _planning = shared.planning.lock();
-        let place = self.place(&table.view.load().version);
+        let place = self.place(&table.view.load().version)?;
         let mut edit = VersionEdit::new();
         for run in &runs {
             edit.push(Change::AddRun {
@@ -317,29 +317,34 @@ impl<'s> Ingestion<'s> {
 
     /// The lowest level such that neither it nor one above has a run that overlaps; level 0 while a compaction is under way,
     /// whose outputs might.
-    fn place(&self, version: &Version) -> Place {
+    fn place(&self, version: &Version) -> Result<Place> {
         let (first, last) = (self.finished.first(), self.finished.last());
         let min = first.map_or(&[][..], |run| &run.min_key);
         let max = last.map_or(&[][..], |run| &run.max_key);
         let overlaps = |level: usize| {
-            let sorted_runs = version.levels.get(level).map_or(&[][..], |level| &level.sorted_runs);
-            sorted_runs
-                .iter()
-                .flat_map(|sorted| sorted.runs())
-                .any(|run| run.min_key() <= max && run.max_key() >= min)
+            let mut sorted_runs = version
+                .levels
+                .get(level)
+                .map_or(&[][..], |level| &level.sorted_runs)
+                .iter();
+            sorted_runs.try_fold(false, |met, sorted| Ok::<_, Error>(met || sorted.overlaps(min, max)?))
         };
-        let busy = version.runs().any(|(_, run)| run.shape().busy);
-        let free = (0..=deepest(version)).take_while(|&level| !busy && !overlaps(level));
-        let level = free.last().unwrap_or(0);
+        // Whatever is under way has read its runs.
+        let busy = version.known_runs().any(|(_, run)| run.shape().busy);
+        let mut level = 0;
+        while !busy && level <= deepest(version) && !overlaps(level)? {
+            level += 1;
+        }
+        let level = level.saturating_sub(1);
         let present = version.levels.get(level).map_or(&[][..], |level| &level.sorted_runs);
         let sorted_run = match present {
             [only] if level > 0 && self.table.policy.runs_allowed(level) == 1 => only.id,
             _ => self.shared.new_sorted_run_id(),
         };
-        Place {
+        Ok(Place {
             level: level as u32,
             sorted_run,
-        }
+        })
     }
 }
 

@@ -136,7 +136,15 @@ impl Builder {
                 .shared
                 .all_tables()
                 .iter()
-                .map(|table| table.view.load().version.runs().count() as u64)
+                .map(|table| {
+                    table
+                        .view
+                        .load()
+                        .version
+                        .sorted_runs()
+                        .map(|sorted| sorted.totals().runs)
+                        .sum::<u64>()
+                })
                 .sum();
             db.close()?;
         }
@@ -326,7 +334,8 @@ impl Repair<'_> {
                 });
             }
             let files = self.table_files((state.identity, id), dir, table.schemas()?);
-            for (&run, placed) in &table.runs {
+            for placed in table.runs.values() {
+                let run = placed.run.id;
                 let kept = self.keep(&files, run, Some(&placed.run))?;
                 if kept.as_ref() == Some(&*placed.run) {
                     continue;
@@ -441,13 +450,10 @@ impl Repair<'_> {
                 level: 0,
                 sorted_run: state.next_sorted_run + (count - layer) as u64,
             };
-            table.runs.insert(
-                meta.id,
-                PlacedRun {
-                    place,
-                    run: Arc::new(meta),
-                },
-            );
+            table.runs.insert(PlacedRun {
+                place,
+                run: Arc::new(meta),
+            });
         }
         state.next_sorted_run += count as u64 + 1;
         state.tables.insert(id, Arc::new(table));

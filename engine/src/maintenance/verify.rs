@@ -306,8 +306,8 @@ fn verify_state(
                     dir,
                     schemas,
                 );
-                for (&run, placed) in &table.runs {
-                    verify_run(&files, run, Some(&placed.run), report);
+                for placed in table.runs.values() {
+                    verify_run(&files, placed.run.id, Some(&placed.run), report);
                 }
                 if let Some(index) = &table.index {
                     report.indexes += 1;
@@ -332,7 +332,7 @@ fn verify_state(
 /// Compares the deletion vectors that a manifest holds with the runs.
 fn verify_vectors(runs: RunContext, table: &TableState, problems: &mut Vec<Error>) -> Result<()> {
     let expires = TableOptions::from_bytes(&table.options)?.ttl_micros > 0;
-    let version = Version::stored(table, &Arc::new(runs));
+    let version = Version::stored(table, &Arc::new(runs))?;
     match &version.dead {
         Some(vectors) => crate::deletion::verify(&version, vectors, expires, problems),
         None => Ok(()),

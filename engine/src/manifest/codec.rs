@@ -8,7 +8,7 @@ use kodiak_core::format::Compression;
 use kodiak_core::varint::{Reader, put_bytes, put_u64};
 use kodiak_core::{Error, ErrorKind, Result};
 
-use super::edit::{Change, DeadRows, IndexMeta, Marks, Place, RunMeta, SecondaryMeta, VersionEdit};
+use super::edit::{CatalogueMeta, Change, DeadRows, IndexMeta, Marks, Place, RunMeta, SecondaryMeta, VersionEdit};
 
 /// The numbers of changes on disk. A reader that meets a number below [`OPTIONAL`] that it does not know must refuse the
 /// file; others it may pass over.
@@ -25,6 +25,7 @@ mod tag {
     pub const FLUSHED: u64 = 10;
     pub const NEXT_IDS: u64 = 11;
     pub const ADD_SCHEMA: u64 = 12;
+    pub const CATALOGUE: u64 = 13;
     pub const ADD_SECONDARY: u64 = 16;
     pub const DROP_SECONDARY: u64 = 17;
     pub const OPTIONAL: u64 = 1 << 20;
@@ -37,6 +38,9 @@ mod tag {
     /// Whoever does not know it takes a log for whole that lacks its last segments.
     pub const LOG_END: u64 = OPTIONAL + 3;
 }
+
+/// The version of a catalogue's entries.
+const CATALOGUE_VERSION: u64 = 1;
 
 impl VersionEdit {
     /// Appends the stored form.
@@ -88,6 +92,13 @@ fn encode_change(change: &Change, out: &mut Vec<u8>) -> u64 {
         Change::Identity(identity) => {
             out.extend_from_slice(&identity.to_le_bytes());
             tag::IDENTITY
+        }
+        Change::Catalogue(meta) => {
+            put_u64(out, CATALOGUE_VERSION);
+            put_u64(out, meta.number);
+            put_bytes(out, meta.kind.as_bytes());
+            put_u64(out, meta.root);
+            tag::CATALOGUE
         }
         Change::CreateTable {
             id,
@@ -237,6 +248,7 @@ fn marks(body: &mut Reader<'_>) -> Result<Marks> {
 fn decode_change(tag: u64, body: &mut Reader<'_>) -> Result<Option<Change>> {
     Ok(Some(match tag {
         tag::IDENTITY => Change::Identity(body.u64_le()?),
+        tag::CATALOGUE => Change::Catalogue(catalogue(body)?),
         tag::CREATE_TABLE => Change::CreateTable {
             id: table_id(body)?,
             name: body.str()?.to_owned(),
@@ -312,6 +324,21 @@ fn decode_change(tag: u64, body: &mut Reader<'_>) -> Result<Option<Change>> {
     }))
 }
 
+fn catalogue(body: &mut Reader<'_>) -> Result<CatalogueMeta> {
+    let version = body.u64()?;
+    if version != CATALOGUE_VERSION {
+        let message = format!(
+            "the catalogue has version {version}, this program knows {CATALOGUE_VERSION}: use the one that wrote it"
+        );
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
+    Ok(CatalogueMeta {
+        number: body.u64()?,
+        kind: body.str()?.to_owned(),
+        root: body.u64()?,
+    })
+}
+
 fn boolean(body: &mut Reader<'_>) -> Result<bool> {
     match body.u8()? {
         byte @ 0..=1 => Ok(byte == 1),
@@ -349,7 +376,7 @@ fn place(body: &mut Reader<'_>) -> Result<Place> {
     })
 }
 
-fn put_run(out: &mut Vec<u8>, run: &RunMeta) {
+pub(super) fn put_run(out: &mut Vec<u8>, run: &RunMeta) {
     put_u64(out, run.id);
     put_bytes(out, run.format.as_bytes());
     out.push(run.compression as u8);
@@ -387,6 +414,22 @@ fn run_meta(body: &mut Reader<'_>) -> Result<RunMeta> {
         oldest_micros: body.u64()?,
         newest_micros: body.u64()?,
     })
+}
+
+/// Reads what [`put_run`] has written, and nothing else.
+///
+/// # Errors
+/// `Corruption` for other bytes.
+pub(super) fn decode_run(bytes: &[u8]) -> Result<RunMeta> {
+    let mut body = Reader::new(bytes);
+    let run = run_meta(&mut body)?;
+    if !body.is_empty() {
+        return Err(Error::corruption(format!(
+            "a run has {} bytes too many",
+            body.remaining()
+        )));
+    }
+    Ok(run)
 }
 
 /// The compression of a stored number: its place in [`Compression::ALL`].

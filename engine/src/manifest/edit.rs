@@ -59,7 +59,7 @@ impl RunMeta {
 }
 
 /// Where a run hangs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The level, from 0.
     pub level: u32,
@@ -96,11 +96,24 @@ pub struct Marks {
     pub runs: Vec<(RunId, DeadRows)>,
 }
 
+/// The catalogue that a manifest names: an index that has the runs as they were when the manifest file began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogueMeta {
+    /// The number of its file.
+    pub number: u64,
+    /// The kind of index.
+    pub kind: String,
+    /// The root.
+    pub root: u64,
+}
+
 /// One change of the state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// The random number that tells this database from others. Set once.
     Identity(u64),
+    /// Tables that are created from here on have the runs that this catalogue has of them. It comes before all of them.
+    Catalogue(CatalogueMeta),
     /// A new table.
     CreateTable {
         /// Its number, at least [`State::next_table`](super::State::next_table).

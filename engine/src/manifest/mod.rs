@@ -10,27 +10,54 @@
 //! An edit is acknowledged once its record *and* the tail are synced. So, on reading, everything below the tail must be
 //! there and whole: a manifest that was cut, replaced by an older copy or zeroed does not pass for a shorter history. What
 //! lies beyond the tail is at most one record that nobody was told of; it counts if it is whole, and is cut if not.
+//!
+//! A database with very many runs may have them in a `catalogue` beside it, an index, so that an opening need not read them all.
 
+mod catalogue;
 mod codec;
 mod edit;
 mod files;
+mod runs;
 mod state;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use kodiak_core::index::IndexFactory;
 use kodiak_core::storage::{LogFile, Storage};
 use kodiak_core::{Error, ErrorKind, Result};
 
+pub(crate) use catalogue::POOL as CATALOGUE_POOL;
+pub use catalogue::catalogue_name;
 pub(crate) use codec::compression_from_byte;
-pub use edit::{Change, DeadRows, IndexMeta, Marks, Place, RunMeta, SecondaryMeta, SortedRunId, VersionEdit};
+pub use edit::{
+    CatalogueMeta, Change, DeadRows, IndexMeta, Marks, Place, RunMeta, SecondaryMeta, SortedRunId, VersionEdit,
+};
 pub use files::{CURRENT, TAIL, file_name, parse_file_name};
+pub(crate) use runs::Base;
+pub use runs::Runs;
 pub use state::{MAX_LEVELS, PlacedRun, SchemaState, SecondaryState, State, TableState};
 
+use catalogue::{Catalogue, CatalogueView};
 use files::{Current, HEADER_BYTES, Header, Tail, TailMark};
 
 /// Room for edits in a fresh manifest file, beside three times its snapshot.
 const ROOM: u64 = 256 << 10;
+
+/// Where the runs of a database are to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Listing {
+    /// Where they are.
+    #[default]
+    AsBefore,
+    /// In the manifest.
+    Manifest,
+    /// In an index, once the manifest would have to tell of so many changes that it does not have.
+    Catalogue(&'static IndexFactory, usize),
+}
+
+/// Changes that a catalogue does not have, from which on it gets them, where nobody says so.
+const MANY_CHANGES: usize = 1000;
 
 /// The manifest, open for appending. It is used by one thread at a time.
 #[derive(Debug)]
@@ -49,6 +76,9 @@ pub struct Manifest {
     poisoned: bool,
     /// The file that was to be put in force when that failed.
     interrupted: Option<Written>,
+    listing: Listing,
+    catalogue: Option<Catalogue>,
+    was_listed: bool,
 }
 
 impl Manifest {
@@ -118,7 +148,7 @@ impl Manifest {
     /// # Errors
     /// `NotFound` if there is no database; `Corruption` naming file and offset; `Unsupported` for a newer version; `Io`.
     pub fn read(storage: &dyn Storage, dir: &Path) -> Result<State> {
-        Ok(Self::replay(storage, dir, &mut |_, _| Ok(()))?.state)
+        Self::dump(storage, dir, &mut |_, _| Ok(()))
     }
 
     /// Which edit was the last to be acknowledged: another value, and the files that the manifest names may be others. `None` if
@@ -137,7 +167,8 @@ impl Manifest {
         dir: &Path,
         sink: &mut dyn FnMut(u64, &VersionEdit) -> Result<()>,
     ) -> Result<State> {
-        Ok(Self::replay(storage, dir, sink)?.state)
+        let open = &mut |meta: &CatalogueMeta| catalogue::read(storage, dir, meta);
+        Self::replay(storage, dir, sink, open)?.state.whole()
     }
 
     /// Opens the manifest for appending: reads it, and begins a new file with a snapshot of what was read, so that nothing
@@ -146,19 +177,53 @@ impl Manifest {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn open(storage: Arc<dyn Storage>, dir: &Path) -> Result<Self> {
-        let replayed = Self::replay(&*storage, dir, &mut |_, _| Ok(()))?;
+        Self::open_with(storage, dir, Listing::AsBefore)
+    }
+
+    /// [`open`](Self::open), with the runs where `listing` says from then on.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn open_with(storage: Arc<dyn Storage>, dir: &Path, listing: Listing) -> Result<Self> {
+        let mut catalogue = None;
+        let open = &mut |meta: &CatalogueMeta| {
+            let opened = catalogue.insert(Catalogue::open(&storage, dir, meta)?);
+            opened.view()
+        };
+        let replayed = Self::replay(&*storage, dir, &mut |_, _| Ok(()), open)?;
+        let mut state = replayed.state;
+        let was_listed = state.is_listed();
+        let elsewhere = match listing {
+            Listing::AsBefore => false,
+            Listing::Manifest => true,
+            Listing::Catalogue(factory, _) => catalogue
+                .as_ref()
+                .is_some_and(|known| known.meta.kind != factory.component.name),
+        };
+        if elsewhere && catalogue.take().is_some() {
+            state = state.whole()?;
+            state.catalogue = None;
+        }
         let number = replayed.current.number;
         // Older files go only when a switch made here is safe: a power loss may still take back the one that was read.
-        let mut older = Vec::new();
+        let (mut older, mut catalogues) = (Vec::new(), Vec::new());
         for name in storage.list(dir)? {
             match parse_file_name(&name) {
                 Some(other) if other < number => older.push(name),
                 Some(other) if other > number => storage.remove(&dir.join(name))?,
                 _ if name == files::CURRENT_NEW => storage.remove(&dir.join(name))?,
+                _ if catalogue::is_catalogue(&name) => catalogues.push(name),
                 _ => {}
             }
         }
-        let written = write_snapshot(&*storage, dir, &replayed.state, number + 1)?;
+        let mut unlisted = Unlisted {
+            storage: &storage,
+            dir,
+            listing,
+            catalogue: &mut catalogue,
+        };
+        state = unlisted.settle(&state, number + 1).unwrap_or(state);
+        let written = write_snapshot(&*storage, dir, &state, number + 1)?;
         let mut tail = Tail::open(&*storage, &dir.join(TAIL))?;
         if replayed.marked == Some(number) {
             // What was read may be there for readers only, if its sync failed before the process ended.
@@ -167,15 +232,35 @@ impl Manifest {
             // The tail may lag by one file only: first it catches up.
             tail.write(&replayed.mark)?;
         }
-        let mut manifest = Self::assemble(storage, dir, replayed.state, tail, &written);
+        let mut manifest = Self::assemble(storage, dir, state, tail, &written);
+        (manifest.listing, manifest.catalogue, manifest.was_listed) = (listing, catalogue, was_listed);
         manifest.put_in_force(written)?;
-        for name in older {
+        manifest.release_roots();
+        let named = manifest
+            .state
+            .catalogue
+            .as_ref()
+            .map(|meta| catalogue_name(meta.number));
+        let others = catalogues.into_iter().filter(|name| Some(name) != named.as_ref());
+        for name in older.into_iter().chain(others) {
             manifest.storage.remove(&dir.join(name))?;
         }
         Ok(manifest)
     }
 
-    /// The state after every edit so far.
+    /// With the runs where `listing` says, from when the manifest is next written anew.
+    #[must_use]
+    pub fn listing_in(mut self, listing: Listing) -> Self {
+        self.listing = listing;
+        self
+    }
+
+    /// True if a catalogue had runs when this was opened.
+    pub(crate) fn was_listed(&self) -> bool {
+        self.was_listed
+    }
+
+    /// The state after every edit so far. If a catalogue has runs, it does not tell of those: see [`State::whole`].
     pub fn state(&self) -> &State {
         &self.state
     }
@@ -206,9 +291,10 @@ impl Manifest {
             self.write_mark()?;
             self.poisoned = false;
         } else {
-            self.replace(&next)?;
+            next = self.replace(next)?;
         }
         self.state = next;
+        self.release_roots();
         Ok(())
     }
 
@@ -232,8 +318,7 @@ impl Manifest {
             // Whether a power loss would take the switch back is not known: it is brought to its end.
             self.put_in_force(written)?;
         }
-        let state = self.state.clone();
-        self.replace(&state)?;
+        self.replace(self.state.clone())?;
         tracing::info!(
             file = file_name(self.number),
             "the manifest was written anew after a failure"
@@ -241,17 +326,41 @@ impl Manifest {
         Ok(())
     }
 
-    /// Writes `state` to a new manifest file and puts that in force.
-    fn replace(&mut self, state: &State) -> Result<()> {
+    /// Writes `state` to a new manifest file and puts that in force; returns it as it is in there, since runs may have moved to the
+    /// catalogue.
+    fn replace(&mut self, mut state: State) -> Result<State> {
         // Until CURRENT names the new file a failure (no space left, say) costs nothing but that file.
         let number = self.number + 1;
         let path = self.dir.join(file_name(number));
         if self.poisoned && self.storage.len(&path)?.is_some() {
             self.storage.remove(&path)?;
         }
-        let written = write_snapshot(&*self.storage, &self.dir, state, number)
+        // After a failure nobody knows which root is named by the file that a crash would leave in force: all stay as they are.
+        if !self.poisoned {
+            state = self.unlisted().settle(&state, number).unwrap_or(state);
+        }
+        let written = write_snapshot(&*self.storage, &self.dir, &state, number)
             .inspect_err(|_| drop(self.storage.remove(&path)))?;
-        self.put_in_force(written)
+        self.put_in_force(written)?;
+        Ok(state)
+    }
+
+    fn unlisted(&mut self) -> Unlisted<'_> {
+        Unlisted {
+            storage: &self.storage,
+            dir: &self.dir,
+            listing: self.listing,
+            catalogue: &mut self.catalogue,
+        }
+    }
+
+    /// The manifest in force, of which that is sure, names the root of the state.
+    fn release_roots(&mut self) {
+        if let (Some(catalogue), Some(meta)) = (&mut self.catalogue, &self.state.catalogue)
+            && catalogue.meta.root != meta.root
+        {
+            catalogue.moved_to(meta.root);
+        }
     }
 
     fn assemble(storage: Arc<dyn Storage>, dir: &Path, state: State, tail: Tail, written: &Written) -> Self {
@@ -267,6 +376,9 @@ impl Manifest {
             records: 0,
             poisoned: false,
             interrupted: None,
+            listing: Listing::AsBefore,
+            catalogue: None,
+            was_listed: false,
         }
     }
 
@@ -317,6 +429,7 @@ impl Manifest {
         storage: &dyn Storage,
         dir: &Path,
         sink: &mut dyn FnMut(u64, &VersionEdit) -> Result<()>,
+        open: Opener<'_>,
     ) -> Result<Replayed> {
         if !Self::exists(storage, dir)? {
             return Err(Error::new(ErrorKind::NotFound, "there is no database").with_file(dir));
@@ -331,13 +444,59 @@ impl Manifest {
             _ => error,
         })?;
         let least = least_length(&current, mark.as_ref()).map_err(|error| error.with_file(dir.join(TAIL)))?;
-        let (state, mark_now) = replay_file(&bytes, &current, least, sink).map_err(|error| error.with_file(&path))?;
+        let (state, mark_now) =
+            replay_file(&bytes, &current, least, sink, open).map_err(|error| match error.file() {
+                // A catalogue.
+                Some(_) => error,
+                None => error.with_file(&path),
+            })?;
         Ok(Replayed {
             current,
             state,
             marked: mark.map(|mark| mark.number),
             mark: mark_now,
         })
+    }
+}
+
+/// Opens the catalogue that a manifest names.
+type Opener<'o> = &'o mut dyn FnMut(&CatalogueMeta) -> Result<Arc<CatalogueView>>;
+
+/// What decides which runs go from a manifest to its catalogue.
+struct Unlisted<'m> {
+    storage: &'m Arc<dyn Storage>,
+    dir: &'m Path,
+    listing: Listing,
+    catalogue: &'m mut Option<Catalogue>,
+}
+
+impl Unlisted<'_> {
+    /// Before manifest file `number` is written: if there is much that the catalogue does not have, it gets it, and is made if there is none;
+    /// returns the state then. That fails without harm: the manifest tells of everything, as without catalogue.
+    fn settle(&mut self, state: &State, number: u64) -> Option<State> {
+        let (factory, many) = match self.listing {
+            Listing::Catalogue(factory, many) => (Some(factory), many),
+            Listing::AsBefore => (None, MANY_CHANGES),
+            Listing::Manifest => return None,
+        };
+        if state.unlisted() < many.max(1) {
+            return None;
+        }
+        let catalogue = match (&mut *self.catalogue, factory) {
+            (Some(catalogue), _) => Ok(&*catalogue),
+            (None, Some(factory)) => {
+                let made = Catalogue::create(self.storage, self.dir, number, factory);
+                made.map(|made| &*self.catalogue.insert(made))
+            }
+            (None, None) => return None,
+        };
+        match catalogue.and_then(|catalogue| catalogue.update(state)) {
+            Ok(state) => Some(state),
+            Err(error) => {
+                tracing::warn!(%error, "the catalogue was not brought up to date");
+                None
+            }
+        }
     }
 }
 
@@ -420,6 +579,7 @@ fn replay_file(
     current: &Current,
     (least, records): (u64, u64),
     sink: &mut dyn FnMut(u64, &VersionEdit) -> Result<()>,
+    open: Opener<'_>,
 ) -> Result<(State, TailMark)> {
     let header = Header::decode(bytes)?;
     if header.number != current.number || header.identity != current.identity {
@@ -445,9 +605,18 @@ fn replay_file(
         };
         let Some(payload) = next else { break };
         let edit = VersionEdit::decode(payload).map_err(|error| error.with_offset(at as u64))?;
-        state
-            .apply_in_place(&edit)
-            .map_err(|error| error.with_offset(at as u64))?;
+        let misfit = |error: Error| match error.file() {
+            Some(_) => error,
+            None => error.with_offset(at as u64),
+        };
+        if let Some(Change::Catalogue(meta)) = edit
+            .changes
+            .iter()
+            .find(|change| matches!(change, Change::Catalogue(_)))
+        {
+            state.attach(open(meta)?);
+        }
+        state.apply_in_place(&edit).map_err(misfit)?;
         sink(at as u64, &edit)?;
         at += files::RECORD_HEADER + payload.len();
         sequence += 1;

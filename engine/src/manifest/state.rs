@@ -8,7 +8,11 @@ use kodiak_core::compaction::RunId;
 use kodiak_core::wal::SegmentId;
 use kodiak_core::{Error, Result, SeqNo};
 
-use super::edit::{Change, DeadRows, IndexMeta, Marks, Place, RunMeta, SecondaryMeta, SortedRunId, VersionEdit};
+use super::catalogue::CatalogueView;
+use super::edit::{
+    CatalogueMeta, Change, DeadRows, IndexMeta, Marks, Place, RunMeta, SecondaryMeta, SortedRunId, VersionEdit,
+};
+use super::runs::{Base, Runs};
 use crate::typed::Schemas;
 
 /// Levels that a manifest can name.
@@ -44,7 +48,7 @@ pub struct TableState {
     /// Its options, as the engine writes them.
     pub options: Vec<u8>,
     /// Its runs.
-    pub runs: BTreeMap<RunId, PlacedRun>,
+    pub runs: Runs,
     /// Its entries in log segments below this one are in runs.
     pub flushed: SegmentId,
     /// Its primary index.
@@ -69,6 +73,10 @@ pub struct SecondaryState {
 pub struct State {
     /// The random number that tells this database from others.
     pub identity: u64,
+    /// The catalogue that has runs, if there is one.
+    pub catalogue: Option<CatalogueMeta>,
+    /// The catalogue, where the tables tell only of runs beside it.
+    pub(crate) base: Option<Arc<CatalogueView>>,
     /// The tables.
     pub tables: BTreeMap<TableId, Arc<TableState>>,
     /// Sequence numbers up to this one have been given out (more may have been: the log knows).
@@ -130,6 +138,56 @@ impl State {
             .map(|(id, table)| (*id, &**table))
     }
 
+    /// The state with all runs, those that a catalogue has included.
+    ///
+    /// # Errors
+    /// `Corruption` that names the catalogue's file; `Io`.
+    pub fn whole(&self) -> Result<Self> {
+        let mut whole = self.clone();
+        if whole.base.take().is_some() {
+            for table in whole.tables.values_mut() {
+                let runs = table.runs.whole()?;
+                Arc::make_mut(table).runs = runs;
+            }
+        }
+        Ok(whole)
+    }
+
+    /// True if a catalogue has runs of which the tables do not tell.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.base.is_some()
+    }
+
+    /// Before changes are read that go by a catalogue: it is this one.
+    pub(super) fn attach(&mut self, catalogue: Arc<CatalogueView>) {
+        self.base = Some(catalogue);
+    }
+
+    /// All runs are in this catalogue now.
+    ///
+    /// # Errors
+    /// Those of reading it.
+    pub(super) fn rebase(&mut self, meta: CatalogueMeta, catalogue: &Arc<CatalogueView>) -> Result<()> {
+        for (&id, table) in &mut self.tables {
+            Arc::make_mut(table).runs = Runs::listed(Base::of(catalogue, id)?);
+        }
+        (self.catalogue, self.base) = (Some(meta), Some(Arc::clone(catalogue)));
+        Ok(())
+    }
+
+    /// Runs of a table that its catalogue does not have.
+    pub(super) fn put_beside(&mut self, table: TableId, runs: Vec<PlacedRun>) {
+        if let Some(table) = self.tables.get_mut(&table) {
+            let table = Arc::make_mut(table);
+            runs.into_iter().for_each(|placed| table.runs.insert(placed));
+        }
+    }
+
+    /// Changes that the catalogue, if there is one, does not have.
+    pub(super) fn unlisted(&self) -> usize {
+        self.tables.values().map(|table| table.runs.changes()).sum()
+    }
+
     /// Every run of every table.
     pub fn runs(&self) -> impl Iterator<Item = (TableId, &PlacedRun)> {
         self.tables
@@ -144,8 +202,9 @@ impl State {
 
     /// Levels down to the deepest one that holds a run; 0 if there is none.
     pub fn used_levels(&self) -> usize {
-        self.runs()
-            .map(|(_, run)| run.place.level as usize + 1)
+        self.tables
+            .values()
+            .map(|table| table.runs.used_levels())
             .max()
             .unwrap_or(0)
     }
@@ -190,6 +249,12 @@ impl State {
                 }
                 self.identity = *identity;
             }
+            Change::Catalogue(meta) => {
+                if self.catalogue.is_some() || !self.tables.is_empty() || self.base.is_none() {
+                    return Err(misfit("a catalogue is named where none can be"));
+                }
+                self.catalogue = Some(meta.clone());
+            }
             Change::CreateTable {
                 id,
                 name,
@@ -208,15 +273,18 @@ impl State {
                 if let Some(dead) = &mut state.dead {
                     dead.remove(run);
                 }
-                let removed = state.runs.remove(run);
+                let removed = state.runs.take(*run)?;
                 removed.ok_or_else(|| misfit(format!("run {run} is removed but not in table {table}")))?;
             }
             Change::MoveRun { table, run, place } => {
                 check_place(*place)?;
-                let placed = self.table(*table)?.runs.get_mut(run);
-                placed
-                    .ok_or_else(|| misfit(format!("run {run} is moved but not in table {table}")))?
-                    .place = *place;
+                let runs = &mut self.table(*table)?.runs;
+                let placed = runs.take(*run)?;
+                let placed = placed.ok_or_else(|| misfit(format!("run {run} is moved but not in table {table}")))?;
+                runs.insert(PlacedRun {
+                    place: *place,
+                    ..placed
+                });
                 self.next_sorted_run = self.next_sorted_run.max(place.sorted_run + 1);
             }
             Change::LastSeq(seq) => self.last_seq = forward("the last sequence number", self.last_seq, *seq)?,
@@ -296,7 +364,7 @@ impl State {
             )));
         };
         for (run, marks) in &marks.runs {
-            let entries = state.runs.get(run).map(|placed| placed.run.entries);
+            let entries = state.runs.find(*run)?.map(|placed| placed.run.entries);
             if entries.is_none_or(|entries| marks.rows.max().is_some_and(|last| u64::from(last) >= entries)) {
                 return Err(misfit(format!("rows of run {run} die that are not in table {table}")));
             }
@@ -328,6 +396,10 @@ impl State {
             name: name.to_owned(),
             schema: schema.to_vec(),
             options: options.to_vec(),
+            runs: match &self.base {
+                Some(catalogue) => Runs::listed(Base::of(catalogue, id)?),
+                None => Runs::default(),
+            },
             ..TableState::default()
         };
         self.tables.insert(id, Arc::new(table));
@@ -336,7 +408,7 @@ impl State {
 
     fn add_run(&mut self, table: TableId, place: Place, run: &Arc<RunMeta>) -> Result<()> {
         check_place(place)?;
-        if self.tables.values().any(|table| table.runs.contains_key(&run.id)) {
+        if self.has_run(run.id)? {
             return Err(misfit(format!("run {} is added twice", run.id)));
         }
         if run.min_key > run.max_key || run.min_seq > run.max_seq {
@@ -348,14 +420,21 @@ impl State {
         self.next_sorted_run = self.next_sorted_run.max(place.sorted_run + 1);
         let state = self.table(table)?;
         state.forget_indexes();
-        state.runs.insert(
-            run.id,
-            PlacedRun {
-                place,
-                run: Arc::clone(run),
-            },
-        );
+        state.runs.insert(PlacedRun {
+            place,
+            run: Arc::clone(run),
+        });
         Ok(())
+    }
+
+    /// True if some table has the run.
+    fn has_run(&self, id: RunId) -> Result<bool> {
+        if self.tables.values().any(|table| table.runs.contains_key(id)) {
+            return Ok(true);
+        }
+        let Some(catalogue) = &self.base else { return Ok(false) };
+        let listed = catalogue.find(id)?.and_then(|(table, _)| self.tables.get(&table));
+        listed.map_or(Ok(false), |table| table.runs.has(id))
     }
 
     fn table(&mut self, table: TableId) -> Result<&mut TableState> {
@@ -369,6 +448,9 @@ impl State {
     pub fn snapshot(&self) -> VersionEdit {
         let mut edit = VersionEdit::new();
         edit.push(Change::Identity(self.identity));
+        if let Some(meta) = self.catalogue.as_ref().filter(|_| self.base.is_some()) {
+            edit.push(Change::Catalogue(meta.clone()));
+        }
         for (&id, table) in &self.tables {
             edit.push(Change::CreateTable {
                 id,
@@ -388,6 +470,11 @@ impl State {
                 table: id,
                 segment: table.flushed,
             });
+        }
+        for (&table, state) in &self.tables {
+            for &run in state.runs.base().iter().flat_map(|base| base.removed.keys()) {
+                edit.push(Change::RemoveRun { table, run });
+            }
         }
         let mut runs: Vec<_> = self.runs().collect();
         runs.sort_unstable_by_key(|(_, placed)| placed.run.id);

@@ -61,7 +61,7 @@ pub(crate) fn verify_index(
         })?;
         tell_findings(&*opened, &file, problems)?;
         let view = opened.view(Root(index.root))?;
-        let version = Version::stored(table, &Arc::new(runs));
+        let version = Version::stored(table, &Arc::new(runs))?;
         compare(view, &version, options.ttl_micros > 0, problems)
     };
     let checked = check();
@@ -86,7 +86,7 @@ fn tell_findings(index: &dyn Index, file: &Path, problems: &mut Vec<Error>) -> R
 /// keys.
 fn compare(view: Arc<dyn IndexView>, version: &Version, expires: bool, problems: &mut Vec<Error>) -> Result<()> {
     let mut deleted = RangeTombstones::default();
-    for (_, run) in version.runs() {
+    for (_, run) in version.runs()? {
         deleted.extend(&run.tombstones()?);
     }
     let mut contradictions = 0;

@@ -72,15 +72,15 @@ struct Made {
 
 impl Made {
     /// True if it is what is lacking of these runs.
-    fn serves(&self, version: &Version, lack: Lack) -> bool {
-        let ids = |version: &Version| {
-            let mut ids: Vec<_> = version.runs().map(|(_, run)| run.id()).collect();
+    fn serves(&self, version: &Version, lack: Lack) -> Result<bool> {
+        let ids = |version: &Version| -> Result<Vec<_>> {
+            let mut ids: Vec<_> = version.runs()?.map(|(_, run)| run.id()).collect();
             ids.sort_unstable();
-            ids
+            Ok(ids)
         };
-        self.index.is_some() >= lack.index
+        Ok(self.index.is_some() >= lack.index
             && self.vectors.is_some() >= lack.vectors
-            && ids(&self.version) == ids(version)
+            && ids(&self.version)? == ids(version)?)
     }
 }
 
@@ -93,7 +93,8 @@ impl Shared {
             let mut held = table.primary.lock();
             let version = Arc::clone(&table.view.load().version);
             let lack = Lack::of(table, held.as_ref(), &version, roles);
-            if lack.is_nothing() || made.as_ref().is_some_and(|made| made.serves(&version, lack)) {
+            let serves = made.as_ref().map_or(Ok(false), |made| made.serves(&version, lack))?;
+            if lack.is_nothing() || serves {
                 let unneeded = made.take_if(|_| lack.is_nothing());
                 self.discard(table, unneeded);
                 return self.put_choice(table, &mut held, roles, made);
@@ -114,7 +115,7 @@ impl Shared {
     fn make_lacking(&self, table: &TableInner, roles: &Roles, version: Arc<Version>, lack: Lack) -> Result<Made> {
         let vectors = lack.vectors.then(|| from_runs(&version)).transpose()?;
         let picked = roles.primary.as_ref().filter(|_| lack.index);
-        let index = self.make_index(table, picked, &version)?;
+        let index = self.make_index(table, picked, &version, None)?;
         let index = match index {
             Some(mut primary) => {
                 let root = primary.root();

@@ -110,7 +110,10 @@ impl Newest {
     /// # Errors
     /// Those of reading.
     pub fn of_version(version: &Version) -> Result<Self> {
-        Self::over(version.sorted_runs().map(|sorted| sorted.runs().to_vec()))
+        let runs = version
+            .sorted_runs()
+            .map(|sorted| Ok(sorted.runs()?.cloned().collect()));
+        Self::over(runs.collect::<Result<Vec<_>>>()?.into_iter())
     }
 
     fn over(sorted_runs: impl Iterator<Item = Vec<Arc<Run>>>) -> Result<Self> {

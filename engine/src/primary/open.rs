@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use kodiak_core::compaction::RunId;
 use kodiak_core::index::{Index, IndexContext, IndexFactory, MAX_KEY, Root};
 use kodiak_core::{ErrorKind, Result};
 
@@ -75,7 +76,7 @@ impl Shared {
                         }
                     }
                 }
-                self.make_index(table, Some(picked), &version)?
+                self.make_index(table, Some(picked), &version, None)?
             }
         };
         if made.is_some() || known.is_some() {
@@ -116,7 +117,7 @@ impl Shared {
     }
 
     /// Makes the index of a table whose runs are those of `version`, as it was `picked`; `None` for fences. The manifest is the
-    /// caller's to edit.
+    /// caller's to edit; who holds it has to give a `number`.
     ///
     /// # Errors
     /// Those of reading runs; `Io`. The file is removed then.
@@ -125,12 +126,13 @@ impl Shared {
         table: &TableInner,
         picked: Option<&Picked<IndexFactory>>,
         version: &Version,
+        number: Option<RunId>,
     ) -> Result<Option<PrimaryIndex>> {
         let Some(picked) = picked else {
             return Ok(None);
         };
         let begun = self.storage.monotonic_nanos();
-        let id = self.new_run_id();
+        let id = number.map_or_else(|| self.new_run_id(), Ok)?;
         let path = path(&table.runs.dir, id);
         let index = (picked.factory.create)(self.index_context(picked, &path))?;
         let filled = fill(&*index, version).and_then(|keys| Ok((keys, index.commit()?)));
@@ -196,6 +198,7 @@ fn fill(index: &dyn Index, version: &Version) -> Result<u64> {
 pub(crate) fn put_in_force(table: &TableInner, version: &Version, mut primary: PrimaryIndex) -> Result<()> {
     let root = primary.root();
     primary.moved_to(root);
+    version.read()?;
     let indexed = IndexedRuns::new(version, primary.index.view(root)?);
     let mut held = table.primary.lock();
     let _edit = table.edit.lock();

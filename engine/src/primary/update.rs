@@ -139,13 +139,14 @@ impl Drop for IndexUpdate<'_> {
 fn bring_up_to_date(table: &TableInner, primary: &PrimaryIndex, change: RunChange<'_>) -> Result<Next> {
     // The runs stay as they are while the index is held.
     let version = Arc::clone(&table.view.load().version);
+    version.read()?;
     let index = &*primary.index;
     let marking = version.dead.as_ref().map(|before| {
         let (gone, new): (&[Arc<Run>], _) = match change {
             RunChange::Newer(runs) => (&[], runs),
             RunChange::Rewritten { inputs, outputs, .. } => (inputs, outputs),
         };
-        let kept = version.runs().map(|(_, run)| run);
+        let kept = version.known_runs().map(|(_, run)| run);
         let kept = kept.filter(|run| !gone.iter().any(|gone| gone.id() == run.id()));
         Marking::new(before, kept.chain(new).cloned(), new)
     });

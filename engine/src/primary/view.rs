@@ -28,8 +28,12 @@ pub(crate) struct IndexedRuns {
 }
 
 impl IndexedRuns {
+    /// Of a version all of whose runs [have been read](Version::read).
     pub fn new(version: &Version, view: Arc<dyn IndexView>) -> Self {
-        let mut runs: Box<[_]> = version.runs().map(|(_, run)| (run.id(), Arc::clone(run))).collect();
+        let mut runs: Box<[_]> = version
+            .known_runs()
+            .map(|(_, run)| (run.id(), Arc::clone(run)))
+            .collect();
         runs.sort_unstable_by_key(|(id, _)| *id);
         let all = || runs.iter().map(|(_, run)| run);
         Self {

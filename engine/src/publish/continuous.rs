@@ -160,7 +160,8 @@ impl Shared {
         }
         let below = table.hidden_below(|| now);
         let version = Arc::clone(&table.view.load().version);
-        let mut runs = version.runs().map(|(_, run)| run.meta());
+        // The opening has read all runs of a table whose rows expire.
+        let mut runs = version.known_runs().map(|(_, run)| run.meta());
         if below > expiry.below && runs.any(|run| run.min_seq < below && run.max_seq >= expiry.below) {
             expiry.micros = now;
             drop(expiry);
@@ -221,7 +222,9 @@ impl Shared {
             view: flushed.view,
             dir,
         };
-        if known.as_ref().is_some_and(|known| publisher.is_published(known)) {
+        if let Some(known) = &known
+            && publisher.is_published(known)?
+        {
             return Ok(None);
         }
         publisher.replace(known.as_ref()).map(Some)
@@ -236,7 +239,7 @@ impl Shared {
             let seq = if view.slots().all(|slot| slot.is_empty()) {
                 snapshot.seq()
             } else {
-                let newest = view.version.runs().map(|(_, run)| run.meta().max_seq).max();
+                let newest = view.version.runs()?.map(|(_, run)| run.meta().max_seq).max();
                 newest.unwrap_or(0).min(snapshot.seq())
             };
             let target = table.target_at(seq);
@@ -265,19 +268,23 @@ impl Shared {
 
 impl Publisher<'_> {
     /// True if `known` is this publication, and complete: then there is nothing to do.
-    fn is_published(&self, known: &Record) -> bool {
-        let filled = self.view.version.runs().filter(|(_, run)| run.meta().entries > 0);
+    ///
+    /// # Errors
+    /// Those of reading the catalogue.
+    fn is_published(&self, known: &Record) -> Result<bool> {
+        let mut runs = self.view.version.runs()?;
+        let filled = runs.clone().filter(|(_, run)| run.meta().entries > 0);
         let present: BTreeSet<_> = filled.map(|(_, run)| run.id()).collect();
         let published: BTreeSet<_> = known.files.iter().map(|file| file.run).collect();
         let schema = self.target.schema();
-        present == published
+        Ok(present == published
             && known.files.iter().all(|file| file.settled)
             // Also those that have range deletes and no rows.
-            && self.view.version.runs().all(|(_, run)| run.meta().max_seq <= known.sequence)
+            && runs.all(|(_, run)| run.meta().max_seq <= known.sequence)
             && known.schema == Some(schema.number())
             // Rows expire without a change of the runs.
             && self.inner.options.get_ttl().is_none()
             // The last thing that a publication writes.
-            && scripts::are_written(&*self.shared.storage, &self.dir, known, &self.inner.name, schema)
+            && scripts::are_written(&*self.shared.storage, &self.dir, known, &self.inner.name, schema))
     }
 }

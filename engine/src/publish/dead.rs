@@ -13,7 +13,7 @@ use kodiak_core::{Error, Op, Result, SeqNo};
 
 use crate::range_delete::RangeTombstones;
 use crate::run::{Run, SortedRunCursor, Wanted};
-use crate::version::Version;
+use crate::version::{SortedRun, Version};
 
 /// What is to be found out.
 pub struct Question<'v> {
@@ -60,11 +60,11 @@ struct Search<'v> {
 /// # Errors
 /// Those of reading the runs.
 pub fn find(question: &Question<'_>) -> Result<Dead> {
-    if let Some(dead) = by_vectors(question) {
+    if let Some(dead) = by_vectors(question)? {
         return Ok(dead);
     }
     let mut tombstones = RangeTombstones::default();
-    for (_, run) in question.version.runs() {
+    for (_, run) in question.version.runs()? {
         tombstones.extend(&run.tombstones()?);
     }
     let mut search = Search {
@@ -84,30 +84,32 @@ pub fn find(question: &Question<'_>) -> Result<Dead> {
 }
 
 /// The answer of the table's deletion vectors, if they know it: nothing is read then.
-fn by_vectors(question: &Question<'_>) -> Option<Dead> {
+fn by_vectors(question: &Question<'_>) -> Result<Option<Dead>> {
     let version = question.version;
-    let vectors = version.dead.as_ref().filter(|vectors| vectors.serves(question.seq))?;
-    let hidden = question.hidden_below > 0 || version.runs().any(|(_, run)| run.meta().range_deletes > 0);
+    let Some(vectors) = version.dead.as_ref().filter(|vectors| vectors.serves(question.seq)) else {
+        return Ok(None);
+    };
+    let hidden = question.hidden_below > 0 || version.sorted_runs().any(|sorted| sorted.range_deletes());
     let rows = vectors.runs().filter(|(_, dead)| dead.count() > 0);
-    (!hidden).then(|| Dead {
+    Ok((!hidden).then(|| Dead {
         rows: rows.map(|(run, dead)| (run, dead.rows.iter().collect())).collect(),
         merged: Vec::new(),
-    })
+    }))
 }
 
 impl Search<'_> {
     /// A cursor for each sorted run, over those of its runs that are fresh, or over the others.
-    fn cursors(&self, fresh: bool) -> Vec<SortedRunCursor> {
-        let cursor = |runs: &[Arc<Run>]| {
-            let some: Vec<Arc<Run>> = runs
-                .iter()
+    fn cursors(&self, fresh: bool) -> Result<Vec<SortedRunCursor>> {
+        let cursor = |sorted: &SortedRun| -> Result<Option<SortedRunCursor>> {
+            let some: Vec<Arc<Run>> = sorted
+                .runs()?
                 .filter(|run| self.question.fresh.contains(&run.id()) == fresh)
                 .cloned()
                 .collect();
-            (!some.is_empty()).then(|| SortedRunCursor::new(some, false).once().wanting(&Wanted::keys()))
+            Ok((!some.is_empty()).then(|| SortedRunCursor::new(some, false).once().wanting(&Wanted::keys())))
         };
         let sorted_runs = self.question.version.sorted_runs();
-        sorted_runs.filter_map(|sorted| cursor(sorted.runs())).collect()
+        sorted_runs.filter_map(|sorted| cursor(sorted).transpose()).collect()
     }
 
     /// The entry under a cursor, which stands on one.
@@ -137,7 +139,7 @@ impl Search<'_> {
 
     /// Decides about every key of the fresh runs.
     fn keys(&mut self) -> Result<()> {
-        let (mut fresh, mut others) = (self.cursors(true), self.cursors(false));
+        let (mut fresh, mut others) = (self.cursors(true)?, self.cursors(false)?);
         for cursor in &mut fresh {
             cursor.seek_first()?;
         }
@@ -197,13 +199,13 @@ impl Search<'_> {
     fn covered(&mut self) -> Result<()> {
         let version = self.question.version;
         let fresh = version
-            .runs()
+            .runs()?
             .filter(|(_, run)| self.question.fresh.contains(&run.id()));
         let mut ranges = RangeTombstones::default();
         for (_, run) in fresh {
             ranges.extend(&run.tombstones()?);
         }
-        let mut others = self.cursors(false);
+        let mut others = self.cursors(false)?;
         for range in ranges.iter().filter(|range| range.seq <= self.question.seq) {
             for cursor in &mut others {
                 cursor.seek(&range.start, MAX_SEQ)?;
@@ -226,7 +228,7 @@ impl Search<'_> {
             return Ok(());
         }
         let version = self.question.version;
-        for (_, run) in version.runs() {
+        for (_, run) in version.runs()? {
             let meta = run.meta();
             if self.question.fresh.contains(&run.id()) || meta.min_seq >= to || meta.max_seq < from {
                 continue;
@@ -254,8 +256,8 @@ impl Search<'_> {
 
 /// The number of the first row of each block of a run.
 fn starts(version: &Version, run: RunId) -> Result<Vec<u32>> {
-    let found = version.runs().find(|(_, known)| known.id() == run);
-    let (_, run) = found.ok_or_else(|| Error::corruption("a cursor stands on a run of another version"))?;
+    let found = version.find(run)?;
+    let run = found.ok_or_else(|| Error::corruption("a cursor stands on a run of another version"))?;
     let blocks = run.reader()?.sidecar().blocks()?;
     let mut start = 0u32;
     let next = |block: usize| {

@@ -186,7 +186,7 @@ fn settled_view(shared: &Shared, table: &Arc<TableInner>, target: &Target) -> Re
 /// `Unsupported` naming a file in a format that other programs do not read; those of opening runs.
 fn outdated(shared: &Shared, table: &TableInner, view: &View, target: &Target) -> Result<bool> {
     let mut outdated = false;
-    for (_, run) in view.version.runs() {
+    for (_, run) in view.version.runs()? {
         outdated |= !reads_as(run.reader()?.schema(), target.schema());
         let format = shared.resolved.components().formats().find(&run.meta().format)?;
         if !format.capabilities.open {

@@ -75,7 +75,7 @@ impl Publisher<'_> {
         let left = present.iter().filter_map(|name| generation_of(name)).max();
         let generation = left.unwrap_or(0).max(known.map_or(0, |known| known.generation)) + 1;
         let mut files = Vec::new();
-        for (_, run) in self.view.version.runs().filter(|(_, run)| run.meta().entries > 0) {
+        for (_, run) in self.view.version.runs()?.filter(|(_, run)| run.meta().entries > 0) {
             files.push(self.file(run, known, &present, &question, &dead, generation)?);
         }
         files.sort_by_key(|file| file.run);
@@ -99,7 +99,7 @@ impl Publisher<'_> {
     /// What must be found out: everything about runs that have come, or were not settled.
     fn question(&self, known: Option<&Record>, hidden_below: SeqNo) -> Result<Question<'_>> {
         let mut fresh = BTreeSet::new();
-        for (_, run) in self.view.version.runs() {
+        for (_, run) in self.view.version.runs()? {
             let settled = known.is_some_and(|known| known.settled(run.id()));
             // Operands are merged anew each time, as what they apply to may have changed.
             if !settled || run.reader()?.sidecar().meta().merges > 0 {

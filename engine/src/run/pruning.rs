@@ -7,24 +7,25 @@
 
 use std::sync::Arc;
 
-use kodiak_core::Result;
+use kodiak_core::{Error, Result};
 
 use super::lazy::Run;
 use super::reader::RunReader;
 use crate::typed::Filter;
+use crate::version::SortedRun;
 
 /// What a cursor over a sorted run may leave out.
 #[derive(Debug, Clone)]
 pub struct Pruning {
     filter: Arc<Filter>,
-    /// The runs that may hold other versions that matter: sorted runs, each in key order.
-    others: Vec<Arc<Vec<Arc<Run>>>>,
+    /// The runs that may hold other versions that matter.
+    others: Vec<SortedRun>,
 }
 
 impl Pruning {
     /// Leaves out blocks in which no row passes, unless they overlap a run of `others`: those that are older than the cursor's,
     /// or all others if versions are merged.
-    pub fn new(filter: &Arc<Filter>, others: Vec<Arc<Vec<Arc<Run>>>>) -> Self {
+    pub fn new(filter: &Arc<Filter>, others: Vec<SortedRun>) -> Self {
         Self {
             filter: Arc::clone(filter),
             others,
@@ -34,7 +35,7 @@ impl Pruning {
     /// For each block of a run whether it is left out; `None` if none is. `next` is the run behind it in the same sorted run.
     ///
     /// # Errors
-    /// `Corruption` if the sidecar's statistics cannot be read.
+    /// `Corruption` if the sidecar's statistics cannot be read; those of reading the catalogue.
     pub fn blocks(&self, run: &RunReader, next: Option<&Arc<Run>>) -> Result<Option<Arc<[bool]>>> {
         let Some(statistics) = run.statistics()? else {
             return Ok(None);
@@ -59,14 +60,12 @@ impl Pruning {
                 end.extend_from_slice(fences.last_key());
                 next.is_some_and(|next| next.min_key() <= fences.last_key())
             };
-            left_out[block] = !continued && !self.others.iter().any(|runs| overlaps(runs, &first, &end));
+            let mut others = self.others.iter();
+            let met = others.try_fold(continued, |met, runs| {
+                Ok::<_, Error>(met || runs.overlaps(&first, &end)?)
+            })?;
+            left_out[block] = !met;
         }
         Ok(left_out.contains(&true).then(|| left_out.into()))
     }
-}
-
-/// True if one of the runs, which are in key order, may hold keys from `first` up to and including `last`.
-fn overlaps(runs: &[Arc<Run>], first: &[u8], last: &[u8]) -> bool {
-    let place = runs.partition_point(|run| run.max_key() < first);
-    runs.get(place).is_some_and(|run| run.min_key() <= last)
 }

@@ -1,6 +1,5 @@
 //! Cursors over sorted runs, which are made of several runs that do not overlap.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use kodiak_core::block::ColumnBlock;
@@ -13,15 +12,16 @@ use super::pruning::Pruning;
 use super::rows::Rows;
 use super::wanted::Wanted;
 use crate::deletion::Passing;
+use crate::version::{At, SortedRun, Span};
 
 /// A cursor over runs that do not overlap, in key order.
 #[derive(Debug)]
 pub struct SortedRunCursor {
-    runs: Arc<Vec<Arc<Run>>>,
+    runs: SortedRun,
     /// Those of them that it reads.
-    range: Range<usize>,
-    /// Within the range.
-    index: usize,
+    span: Span,
+    /// The run of `cursor`.
+    at: At,
     cursor: Option<RunCursor>,
     fill_cache: bool,
     wanted: Wanted,
@@ -31,18 +31,19 @@ pub struct SortedRunCursor {
 }
 
 impl SortedRunCursor {
-    /// A cursor that is not positioned.
+    /// A cursor over runs in key order, not positioned.
     pub fn new(runs: Vec<Arc<Run>>, fill_cache: bool) -> Self {
-        let range = 0..runs.len();
-        Self::within(Arc::new(runs), range, fill_cache)
+        let runs = SortedRun::in_order(0, runs);
+        let all = runs.all();
+        Self::within(runs, all, fill_cache)
     }
 
-    /// A cursor over some of the runs, which must be a range of them.
-    pub fn within(runs: Arc<Vec<Arc<Run>>>, range: Range<usize>, fill_cache: bool) -> Self {
+    /// A cursor over some of the runs.
+    pub fn within(runs: SortedRun, span: Span, fill_cache: bool) -> Self {
         Self {
             runs,
-            range,
-            index: 0,
+            span,
+            at: span.from,
             cursor: None,
             fill_cache,
             wanted: Wanted::default(),
@@ -79,26 +80,26 @@ impl SortedRunCursor {
 
     /// True if it has no runs to read.
     pub fn is_empty(&self) -> bool {
-        self.range.is_empty()
+        self.span.is_empty()
     }
 
-    #[inline]
-    fn runs(&self) -> &[Arc<Run>] {
-        &self.runs[self.range.clone()]
-    }
-
-    fn open(&mut self, index: usize) -> Result<Option<&mut RunCursor>> {
-        let Some(run) = self.runs[self.range.clone()].get(index) else {
+    fn open(&mut self, at: Option<At>) -> Result<Option<&mut RunCursor>> {
+        let run = match at {
+            Some(at) => self.runs.run(at)?.map(|run| (at, run)),
+            None => None,
+        };
+        let Some((at, run)) = run else {
             self.cursor = None;
             return Ok(None);
         };
-        if self.cursor.is_none() || self.index != index {
+        if self.cursor.is_none() || self.at != at {
             self.cursor = None;
             let reader = run.reader()?;
             let projection = self.wanted.of_run(reader.schema());
             let left_out = match &self.pruning {
                 Some(pruning) => {
-                    let next = self.runs[self.range.clone()].get(index + 1);
+                    let next = self.runs.after(at, self.span.to)?;
+                    let next = next.map_or(Ok(None), |next| self.runs.run(next))?;
                     pruning.blocks(&reader, next)?
                 }
                 None => None,
@@ -106,14 +107,15 @@ impl SortedRunCursor {
             let pass = self.passing.as_ref().and_then(|passing| passing.in_run(run.id()));
             let cursor = RunCursor::new(reader, self.fill_cache, projection).leaving_out(left_out);
             self.cursor = Some(cursor.once(self.once).passing(pass));
-            self.index = index;
+            self.at = at;
         }
         Ok(self.cursor.as_mut())
     }
 
     fn settle_forward(&mut self) -> Result<()> {
         while self.cursor.as_ref().is_some_and(|cursor| !cursor.is_positioned()) {
-            if let Some(cursor) = self.open(self.index + 1)? {
+            let next = self.runs.after(self.at, self.span.to)?;
+            if let Some(cursor) = self.open(next)? {
                 cursor.seek_first()?;
             }
         }
@@ -122,10 +124,7 @@ impl SortedRunCursor {
 
     fn settle_backward(&mut self) -> Result<()> {
         while self.cursor.as_ref().is_some_and(|cursor| !cursor.is_positioned()) {
-            let Some(before) = self.index.checked_sub(1) else {
-                self.cursor = None;
-                return Ok(());
-            };
+            let before = self.runs.before(self.at, self.span.from)?;
             if let Some(cursor) = self.open(before)? {
                 cursor.seek_last()?;
             }
@@ -135,8 +134,9 @@ impl SortedRunCursor {
 
     /// The first half of a [`seek`](Self::seek), as [`RunCursor::approach`].
     pub fn approach(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
-        let index = self.runs().partition_point(|run| run.max_key() < key);
-        match self.open(index)? {
+        let first = self.runs.first_candidate(key)?.max(self.span.from);
+        let first = self.runs.settle(first, self.span.to)?;
+        match self.open(first)? {
             Some(cursor) => cursor.approach(key, seq),
             None => Ok(()),
         }
@@ -158,11 +158,9 @@ impl SortedRunCursor {
 
     /// To the last entry before `(key, seq)`.
     pub fn seek_before(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
-        let Some(index) = self.runs().partition_point(|run| run.min_key() <= key).checked_sub(1) else {
-            self.cursor = None;
-            return Ok(());
-        };
-        if let Some(cursor) = self.open(index)? {
+        let end = self.runs.beginning_after(key)?.min(self.span.to);
+        let last = self.runs.before(end, self.span.from)?;
+        if let Some(cursor) = self.open(last)? {
             cursor.seek_before(key, seq)?;
         }
         self.settle_backward()
@@ -170,7 +168,8 @@ impl SortedRunCursor {
 
     /// To the first entry.
     pub fn seek_first(&mut self) -> Result<()> {
-        if let Some(cursor) = self.open(0)? {
+        let first = self.runs.settle(self.span.from, self.span.to)?;
+        if let Some(cursor) = self.open(first)? {
             cursor.seek_first()?;
         }
         self.settle_forward()
@@ -178,9 +177,8 @@ impl SortedRunCursor {
 
     /// To the last entry.
     pub fn seek_last(&mut self) -> Result<()> {
-        if let Some(last) = self.range.len().checked_sub(1)
-            && let Some(cursor) = self.open(last)?
-        {
+        let last = self.runs.before(self.span.to, self.span.from)?;
+        if let Some(cursor) = self.open(last)? {
             cursor.seek_last()?;
         }
         self.settle_backward()

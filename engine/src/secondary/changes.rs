@@ -158,7 +158,7 @@ pub(super) fn void_replaced(
 fn row_before(version: &Version, key: &[u8], before: SeqNo) -> Result<Option<(SeqNo, kodiak_core::Slice)>> {
     let mut hash = KeyHash::default();
     for sorted_run in version.sorted_runs() {
-        for run in sorted_run.candidates(key) {
+        for run in sorted_run.candidates(key)? {
             if let Some(found) = run.get(key, &mut hash, before.saturating_sub(1), true)? {
                 return Ok((found.op == Op::Put).then_some((found.seq, found.value)));
             }

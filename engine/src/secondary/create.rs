@@ -218,7 +218,7 @@ impl Shared {
         // The view first: snapshots that are taken later see the newest of all that it holds.
         let view = table.view.load_full();
         let held = self.snapshots.list();
-        let runs: Vec<_> = view.version.runs().map(|(_, run)| Arc::clone(run)).collect();
+        let runs: Vec<_> = view.version.runs()?.map(|(_, run)| Arc::clone(run)).collect();
         let building = |open: &&mut OpenSecondary| Arc::ptr_eq(&open.index, index);
         let lost = || Error::new(ErrorKind::NotFound, "the index was dropped while it was built");
         let file = {

@@ -101,7 +101,7 @@ impl Shared {
             .view
             .load()
             .version
-            .runs()
+            .runs()?
             .map(|(_, run)| Arc::clone(run))
             .collect();
         let filled = fill(table, &open, sources(&runs), &[], &|| Ok(())).and_then(|()| open.file.index()?.commit());
@@ -184,7 +184,7 @@ impl Shared {
         picked: &Picked<IndexFactory>,
     ) -> Result<OpenSecondary> {
         let factory = picked.factory;
-        let id = self.new_run_id();
+        let id = self.new_run_id()?;
         let made = (factory.create)(self.secondary_context(picked, &path(&table.runs.dir, id)))?;
         let root = made.roots().last().map_or(0, |root| root.0);
         let meta = SecondaryMeta {

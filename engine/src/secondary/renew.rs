@@ -67,7 +67,7 @@ impl Shared {
         // The view first: snapshots that are taken later see the newest of all that it holds.
         let view = table.view.load_full();
         let held = self.snapshots.list();
-        let runs: Vec<_> = view.version.runs().map(|(_, run)| Arc::clone(run)).collect();
+        let runs: Vec<_> = view.version.runs()?.map(|(_, run)| Arc::clone(run)).collect();
         let mut made = self.make_secondary(table, index, &roles.secondary)?;
         let stop = || self.check_open().and_then(|()| check_there(table));
         let filled = fill(table, &made, sources(&runs), &held, &stop).and_then(|()| made.file.index()?.commit());

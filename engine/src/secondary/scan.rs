@@ -148,7 +148,7 @@ impl IndexScan {
         for (_, run) in scope
             .view
             .version
-            .runs()
+            .runs()?
             .filter(|(_, run)| run.meta().range_deletes > 0)
         {
             tombstones.extend(&run.tombstones()?);

@@ -74,6 +74,18 @@ pub const FIELDS: &[Field] = &[
         access: Access::Bool(|s| &mut s.index.deletion_vectors),
     },
     Field {
+        path: "index.catalogue",
+        help: "Where the list of all runs is: in the `manifest`, which each opening reads whole, or in an index, of which an opening for \
+               writing reads little, however many runs there are.",
+        access: Access::Text(|s| &mut s.index.catalogue),
+    },
+    Field {
+        path: "index.catalogue_changes",
+        help: "Runs that have come, gone or moved before the catalogue gets them, when the manifest is written anew; until there are \
+               as many, there is no catalogue.",
+        access: Access::Count(|s| &mut s.index.catalogue_changes, (1, 1_000_000)),
+    },
+    Field {
         path: "secondary.kind",
         help: "The index that holds the entries of secondary indexes; those of another kind are built anew when a database is \
                opened. Tables may choose for themselves.",

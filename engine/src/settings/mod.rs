@@ -86,9 +86,16 @@ pub struct IndexSettings {
     pub pool: u64,
     /// Each table keeps a bitmap of the dead rows of each run, so that scans compare no versions.
     pub deletion_vectors: bool,
+    /// [`MANIFEST`], or the name of the index that holds the runs of all tables, so that opening need not read them.
+    pub catalogue: String,
+    /// Changes of runs that the manifest tells before the catalogue gets them.
+    pub catalogue_changes: usize,
     /// The index's own options.
     pub options: GivenOptions,
 }
+
+/// The catalogue that is none: the manifest tells of every run.
+pub const MANIFEST: &str = "manifest";
 
 /// The primary index that is none: key bounds, filter and fence keys of each run.
 pub const FENCE: &str = "fence";
@@ -343,7 +350,7 @@ impl Settings {
             .size
             .saturating_mul(self.limits.max_immutable_memtables as u64 + 1);
         let work = WORK_BYTES_PER_THREAD.saturating_mul(self.compaction.threads as u64);
-        let indexes = self.index_memory();
+        let indexes = self.index_memory().saturating_add(self.catalogue_memory());
         memtables
             .saturating_add(self.cache.capacity)
             .saturating_add(indexes)
@@ -356,6 +363,15 @@ impl Settings {
             0
         } else {
             self.index.pool
+        }
+    }
+
+    /// Bytes that the catalogue may come to.
+    pub(crate) fn catalogue_memory(&self) -> u64 {
+        if self.index.catalogue == MANIFEST {
+            0
+        } else {
+            crate::manifest::CATALOGUE_POOL
         }
     }
 

@@ -6,8 +6,8 @@ use kodiak_core::{Error, Result};
 
 use super::{
     Allocation, BackpressureSettings, CacheSettings, CompactionSettings, FENCE, FilterSettings, FormatLevel,
-    FormatSettings, GivenOptions, IndexSettings, LimitSettings, Maintenance, MemtableSettings, MetricsSettings,
-    Origins, PublishSettings, SecondarySettings, Settings, WalSettings,
+    FormatSettings, GivenOptions, IndexSettings, LimitSettings, MANIFEST, Maintenance, MemtableSettings,
+    MetricsSettings, Origins, PublishSettings, SecondarySettings, Settings, WalSettings,
 };
 
 const KIB: u64 = 1 << 10;
@@ -66,6 +66,8 @@ pub(super) fn base() -> Settings {
             primary: FENCE.to_owned(),
             pool: 64 * MIB,
             deletion_vectors: false,
+            catalogue: MANIFEST.to_owned(),
+            catalogue_changes: 1000,
             options: GivenOptions::new(),
         },
         secondary: SecondarySettings {

@@ -332,7 +332,8 @@ fn scans_go_by_the_vectors_and_verify_tells_of_wrong_ones() {
     db.flush().expect("flush");
     db.close().expect("close");
     let state = Manifest::read(&*storage, Path::new("/db")).expect("read");
-    let (run, placed) = state.tables[&1].runs.first_key_value().expect("a run");
+    let placed = state.tables[&1].runs.values().next().expect("a run");
+    let run = &placed.run.id;
     assert!(*run < 128 && placed.run.max_seq < 128, "numbers of one byte");
     // Change 2^20 + 2: table 1, on top of what is dead, of one run, the newest sequence number, no operands, rows 3 and 4.
     let bitmap = [0x3a, 0x30, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 16, 0, 0, 0, 3, 0, 4, 0];

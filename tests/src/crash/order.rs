@@ -71,7 +71,7 @@ fn check(storage: &FaultStorage, event: &OpEvent) -> Result<(), String> {
             .and_then(|id| id.to_string_lossy().parse().ok());
         let named = table
             .and_then(|table: u32| state.tables.get(&table))
-            .is_some_and(|table| table.runs.contains_key(&run));
+            .is_some_and(|table| table.runs.contains_key(run));
         return if named {
             Err("the manifest on the disk still names the run".to_owned())
         } else {

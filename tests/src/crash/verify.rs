@@ -220,7 +220,7 @@ pub fn check_files(storage: &FaultStorage) -> Result<(), String> {
         let secondary = table.secondary.values().filter_map(|known| known.index.as_ref());
         indexes.extend(secondary.map(|index| format!("{id:06}/{:010}.secondary.index", index.file.id)));
         for run in table.runs.keys() {
-            expected.insert((format!("{id:06}"), *run));
+            expected.insert((format!("{id:06}"), run));
         }
     }
     let mut found = BTreeSet::new();

@@ -1,5 +1,6 @@
 //! What users are promised about clocks, locks, limits, names and modes of files; and bugs that must not come back.
 
+mod catalogue;
 mod clock;
 mod limits;
 mod locking;

@@ -61,7 +61,7 @@ fn a_panic_of_background_work_is_told_and_the_work_done_when_it_can_be() {
 const DIR: &str = "/db";
 
 /// What a power loss at any moment of some work would leave, in four ways.
-fn power_losses(storage: &FaultStorage, work: impl FnOnce(Arc<FaultStorage>)) -> Vec<FaultStorage> {
+pub(crate) fn power_losses(storage: &FaultStorage, work: impl FnOnce(Arc<FaultStorage>)) -> Vec<FaultStorage> {
     let images = Arc::new(Mutex::new(Vec::new()));
     let (kept, camera) = (Arc::clone(&images), storage.clone());
     storage.on_op(Some(Arc::new(move |event| {

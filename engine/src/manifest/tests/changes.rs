@@ -110,7 +110,7 @@ fn edits_that_do_not_fit_change_nothing() {
             options: vec![1],
         });
     manifest.append(&good).expect("fits");
-    assert_eq!(manifest.state().tables[&1].runs[&1].place, place);
+    assert_eq!(manifest.state().tables[&1].runs.get(1).expect("there").place, place);
     let numbers: Vec<u32> = manifest.state().tables[&1].schemas.keys().copied().collect();
     assert_eq!(numbers, [1, 3]);
     let backward = VersionEdit::new().with(schema(1, 2));
