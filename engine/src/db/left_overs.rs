@@ -68,16 +68,13 @@ fn number(file: &str) -> Option<u64> {
     file.split('.').next()?.parse().ok()
 }
 
-/// Removes what was left over when the database was opened, and tells of files that are missing.
+/// Removes what was left over when the database was opened, and tells of files that are missing. Closing waits until all of that is gone.
 pub(super) fn remove_later(shared: &Shared) {
     let Some(state) = shared.left_overs.lock().take() else {
         return;
     };
     for (&id, known) in &state.tables {
         let Some(table) = shared.table(id) else { continue };
-        if shared.is_closed() {
-            return;
-        }
         if let Err(error) = look_through(shared, &table, known, state.next_run) {
             tracing::warn!(%error, table = table.name, "left-over files were not looked for");
         }
@@ -96,9 +93,6 @@ fn look_through(shared: &Shared, table: &Arc<TableInner>, known: &TableState, ne
                 false => unnamed.push(file),
             }
         }
-        if shared.is_closed() {
-            return Ok(());
-        }
     }
     for file in unnamed {
         tracing::info!(file, table = table.name, "a left-over file is removed");
@@ -109,6 +103,9 @@ fn look_through(shared: &Shared, table: &Arc<TableInner>, known: &TableState, ne
         }
     }
     known.runs.each(&mut |placed| {
+        if shared.is_closed() {
+            return Ok(());
+        }
         let run = crate::run::Run::new((*placed.run).clone(), Arc::clone(&table.runs));
         for path in run.paths()? {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned());

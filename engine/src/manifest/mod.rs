@@ -243,7 +243,11 @@ impl Manifest {
             .map(|meta| catalogue_name(meta.number));
         let others = catalogues.into_iter().filter(|name| Some(name) != named.as_ref());
         for name in older.into_iter().chain(others) {
-            manifest.storage.remove(&dir.join(name))?;
+            match manifest.storage.remove(&dir.join(name)) {
+                // The draft of a catalogue, where another one was made.
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
         Ok(manifest)
     }

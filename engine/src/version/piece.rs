@@ -67,8 +67,8 @@ pub(crate) trait Listing: Send + Sync + fmt::Debug {
 #[derive(Debug)]
 pub(crate) struct Listed {
     runs: OnceLock<Vec<Arc<Run>>>,
-    listing: Box<dyn Listing>,
-    reading: Mutex<()>,
+    /// Until they have been read: it holds pages of the catalogue.
+    listing: Mutex<Option<Box<dyn Listing>>>,
 }
 
 impl Listed {
@@ -76,8 +76,7 @@ impl Listed {
     pub fn new(listing: Box<dyn Listing>) -> Self {
         Self {
             runs: OnceLock::new(),
-            listing,
-            reading: Mutex::new(()),
+            listing: Mutex::new(Some(listing)),
         }
     }
 
@@ -86,10 +85,12 @@ impl Listed {
             return Ok(runs);
         }
         // One at a time: nobody may see an object of a run that another one sees differently.
-        let _reading = self.reading.lock();
-        if self.runs.get().is_none() {
-            let runs = self.listing.read()?;
-            return Ok(self.runs.get_or_init(|| runs));
+        let mut listing = self.listing.lock();
+        if let Some(unread) = &*listing {
+            let runs = unread.read()?;
+            let runs = self.runs.get_or_init(|| runs);
+            *listing = None;
+            return Ok(runs);
         }
         Ok(self.runs.get().map_or(&[], Vec::as_slice))
     }

@@ -32,6 +32,8 @@ pub(crate) use view::CatalogueView;
 pub(crate) const POOL: u64 = 32 << 20;
 /// What it takes where nodes are not larger than an eighth of it.
 const SMALL_POOL: usize = 8 << 20;
+/// A file is opened anew so often for reading, since another process, which writes, may be at its root slots.
+const ATTEMPTS: usize = 3;
 const PREFIX: &str = "CATALOGUE-";
 
 /// The name of a catalogue file.
@@ -136,7 +138,12 @@ fn context(storage: &Arc<dyn Storage>, path: &Path, factory: &IndexFactory) -> I
 /// `Corruption` if it is missing, damaged, or lacks the root; `Io`.
 pub(super) fn read(storage: &dyn Storage, dir: &Path, meta: &CatalogueMeta) -> Result<Arc<CatalogueView>> {
     let path = dir.join(catalogue_name(meta.number));
-    let view = stored_view(storage, &path, Root(meta.root));
+    let mut view = stored_view(storage, &path, Root(meta.root));
+    for _ in 1..ATTEMPTS {
+        if view.as_ref().is_err_and(|error| error.kind() == ErrorKind::Corruption) {
+            view = stored_view(storage, &path, Root(meta.root));
+        }
+    }
     let view = view.map_err(|error| damaged(error, &path))?;
     Ok(Arc::new(CatalogueView::new(view, &path)))
 }
