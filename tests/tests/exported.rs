@@ -42,7 +42,7 @@ fn tables_come_back_from_exported_files() {
         };
         let mut settings = Settings::default();
         settings.format.kind = own.to_owned();
-        settings.format.block_size = 4 << 10;
+        settings.format.block_size = Some(4 << 10);
         let storage = Arc::new(MemoryStorage::new());
         let opened = Builder::new(settings)
             .storage(Arc::clone(&storage) as Arc<_>)
