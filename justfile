@@ -11,6 +11,10 @@ test *arguments:
 gate:
     bash .ci/run
 
+# Every test, as far as a change of the engine, the log or the formats should be put to the proof.
+proof:
+    KODIAK_PROOF=gate bash ./test.sh
+
 # The main job: the same work with several configurations, side by side.
 compare *arguments:
     cargo run --release -p kodiak-cli -- compare {{ arguments }}

@@ -260,7 +260,7 @@ fn with_kills(kodiak: &Kodiak, command: &[&str]) {
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null());
         let mut child = child.spawn().expect("started");
-        std::thread::sleep(std::time::Duration::from_millis(40 + 37 * kills % 200));
+        std::thread::sleep(std::time::Duration::from_millis(5 + 37 * kills % 200));
         if child.try_wait().expect("waits").is_some_and(|status| status.success()) {
             break;
         }
@@ -326,6 +326,11 @@ fn an_import_that_is_killed_goes_on_exactly_where_it_was() {
     }
 }
 
+fn is_partial(file: &std::io::Result<std::fs::DirEntry>) -> bool {
+    file.as_ref()
+        .is_ok_and(|file| file.path().extension().is_some_and(|end| end == "partial"))
+}
+
 #[test]
 fn an_export_that_is_killed_leaves_no_file_that_looks_whole() {
     let kodiak = Kodiak::new();
@@ -345,7 +350,12 @@ fn an_export_that_is_killed_leaves_no_file_that_looks_whole() {
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null());
         let mut child = child.spawn().expect("started");
-        std::thread::sleep(std::time::Duration::from_millis(number as u64 * 8));
+        // At once, and then later and later after it has begun to write.
+        let begun = || std::fs::read_dir(kodiak.path("")).is_ok_and(|mut files| files.any(|file| is_partial(&file)));
+        while number > 0 && !begun() && child.try_wait().expect("waits").is_none() {
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(number as u64));
         child.kill().expect("killed");
         if !child.wait().expect("ended").success() {
             killed += 1;
@@ -360,7 +370,7 @@ fn an_export_that_is_killed_leaves_no_file_that_looks_whole() {
         assert_eq!(count(&table), 60_001, "{name}");
         kodiak.prints(&["drop-table", "db", &table]);
     }
-    assert!(killed > 3, "{killed} exports were killed");
+    assert!(killed > 0, "no export was killed");
 }
 
 #[test]
