@@ -9,6 +9,7 @@ use kodiak_core::entry::MAX_SEQ;
 use kodiak_core::{Error, Result};
 
 use super::outputs::remove_runs;
+use super::plan::{full_plan, is_bottom, split_points};
 use super::{OutputPlan, Outputs, Retention, Rewriter};
 use crate::db::{IndexUpdates, Moved, Shared, TableInner, View};
 use crate::deletion::Passing;
@@ -19,7 +20,7 @@ use crate::read::{MergedCursor, Source, Start};
 use crate::run::{Run, SortedRunCursor};
 use crate::secondary::SecondaryChange;
 use crate::typed::Target;
-use crate::version::{SortedRun, Version};
+use crate::version::Version;
 
 /// A compaction, the table that it is of, and the version that it was planned from.
 type Planned = (CompactionPlan, Arc<TableInner>, Arc<Version>);
@@ -342,7 +343,7 @@ impl Shared {
         let target = self.settings.compaction.target_run_size;
         let wanted =
             (bytes / target.max(1)).clamp(1, self.settings.compaction.max_subcompactions.max(1) as u64) as usize;
-        let cuts = split_points(inputs, wanted)?;
+        let cuts = split_points(&inputs.0, wanted)?;
         let starts = std::iter::once(None).chain(cuts.iter().cloned().map(Some));
         let ends = cuts.iter().cloned().map(Some).chain(std::iter::once(None));
         let ranges: Vec<KeySpan> = starts.zip(ends).collect();
@@ -456,78 +457,4 @@ pub(crate) fn change_version(table: &TableInner, index: Option<&IndexUpdates<'_>
         secondary: index.map_or_else(|| Arc::clone(&view.secondary), IndexUpdates::secondary_views),
         version: Arc::new(version),
     }));
-}
-
-/// A plan that merges everything; `None` if there is nothing that it would change. `outdated` if a run is to be written anew
-/// whatever it holds.
-///
-/// # Errors
-/// Those of reading the catalogue.
-pub(super) fn full_plan(version: &Version, outdated: bool) -> Result<Option<CompactionPlan>> {
-    version.read()?;
-    Ok(full_plan_of(version, outdated))
-}
-
-fn full_plan_of(version: &Version, outdated: bool) -> Option<CompactionPlan> {
-    let deepest = version.levels.iter().rposition(|level| !level.sorted_runs.is_empty())?;
-    let sorted_runs: usize = version.levels.iter().map(|level| level.sorted_runs.len()).sum();
-    let settled =
-        !outdated && sorted_runs == 1 && deepest > 0 && !version.sorted_runs().any(|sorted| sorted.tombstones());
-    (!settled).then(|| CompactionPlan {
-        kind: PlanKind::Merge,
-        inputs: version.known_runs().map(|(_, run)| run.id()).collect(),
-        output_level: deepest.max(1).min(version.levels.len() - 1),
-        join: true,
-        reason: "asked for".to_owned(),
-        score: f64::INFINITY,
-    })
-}
-
-/// True if no run of the version, which has been read whole, outside the inputs can hold older versions of their keys: none below the output level overlaps them, nor
-/// one on it unless it is newer than all of them.
-fn is_bottom(version: &Version, plan: &CompactionPlan, place: Place) -> bool {
-    let inputs: Vec<&Arc<Run>> = version
-        .known_runs()
-        .filter(|(_, run)| plan.inputs.contains(&run.id()))
-        .map(|(_, run)| run)
-        .collect();
-    let newest = inputs.iter().map(|run| run.meta().max_seq).max().unwrap_or(0);
-    let min = inputs.iter().map(|run| run.min_key()).min().unwrap_or_default();
-    let max = inputs.iter().map(|run| run.max_key()).max().unwrap_or_default();
-    !version
-        .levels
-        .iter()
-        .enumerate()
-        .skip(place.level as usize)
-        .any(|(level, runs)| {
-            runs.sorted_runs.iter().flat_map(SortedRun::known_runs).any(|run| {
-                let newer = level == place.level as usize && run.meta().min_seq > newest;
-                !newer && !plan.inputs.contains(&run.id()) && run.min_key() <= max && run.max_key() >= min
-            })
-        })
-}
-
-/// Keys at which to cut the inputs into about `wanted` parts of equal size.
-fn split_points(inputs: &Inputs, wanted: usize) -> Result<Vec<Vec<u8>>> {
-    if wanted < 2 {
-        return Ok(Vec::new());
-    }
-    let mut keys: Vec<Vec<u8>> = Vec::new();
-    for run in &inputs.0 {
-        let reader = run.reader()?;
-        let fences = reader.fences();
-        let step = (fences.len() / 64).max(1);
-        for index in (0..fences.len()).step_by(step) {
-            let mut key = Vec::new();
-            fences.key(index, &mut key);
-            keys.push(key);
-        }
-    }
-    keys.sort_unstable();
-    let mut cuts: Vec<Vec<u8>> = (1..wanted)
-        .filter_map(|part| keys.get(part * keys.len() / wanted).cloned())
-        .collect();
-    cuts.dedup();
-    cuts.retain(|cut| !cut.is_empty());
-    Ok(cuts)
 }

@@ -2,6 +2,7 @@
 
 mod job;
 mod outputs;
+mod plan;
 mod retention;
 mod sink;
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::job::{Inputs, full_plan};
+use super::job::Inputs;
+use super::plan::full_plan;
 use crate::{Builder, MemoryStorage, Settings, TableSchema};
 
 #[test]

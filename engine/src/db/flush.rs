@@ -10,7 +10,7 @@ use super::plans::Moved;
 use super::shared::Shared;
 use super::slot::Slot;
 use super::stall::closing;
-use super::table::{TableInner, View};
+use super::table_state::{TableInner, View};
 use super::write::poisoned_gate;
 use crate::compact::{OutputPlan, Outputs, Retention, Rewriter, remove_runs};
 use crate::manifest::{Change, Place, RunMeta, VersionEdit};

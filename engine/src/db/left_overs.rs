@@ -11,7 +11,7 @@ use kodiak_core::{ErrorKind, Result};
 
 use super::open::TABLES_DIR;
 use super::shared::Shared;
-use super::table::TableInner;
+use super::table_state::TableInner;
 use crate::maintenance::{TABLE_FILE, TableFile};
 use crate::manifest::{State, TableState};
 

@@ -17,6 +17,7 @@ mod snapshot;
 mod stall;
 mod stats;
 mod table;
+mod table_state;
 mod visibility;
 mod write;
 
@@ -42,7 +43,7 @@ pub use stall::StallCause;
 pub(crate) use stall::closing;
 pub use stats::{LevelStats, Stats, TableStats, WorkStats};
 pub use table::{ScanOptions, Table};
-pub(crate) use table::{ScanRange, TableInner, View};
+pub(crate) use table_state::{ScanRange, TableInner, View};
 pub use write::WriteBatch;
 pub(crate) use write::{check_limits, poisoned_gate};
 

@@ -14,7 +14,7 @@ use super::builder::{Builder, OpenMode};
 use super::counters::Counters;
 use super::options::TableOptions;
 use super::shared::{Open, Shared, SharedParts, Tables};
-use super::table::{TableInner, View};
+use super::table_state::{TableInner, View};
 use super::{Db, left_overs};
 use crate::components::Resolved;
 use crate::manifest::{Change, Listing, Manifest, State, VersionEdit};

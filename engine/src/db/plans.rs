@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::options::TableOptions;
 use super::seq_times::SeqTimes;
 use super::shared::Shared;
-use super::table::{TableInner, View};
+use super::table_state::{TableInner, View};
 use crate::primary::IndexSlot;
 use crate::publish::Continuous;
 use crate::run::{RunContext, RunPlan};

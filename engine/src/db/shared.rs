@@ -18,7 +18,7 @@ use super::background::{Background, Trouble};
 use super::counters::Counters;
 use super::snapshot::Snapshots;
 use super::stall::Stalls;
-use super::table::TableInner;
+use super::table_state::TableInner;
 use super::visibility::Visibility;
 use crate::components::{IndexPools, Resolved};
 use crate::manifest::{Change, Manifest, SortedRunId, State, VersionEdit};

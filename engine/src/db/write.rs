@@ -9,7 +9,8 @@ use kodiak_core::wal::{Appended, SyncMode, Wal};
 use kodiak_core::{Error, ErrorKind, Op, Result};
 
 use super::shared::Shared;
-use super::table::{Table, TableInner};
+use super::table::Table;
+use super::table_state::TableInner;
 use crate::secondary;
 use crate::typed::check_bytes;
 

@@ -1,11 +1,12 @@
 //! Repair: a database made of what is left of one. Nothing is ever deleted: what cannot be used is moved to `lost/`.
 
+mod lost;
 mod order;
 mod rebuild;
+mod report;
 mod salvage;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,54 +28,10 @@ use crate::manifest::{
 use crate::settings::SETTINGS_FILE;
 use crate::typed::Schemas;
 
+pub use report::RepairReport;
+
 /// The directory, within the database, of what repair could not use.
 pub const LOST_DIR: &str = "lost";
-
-/// What a repair did.
-#[derive(Debug, Default)]
-pub struct RepairReport {
-    /// Everything that was wrong, with the file.
-    pub problems: Vec<Error>,
-    /// Files moved to [`LOST_DIR`], by their new paths.
-    pub lost: Vec<PathBuf>,
-    /// Sidecars that were written anew, and data files with what could be saved of damaged ones.
-    pub rebuilt: Vec<PathBuf>,
-    /// The manifest was lost, and made anew.
-    pub manifest_rebuilt: bool,
-    /// Tables in the repaired database.
-    pub tables: u64,
-    /// Runs in it.
-    pub runs: u64,
-    /// Whole batches in the log, which the next opening replays.
-    pub log_batches: u64,
-}
-
-impl fmt::Display for RepairReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for problem in &self.problems {
-            writeln!(f, "{problem}")?;
-        }
-        for path in &self.rebuilt {
-            writeln!(f, "written anew: {}", path.display())?;
-        }
-        for path in &self.lost {
-            writeln!(f, "moved to {}", path.display())?;
-        }
-        if self.manifest_rebuilt && self.runs > 0 {
-            writeln!(
-                f,
-                "warning: without the manifest, nobody knows which run files were in force: what was deleted or replaced \
-                 shortly before may be back"
-            )?;
-        }
-        let manifest = if self.manifest_rebuilt { "made anew" } else { "kept" };
-        write!(
-            f,
-            "manifest {manifest}: {} tables, {} runs; {} batches in the log",
-            self.tables, self.runs, self.log_batches
-        )
-    }
-}
 
 impl Builder {
     /// Repairs the database in the directory `path`, which must not be open, so that it can be opened with every table that
@@ -492,47 +449,5 @@ impl Repair<'_> {
             }
         }
         Ok(kept)
-    }
-
-    /// A name for a file in the directory of lost files.
-    fn lost_path(&self, path: &Path) -> Result<PathBuf> {
-        let dir = self.path.join(LOST_DIR);
-        self.storage.create_dir_all(&dir)?;
-        let inside = path
-            .strip_prefix(self.path)
-            .unwrap_or(path)
-            .to_string_lossy()
-            .replace('/', "-");
-        for attempt in 0u64.. {
-            let name = if attempt == 0 {
-                inside.clone()
-            } else {
-                format!("{inside}.{attempt}")
-            };
-            let lost = dir.join(name);
-            if self.storage.len(&lost)?.is_none() {
-                return Ok(lost);
-            }
-        }
-        Err(Error::new(ErrorKind::Io, "no name is left for a lost file").with_file(dir))
-    }
-
-    /// Moves a file to the directory of lost files.
-    fn lose(&mut self, path: &Path) -> Result<()> {
-        let lost = self.lost_path(path)?;
-        self.storage.rename(path, &lost)?;
-        self.report.lost.push(lost);
-        self.sync_lost()
-    }
-
-    fn lose_if_there(&mut self, path: &Path) -> Result<()> {
-        match self.lose(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            lost => lost,
-        }
-    }
-
-    fn sync_lost(&self) -> Result<()> {
-        self.storage.sync_dir(&self.path.join(LOST_DIR))
     }
 }

@@ -10,7 +10,7 @@ use kodiak_core::{Error, ErrorKind, Result};
 
 use super::edit::{CatalogueMeta, Change, DeadRows, IndexMeta, Marks, Place, RunMeta, SecondaryMeta, VersionEdit};
 
-/// The numbers of changes on disk. A reader that meets a number below [`OPTIONAL`] that it does not know must refuse the
+/// The numbers of changes on disk. A reader that meets a number below `OPTIONAL` that it does not know must refuse the
 /// file; others it may pass over.
 mod tag {
     pub const IDENTITY: u64 = 1;

@@ -23,6 +23,7 @@ pub use vectors::{Vector, vector};
 
 /// The directory of the log.
 pub const LOG_DIR: &str = "_delta_log";
+
 /// Adds the publication to the log: what it has and the last one had not, and the other way round. Where there cannot be a
 /// Delta table, [`clean`] removes the last one's, once the record does not name it any more.
 ///

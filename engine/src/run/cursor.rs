@@ -99,7 +99,7 @@ impl RunCursor {
         self
     }
 
-    /// Lets go of the pages of what it has read; see [`SortedRunCursor::once`].
+    /// Lets go of the pages of what it has read; see `SortedRunCursor::once`.
     pub fn once(mut self, once: bool) -> Self {
         self.once = once;
         self

@@ -185,8 +185,8 @@ fn a_database_changes_its_catalogue_with_the_setting_and_keeps_its_rows() {
     }
 }
 
-#[test]
-fn files_that_were_left_over_go_after_the_opening_and_those_of_runs_stay() {
+/// A closed database whose catalogue has runs.
+fn filled() -> Arc<MemoryStorage> {
     let storage = Arc::new(MemoryStorage::new());
     for round in 0..3 {
         let db = open(&storage, settings("bplus"));
@@ -196,6 +196,12 @@ fn files_that_were_left_over_go_after_the_opening_and_those_of_runs_stay() {
         fill(&db, round);
         db.close().expect("close");
     }
+    storage
+}
+
+#[test]
+fn files_that_were_left_over_go_after_the_opening_and_those_of_runs_stay() {
+    let storage = filled();
     // A number that was reserved, and never used.
     let (table, left) = (Path::new(DIR).join("tables/000001"), "0000002000.feather");
     storage
@@ -214,15 +220,7 @@ fn files_that_were_left_over_go_after_the_opening_and_those_of_runs_stay() {
 
 #[test]
 fn repair_rebuilds_a_manifest_whose_catalogue_is_gone() {
-    let storage = Arc::new(MemoryStorage::new());
-    for round in 0..3 {
-        let db = open(&storage, settings("bplus"));
-        if round == 0 {
-            db.create_table("t", TableSchema::key_value()).expect("create");
-        }
-        fill(&db, round);
-        db.close().expect("close");
-    }
+    let storage = filled();
     let files = storage.list(Path::new(DIR)).expect("list");
     let name = files
         .iter()

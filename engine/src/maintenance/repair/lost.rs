@@ -1,0 +1,51 @@
+//! The directory of what could not be used.
+
+use std::path::{Path, PathBuf};
+
+use kodiak_core::{Error, ErrorKind, Result};
+
+use super::{LOST_DIR, Repair};
+
+impl Repair<'_> {
+    /// A name for a file in the directory of lost files.
+    pub(super) fn lost_path(&self, path: &Path) -> Result<PathBuf> {
+        let dir = self.path.join(LOST_DIR);
+        self.storage.create_dir_all(&dir)?;
+        let inside = path
+            .strip_prefix(self.path)
+            .unwrap_or(path)
+            .to_string_lossy()
+            .replace('/', "-");
+        for attempt in 0u64.. {
+            let name = if attempt == 0 {
+                inside.clone()
+            } else {
+                format!("{inside}.{attempt}")
+            };
+            let lost = dir.join(name);
+            if self.storage.len(&lost)?.is_none() {
+                return Ok(lost);
+            }
+        }
+        Err(Error::new(ErrorKind::Io, "no name is left for a lost file").with_file(dir))
+    }
+
+    /// Moves a file to the directory of lost files.
+    pub(super) fn lose(&mut self, path: &Path) -> Result<()> {
+        let lost = self.lost_path(path)?;
+        self.storage.rename(path, &lost)?;
+        self.report.lost.push(lost);
+        self.sync_lost()
+    }
+
+    pub(super) fn lose_if_there(&mut self, path: &Path) -> Result<()> {
+        match self.lose(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            lost => lost,
+        }
+    }
+
+    pub(super) fn sync_lost(&self) -> Result<()> {
+        self.storage.sync_dir(&self.path.join(LOST_DIR))
+    }
+}
