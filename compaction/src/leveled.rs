@@ -1,7 +1,7 @@
 //! Leveled compaction: one sorted run per level below level 0, each level `size_ratio` times the one above.
 
 use kodiak_core::compaction::{
-    CompactionPlan, CompactionPolicy, PolicyCapabilities, PolicyContext, PolicyFactory, VersionShape,
+    CompactionPlan, CompactionPolicy, PolicyCapabilities, PolicyContext, PolicyFactory, RunShape, VersionShape,
 };
 use kodiak_core::options::{OptionKind, OptionSpec, Options};
 use kodiak_core::registry::Component;
@@ -62,6 +62,11 @@ const OPTIONS: &[OptionSpec] = &[
         help: "Whether runs that are not due are merged once scans have lost more time to them than the merge takes.",
     },
     OptionSpec {
+        name: "delete_triggered",
+        kind: OptionKind::Bool { default: true },
+        help: "Whether runs that are not due are merged once their tombstones take away half of the bytes that the merge reads.",
+    },
+    OptionSpec {
         name: "movement",
         kind: OptionKind::Name { names: movement::NAMES },
         help: "Which run of a full level goes down first.",
@@ -73,6 +78,7 @@ struct Leveled {
     layout: Layout,
     zero: LevelZero,
     read_triggered: bool,
+    delete_triggered: bool,
     movement: Movement,
     context: PolicyContext,
 }
@@ -98,9 +104,15 @@ impl Leveled {
             },
             zero: LevelZero { runs, base_bytes },
             read_triggered: options.bool("read_triggered"),
+            delete_triggered: options.bool("delete_triggered"),
             movement: Movement::from_name(options.name("movement")),
             context,
         })
+    }
+
+    /// The plan for tombstones, if they may bring one about.
+    fn deletes(&self, plan: impl FnOnce() -> Option<CompactionPlan>) -> Option<CompactionPlan> {
+        self.delete_triggered.then(plan).flatten()
     }
 }
 
@@ -116,7 +128,8 @@ impl CompactionPolicy for Leveled {
                 0 => {
                     let (base, runs) = (targets.base, self.zero.runs as usize);
                     let small = (self.context.memtable_bytes, self.layout.size_ratio);
-                    pick::small_level_zero(shape, base, small, runs, due.score)
+                    self.deletes(|| pick::deletes_of_level_zero(shape, base, due.score))
+                        .or_else(|| pick::small_level_zero(shape, base, small, runs, due.score))
                         .or_else(|| pick::level_zero(shape, base, due.score))
                         .or_else(|| pick::within_level_zero(shape, runs, due.score))
                 }
@@ -130,6 +143,14 @@ impl CompactionPolicy for Leveled {
                     due.score,
                 ),
             })
+            .or_else(|| {
+                // Whatever keeps the tree in shape is more urgent.
+                self.deletes(|| {
+                    let pay = |run: &RunShape, met: &[RunShape]| pick::deletes_pay(&[run], met);
+                    pick::deletes_of_level_zero(shape, targets.base, 1.0)
+                        .or_else(|| pick::tombstones_down(shape, pay, 1.0))
+                })
+            })
             .or_else(|| trigger::dead(shape, self.context.dead_share))
     }
 
@@ -138,7 +159,7 @@ impl CompactionPolicy for Leveled {
             return None;
         }
         if shape.levels[0].sorted_runs.is_empty() {
-            return pick::tombstones_down(shape);
+            return pick::tombstones_down(shape, |run, _| pick::many_tombstones(run), 0.0);
         }
         let plan = pick::level_zero(shape, self.layout.targets(shape).base, 0.0)?;
         Some(CompactionPlan {
@@ -291,6 +312,44 @@ mod tests {
             .plan_for_reads(&levels(vec![], vec![with(6, "a", "c", 3)]))
             .expect("on the last level");
         assert_eq!((plan.inputs, plan.output_level), (vec![6], 3));
+    }
+
+    #[test]
+    fn tombstones_go_down_once_they_take_away_half_of_what_is_read() {
+        let with = |id, min, max, bytes, tombstones| {
+            let mut run = run(id, min, max, bytes);
+            run.tombstones = tombstones;
+            run
+        };
+        let rows = |bytes| {
+            vec![
+                run(1, "a", "e", bytes),
+                run(2, "f", "k", bytes),
+                run(3, "p", "z", bytes),
+            ]
+        };
+        let zero = |tombstones| {
+            let runs = [5, 4].map(|id| sorted(vec![with(id, "b", "i", 2, tombstones)]));
+            shape(vec![runs.into(), vec![], vec![], vec![sorted(rows(10))]])
+        };
+        let policy_of = |on| policy(&[("delete_triggered", OptionValue::Bool(on))], CONTEXT);
+        let plan = policy_of(true)
+            .plan(&zero(6))
+            .expect("12 of 20 rows, and 24 bytes are read");
+        assert_eq!((plan.kind, plan.inputs), (PlanKind::Merge, vec![4, 5, 1, 2]));
+        assert_eq!(plan.output_level, 3);
+        assert_eq!(policy_of(true).plan(&zero(5)), None);
+        assert_eq!(policy_of(false).plan(&zero(200)), None);
+
+        let above = |tombstones| {
+            let runs = vec![with(4, "a", "b", 9, 10), with(5, "f", "p", 20, tombstones)];
+            shape(vec![vec![], vec![], vec![sorted(runs)], vec![sorted(rows(100))]])
+        };
+        let plan = policy_of(true)
+            .plan(&above(110))
+            .expect("110 of 200 rows, and 220 bytes are read");
+        assert_eq!((plan.inputs, plan.output_level), (vec![5, 2, 3], 3));
+        assert_eq!(policy_of(true).plan(&above(109)), None);
     }
 
     #[test]

@@ -33,7 +33,7 @@ fn plan(kind: PlanKind, inputs: Vec<RunId>, output_level: usize, score: f64, rea
 }
 
 /// True if more than a quarter of the rows are tombstones.
-fn many_tombstones(run: &RunShape) -> bool {
+pub(crate) fn many_tombstones(run: &RunShape) -> bool {
     run.tombstones.saturating_mul(4) > run.entries
 }
 
@@ -249,9 +249,13 @@ pub(crate) fn level_down(
     Some(plan(PlanKind::Merge, inputs, output, score, reason))
 }
 
-/// The run below level 0 with the largest share of tombstones, of those that have many, into the level below it; on the last
-/// level it is rewritten where it is.
-pub(crate) fn tombstones_down(shape: &VersionShape) -> Option<CompactionPlan> {
+/// The run below level 0 with the largest share of tombstones, of those that are due with what they meet, into the level below
+/// it; on the last level it is rewritten where it is.
+pub(crate) fn tombstones_down(
+    shape: &VersionShape,
+    is_due: impl Fn(&RunShape, &[RunShape]) -> bool,
+    score: f64,
+) -> Option<CompactionPlan> {
     let last = shape.levels.len() - 1;
     let share = |run: &RunShape| run.tombstones as f64 / run.entries.max(1) as f64;
     let mut best: Option<(f64, CompactionPlan)> = None;
@@ -261,23 +265,56 @@ pub(crate) fn tombstones_down(shape: &VersionShape) -> Option<CompactionPlan> {
             continue;
         }
         let below = only_run(&shape.levels[output]);
-        for run in only_run(&shape.levels[level]).iter().filter(|run| many_tombstones(run)) {
+        for run in only_run(&shape.levels[level]) {
             let met = match level == output {
                 true => &[],
                 false => &below[overlapping(below, &run.min_key, &run.max_key)],
             };
             let better = best.as_ref().is_none_or(|(most, _)| share(run) > *most);
-            if better && !run.busy && !met.iter().any(|run| run.busy) {
+            if better && !run.busy && !met.iter().any(|run| run.busy) && is_due(run, met) {
                 let inputs = std::iter::once(run).chain(met).map(|run| run.id).collect();
                 let reason = format!(
                     "{} of {} rows of run {} are tombstones",
                     run.tombstones, run.entries, run.id
                 );
-                best = Some((share(run), plan(PlanKind::Merge, inputs, output, 0.0, reason)));
+                best = Some((share(run), plan(PlanKind::Merge, inputs, output, score, reason)));
             }
         }
     }
     best.map(|(_, plan)| plan)
+}
+
+/// Runs of level 0 that [`deletes_pay`] for, and what they meet in the base level.
+pub(crate) fn deletes_of_level_zero(shape: &VersionShape, base: usize, score: f64) -> Option<CompactionPlan> {
+    if shape.levels[base].sorted_runs.len() > 1 {
+        return None;
+    }
+    let below = only_run(&shape.levels[base]);
+    let group = groups(&shape.levels[0], below).into_iter().find(|group| {
+        let met = &below[group.below.clone()];
+        let busy = group.upper.iter().any(|run| run.busy) || met.iter().any(|run| run.busy);
+        !busy && deletes_pay(&group.upper, met)
+    })?;
+    let tombstones: u64 = group.upper.iter().map(|run| run.tombstones).sum();
+    let inputs = group.upper.iter().copied().chain(&below[group.below]);
+    Some(plan(
+        PlanKind::Merge,
+        inputs.map(|run| run.id).collect(),
+        base,
+        score,
+        format!("level 0 has {tombstones} tombstones"),
+    ))
+}
+
+/// True if the tombstones of `upper` take away at least half of the bytes that a merge with `met` reads, as far as their number
+/// tells. Then each delete costs a bounded share of a merge, and dead rows do not take more space than live ones for long.
+pub(crate) fn deletes_pay(upper: &[&RunShape], met: &[RunShape]) -> bool {
+    let above = |of: fn(&RunShape) -> u64| upper.iter().copied().map(of).sum::<u64>();
+    let below = |of: fn(&RunShape) -> u64| met.iter().map(of).sum::<u64>();
+    let (bytes, entries) = (below(|run| run.bytes), below(|run| run.entries));
+    let hit = above(|run| run.tombstones).min(entries);
+    let taken = bytes as f64 * hit as f64 / entries.max(1) as f64;
+    taken > 0.0 && 2.0 * taken >= (above(|run| run.bytes) + bytes) as f64
 }
 
 /// `first` and its neighbours that meet nothing below but what `first` meets, up to `limit` bytes.
