@@ -7,7 +7,7 @@ use kodiak::{ErrorKind, SyncMode};
 use kodiak_core::conformance::extent;
 use kodiak_storage::{BlockSize, CrashOptions, Fault, FaultPlan, FaultRule, FaultStorage, OpKind};
 use kodiak_tests::crash::model::Model;
-use kodiak_tests::crash::points::{Bounds, Point, collect};
+use kodiak_tests::crash::points::{Bounds, Point, Sample, collect};
 use kodiak_tests::crash::script::{DIR, Setup};
 use kodiak_tests::crash::verify::examine;
 use parking_lot::Mutex;
@@ -69,10 +69,10 @@ fn compound(wal: &'static str, sync: SyncMode) {
         background: true,
         publish: false,
     };
-    let calm = collect(&setup, u64::MAX, &FaultStorage::with_seed(3), &|storage| storage).expect("no faults");
+    let calm = collect(&setup, Sample::NONE, &FaultStorage::with_seed(3), &|storage| storage).expect("no faults");
     let storage = FaultStorage::with_seed(3);
     let every = (calm.mutations / points()).max(1);
-    let run = collect(&setup, every, &storage, &|storage| storage).expect("no faults");
+    let run = collect(&setup, Sample::every(every), &storage, &|storage| storage).expect("no faults");
     let (next, fired) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let failures = Mutex::new(Vec::new());
     std::thread::scope(|scope| {

@@ -6,7 +6,7 @@ use kodiak::SyncMode;
 use kodiak_core::conformance::extent;
 use kodiak_storage::FaultStorage;
 use kodiak_tests::crash::order::{Violations, watch};
-use kodiak_tests::crash::points::{collect, collect_watched};
+use kodiak_tests::crash::points::{Sample, collect, collect_watched};
 use kodiak_tests::crash::script::Setup;
 use kodiak_tests::crash::verify::{Depth, verify_all};
 
@@ -18,6 +18,9 @@ fn wanted() -> usize {
 fn first_seed() -> u64 {
     extent("KODIAK_CRASH_SEED", [1; 3])
 }
+
+/// Images that are in memory at a time, each of some MiB.
+const AT_ONCE: u64 = 400;
 
 /// Crashes scripts of one kind at about `wanted` points; every failure is told.
 fn crash(wal: &'static str, sync: SyncMode, background: bool, publish: bool, wanted: usize) {
@@ -35,17 +38,20 @@ fn crash(wal: &'static str, sync: SyncMode, background: bool, publish: bool, wan
         let storage = FaultStorage::with_seed(seed);
         let violations = Violations::default();
         let order = watch(&storage, &violations);
-        let calm = collect_watched(&setup, u64::MAX, &storage, &|storage| storage, Some(order)).expect("no faults");
+        let calm = collect_watched(&setup, Sample::NONE, &storage, &|storage| storage, Some(order)).expect("no faults");
         failures.append(&mut violations.lock());
         let every = (calm.mutations / wanted as u64).max(1);
-        let storage = FaultStorage::with_seed(seed);
-        let run = collect(&setup, every, &storage, &|storage: Arc<FaultStorage>| storage).expect("no faults");
         let depth = |number| Depth {
             reopen: number % 6 == 0,
             crashes: if number % 9 == 4 { 4 } else { 0 },
         };
-        failures.extend(verify_all(&setup, &run.model, &run.points, &depth));
-        taken += run.points.len();
+        let turns = (calm.mutations / every).div_ceil(AT_ONCE).max(1);
+        for sample in Sample::every(every).turns(turns) {
+            let storage = FaultStorage::with_seed(seed);
+            let run = collect(&setup, sample, &storage, &|storage: Arc<FaultStorage>| storage).expect("no faults");
+            failures.extend(verify_all(&setup, &run.model, &run.points, &depth));
+            taken += run.points.len();
+        }
         if taken >= wanted || failures.len() > 10 {
             break;
         }

@@ -6,7 +6,7 @@ use kodiak::SyncMode;
 use kodiak_storage::FaultStorage;
 use kodiak_tests::crash::buggy::{Bug, BuggyStorage};
 use kodiak_tests::crash::order::{Violations, watch};
-use kodiak_tests::crash::points::collect_watched;
+use kodiak_tests::crash::points::{Sample, collect_watched};
 use kodiak_tests::crash::script::Setup;
 use kodiak_tests::crash::verify::{Depth, verify_all};
 
@@ -25,7 +25,7 @@ fn notice(bug: Bug, wal: &'static str, sync: SyncMode) -> Option<String> {
         let violations = Violations::default();
         let watch = watch(&storage, &violations);
         let wrap = |storage| Arc::new(BuggyStorage::new(storage, bug)) as _;
-        let run = match collect_watched(&setup, 7, &storage, &wrap, Some(watch)) {
+        let run = match collect_watched(&setup, Sample::every(7), &storage, &wrap, Some(watch)) {
             Ok(run) => run,
             Err(failure) => return Some(format!("the script fails: {failure}")),
         };

@@ -110,18 +110,49 @@ pub struct Collected {
     pub mutations: u64,
 }
 
-/// Carries the script of `setup` out on `storage` (through `wrap`, which may disturb it) and takes an image at every
-/// `every`th mutating operation.
+/// The mutating operations at which images are taken: one in so many, from the first one on.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    every: u64,
+    first: u64,
+}
+
+impl Sample {
+    /// No operation.
+    pub const NONE: Self = Self::every(u64::MAX);
+
+    /// One in `every`.
+    pub const fn every(every: u64) -> Self {
+        Self { every, first: 0 }
+    }
+
+    /// The same, cut into `turns` that have few images at a time: each operation is in one of them.
+    pub fn turns(self, turns: u64) -> impl Iterator<Item = Self> {
+        (0..turns).map(move |turn| Self {
+            every: self.every * turns,
+            first: self.first + self.every * turn,
+        })
+    }
+
+    /// Which image the one at `mutation` is; `None` if there is none.
+    fn number(self, mutation: u64) -> Option<u64> {
+        let since = mutation.checked_sub(self.first)?;
+        since.is_multiple_of(self.every).then(|| since / self.every)
+    }
+}
+
+/// Carries the script of `setup` out on `storage` (through `wrap`, which may disturb it) and takes images at the operations of
+/// `sample`.
 ///
 /// # Errors
 /// A step that failed: without faults none may.
 pub fn collect(
     setup: &Setup,
-    every: u64,
+    sample: Sample,
     storage: &FaultStorage,
     wrap: &dyn Fn(Arc<FaultStorage>) -> Arc<dyn Storage>,
 ) -> Result<Collected, String> {
-    collect_watched(setup, every, storage, wrap, None)
+    collect_watched(setup, sample, storage, wrap, None)
 }
 
 /// As [`collect`], and each operation is also told to `watch`.
@@ -130,7 +161,7 @@ pub fn collect(
 /// As [`collect`].
 pub fn collect_watched(
     setup: &Setup,
-    every: u64,
+    sample: Sample,
     storage: &FaultStorage,
     wrap: &dyn Fn(Arc<FaultStorage>) -> Arc<dyn Storage>,
     watch: Option<OnOp>,
@@ -139,7 +170,7 @@ pub fn collect_watched(
     let model = Model::new(&steps);
     let progress = Arc::new(Progress::default());
     let points = Arc::new(Mutex::new(Vec::new()));
-    let camera = observer(setup, every, storage, &progress, &points);
+    let camera = observer(setup, sample, storage, &progress, &points);
     let told: OnOp = match watch {
         None => camera,
         Some(watch) => Arc::new(move |event| {
@@ -163,7 +194,7 @@ pub fn collect_watched(
 
 fn observer(
     setup: &Setup,
-    every: u64,
+    sample: Sample,
     storage: &FaultStorage,
     progress: &Arc<Progress>,
     points: &Arc<Mutex<Vec<Point>>>,
@@ -172,10 +203,9 @@ fn observer(
     let (progress, points) = (Arc::clone(progress), Arc::clone(points));
     let taken = AtomicU64::new(setup.seed);
     Arc::new(move |event| {
-        let Some(mutation) = event.mutation.filter(|mutation| mutation % every == 0) else {
-            return;
-        };
-        let wanted = if (mutation / every).is_multiple_of(2) {
+        let Some(mutation) = event.mutation else { return };
+        let Some(number) = sample.number(mutation) else { return };
+        let wanted = if number.is_multiple_of(2) {
             Moment::Before
         } else {
             Moment::After
