@@ -11,6 +11,7 @@ mod files;
 mod indexes;
 mod ingest;
 mod repair;
+mod sealed;
 mod table_file;
 mod verify;
 

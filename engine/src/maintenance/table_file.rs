@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use kodiak_core::Result;
 use kodiak_core::batch::TableId;
 use kodiak_core::storage::Storage;
-use kodiak_core::varint::{Reader, put_bytes, put_u64};
-use kodiak_core::{Error, ErrorKind, Result};
+use kodiak_core::varint::{put_bytes, put_u64};
 
-use super::files;
+use super::{files, sealed};
 use crate::db::{IndexOptions, TableOptions};
 use crate::manifest::{SchemaState, SecondaryState, TableState};
 
@@ -96,13 +96,12 @@ impl TableFile {
 
     /// The bytes of the file.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = MAGIC.to_vec();
         let version = match (self.schemas.is_empty(), self.indexes.is_empty()) {
             (true, true) => VERSION,
             (false, true) => ALTERED,
             (_, false) => INDEXED,
         };
-        out.extend_from_slice(&version.to_le_bytes());
+        let mut out = sealed::begin(MAGIC, version);
         out.extend_from_slice(&self.database.to_le_bytes());
         put_u64(&mut out, u64::from(self.table));
         put_bytes(&mut out, self.name.as_bytes());
@@ -123,9 +122,7 @@ impl TableFile {
                 put_bytes(&mut out, definition);
             }
         }
-        let crc = crc32fast::hash(&out);
-        out.extend_from_slice(&crc.to_le_bytes());
-        out
+        sealed::seal(out)
     }
 
     /// Reads the bytes of the file.
@@ -133,18 +130,7 @@ impl TableFile {
     /// # Errors
     /// `Corruption`; `Unsupported` for a newer version.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let damaged = || Error::corruption("it is not what was written: its checksum or form differs").with_offset(0);
-        let (body, crc) = bytes.split_last_chunk().ok_or_else(damaged)?;
-        if !body.starts_with(MAGIC) || crc32fast::hash(body) != u32::from_le_bytes(*crc) {
-            return Err(damaged());
-        }
-        let mut reader = Reader::new(&body[MAGIC.len()..]);
-        let version = reader.u32_le()?;
-        if version > INDEXED {
-            let message =
-                format!("it has version {version}, this Kodiak reads up to {INDEXED}: use the version that wrote it");
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
+        let (version, mut reader) = sealed::open(bytes, MAGIC, INDEXED)?;
         let mut read = Self {
             database: reader.u64_le()?,
             table: reader.len(TableId::MAX as usize)? as TableId,
@@ -168,7 +154,11 @@ impl TableFile {
                 read.indexes.insert(name, reader.bytes()?.to_vec());
             }
         }
-        if reader.is_empty() { Ok(read) } else { Err(damaged()) }
+        if reader.is_empty() {
+            Ok(read)
+        } else {
+            Err(sealed::damaged())
+        }
     }
 
     /// Reads the file of a table's directory.
@@ -200,6 +190,7 @@ fn lasting(options: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kodiak_core::ErrorKind;
 
     fn file() -> TableFile {
         TableFile {

@@ -1,8 +1,9 @@
 //! The file that says what a backup consists of.
 
-use kodiak_core::varint::{Reader, put_bytes, put_u64};
-use kodiak_core::{Error, ErrorKind, Result};
+use kodiak_core::varint::{put_bytes, put_u64};
+use kodiak_core::{Error, Result};
 
+use super::super::sealed;
 use super::{BackupId, BackupInfo};
 use crate::manifest::{State, VersionEdit};
 
@@ -65,8 +66,7 @@ impl Record {
     }
 
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = MAGIC.to_vec();
-        out.extend_from_slice(&VERSION.to_le_bytes());
+        let mut out = sealed::begin(MAGIC, VERSION);
         for number in [self.id, self.micros, self.copied] {
             put_u64(&mut out, number);
         }
@@ -80,26 +80,13 @@ impl Record {
             put_u64(&mut out, file.bytes);
             out.extend_from_slice(&file.crc.to_le_bytes());
         }
-        let crc = crc32fast::hash(&out);
-        out.extend_from_slice(&crc.to_le_bytes());
-        out
+        sealed::seal(out)
     }
 
     /// # Errors
     /// `Corruption`; `Unsupported` for a newer version.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let damaged = || Error::corruption("it is not what was written: its checksum or form differs").with_offset(0);
-        let (body, crc) = bytes.split_last_chunk().ok_or_else(damaged)?;
-        if !body.starts_with(MAGIC) || crc32fast::hash(body) != u32::from_le_bytes(*crc) {
-            return Err(damaged());
-        }
-        let mut reader = Reader::new(&body[MAGIC.len()..]);
-        let version = reader.u32_le()?;
-        if version > VERSION {
-            let message =
-                format!("it has version {version}, this Kodiak reads up to {VERSION}: use the version that wrote it");
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
+        let (_, mut reader) = sealed::open(bytes, MAGIC, VERSION)?;
         let (id, micros, copied) = (reader.u64()?, reader.u64()?, reader.u64()?);
         let settings = reader.str()?.to_owned();
         let mut state = State::default();
@@ -119,12 +106,12 @@ impl Record {
                     .bytes()
                     .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
             {
-                return Err(damaged());
+                return Err(sealed::damaged());
             }
             files.push(file);
         }
         if !reader.is_empty() {
-            return Err(damaged());
+            return Err(sealed::damaged());
         }
         Ok(Self {
             id,
@@ -140,6 +127,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kodiak_core::ErrorKind;
 
     fn record() -> Record {
         Record {
