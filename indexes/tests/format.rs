@@ -38,22 +38,22 @@ fn small(factory: &IndexFactory) -> Vec<u8> {
 
 #[test]
 fn slots_leaves_and_accounts_are_as_documented() {
-    let account_1 = "0200000000000000 29000000 17e85d40 0100000000000000";
+    let account_1 = "0200000000000000 2a000000 80ded722 0100000000000000";
     let leaf = "0300000000000000 54000000 7039078e 0200000000000000";
-    let account_2 = "0400000000000000 5d000000 57371664 0200000000000000";
-    let start = "4b4f4449414b4958 01000000 00100000";
+    let account_2 = "0400000000000000 64000000 90a9c3ac 0200000000000000";
+    let start = "4b4f4449414b4958 02000000 00100000";
     for (factory, kind) in kodiak_indexes::ALL.iter().zip(["05 62706c7573", "07 6672616374616c"]) {
         let file = small(factory);
         let names = format!("{kind} 06 617070656e64 00");
         let parts = [
-            (0, format!("{start} 0200000000000000 {account_2} {names}")),
-            (4096, format!("{start} 0100000000000000 {account_1} {names}")),
+            (0, format!("{start} 0200000000000000 {account_2} 01 {names}")),
+            (4096, format!("{start} 0100000000000000 {account_1} 01 {names}")),
             // The first account: whole, with one empty root, nothing free and nothing dead.
             (
                 2 * 4096,
-                "17e85d40 04 01 00 00 09000000 09000000 0100000000000000 0200000000000000".to_owned(),
+                "80ded722 04 02 00 00 0a000000 0a000000 0100000000000000 0200000000000000".to_owned(),
             ),
-            (2 * 4096 + 32, "01 00 01 01 00 00 02 00 00 00".to_owned()),
+            (2 * 4096 + 32, "01 00 01 01 00 00 02 00 00 00 00".to_owned()),
             (
                 3 * 4096,
                 "7039078e 01 01 00 00 34000000 34000000 0200000000000000 0300000000000000".to_owned(),
@@ -64,14 +64,14 @@ fn slots_leaves_and_accounts_are_as_documented() {
                 "14 02 6170706c65 3132 1c 00 61707269636f74 10 04 70656172 70656137".to_owned(),
             ),
             (3 * 4096 + 72, "00000000 09000000 12000000 00".to_owned()),
-            // The second: partial, with two roots and the extent of the leaf.
+            // The second: partial, with two roots, the extent of the leaf, and the leaf as what is to be checked.
             (
                 4 * 4096,
-                "57371664 04 01 00 00 3d000000 3d000000 0200000000000000 0400000000000000".to_owned(),
+                "90a9c3ac 04 02 00 00 44000000 44000000 0200000000000000 0400000000000000".to_owned(),
             ),
             (
                 4 * 4096 + 32,
-                format!("02 01 {account_1} 02 010000 020001 {leaf} 01 0301 00 00"),
+                format!("02 01 {account_1} 02 010000 020001 {leaf} 01 0301 00 01 03 54 7039078e 00"),
             ),
         ];
         for (at, expected) in parts {
@@ -82,10 +82,34 @@ fn slots_leaves_and_accounts_are_as_documented() {
 }
 
 #[test]
-fn a_file_as_version_1_wrote_it_still_opens() {
+fn a_file_as_version_1_wrote_it_still_opens_and_takes_commits() {
     for (factory, golden) in kodiak_indexes::ALL.iter().zip([
         include_bytes!("golden/bplus-1.index.lz4").as_slice(),
         include_bytes!("golden/fractal-1.index.lz4").as_slice(),
+    ]) {
+        let file = lz4_flex::block::decompress_size_prepended(golden).expect("as it was packed");
+        let storage = Arc::new(MemoryStorage::new());
+        put(&*storage, &file);
+        let index = (factory.open)(context(factory, storage.clone())).expect("an old file");
+        check_rich(&*index);
+        let mut updates = Updates::new();
+        updates.put(b"key 00100", b"of version 2");
+        index.apply(&updates, None).expect("a sound batch");
+        index.commit().expect("space");
+        drop(index);
+        assert_eq!(bytes(&*storage)[4096 + 8], 2, "commit 7 has written its slot");
+        let index = (factory.open)(context(factory, storage)).expect("one slot of either version");
+        let value = index.get(b"key 00100").expect("a sound file");
+        assert_eq!(value.as_deref(), Some(&b"of version 2"[..]));
+        kodiak_core::conformance::index::assert_sound(&*index);
+    }
+}
+
+#[test]
+fn a_file_as_version_2_wrote_it_still_opens() {
+    for (factory, golden) in kodiak_indexes::ALL.iter().zip([
+        include_bytes!("golden/bplus-2.index.lz4").as_slice(),
+        include_bytes!("golden/fractal-2.index.lz4").as_slice(),
     ]) {
         let file = lz4_flex::block::decompress_size_prepended(golden).expect("as it was packed");
         let storage = Arc::new(MemoryStorage::new());
@@ -153,7 +177,7 @@ fn write_golden_files() {
     for factory in kodiak_indexes::ALL {
         let packed = lz4_flex::block::compress_prepend_size(&rich(factory));
         let path = format!(
-            "{}/tests/golden/{}-1.index.lz4",
+            "{}/tests/golden/{}-2.index.lz4",
             env!("CARGO_MANIFEST_DIR"),
             factory.component.name
         );
@@ -166,7 +190,7 @@ fn newer_versions_are_refused() {
     for factory in kodiak_indexes::ALL {
         let mut file = small(factory);
         for slot in [0, 4096] {
-            file[slot + 8] = 2;
+            file[slot + 8] = 3;
             let crc = crc32fast::hash(&file[slot..slot + 508]);
             file[slot + 508..slot + 512].copy_from_slice(&crc.to_le_bytes());
         }
@@ -175,7 +199,7 @@ fn newer_versions_are_refused() {
         let error = (factory.open)(context(factory, storage.clone())).expect_err("a newer version");
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
         assert!(
-            error.to_string().contains("version 2") && error.file().is_some(),
+            error.to_string().contains("version 3") && error.file().is_some(),
             "{error}"
         );
         assert!(bytes(&*storage) == file, "a refused file was touched");

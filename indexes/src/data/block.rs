@@ -11,9 +11,8 @@ use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use kodiak_core::prefetch::prefetch;
 use kodiak_core::varint::Reader;
-use kodiak_core::{Error, Result};
+use kodiak_core::{Error, Result, Slice};
 
 use super::guide::{self, Guide, STRIDE};
 use crate::store::piece::HEADER;
@@ -48,7 +47,7 @@ pub(crate) fn head(key: &[u8]) -> u64 {
 
 /// `left < right`, quickly where the first eight bytes tell.
 #[inline]
-fn before(left: &[u8], right: &[u8]) -> bool {
+pub(super) fn before(left: &[u8], right: &[u8]) -> bool {
     if let (Some(one), Some(two)) = (left.first_chunk::<8>(), right.first_chunk::<8>())
         && one != two
     {
@@ -66,7 +65,9 @@ pub(crate) fn common_prefix(left: &[u8], right: &[u8]) -> usize {
 #[derive(Debug)]
 pub(crate) struct Block {
     /// Room for a header, then the body.
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Slice,
+    /// The memory behind `bytes`.
+    pub(super) capacity: usize,
     pub(super) count: usize,
     pub(super) prefix: Range<usize>,
     pub(super) heap: Range<usize>,
@@ -105,7 +106,8 @@ impl Block {
         let (prefix, heap) = (start..start + prefix, start + prefix..start + prefix + heap);
         check_entries(&bytes[heap.clone()], slots)?;
         let block = Self {
-            bytes,
+            capacity: bytes.capacity(),
+            bytes: bytes.into(),
             count,
             prefix,
             heap,
@@ -131,12 +133,23 @@ impl Block {
 
     /// Bytes of memory.
     pub(crate) fn memory(&self) -> usize {
-        self.bytes.capacity() + Guide::memory(self.count) + size_of::<Self>()
+        self.capacity + Guide::memory(self.count) + size_of::<Self>()
     }
 
     /// The whole piece: room for a header, then the body, then whatever the reader of the piece has left.
-    pub(crate) fn piece_mut(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+    pub(crate) fn piece(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Works on the whole [piece](Self::piece), of which the body must stay what it is. No byte is copied unless somebody else reads
+    /// it at the moment.
+    pub(crate) fn with_piece<T>(&mut self, work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let bytes = std::mem::replace(&mut self.bytes, Vec::new().into());
+        let mut bytes = bytes.into_buffer().into_vec().unwrap_or_else(|shared| shared.to_vec());
+        let result = work(&mut bytes);
+        self.capacity = bytes.capacity();
+        self.bytes = bytes.into();
+        result
     }
 
     pub(crate) fn prefix(&self) -> &[u8] {
@@ -209,34 +222,9 @@ impl Block {
         self.guide.get_or_init(|| Guide::new(self))
     }
 
-    /// The value of `key`, if it is there. Touches as little memory as it can: entries from a mark on, one after the other.
+    /// The value of `key`, if it is there.
     pub(crate) fn find_value(&self, key: &[u8]) -> Option<&[u8]> {
-        let suffix = self.suffix_of(key).ok()?;
-        let (guide, wanted) = (self.guide(), guide::head(suffix));
-        let heap = &self.bytes[self.heap.clone()];
-        // The entry, which is near where it is guessed to be, comes from memory while the marks do.
-        let near = heap.as_ptr().wrapping_add(guide.guess(wanted, heap.len()));
-        for line in -2..=3 {
-            prefetch(near.wrapping_offset(64 * line));
-        }
-        let low = guide.before(wanted);
-        let high = guide.up_to(low, wanted);
-        if high == 0 {
-            return None;
-        }
-        if high - low > 1 {
-            return self.find(key).map(|at| self.value(at));
-        }
-        let from = low.saturating_sub(1);
-        let mut at = guide.start(from);
-        for _ in from * STRIDE..(high * STRIDE).min(self.count) {
-            let (entry, len) = decode_with_len(&heap[at..]);
-            if !before(entry.suffix, suffix) {
-                return (entry.suffix == suffix).then_some(entry.value);
-            }
-            at += len;
-        }
-        None
+        self.guide().find(&self.bytes, self.prefix.len(), self.heap.end, key)
     }
 
     /// The number of entries before `key`.
@@ -310,7 +298,7 @@ fn decode(bytes: &[u8]) -> Entry<'_> {
 
 /// The entry that `bytes` begin with, and how many of them are its.
 #[inline]
-fn decode_with_len(bytes: &[u8]) -> (Entry<'_>, usize) {
+pub(super) fn decode_with_len(bytes: &[u8]) -> (Entry<'_>, usize) {
     if let [first, second, rest @ ..] = bytes
         && *first < 0x80
         && *second < 0x80

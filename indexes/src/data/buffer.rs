@@ -89,23 +89,24 @@ impl Buffer {
         }
     }
 
-    /// The body of a piece, with room for a header: the points and, if there are any, the ranges.
-    pub(crate) fn piece_mut(&mut self) -> &mut Vec<u8> {
+    /// Works on the body of a piece, with room for a header: the points and, if there are any, the ranges.
+    pub(crate) fn with_piece<T>(&mut self, work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         let end = HEADER + self.points.body_len();
-        let piece = self.points.piece_mut();
-        piece.truncate(end);
-        if !self.ranges.is_empty() {
-            self.ranges.encode(piece);
-        }
-        piece
+        let ranges = &self.ranges;
+        self.points.with_piece(|piece| {
+            piece.truncate(end);
+            if !ranges.is_empty() {
+                ranges.encode(piece);
+            }
+            work(piece)
+        })
     }
 
     /// # Errors
     /// `Corruption` if it is malformed.
     pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self> {
         let (points, end) = Block::parse(bytes)?;
-        let mut points = points;
-        let mut reader = Reader::new(&points.piece_mut()[end..]);
+        let mut reader = Reader::new(&points.piece()[end..]);
         let ranges = if reader.is_empty() {
             Ranges::default()
         } else {

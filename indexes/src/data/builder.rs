@@ -102,7 +102,8 @@ impl Builder {
         self.bytes.reserve_exact(self.slots.len() * 4);
         self.bytes.extend(self.slots.iter().flat_map(|slot| slot.to_le_bytes()));
         Block {
-            bytes: self.bytes,
+            capacity: self.bytes.capacity(),
+            bytes: self.bytes.into(),
             count: self.slots.len(),
             prefix,
             heap,

@@ -121,41 +121,42 @@ impl Keys {
 }
 
 /// What makes a search in keys that do not change quick: the first bytes of each after what all have in common.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Heads {
-    prefix: usize,
-    heads: Vec<u64>,
+    prefix: Box<[u8]>,
+    heads: Box<[u64]>,
+    /// The first and the last of them.
+    ends: (u64, u64),
 }
 
 impl Heads {
     pub(crate) fn new(keys: &Keys) -> Self {
         let prefix = keys.prefix();
+        let heads: Box<[u64]> = (0..keys.len()).map(|index| head(&keys.get(index)[prefix..])).collect();
         Self {
-            prefix,
-            heads: (0..keys.len()).map(|index| head(&keys.get(index)[prefix..])).collect(),
+            prefix: if keys.len() == 0 { &[] } else { &keys.get(0)[..prefix] }.into(),
+            ends: (heads.first().copied().unwrap_or(0), heads.last().copied().unwrap_or(0)),
+            heads,
         }
     }
 
     pub(crate) fn memory(&self) -> usize {
-        self.heads.capacity() * 8
+        self.heads.len() * 8 + self.prefix.len()
     }
 
-    /// [`Keys::route`].
+    /// [`Keys::route`]; `keys`, which these are of, is only asked for where the first bytes do not tell.
     #[inline]
-    pub(crate) fn route(&self, keys: &Keys, key: &[u8]) -> usize {
-        let Some(first) = self.heads.first().map(|_| keys.get(0)) else {
-            return 0;
-        };
-        let Some(rest) = key.strip_prefix(&first[..self.prefix]) else {
-            return if key < first { 0 } else { keys.len() };
+    pub(crate) fn route<'k>(&self, keys: impl FnOnce() -> &'k Keys, key: &[u8]) -> usize {
+        let Some(rest) = key.strip_prefix(&*self.prefix) else {
+            return if key < &*self.prefix { 0 } else { self.heads.len() };
         };
         let wanted = head(rest);
-        let ends = (self.heads[0], self.heads[self.heads.len() - 1]);
-        let low = super::guide::lower_bound(self.heads.len(), ends, wanted, |index| self.heads[index]);
-        let (mut from, mut to) = (low, low);
-        if self.heads.get(low) == Some(&wanted) {
-            to += self.heads[low..].partition_point(|&head| head == wanted);
+        let low = super::guide::lower_bound(self.heads.len(), self.ends, wanted, |index| self.heads[index]);
+        if self.heads.get(low) != Some(&wanted) {
+            return low;
         }
+        let (keys, mut from) = (keys(), low);
+        let mut to = low + self.heads[low..].partition_point(|&head| head == wanted);
         while from < to {
             let middle = from.midpoint(to);
             if keys.get(middle) <= key {

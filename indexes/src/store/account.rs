@@ -1,13 +1,17 @@
 //! Accounts of space: what each commit writes about pages and roots.
 //!
 //! A *whole* account lists all free and dead extents; a *partial* one only what its commit has changed, and names the account
-//! before it. Opening follows them back to a whole one.
+//! before it. Opening follows them back to a whole one. One whose commit syncs only once also names every piece that the commit
+//! has written, with its checksum: by these an opening tells whether all of them have reached the disk.
 
 use kodiak_core::varint::{Reader, put_u64};
 use kodiak_core::{Error, Result};
 
-use super::piece::Ptr;
-use super::space::{Dead, Extent, RootInfo, Space};
+use super::piece::{Header, Ptr};
+use super::space::{Dead, Extent, Fresh, RootInfo, Space};
+
+/// From this version on an account names the pieces to be checked.
+const CHECKED: u8 = 2;
 
 /// An account as it lies in the file.
 #[derive(Debug)]
@@ -22,6 +26,19 @@ pub(crate) struct Account {
     extents: Vec<Extent>,
     /// Whole: dead extents. Partial: those that died with this commit.
     dead: Vec<Dead>,
+    /// What this commit has written, unless all of it was synced before the slot was written.
+    pub written: Vec<Ptr>,
+}
+
+/// What an account is to say of its commit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry<'a> {
+    pub generation: u64,
+    pub roots: &'a [(u64, RootInfo)],
+    /// The account before, or none for a whole one.
+    pub previous: Option<&'a Ptr>,
+    /// It is to name what the commit has written.
+    pub checked: bool,
 }
 
 fn put_extents(out: &mut Vec<u8>, extents: impl ExactSizeIterator<Item = Extent>) {
@@ -51,15 +68,14 @@ fn ptr(reader: &mut Reader<'_>) -> Result<Option<Ptr>> {
     }
 }
 
-/// Appends the account of the commit `generation`, which is about to be made, of `space`.
-pub(crate) fn encode(
-    out: &mut Vec<u8>,
-    space: &Space,
-    generation: u64,
-    roots: &[(u64, RootInfo)],
-    previous: Option<&Ptr>,
-    chain: &[Extent],
-) -> Result<()> {
+/// Appends the account of a commit that is about to be made of `space`.
+pub(crate) fn encode(out: &mut Vec<u8>, space: &Space, entry: Entry<'_>, chain: &[Extent]) -> Result<()> {
+    let Entry {
+        generation,
+        roots,
+        previous,
+        checked,
+    } = entry;
     put_u64(out, generation);
     put_ptr(out, previous);
     put_u64(out, roots.len() as u64);
@@ -75,7 +91,13 @@ pub(crate) fn encode(
     });
     let mut dead: Vec<Dead> = dying.collect();
     if previous.is_some() {
-        put_extents(out, space.fresh.iter().map(|(&page, &pages)| Extent { page, pages }));
+        put_extents(
+            out,
+            space
+                .fresh
+                .iter()
+                .map(|(&page, &Fresh { pages, .. })| Extent { page, pages }),
+        );
     } else {
         // The accounts before this one are free as soon as it counts.
         let mut free = space.free.clone();
@@ -92,13 +114,36 @@ pub(crate) fn encode(
             put_u64(out, number);
         }
     }
+    put_written(out, space.fresh.iter().filter(|_| checked));
     Ok(())
+}
+
+fn put_written<'f>(out: &mut Vec<u8>, written: impl Iterator<Item = (&'f u64, &'f Fresh)> + Clone) {
+    put_u64(out, written.clone().count() as u64);
+    let mut last = 0;
+    for (&page, fresh) in written {
+        put_u64(out, page - last);
+        put_u64(out, u64::from(fresh.len));
+        out.extend_from_slice(&fresh.crc.to_le_bytes());
+        last = page;
+    }
+}
+
+fn written(reader: &mut Reader<'_>, birth: u64) -> Result<Vec<Ptr>> {
+    let mut written = Vec::new();
+    let mut page = 0u64;
+    for _ in 0..reader.len(reader.remaining())? {
+        page = page.saturating_add(reader.u64()?);
+        let len = u32::try_from(reader.u64()?).unwrap_or(u32::MAX);
+        written.push(Ptr::new(page, len, reader.u32_le()?, birth)?);
+    }
+    Ok(written)
 }
 
 impl Account {
     /// # Errors
     /// `Corruption` if it is malformed.
-    pub(crate) fn decode(body: &[u8]) -> Result<Self> {
+    pub(crate) fn decode(header: Header, body: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(body);
         let reader = &mut reader;
         let generation = reader.u64()?;
@@ -123,6 +168,10 @@ impl Account {
             let death = birth.saturating_add(reader.u64()?);
             dead.push(Dead { extent, birth, death });
         }
+        let written = match header.version {
+            CHECKED.. => written(reader, generation)?,
+            _ => Vec::new(),
+        };
         if !reader.is_empty() || roots.last().is_none_or(|(id, _)| *id != generation) {
             return Err(Error::corruption("an account of space is malformed"));
         }
@@ -133,6 +182,7 @@ impl Account {
             end,
             extents,
             dead,
+            written,
         })
     }
 

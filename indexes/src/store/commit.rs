@@ -6,14 +6,17 @@ use std::sync::atomic::Ordering;
 use kodiak_core::storage::Storage;
 use kodiak_core::{Error, ErrorKind, Result};
 
-use super::account;
+use super::account::{self, Entry};
 use super::piece::{self, HEADER, Kind, PAGE, Ptr};
 use super::slot::Slot;
-use super::space::{Dead, Extent, RootInfo, Space};
+use super::space::{Dead, Extent, Fresh, RootInfo, Space};
 use super::{Store, count};
 
 /// A whole account is written after so many partial ones at the latest.
 const LONGEST_CHAIN: usize = 64;
+/// A commit of more pages than this, 4 MiB, syncs twice: an opening after a crash reads what the last commit wrote if that synced
+/// once. For more the second sync is the least of what the commit takes.
+const MOST_CHECKED: u64 = 1024;
 
 /// Writes a file with one, empty root.
 pub(super) fn write_first(storage: &dyn Storage, path: &Path, kind: &str, upsert: &str) -> Result<()> {
@@ -30,7 +33,13 @@ pub(super) fn write_first(storage: &dyn Storage, path: &Path, kind: &str, upsert
         ..Space::default()
     };
     let mut bytes = vec![0; HEADER];
-    account::encode(&mut bytes, &space, 1, &[(1, root)], None, &[])?;
+    let entry = Entry {
+        generation: 1,
+        roots: &[(1, root)],
+        previous: None,
+        checked: false,
+    };
+    account::encode(&mut bytes, &space, entry, &[])?;
     let raw_len = bytes.len() - HEADER;
     let crc = piece::seal(&mut bytes, Kind::Space, 0, raw_len, false, 2, 1);
     let slot = Slot {
@@ -43,6 +52,7 @@ pub(super) fn write_first(storage: &dyn Storage, path: &Path, kind: &str, upsert
             crc,
             birth: 1,
         },
+        synced: true,
     };
     let file = storage.create_log(path, 3 * PAGE)?;
     file.write_at(2 * PAGE, &bytes)?;
@@ -68,23 +78,32 @@ impl Store {
     /// `Io`; if a sync failed, nothing more can be committed.
     pub(crate) fn commit(&self, root: RootInfo) -> Result<u64> {
         self.check_sound()?;
-        let (generation, roots) = {
+        self.settle()?;
+        let (generation, roots, once) = {
             let space = self.space.lock();
             let generation = space.generation + 1;
             let old = space.roots.iter().map(|(id, root)| (*id, *root));
-            (generation, old.chain([(generation, root)]).collect::<Vec<_>>())
+            let roots: Vec<_> = old.chain([(generation, root)]).collect();
+            (generation, roots, space.fresh_pages() <= MOST_CHECKED)
         };
-        let (account, whole) = self.write_account(generation, &roots)?;
-        let slot = Slot {
+        let (account, whole) = self.write_account(generation, &roots, once)?;
+        let mut slot = Slot {
             generation,
             account,
+            synced: !once,
             ..self.slot.lock().clone()
         };
-        let saved = self.sync().and_then(|()| {
-            self.file.write_at(PAGE * (generation % 2), &slot.encode())?;
-            count(&self.counters.writes, 1);
-            count(&self.counters.write_bytes, super::slot::SLOT as u64);
-            self.sync()
+        let saved = if once { Ok(()) } else { self.sync() };
+        let saved = saved.and_then(|()| {
+            self.write_slot(generation, &slot)?;
+            self.sync()?;
+            // Whether an opening finds this does not matter: it then has nothing to check.
+            slot.synced = true;
+            if once {
+                self.write_slot(generation, &slot)
+            } else {
+                Ok(())
+            }
         });
         // After a failure of any of them nobody knows which slot the disk has.
         saved.inspect_err(|_| self.poisoned.store(true, Ordering::Release))?;
@@ -94,20 +113,57 @@ impl Store {
         Ok(generation)
     }
 
+    fn write_slot(&self, number: u64, slot: &Slot) -> Result<()> {
+        count(&self.counters.writes, 1);
+        count(&self.counters.write_bytes, super::slot::SLOT as u64);
+        self.file.write_at(PAGE * (number % 2), &slot.encode())
+    }
+
+    /// Before the first write after an opening: makes sure that the commit it found is on the disk, as the next one, which syncs once,
+    /// takes the place of the one before. And if it had to pass over a commit that was half written, takes that one's slot away:
+    /// what is written from now on could else make it look whole again.
+    ///
+    /// # Errors
+    /// `Io`; `Unavailable` if a sync has failed.
+    pub(super) fn settle(&self) -> Result<()> {
+        if self.settled.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.check_sound()?;
+        let slot = Slot {
+            synced: true,
+            ..self.slot.lock().clone()
+        };
+        let saved = if self.torn.load(Ordering::Acquire) {
+            self.write_slot(slot.generation + 1, &slot)
+        } else {
+            Ok(())
+        };
+        let saved = saved.and_then(|()| self.sync());
+        saved.inspect_err(|_| self.poisoned.store(true, Ordering::Release))?;
+        self.settled.store(true, Ordering::Release);
+        Ok(())
+    }
+
     fn sync(&self) -> Result<()> {
         count(&self.counters.syncs, 1);
         self.file.sync_data()
     }
 
-    fn write_account(&self, generation: u64, roots: &[(u64, RootInfo)]) -> Result<(Ptr, bool)> {
+    fn write_account(&self, generation: u64, roots: &[(u64, RootInfo)], checked: bool) -> Result<(Ptr, bool)> {
         let mut bytes = vec![0; HEADER];
         let whole = {
             let (space, chain) = (self.space.lock(), self.chain.lock());
             let pages: u64 = chain.extents.iter().map(|extent| extent.pages).sum();
             let whole = chain.renew || chain.extents.len() >= LONGEST_CHAIN || pages > 3 * chain.whole_pages + 16;
             let previous = self.slot.lock().account;
-            let previous = (!whole).then_some(&previous);
-            account::encode(&mut bytes, &space, generation, roots, previous, &chain.extents)?;
+            let entry = Entry {
+                generation,
+                roots,
+                previous: (!whole).then_some(&previous),
+                checked,
+            };
+            account::encode(&mut bytes, &space, entry, &chain.extents)?;
             whole
         };
         Ok((self.write(Kind::Space, 0, &mut bytes)?, whole))
@@ -122,7 +178,7 @@ impl Store {
             for extent in &old.extents {
                 space.free.add(*extent)?;
             }
-            chain.whole_pages = account.pages;
+            (chain.whole_pages, chain.reach) = (account.pages, old.reach);
         }
         chain.extents.push(account);
         space.bury(generation);
@@ -130,6 +186,9 @@ impl Store {
         space.durable = space.roots.keys().copied().collect();
         let freed = space.reap()?;
         self.forget(&freed);
+        let reached = space.end;
+        space.cut_tail();
+        self.give_back(reached, &mut chain);
         Ok(())
     }
 
@@ -142,7 +201,7 @@ impl Store {
         let fresh: Vec<Extent> = space
             .fresh
             .iter()
-            .map(|(&page, &pages)| Extent { page, pages })
+            .map(|(&page, &Fresh { pages, .. })| Extent { page, pages })
             .collect();
         space.rollback().map_err(|error| error.with_file(&self.path))?;
         self.forget(&fresh);

@@ -1,8 +1,11 @@
 //! The page store: one file of extents in units of 4 KiB, written by copying and committed by one sector.
 //!
-//! **A commit** writes all changed nodes to pages that no root uses, then an account of space, syncs, overwrites the older of
-//! two root slots with one that names the account, and syncs again. Until that slot is on the disk the commit before counts,
-//! and none of its pages has been touched.
+//! **A commit** writes all changed nodes to pages that no root uses, then an account of space, which names them with their
+//! checksums, overwrites the older of two root slots with one that names the account, and syncs. Until all of that is on the disk the
+//! commit before counts, and none of its pages has been touched. The disk may write it in any order: so an opening reads what
+//! the newest commit wrote, and passes that commit over if anything is missing. It need not once the slot says that the sync has come
+//! to its end, which is written after it, and not waited for. Large commits sync twice instead, before the slot and after it, and leave nothing
+//! to be read.
 //!
 //! **Assumed of the disk**: it writes a sector of 512 bytes as a whole; after a sync what was written before it survives a
 //! power loss.
@@ -85,6 +88,10 @@ pub(crate) struct Store {
     compress: bool,
     /// A sync has failed: nothing can be committed any more.
     pub(in crate::store) poisoned: AtomicBool,
+    /// What the opening found is on the disk for certain.
+    pub(in crate::store) settled: AtomicBool,
+    /// The opening passed over a commit that was half written.
+    pub(in crate::store) torn: AtomicBool,
 }
 
 /// The accounts that opening would read.
@@ -94,9 +101,12 @@ pub(crate) struct Chain {
     pub whole_pages: u64,
     /// The next account is to be whole.
     pub renew: bool,
+    /// How far the file was used lately, in pages: it sinks slowly where less is.
+    pub reach: u64,
 }
 
-/// How the file grows at least: a quarter of a mebibyte, or one part in so many of what there is.
+/// How the file grows at least: a quarter of a mebibyte, or one part in so many of what there is. What it has beyond what it needs is
+/// given back once it is several times that.
 const STEP: u64 = 64;
 const GROWTH: u64 = 16;
 
@@ -108,7 +118,7 @@ impl Store {
                 "something else is where an account of space should be",
             ));
         }
-        Account::decode(&bytes[HEADER..])
+        Account::decode(header, &bytes[HEADER..])
     }
 
     /// Names file and offset.
@@ -201,6 +211,7 @@ impl Store {
         raw_len: usize,
         compressed: bool,
     ) -> Result<Ptr> {
+        self.settle()?;
         let pages = (bytes.len() as u64).div_ceil(PAGE);
         let (extent, birth) = {
             let mut space = self.space.lock();
@@ -213,6 +224,7 @@ impl Store {
             crc,
             birth,
         };
+        self.space.lock().note(&ptr);
         self.reserve(extent.end())?;
         // Whole pages: the system would have to read the rest of the last one.
         let len = bytes.len();
@@ -233,6 +245,17 @@ impl Store {
             self.file.grow(wanted * PAGE)?;
         }
         Ok(())
+    }
+
+    /// Gives the end of the file back, if no commit of late has had use for it. Nobody reads or writes behind `end`.
+    fn give_back(&self, end: u64, chain: &mut Chain) {
+        let sunk = chain.reach - chain.reach.saturating_sub(end) / 8;
+        chain.reach = sunk.max(end);
+        let spare = STEP.max(chain.reach / GROWTH);
+        if self.file.len() / PAGE > chain.reach + 4 * spare {
+            // If it fails the file stays as it is, which harms nobody.
+            let _ = self.file.trim((chain.reach + spare) * PAGE);
+        }
     }
 
     /// Gives a piece of the working state up.

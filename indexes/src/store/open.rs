@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kodiak_core::storage::{LogFile, Storage};
 use kodiak_core::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 
 use super::account::Account;
-use super::piece::PAGE;
+use super::piece::{self, PAGE, Ptr};
 use super::slot::{SLOT, Slot};
 use super::space::{Extent, Space};
 use super::{Chain, Counters, Store, commit};
@@ -78,7 +78,8 @@ impl Store {
     /// As [`open`](Self::open).
     pub(crate) fn open_any(storage: &dyn Storage, path: &Path, pool: Arc<BufferPool>) -> Result<Self> {
         let file = storage.open_log(path)?;
-        let slot = read_slots(&*file, path)?;
+        let slots = read_slots(&*file, path)?;
+        let slot = &slots.newer;
         let store = Self {
             path: path.to_owned(),
             number: pool.new_file(),
@@ -90,9 +91,30 @@ impl Store {
             file,
             compress: false,
             poisoned: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
+            torn: AtomicBool::new(false),
         };
-        store.replay(&slot)?;
+        store.replay_newest(&slots)?;
         Ok(store)
+    }
+
+    /// Opens with the newest commit; with the one before, if what is in the file of the newest was never synced and is not whole.
+    fn replay_newest(&self, slots: &Slots) -> Result<()> {
+        let error = match self.replay(&slots.newer) {
+            Err(error) if error.kind() == ErrorKind::Corruption => error,
+            done => return done,
+        };
+        let Slots { newer, older } = slots;
+        if newer.synced || older.generation == newer.generation {
+            return Err(error);
+        }
+        // One that is open for reading only may have been overtaken by commits, and finds their pages.
+        if read_slots(&*self.file, &self.path)? != *slots {
+            return Err(error);
+        }
+        *self.slot.lock() = older.clone();
+        self.torn.store(true, Ordering::Release);
+        self.replay(older)
     }
 
     /// The kind of index, and the name of its upsert operator, which may be empty.
@@ -101,7 +123,7 @@ impl Store {
         (slot.kind.clone(), slot.upsert.clone())
     }
 
-    /// Reads the accounts and brings the state of space up to date.
+    /// Reads the accounts and brings the state of space up to date, once it has seen that everything is there.
     fn replay(&self, slot: &Slot) -> Result<()> {
         let mut accounts: Vec<(Extent, Account)> = Vec::new();
         let mut next = Some(slot.account);
@@ -115,6 +137,9 @@ impl Store {
                     Error::corruption("an account of space is not the one that belongs here"),
                     &ptr,
                 ));
+            }
+            if accounts.is_empty() && !slot.synced {
+                self.check(&account.written)?;
             }
             next = account.previous;
             accounts.push((Extent::of(&ptr), account));
@@ -133,6 +158,8 @@ impl Store {
                 .replay(&mut space, own)
                 .map_err(|error| error.with_file(&self.path).with_offset(own.page.saturating_mul(PAGE)))?;
         }
+        // A commit has given it back, perhaps, after the account that knows of it was written.
+        space.cut_tail();
         if space.end.saturating_mul(PAGE) > self.file.len() {
             let message = format!("the file is cut short: {} pages are in use", space.end);
             return Err(Error::corruption(message)
@@ -142,10 +169,25 @@ impl Store {
         (*self.space.lock(), *self.chain.lock()) = (space, chain);
         Ok(())
     }
+
+    /// Reads pieces only to see that they are what was written.
+    fn check(&self, pieces: &[Ptr]) -> Result<()> {
+        for ptr in pieces {
+            let read = self.read_bytes(ptr).and_then(|bytes| piece::unseal(bytes, ptr));
+            read.map_err(|error| self.at(error, ptr))?;
+        }
+        Ok(())
+    }
 }
 
-/// The newer of the two slots.
-fn read_slots(file: &dyn LogFile, path: &Path) -> Result<Slot> {
+/// Both slots.
+#[derive(Debug, PartialEq, Eq)]
+struct Slots {
+    older: Slot,
+    newer: Slot,
+}
+
+fn read_slots(file: &dyn LogFile, path: &Path) -> Result<Slots> {
     let mut slots = Vec::new();
     for offset in [0, PAGE] {
         let mut bytes = [0; SLOT];
@@ -172,5 +214,5 @@ fn read_slots(file: &dyn LogFile, path: &Path) -> Result<Slot> {
             .with_file(path)
             .with_offset(PAGE * (older.generation % 2)));
     }
-    Ok(newer)
+    Ok(Slots { older, newer })
 }

@@ -7,8 +7,6 @@ use kodiak_core::{Error, ErrorKind, Result};
 pub(crate) const PAGE: u64 = 4096;
 /// Bytes before the body of a piece. Those who build bodies leave room for them.
 pub(crate) const HEADER: usize = 32;
-/// The version of pieces that this code writes, and the newest that it reads.
-const VERSION: u8 = 1;
 /// No piece is longer: what claims to be is damaged.
 const LONGEST: u32 = 256 << 20;
 
@@ -23,6 +21,15 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// The version of pieces of this kind that this code writes, and the newest that it reads.
+    fn version(self) -> u8 {
+        match self {
+            // 2: names the pieces that its commit has written, with their checksums.
+            Self::Space => 2,
+            Self::Leaf | Self::Node | Self::Buffer => 1,
+        }
+    }
+
     fn from_byte(byte: u8) -> Option<Self> {
         [Self::Leaf, Self::Node, Self::Buffer, Self::Space]
             .into_iter()
@@ -63,12 +70,13 @@ impl Ptr {
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self> {
-        let ptr = Self {
-            page: reader.u64_le()?,
-            len: reader.u32_le()?,
-            crc: reader.u32_le()?,
-            birth: reader.u64_le()?,
-        };
+        Self::new(reader.u64_le()?, reader.u32_le()?, reader.u32_le()?, reader.u64_le()?)
+    }
+
+    /// # Errors
+    /// `Corruption` if there can be no piece of this length in this place.
+    pub(crate) fn new(page: u64, len: u32, crc: u32, birth: u64) -> Result<Self> {
+        let ptr = Self { page, len, crc, birth };
         if ptr.len < HEADER as u32 || ptr.len > LONGEST || ptr.page < 2 || ptr.page > u64::MAX / PAGE / 2 {
             return Err(Error::corruption(format!("a pointer to nowhere: {ptr:?}")));
         }
@@ -80,6 +88,7 @@ impl Ptr {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Header {
     pub kind: Kind,
+    pub version: u8,
     pub level: u8,
 }
 
@@ -104,7 +113,7 @@ pub(crate) fn seal(
     birth: u64,
 ) -> u32 {
     let stored = (bytes.len() - HEADER) as u32;
-    bytes[4..8].copy_from_slice(&[kind as u8, VERSION, u8::from(compressed), level]);
+    bytes[4..8].copy_from_slice(&[kind as u8, kind.version(), u8::from(compressed), level]);
     bytes[8..12].copy_from_slice(&(raw_len as u32).to_le_bytes());
     bytes[12..16].copy_from_slice(&stored.to_le_bytes());
     bytes[16..24].copy_from_slice(&birth.to_le_bytes());
@@ -128,19 +137,20 @@ pub(crate) fn unseal(mut bytes: Vec<u8>, ptr: &Ptr) -> Result<(Header, Vec<u8>)>
         ));
     }
     let [kind, version, compressed, level] = [reader.u8()?, reader.u8()?, reader.u8()?, reader.u8()?];
-    if version > VERSION {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("a piece has version {version}, this program knows {VERSION}: use a newer one"),
-        ));
-    }
     let (raw_len, stored) = (reader.u32_le()?, reader.u32_le()?);
     let (birth, page) = (reader.u64_le()?, reader.u64_le()?);
     let kind = Kind::from_byte(kind).ok_or_else(|| Error::corruption(format!("unknown kind of piece {kind}")))?;
+    if version > kind.version() {
+        let known = kind.version();
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("a piece has version {version}, this program knows {known}: use a newer one"),
+        ));
+    }
     if stored as usize != bytes.len() - HEADER || birth != ptr.birth || page != ptr.page || compressed > 1 {
         return Err(Error::corruption("a piece is not the one that belongs here"));
     }
-    let header = Header { kind, level };
+    let header = Header { kind, version, level };
     if compressed == 1 {
         if raw_len > LONGEST {
             return Err(Error::corruption(format!("a piece claims to have {raw_len} bytes")));

@@ -12,7 +12,9 @@ use super::piece::{PAGE, Ptr};
 pub(crate) const SLOT: usize = 512;
 const MAGIC: [u8; 8] = *b"KODIAKIX";
 /// The version of files that this code writes, and the newest that it reads.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// That of files whose commits are all synced before their slots are written.
+const WITHOUT_STATE: u32 = 1;
 
 /// A slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,9 @@ pub(crate) struct Slot {
     pub upsert: String,
     /// The account of space of that commit.
     pub account: Ptr,
+    /// Everything that the commit wrote is known to be on the disk. Else it may have got there after the slot, or not at all, and
+    /// the account says how to tell.
+    pub synced: bool,
 }
 
 impl Slot {
@@ -35,6 +40,7 @@ impl Slot {
         bytes.extend_from_slice(&(PAGE as u32).to_le_bytes());
         bytes.extend_from_slice(&self.generation.to_le_bytes());
         self.account.encode(&mut bytes);
+        bytes.push(u8::from(self.synced));
         put_bytes(&mut bytes, self.kind.as_bytes());
         put_bytes(&mut bytes, self.upsert.as_bytes());
         bytes.resize(SLOT - 4, 0);
@@ -59,7 +65,7 @@ impl Slot {
                 "the checksum of a root slot differs: restore a copy, or build the index anew",
             ));
         }
-        if version != VERSION {
+        if version != VERSION && version != WITHOUT_STATE {
             let message = format!("the file has version {version}, this program knows {VERSION}: use another one");
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
@@ -68,9 +74,19 @@ impl Slot {
             let message = format!("the file has pages of {page} bytes, this program only knows {PAGE}");
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
+        let (generation, account) = (reader.u64_le()?, Ptr::decode(&mut reader)?);
+        let synced = match if version == WITHOUT_STATE { 1 } else { reader.u8()? } {
+            flag @ 0..=1 => flag == 1,
+            other => {
+                return Err(Error::corruption(format!(
+                    "a root slot is malformed: {other} is no flag"
+                )));
+            }
+        };
         Ok(Self {
-            generation: reader.u64_le()?,
-            account: Ptr::decode(&mut reader)?,
+            generation,
+            account,
+            synced,
             kind: reader.str()?.to_owned(),
             upsert: reader.str()?.to_owned(),
         })

@@ -109,6 +109,15 @@ impl FreeMap {
         true
     }
 
+    /// Takes out the extent that ends at `end`; returns where it starts.
+    fn take_last(&mut self, end: u64) -> Option<u64> {
+        let (&start, &len) = self.by_page.last_key_value()?;
+        (start + len == end).then(|| {
+            self.remove(start, len);
+            start
+        })
+    }
+
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = Extent> {
         self.by_page.iter().map(|(&page, &pages)| Extent { page, pages })
     }
@@ -137,12 +146,21 @@ pub(crate) struct RootInfo {
     pub level: u8,
 }
 
+/// Pages given out since the last commit, and what was written there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fresh {
+    pub pages: u64,
+    /// The bytes of the piece, and its checksum.
+    pub len: u32,
+    pub crc: u32,
+}
+
 /// The state of all pages.
 #[derive(Debug, Default)]
 pub(crate) struct Space {
     pub free: FreeMap,
     pub dead: Vec<Dead>,
-    /// The page after the last that was ever used.
+    /// The page after the last that is used, or is free before one that is.
     pub end: u64,
     /// The last commit.
     pub generation: u64,
@@ -153,7 +171,7 @@ pub(crate) struct Space {
     /// Open views, by root.
     pub pins: BTreeMap<u64, usize>,
     /// Written since the last commit, by page.
-    pub fresh: BTreeMap<u64, u64>,
+    pub fresh: BTreeMap<u64, Fresh>,
     /// Given up since the last commit, with their birth.
     pub dying: Vec<(Extent, u64)>,
 }
@@ -166,8 +184,28 @@ impl Space {
             self.end += pages;
             page
         });
-        self.fresh.insert(page, pages);
+        let (len, crc) = (0, 0);
+        self.fresh.insert(page, Fresh { pages, len, crc });
         Extent { page, pages }
+    }
+
+    /// A piece is about to be written to pages that were given out for it.
+    pub(crate) fn note(&mut self, ptr: &Ptr) {
+        if let Some(fresh) = self.fresh.get_mut(&ptr.page) {
+            (fresh.len, fresh.crc) = (ptr.len, ptr.crc);
+        }
+    }
+
+    /// What is free at the end is no longer a part of the file.
+    pub(crate) fn cut_tail(&mut self) {
+        if let Some(start) = self.free.take_last(self.end) {
+            self.end = start;
+        }
+    }
+
+    /// Pages written since the last commit.
+    pub(crate) fn fresh_pages(&self) -> u64 {
+        self.fresh.values().map(|fresh| fresh.pages).sum()
     }
 
     /// Gives a piece of the working state up. True if its pages are free at once.
@@ -177,7 +215,7 @@ impl Space {
     pub(crate) fn kill(&mut self, ptr: &Ptr) -> Result<bool> {
         let extent = Extent::of(ptr);
         if ptr.birth > self.generation {
-            if self.fresh.remove(&extent.page) != Some(extent.pages) {
+            if self.fresh.remove(&extent.page).map(|fresh| fresh.pages) != Some(extent.pages) {
                 return Err(Error::corruption("a node is given up twice"));
             }
             self.free.add(extent)?;
@@ -212,7 +250,7 @@ impl Space {
     /// Takes back everything since the last commit.
     pub(crate) fn rollback(&mut self) -> Result<()> {
         self.dying.clear();
-        for (page, pages) in std::mem::take(&mut self.fresh) {
+        for (page, Fresh { pages, .. }) in std::mem::take(&mut self.fresh) {
             self.free.add(Extent { page, pages })?;
         }
         Ok(())
@@ -275,6 +313,21 @@ mod tests {
         assert_eq!(space.end, 13);
         assert_eq!(space.free.iter().collect::<Vec<_>>(), [Extent { page: 6, pages: 2 }]);
         space.carve(Extent { page: 7, pages: 2 }).expect_err("page 8 is in use");
+    }
+
+    #[test]
+    fn only_what_is_free_at_the_end_is_cut() {
+        let mut space = Space {
+            end: 20,
+            ..Space::default()
+        };
+        space.free.add(Extent { page: 4, pages: 2 }).expect("apart");
+        space.cut_tail();
+        assert_eq!((space.end, space.free.pages()), (20, 2));
+        space.free.add(Extent { page: 15, pages: 5 }).expect("apart");
+        space.cut_tail();
+        assert_eq!((space.end, space.free.pages()), (15, 2));
+        assert_eq!(space.allocate(3), Extent { page: 15, pages: 3 });
     }
 
     #[test]

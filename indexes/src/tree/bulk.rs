@@ -74,7 +74,7 @@ impl Load<'_, '_> {
             tight.extend(&block, 0..block.len());
             block = tight.finish();
         }
-        let ptr = self.writer.store.write(Kind::Leaf, 0, block.piece_mut())?;
+        let ptr = block.with_piece(|raw| self.writer.store.write(Kind::Leaf, 0, raw))?;
         self.writer.store.keep(&ptr, Piece::Leaf(block));
         self.add(1, ptr, low)
     }

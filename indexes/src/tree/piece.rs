@@ -108,7 +108,7 @@ pub(crate) struct Node {
     pub level: u8,
     pub keys: Keys,
     pub children: Vec<ChildPtr>,
-    heads: Heads,
+    pub heads: Heads,
 }
 
 impl Node {
@@ -125,7 +125,7 @@ impl Node {
     /// The child that has `key`.
     #[inline]
     pub(crate) fn route(&self, key: &[u8]) -> usize {
-        self.heads.route(&self.keys, key)
+        self.heads.route(|| &self.keys, key)
     }
 
     pub(crate) fn memory(&self) -> usize {

@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use kodiak_core::Result;
+use parking_lot::Mutex;
 
 use super::piece::{ChildPtr, Node, Piece};
+use crate::data::keys::Heads;
+use crate::data::leaf::LeafReader;
 use crate::pool::BufferPool;
 use crate::store::Store;
 use crate::store::piece::Ptr;
@@ -26,6 +29,8 @@ pub(super) struct Pins {
     pool: Arc<BufferPool>,
     top: Pin,
     bytes: AtomicUsize,
+    /// Keeps the leaves pinned in the pool.
+    leaves: Mutex<Vec<Arc<Piece>>>,
 }
 
 /// The place of a node, filled when it is first needed.
@@ -33,14 +38,19 @@ pub(super) struct Pins {
 pub(super) struct Pin(OnceLock<Box<Pinned>>);
 
 /// The place of a leaf, which is kept there only if no messages wait for it: a read that finds it looks at nothing else.
-pub(super) type LeafPin = OnceLock<Arc<Piece>>;
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(super) struct LeafPin(OnceLock<LeafReader>);
 
-/// A node, and the places of its children.
+const _: () = assert!(size_of::<LeafPin>() == 64);
+
+/// A node, and the places of its children. What finds the child of a key is here, and not one reference further away.
 #[derive(Debug)]
 pub(super) struct Pinned {
+    heads: Heads,
+    below: Below,
     piece: Arc<Piece>,
     level: u8,
-    below: Below,
 }
 
 #[derive(Debug)]
@@ -74,6 +84,7 @@ impl Pins {
             pool: Arc::clone(pool),
             top: Pin::default(),
             bytes: AtomicUsize::new(0),
+            leaves: Mutex::default(),
         }
     }
 
@@ -114,15 +125,17 @@ impl Pins {
         let piece = store.read(ptr)?;
         let node = piece.node(level).map_err(|error| store.at(error, ptr))?;
         let children = node.children.len();
-        if !self.hold(piece.memory() + Below::memory(level, children), NODES) {
+        let heads = node.heads.clone();
+        if !self.hold(piece.memory() + heads.memory() + Below::memory(level, children), NODES) {
             return Ok(None);
         }
         // Of two threads that fill it at once one has counted in vain.
         let pinned = pin.0.get_or_init(|| {
             Box::new(Pinned {
+                heads,
+                below: Below::new(level, children),
                 piece,
                 level,
-                below: Below::new(level, children),
             })
         });
         Ok(Some(pinned))
@@ -131,9 +144,24 @@ impl Pins {
     /// Keeps a leaf that is asked for often, if there is room.
     #[cold]
     pub(super) fn keep_leaf(&self, pin: &LeafPin, piece: Arc<Piece>) {
-        if self.pool.held() < self.most(LEAVES) && self.hold(piece.memory(), LEAVES) {
-            pin.get_or_init(|| piece);
+        let Ok(leaf) = piece.leaf() else { return };
+        let bytes = piece.memory() + LeafReader::memory(leaf.len());
+        if self.pool.held() >= self.most(LEAVES) || !self.hold(bytes, LEAVES) {
+            return;
         }
+        if let Some(reader) = LeafReader::new(leaf)
+            && pin.0.set(reader).is_ok()
+        {
+            self.leaves.lock().push(piece);
+        }
+    }
+}
+
+impl LeafPin {
+    /// The leaf, if it is there.
+    #[inline]
+    pub(super) fn get(&self) -> Option<&LeafReader> {
+        self.0.get()
     }
 }
 
@@ -147,7 +175,7 @@ impl Pinned {
     /// The number of the child that has `key`.
     #[inline]
     pub(super) fn route(&self, key: &[u8]) -> usize {
-        self.node().route(key)
+        self.heads.route(|| &self.node().keys, key)
     }
 
     #[inline]

@@ -71,7 +71,10 @@ pub(super) fn find(
         if let Some(leaf) = place.and_then(|leaf| leaf.get())
             && heard.operands.is_empty()
         {
-            return in_leaf(store, leaf, &pinned.child(index).ptr, key, found);
+            if let Some(value) = leaf.find_value(key) {
+                found(value);
+            }
+            return Ok(());
         }
         let child = pinned.child(index);
         if let Some(pointer) = &child.buffer {

@@ -212,7 +212,10 @@ impl Verifier<'_> {
             let fresh: Vec<Extent> = space
                 .fresh
                 .iter()
-                .map(|(&page, &pages)| Extent { page, pages })
+                .map(|(&page, fresh)| Extent {
+                    page,
+                    pages: fresh.pages,
+                })
                 .collect();
             (free, dead, fresh, space.end)
         };

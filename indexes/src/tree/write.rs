@@ -19,8 +19,7 @@ impl Writer<'_> {
         match link {
             Link::Disk(_) => {}
             Link::Leaf(leaf) if leaf.tick <= tick => {
-                let raw = leaf.block.piece_mut();
-                let ptr = self.store.write(Kind::Leaf, 0, raw)?;
+                let ptr = leaf.block.with_piece(|raw| self.store.write(Kind::Leaf, 0, raw))?;
                 self.replace(link, ptr);
             }
             Link::Leaf(_) => {}
@@ -56,7 +55,7 @@ impl Writer<'_> {
     fn write_buffer(&mut self, dirty: &mut DirtyBuffer) -> Result<BufferPtr> {
         let buffer: &mut Buffer = &mut dirty.buffer;
         let bytes = u32::try_from(buffer.bytes()).unwrap_or(u32::MAX);
-        let ptr = self.store.write(Kind::Buffer, 0, buffer.piece_mut())?;
+        let ptr = buffer.with_piece(|raw| self.store.write(Kind::Buffer, 0, raw))?;
         Ok(BufferPtr { ptr, bytes })
     }
 
