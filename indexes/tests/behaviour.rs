@@ -320,3 +320,30 @@ fn leaves_that_are_asked_for_often_hide_no_messages() {
         }
     }
 }
+
+#[test]
+fn what_is_asked_for_often_says_what_it_said_before() {
+    for factory in kodiak_indexes::ALL {
+        let mut context = context(factory, Arc::new(MemoryStorage::new()), small(factory));
+        context.pool = (factory.pool)(8 << 20);
+        let index = (factory.create)(context).expect("a new index");
+        let (mut model, mut random) = (Model::new(), Random::new(8));
+        for _ in 0..30 {
+            let batch = random_batch(&mut random, &mut model, 300);
+            index.apply(&batch.updates, None).expect("a sound batch");
+        }
+        let view = index.view(index.commit().expect("space")).expect("a root");
+        for round in 0..6 {
+            for number in 0..2000 {
+                let key = format!("a key of some length {number:06}").into_bytes();
+                let value = view.get(&key).expect("sound");
+                assert_eq!(
+                    value.as_ref(),
+                    model.get(&key),
+                    "{} {round}: {number}",
+                    factory.component.name
+                );
+            }
+        }
+    }
+}

@@ -222,8 +222,8 @@ impl Block {
         self.guide.get_or_init(|| Guide::new(self))
     }
 
-    /// The value of `key`, if it is there.
-    pub(crate) fn find_value(&self, key: &[u8]) -> Option<&[u8]> {
+    /// The entry of `key`, if it is there.
+    pub(crate) fn find_entry(&self, key: &[u8]) -> Option<Entry<'_>> {
         self.guide().find(&self.bytes, self.prefix.len(), self.heap.end, key)
     }
 

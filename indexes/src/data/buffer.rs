@@ -9,7 +9,7 @@ use std::ops::Range;
 use kodiak_core::varint::Reader;
 use kodiak_core::{Error, Result};
 
-use super::block::{Block, Tag};
+use super::block::{Block, Entry, Tag};
 use super::builder::Builder;
 use super::ranges::{Bounds, Ranges};
 use crate::store::piece::HEADER;
@@ -53,8 +53,13 @@ impl Buffer {
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Said<'_> {
-        if let Some(at) = self.points.find(key) {
-            let entry = self.points.entry(at);
+        self.say(self.points.find_entry(key), key)
+    }
+
+    /// [`get`](Self::get), once the entry of the key has been looked for.
+    #[inline]
+    pub(crate) fn say<'a>(&self, entry: Option<Entry<'a>>, key: &[u8]) -> Said<'a> {
+        if let Some(entry) = entry {
             return match entry.tag {
                 Tag::Put => Said::Put(entry.value),
                 Tag::Delete => Said::Deleted,

@@ -2,7 +2,7 @@
 
 use kodiak_core::prefetch::prefetch;
 
-use super::block::{Block, FIXED, before, decode_with_len};
+use super::block::{Block, Entry, FIXED, before, decode_with_len};
 use crate::store::piece::HEADER;
 
 /// One entry of so many has a mark.
@@ -62,11 +62,11 @@ impl Guide {
         })
     }
 
-    /// The value of `key`, if it is there, in a block of so many bytes of prefix, whose heap ends where it says. It touches as little
+    /// The entry of `key`, if it is there, in a block of so many bytes of prefix, whose heap ends where it says. It touches as little
     /// memory as it can, entries from a mark on one after the other, and all of it comes at once: nothing waits for the prefix,
     /// which is compared last.
     #[inline]
-    pub(super) fn find<'b>(&self, bytes: &'b [u8], prefix: usize, heap_end: usize, key: &[u8]) -> Option<&'b [u8]> {
+    pub(super) fn find<'b>(&self, bytes: &'b [u8], prefix: usize, heap_end: usize, key: &[u8]) -> Option<Entry<'b>> {
         let suffix = key.get(prefix..)?;
         let wanted = head(suffix);
         let heap = &bytes[HEADER + FIXED + prefix..heap_end];
@@ -94,7 +94,7 @@ impl Guide {
             let (entry, len) = decode_with_len(&heap[at..]);
             if !before(entry.suffix, suffix) {
                 let shared = &bytes[HEADER + FIXED..HEADER + FIXED + prefix];
-                return (entry.suffix == suffix && key.starts_with(shared)).then_some(entry.value);
+                return (entry.suffix == suffix && key.starts_with(shared)).then_some(entry);
             }
             at += len;
         }

@@ -6,9 +6,9 @@ pub(crate) mod buffer;
 pub(crate) mod builder;
 mod guide;
 pub(crate) mod keys;
-pub(crate) mod leaf;
 pub(crate) mod merge;
 pub(crate) mod ranges;
+pub(crate) mod reader;
 pub(crate) mod staged;
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ fn check_find(block: &Block, probe: &[u8]) {
     let expected = (0..block.len()).find(|&index| block.key(index) == probe);
     assert_eq!(block.find(probe), expected, "{}", probe.escape_ascii());
     assert_eq!(
-        block.find_value(probe),
+        block.find_entry(probe).map(|entry| entry.value),
         expected.map(|index| block.value(index)),
         "{}",
         probe.escape_ascii()

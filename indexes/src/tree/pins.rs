@@ -1,5 +1,5 @@
-//! Pieces that a view keeps at hand, so that a point read asks the pool for nothing: inner nodes from the first read on, leaves once
-//! they have been asked for often.
+//! Pieces that a view keeps at hand, so that a point read asks the pool for nothing: inner nodes from the first read on, leaves and
+//! buffers once they have been asked for often.
 //!
 //! They are held as anybody holds a piece: counted by the pool, and pinned there. All views together hold a share of their pool
 //! at most; what is beyond it is asked for each time. A read finds a child's place beside its number, as Graefe et al. do
@@ -13,12 +13,12 @@ use parking_lot::Mutex;
 
 use super::piece::{ChildPtr, Node, Piece};
 use crate::data::keys::Heads;
-use crate::data::leaf::LeafReader;
+use crate::data::reader::{BlockReader, BufferReader};
 use crate::pool::BufferPool;
 use crate::store::Store;
 use crate::store::piece::Ptr;
 
-/// What views hold of a pool once no more nodes are kept for them, and once no more leaves are, in eighths. Changed nodes may
+/// What views hold of a pool once no more nodes are kept for them, and once no more leaves and buffers are, in eighths. Changed nodes may
 /// take half of a pool.
 const NODES: usize = 3;
 const LEAVES: usize = 2;
@@ -40,9 +40,13 @@ pub(super) struct Pin(OnceLock<Box<Pinned>>);
 /// The place of a leaf, which is kept there only if no messages wait for it: a read that finds it looks at nothing else.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-pub(super) struct LeafPin(OnceLock<LeafReader>);
+pub(super) struct LeafPin(OnceLock<BlockReader>);
 
 const _: () = assert!(size_of::<LeafPin>() == 64);
+
+/// The place of a buffer.
+#[derive(Debug, Default)]
+pub(super) struct BufferPin(OnceLock<BufferReader>);
 
 /// A node, and the places of its children. What finds the child of a key is here, and not one reference further away.
 #[derive(Debug)]
@@ -55,7 +59,7 @@ pub(super) struct Pinned {
 
 #[derive(Debug)]
 enum Below {
-    Nodes(Box<[Pin]>),
+    Nodes(Box<[(Pin, BufferPin)]>),
     Leaves(Box<[LeafPin]>),
 }
 
@@ -63,7 +67,7 @@ impl Below {
     fn new(level: u8, children: usize) -> Self {
         match level {
             0 | 1 => Self::Leaves((0..children).map(|_| LeafPin::default()).collect()),
-            _ => Self::Nodes((0..children).map(|_| Pin::default()).collect()),
+            _ => Self::Nodes((0..children).map(|_| Default::default()).collect()),
         }
     }
 
@@ -72,7 +76,7 @@ impl Below {
             * if level <= 1 {
                 size_of::<LeafPin>()
             } else {
-                size_of::<Pin>()
+                size_of::<(Pin, BufferPin)>()
             }
     }
 }
@@ -145,22 +149,47 @@ impl Pins {
     #[cold]
     pub(super) fn keep_leaf(&self, pin: &LeafPin, piece: Arc<Piece>) {
         let Ok(leaf) = piece.leaf() else { return };
-        let bytes = piece.memory() + LeafReader::memory(leaf.len());
-        if self.pool.held() >= self.most(LEAVES) || !self.hold(bytes, LEAVES) {
+        if !self.hold_block(&piece, leaf.len()) {
             return;
         }
-        if let Some(reader) = LeafReader::new(leaf)
+        if let Some(reader) = BlockReader::new(leaf)
             && pin.0.set(reader).is_ok()
         {
             self.leaves.lock().push(piece);
         }
+    }
+
+    /// Keeps a buffer that is asked for often, if there is room.
+    #[cold]
+    pub(super) fn keep_buffer(&self, pin: &BufferPin, piece: Arc<Piece>) {
+        let Ok(buffer) = piece.buffer() else { return };
+        if self.hold_block(&piece, buffer.points.len())
+            && let Some(reader) = BufferReader::new(piece)
+        {
+            // Of two threads that fill it at once one has counted in vain.
+            let _ = pin.0.set(reader);
+        }
+    }
+
+    /// Counts a piece with a block of so many entries, and what makes that ready, if there is room for them.
+    fn hold_block(&self, piece: &Piece, entries: usize) -> bool {
+        let bytes = piece.memory() + BlockReader::memory(entries);
+        self.pool.held() < self.most(LEAVES) && self.hold(bytes, LEAVES)
+    }
+}
+
+impl BufferPin {
+    /// The buffer, if it is there.
+    #[inline]
+    pub(super) fn get(&self) -> Option<&BufferReader> {
+        self.0.get()
     }
 }
 
 impl LeafPin {
     /// The leaf, if it is there.
     #[inline]
-    pub(super) fn get(&self) -> Option<&LeafReader> {
+    pub(super) fn get(&self) -> Option<&BlockReader> {
         self.0.get()
     }
 }
@@ -194,7 +223,16 @@ impl Pinned {
     #[inline]
     pub(super) fn below(&self, index: usize) -> Option<&Pin> {
         match &self.below {
-            Below::Nodes(pins) => pins.get(index),
+            Below::Nodes(pins) => pins.get(index).map(|(pin, _)| pin),
+            Below::Leaves(_) => None,
+        }
+    }
+
+    /// The place of the buffer of a child that is a node.
+    #[inline]
+    pub(super) fn buffer(&self, index: usize) -> Option<&BufferPin> {
+        match &self.below {
+            Below::Nodes(pins) => pins.get(index).map(|(_, buffer)| buffer),
             Below::Leaves(_) => None,
         }
     }

@@ -4,7 +4,7 @@ use kodiak_core::index::Upsert;
 use kodiak_core::{Error, Result};
 
 use super::piece::Piece;
-use super::pins::Pins;
+use super::pins::{BufferPin, Pins};
 use super::work::{Link, Pending};
 use super::working::Work;
 use crate::data::block::Block;
@@ -39,7 +39,7 @@ impl Heard {
     }
 
     fn hear_leaf(&mut self, leaf: &Block, key: &[u8]) {
-        self.base = Some(leaf.find_value(key).map(<[u8]>::to_vec));
+        self.base = Some(leaf.find_entry(key).map(|entry| entry.value.to_vec()));
     }
 
     fn conclude(self, upsert: Option<&dyn Upsert>, key: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -71,14 +71,14 @@ pub(super) fn find(
         if let Some(leaf) = place.and_then(|leaf| leaf.get())
             && heard.operands.is_empty()
         {
-            if let Some(value) = leaf.find_value(key) {
-                found(value);
+            if let Some(entry) = leaf.find_entry(key) {
+                found(entry.value);
             }
             return Ok(());
         }
         let child = pinned.child(index);
         if let Some(pointer) = &child.buffer {
-            if hear_buffer(store, &mut heard, &pointer.ptr, key)? {
+            if hear_at_hand(store, pins, pinned.buffer(index), &mut heard, &pointer.ptr, key)? {
                 return hand_over(heard, upsert, key, found);
             }
             // A leaf at hand is read without a look at messages for it, of which there are none as long as the lowest nodes have no
@@ -104,8 +104,8 @@ pub(super) fn find(
 #[inline]
 fn in_leaf(store: &Store, piece: &Piece, ptr: &Ptr, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<()> {
     let leaf = piece.leaf().map_err(|error| store.at(error, ptr))?;
-    if let Some(value) = leaf.find_value(key) {
-        found(value);
+    if let Some(entry) = leaf.find_entry(key) {
+        found(entry.value);
     }
     Ok(())
 }
@@ -115,6 +115,27 @@ fn hand_over(heard: Heard, upsert: Option<&dyn Upsert>, key: &[u8], found: &mut 
         found(&value);
     }
     Ok(())
+}
+
+/// Listens to a buffer, which is kept in its place once it has been asked for often; true if what is below no longer counts.
+fn hear_at_hand(
+    store: &Store,
+    pins: &Pins,
+    place: Option<&BufferPin>,
+    heard: &mut Heard,
+    ptr: &Ptr,
+    key: &[u8],
+) -> Result<bool> {
+    if let Some(reader) = place.and_then(BufferPin::get) {
+        return Ok(heard.take(reader.get(key)));
+    }
+    let (piece, wanted) = store.read_rated(ptr)?;
+    let buffer = piece.buffer().map_err(|error| store.at(error, ptr))?;
+    let done = heard.hear(buffer, key);
+    if let Some(place) = place.filter(|_| wanted) {
+        pins.keep_buffer(place, piece);
+    }
+    Ok(done)
 }
 
 /// Listens to a buffer in the file; true if what is below no longer counts.
