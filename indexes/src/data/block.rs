@@ -201,12 +201,6 @@ impl Block {
         key.strip_prefix(self.prefix()) == Some(self.entry(index).suffix)
     }
 
-    /// The place of `key`, if it is there.
-    pub(crate) fn find(&self, key: &[u8]) -> Option<usize> {
-        let at = self.lower_bound(key);
-        (at < self.count && self.key_is(at, key)).then_some(at)
-    }
-
     /// `key` without the prefix, or which side of all entries it is on.
     #[inline]
     fn suffix_of<'a>(&self, key: &'a [u8]) -> Result<&'a [u8], Ordering> {
