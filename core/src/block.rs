@@ -278,12 +278,22 @@ impl ColumnBlock {
 
     /// If all rows are puts of distinct keys, the newest of their sequence numbers. Looked for once.
     pub fn plain(&self) -> Option<SeqNo> {
-        *self.plain.get_or_init(|| {
-            let puts = self.ops.iter().fold(true, |puts, &op| puts & (op == Op::Put as i8));
-            let distinct = puts && self.first_repeated(0, self.rows()).is_none();
-            let newest = self.seqs.iter().copied().max().unwrap_or(0);
-            distinct.then_some(newest as SeqNo)
-        })
+        let distinct = || self.first_repeated(0, self.rows()).is_none();
+        *self.plain.get_or_init(|| self.newest_of_puts().filter(|_| distinct()))
+    }
+
+    /// Says that all keys are distinct: then [`plain`](Self::plain) need not compare them.
+    #[must_use]
+    pub fn with_distinct_keys(self) -> Self {
+        let plain = OnceLock::from(self.newest_of_puts());
+        Self { plain, ..self }
+    }
+
+    /// The newest sequence number, if all rows are puts.
+    fn newest_of_puts(&self) -> Option<SeqNo> {
+        let puts = self.ops.iter().fold(true, |puts, &op| puts & (op == Op::Put as i8));
+        let newest = self.seqs.iter().copied().max().unwrap_or(0);
+        puts.then_some(newest as SeqNo)
     }
 
     /// The first row after `from` and before `to` that has the key of the row before it.

@@ -5,9 +5,11 @@
 //! that has been altered begin with the number of the schema that they are of.
 
 mod build;
+mod decoder;
 mod node;
 #[cfg(test)]
 mod tests;
+mod validity;
 
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ use crate::schema::TableSchema;
 use crate::varint::{Reader, put_u64};
 use crate::{Error, Result};
 use build::Builder;
+pub use decoder::RowDecoder;
 use node::Node;
 
 /// Encodes the non-key columns of a row as bytes and back.
@@ -181,10 +184,7 @@ impl RowCodec {
             .collect::<Result<Vec<_>>>()?;
         let mut columns: Vec<Option<ArrayRef>> = Vec::with_capacity(self.columns.len());
         for (position, (_, field)) in self.columns[..behind].iter().enumerate() {
-            let named = |error: Error| {
-                let message = format!("column \"{}\": {}", field.name(), error.message());
-                Error::new(error.kind(), message).with_source(error)
-            };
+            let named = |error: Error| named(field, error);
             let mut builder = Builder::new(field.data_type(), rows.len()).map_err(named)?;
             let read = builder.push_column(&mut open, position);
             read.map_err(|(row, error)| named(error).with_offset(row as u64))?;
@@ -198,10 +198,7 @@ impl RowCodec {
             return Ok(columns);
         }
         match open.iter().position(|open| !open.values.is_empty()) {
-            Some(row) => Err(Error::corruption(format!(
-                "row {row} has {} bytes too many",
-                open[row].values.remaining()
-            ))),
+            Some(row) => Err(too_long(row, &open[row])),
             None => Ok(columns),
         }
     }
@@ -214,7 +211,11 @@ impl RowCodec {
                 values: Reader::new(&[]),
             });
         }
-        let bytes = rows.value(row);
+        self.open_bytes(rows.value(row), row)
+    }
+
+    #[inline]
+    fn open_bytes<'a>(&self, bytes: &'a [u8], row: usize) -> Result<OpenRow<'a>> {
         let mut values = Reader::new(bytes);
         let number = row_schema(bytes)?;
         if number != self.number {
@@ -232,6 +233,17 @@ impl RowCodec {
         let nulls = values.take(columns.div_ceil(8))?;
         Ok(OpenRow { columns, nulls, values })
     }
+}
+
+#[cold]
+fn named(field: &FieldRef, error: Error) -> Error {
+    let message = format!("column \"{}\": {}", field.name(), error.message());
+    Error::new(error.kind(), message).with_source(error)
+}
+
+#[cold]
+fn too_long(row: usize, open: &OpenRow<'_>) -> Error {
+    Error::corruption(format!("row {row} has {} bytes too many", open.values.remaining()))
 }
 
 /// A row in the course of being decoded.

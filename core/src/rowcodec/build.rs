@@ -1,21 +1,24 @@
 //! From the bytes of values back to a column, perhaps nested.
 
 use arrow::array::{ArrayData, ArrayRef, BooleanBufferBuilder, make_array};
-use arrow::buffer::{Buffer, NullBuffer};
+use arrow::buffer::Buffer;
 use arrow::datatypes::DataType;
 
 use super::OpenRow;
+use super::validity::Validity;
 use crate::arrays::{primitive, variable};
 use crate::keycodec::view::{Physical, plain, stored};
 use crate::varint::Reader;
 use crate::{Error, ErrorKind, Result};
 
 /// A column being decoded. Nothing is believed of the bytes: Arrow's own validation runs over the finished column.
+#[derive(Debug)]
 pub(super) struct Builder {
-    valid: BooleanBufferBuilder,
+    valid: Validity,
     values: Values,
 }
 
+#[derive(Debug)]
 enum Values {
     Null,
     Bool(BooleanBufferBuilder),
@@ -93,17 +96,17 @@ impl Builder {
                 Physical::Bool => Values::Bool(BooleanBufferBuilder::new(rows)),
                 Physical::Fixed { width, .. } => Values::Fixed {
                     width,
-                    bytes: Vec::new(),
+                    bytes: Vec::with_capacity(rows * width.min(16)),
                 },
                 Physical::Var { large } => Values::Var {
                     large,
                     ends: starts(),
-                    bytes: Vec::new(),
+                    bytes: Vec::with_capacity(rows * 8),
                 },
             },
         };
         Ok(Self {
-            valid: BooleanBufferBuilder::new(rows),
+            valid: Validity::default(),
             values,
         })
     }
@@ -153,7 +156,7 @@ impl Builder {
             Values::Bool(values) => values.append(false),
             Values::Fixed { width, bytes } => bytes.resize(bytes.len() + *width, 0),
             Values::Var { ends, bytes, .. } => ends.push(bytes.len() as i64),
-            Values::List { ends, items, .. } => ends.push(items.valid.len() as i64),
+            Values::List { ends, items, .. } => ends.push(items.valid.len as i64),
             Values::FixedList { size, items } => (0..*size).for_each(|_| items.push_null()),
             Values::Struct(fields) => fields.iter_mut().for_each(Self::push_null),
         }
@@ -180,7 +183,7 @@ impl Builder {
                 // Each item takes at least a bit, so what is left bounds their number.
                 let count = reader.len(reader.remaining().saturating_mul(8))?;
                 items.push_all(count, reader)?;
-                ends.push(items.valid.len() as i64);
+                ends.push(items.valid.len as i64);
             }
             Values::FixedList { size, items } => items.push_all(*size, reader)?,
             Values::Struct(fields) => {
@@ -191,6 +194,16 @@ impl Builder {
             }
         }
         Ok(())
+    }
+
+    /// Passes over the value that comes next in `reader`.
+    #[inline]
+    pub fn skip(&mut self, reader: &mut Reader<'_>) -> Result<()> {
+        match &self.values {
+            Values::Fixed { width, .. } => reader.take(*width).map(drop),
+            Values::Var { .. } => reader.bytes().map(drop),
+            _ => self.push(reader),
+        }
     }
 
     fn push_all(&mut self, count: usize, reader: &mut Reader<'_>) -> Result<()> {
@@ -224,8 +237,8 @@ impl Builder {
 
     /// The finished column, of `data_type`, if that is a type without children.
     fn leaf(&mut self, data_type: &DataType) -> Option<Result<ArrayRef>> {
-        let rows = self.valid.len();
-        let mut nulls = || Some(NullBuffer::new(self.valid.finish())).filter(|nulls| nulls.null_count() > 0);
+        let rows = self.valid.len;
+        let mut nulls = || self.valid.finish();
         match &mut self.values {
             Values::Fixed { bytes, .. } if data_type.is_primitive() => {
                 let bytes = Buffer::from_vec(std::mem::take(bytes));
@@ -240,8 +253,8 @@ impl Builder {
     }
 
     fn data(mut self, data_type: &DataType) -> Result<ArrayData> {
-        let rows = self.valid.len();
-        let nulls = Some(NullBuffer::new(self.valid.finish())).filter(|nulls| nulls.null_count() > 0);
+        let rows = self.valid.len;
+        let nulls = self.valid.finish();
         let data = ArrayData::builder(data_type.clone()).len(rows);
         let data = match self.values {
             Values::Null => return Ok(ArrayData::new_null(data_type, rows)),
@@ -283,7 +296,7 @@ impl Builder {
 
 /// Appends the values of a column of numbers of `W` bytes.
 fn fixed<const W: usize>(
-    valid: &mut BooleanBufferBuilder,
+    valid: &mut Validity,
     bytes: &mut Vec<u8>,
     rows: &mut [OpenRow<'_>],
     column: usize,

@@ -37,6 +37,25 @@ fn encode_all(codec: &RowCodec, batch: &RecordBatch) -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// Decodes some columns of rows column by column, and expects that row by row gives the same.
+fn decode_both_ways(
+    codec: &RowCodec,
+    rows: &BinaryArray,
+    wanted: &dyn Fn(usize) -> bool,
+) -> Result<Vec<Option<ArrayRef>>> {
+    let by_column = codec.decode_some(rows, wanted);
+    let by_row = codec.decoder(rows.len(), wanted).and_then(|mut decoder| {
+        rows.iter().try_for_each(|row| decoder.push(row))?;
+        decoder.finish()
+    });
+    match (&by_column, &by_row) {
+        (Ok(columns), Ok(rows)) => assert_eq!(columns, rows),
+        (Err(columns), Err(rows)) => assert_eq!(columns.kind(), rows.kind()),
+        _ => panic!("{by_column:?} by columns, {by_row:?} by rows"),
+    }
+    by_column
+}
+
 /// Columns of every kind, nested ones included, of five rows.
 fn every_kind() -> Vec<(&'static str, ArrayRef)> {
     let mut list = ListBuilder::new(StringBuilder::new());
@@ -148,6 +167,13 @@ fn rows_of_every_type_come_back() {
         for (index, column) in decoded.iter().enumerate() {
             assert_eq!(column.as_ref(), batch.column(index + 1).as_ref(), "column {index}");
         }
+        let null = [None, Some(rows[0].as_slice()), None];
+        let rows = BinaryArray::from_iter(rows.iter().map(|row| Some(row.as_slice())).chain(null));
+        for wanted in 0..=decoded.len() {
+            let some = decode_both_ways(&codec, &rows, &|index| index == wanted + 1).expect("just encoded");
+            assert_eq!(some.iter().flatten().count(), usize::from(wanted < decoded.len()));
+            decode_both_ways(&codec, &rows, &|index| index % 3 == wanted % 3).expect("just encoded");
+        }
     }
 }
 
@@ -213,7 +239,7 @@ fn a_column_of_another_type_is_refused() {
 fn damaged_rows_are_corruption_and_never_panic() {
     let (table, batch) = batch(every_kind());
     let codec = RowCodec::new(&table);
-    let decode = |row: &[u8]| match codec.decode(&BinaryArray::from_iter_values([row])) {
+    let decode = |row: &[u8]| match decode_both_ways(&codec, &BinaryArray::from_iter_values([row]), &|_| true) {
         Ok(_) => true,
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Corruption, "{error}");

@@ -184,6 +184,7 @@ impl Table {
             prefix: options.prefix.as_deref(),
             fill_cache: options.fill_cache,
             filter: None,
+            merges_fast: false,
         };
         self.inner.scan(&view, options.bounds, range)
     }

@@ -197,7 +197,7 @@ impl TableInner {
     }
 
     /// What a scan over `bounds` of `view` reads, not positioned, and the range deletes of all of it. If the table's deletion
-    /// vectors tell what a reader at that moment sees, rows that are dead by them are passed over.
+    /// vectors tell what a reader at that moment sees, rows that are dead by them are passed over, unless to merge takes less.
     pub fn sources(
         &self,
         view: &View,
@@ -206,6 +206,8 @@ impl TableInner {
         wanted: &Wanted,
     ) -> Result<(MergedCursor, RangeTombstones)> {
         let vectors = view.version.dead.as_ref().filter(|vectors| vectors.serves(range.seq));
+        let vectors =
+            vectors.filter(|vectors| !range.merges_fast || range.filter.is_some() || vectors.is_mostly_dead());
         let passing = vectors.map(|vectors| Passing::all(Arc::clone(vectors)));
         let mut sources: Vec<Source> = Vec::with_capacity(4);
         let mut tombstones = RangeTombstones::default();
@@ -301,4 +303,6 @@ pub(crate) struct ScanRange<'a> {
     pub fill_cache: bool,
     /// Rows that fail it are of no use.
     pub filter: Option<&'a Arc<Filter>>,
+    /// To merge takes less than to pass over a row, unless most are dead.
+    pub merges_fast: bool,
 }

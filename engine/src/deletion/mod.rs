@@ -108,14 +108,24 @@ pub struct DeletionVectors {
     newest: SeqNo,
     /// Merge operands in the runs.
     operands: u64,
+    /// Rows of the runs, and how many of them are dead.
+    rows: u64,
+    dead: u64,
 }
 
 impl DeletionVectors {
     /// Those of `version`, the runs of a version.
     pub(crate) fn new<'r>(runs: HashMap<RunId, Arc<DeadRows>>, version: impl Iterator<Item = &'r Arc<Run>>) -> Self {
+        let (mut newest, mut rows) = (0, 0);
+        for run in version {
+            newest = run.meta().max_seq.max(newest);
+            rows += run.meta().entries;
+        }
         Self {
-            newest: version.map(|run| run.meta().max_seq).max().unwrap_or(0),
+            newest,
+            rows,
             operands: runs.values().map(|dead| dead.operands).sum(),
+            dead: runs.values().map(|dead| dead.count()).sum(),
             runs,
         }
     }
@@ -140,6 +150,11 @@ impl DeletionVectors {
     /// The newest sequence number in the runs.
     pub(crate) fn newest(&self) -> SeqNo {
         self.newest
+    }
+
+    /// True if more rows are dead than are not.
+    pub(crate) fn is_mostly_dead(&self) -> bool {
+        self.dead > self.rows / 2
     }
 
     /// True if a reader at `seq` sees, of the rows of runs, exactly those that are not dead, save what range deletes and expiry

@@ -51,6 +51,12 @@ impl BinaryColumn {
         Some(&self.data[self.offsets[start] as usize..])
     }
 
+    /// The first value.
+    pub fn first(&self) -> Option<&[u8]> {
+        let end = *self.offsets.get(1)?;
+        Some(&self.data[..end as usize])
+    }
+
     /// Appends rows `from..to` of `column`: one copy of bytes and one pass over offsets.
     fn extend(&mut self, column: &BinaryArray, from: usize, to: usize) {
         let offsets = &column.value_offsets()[from..=to];

@@ -132,6 +132,7 @@ fn compare(
         prefix: None,
         fill_cache: false,
         filter: None,
+        merges_fast: false,
     };
     let target = table.target_at(seq);
     let codec = index.codec(target.schema())?;

@@ -9,7 +9,7 @@ use kodiak_core::{Op, Result, SeqNo, Slice};
 
 use super::gather::{Columns, Gather};
 use super::memory::MemoryBlocks;
-use super::merge::Merge;
+use super::merge::{Merge, is_exact};
 use super::streams::{Feed, Sight};
 use crate::read::{MergedCursor, ScanBounds, ScanContext, Source, Start, resolve_merge};
 
@@ -180,17 +180,20 @@ fn stretches(cursor: MergedCursor, plan: &mut Plan, columns: &Columns) -> Result
         Source::Run(cursor) => Feed::Run(cursor),
         Source::Memory(cursor) => Feed::Memory(MemoryBlocks::new(cursor, columns.clone(), seq, bounds.1, merges)),
     });
-    let width = match columns.target().schema().is_key_value() {
-        true => None,
-        false => columns.target().codecs().key.width(),
-    };
     let sight = Sight {
         seq,
         hidden_below: plan.context.hidden_below,
         tombstones: std::mem::take(&mut plan.context.tombstones),
         distinct,
     };
-    Merge::new(feeds.collect(), bounds, sight, operator, width, account)
+    Merge::new(
+        feeds.collect(),
+        bounds,
+        sight,
+        operator,
+        is_exact(columns.target()),
+        account,
+    )
 }
 
 /// The newest visible version of a key.

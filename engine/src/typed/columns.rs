@@ -57,12 +57,25 @@ pub fn some_columns(
     let Some(wanted) = wanted else {
         return own_columns(target, keys.clone(), values.clone());
     };
+    let value_columns = target.decode_some(values, &|index| wanted.contains(&index))?;
+    columns_of(target, keys, value_columns, wanted)
+}
+
+/// The columns with the indexes `wanted`, in this order, given user keys and those of the value columns that are among them.
+///
+/// # Errors
+/// As [`own_columns`].
+pub fn columns_of(
+    target: &Target,
+    keys: &BinaryArray,
+    value_columns: Vec<Option<ArrayRef>>,
+    wanted: &[usize],
+) -> Result<Vec<ArrayRef>> {
     let schema = target.schema();
     let key_columns = match wanted.iter().any(|&index| schema.is_key_column(index)) {
         true => target.codecs().key.decode(keys)?,
         false => Vec::new(),
     };
-    let value_columns = target.decode_some(values, &|index| wanted.contains(&index))?;
     let places: Vec<usize> = schema.value_columns().collect();
     let column = |&index: &usize| {
         let key = schema.key().iter().position(|key| key.index == index);

@@ -2,7 +2,8 @@
 //!
 //! Arrow's `interleave` looks at each row by itself. Where rows come in short stretches, a copy for each stretch is several
 //! times as fast; and as a call to copy a few values takes longer than to copy some more, the first [`AHEAD`] bytes of a stretch
-//! are copied whether they belong to it or not: what follows overwrites the others.
+//! are copied whether they belong to it or not: the others are taken back. Where rows take the places of others, values of fixed
+//! width need not even be cut into stretches.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
@@ -12,46 +13,40 @@ use kodiak_core::{Error, ErrorKind, Result};
 
 mod bits;
 
+use super::layout::{Layout, Stretch};
 use bits::Bits;
 
-/// Rows `from..to` of a source, by its number.
-pub type Stretch = (usize, usize, usize);
-
 /// Bytes that are copied of every stretch.
-const AHEAD: usize = 64;
+const AHEAD: usize = 128;
 
-/// The rows of `stretches`, one after the other, which are `rows`; `None` for types that are not copied so.
+/// The rows of `layout`; `None` for types that are not copied so.
 ///
 /// # Errors
 /// `Unsupported` if offsets of 32 bits do not suffice.
-pub fn copy(
-    sources: &[ArrayRef],
-    stretches: impl Iterator<Item = Stretch> + Clone,
-    rows: usize,
-) -> Option<Result<ArrayRef>> {
+pub fn copy(sources: &[ArrayRef], layout: &Layout) -> Option<Result<ArrayRef>> {
     let data_type = sources.first()?.data_type();
     match data_type {
-        DataType::Utf8 | DataType::Binary => return Some(texts::<i32>(sources, stretches, rows)),
-        DataType::LargeUtf8 | DataType::LargeBinary => return Some(texts::<i64>(sources, stretches, rows)),
+        DataType::Utf8 | DataType::Binary => return Some(texts::<i32>(sources, layout)),
+        DataType::LargeUtf8 | DataType::LargeBinary => return Some(texts::<i64>(sources, layout)),
         _ => {}
     }
     let values = match data_type.primitive_width() {
         None if *data_type == DataType::Boolean => {
             let bits = sources.iter().map(|source| Some(source.as_boolean().values()));
-            Some(bits_of(&bits.collect::<Vec<_>>(), stretches.clone(), rows).into_inner())
+            Some(bits_of(&bits.collect::<Vec<_>>(), layout).into_inner())
         }
-        Some(1) => numbers::<1>(sources, stretches.clone(), rows),
-        Some(2) => numbers::<2>(sources, stretches.clone(), rows),
-        Some(4) => numbers::<4>(sources, stretches.clone(), rows),
-        Some(8) => numbers::<8>(sources, stretches.clone(), rows),
-        Some(16) => numbers::<16>(sources, stretches.clone(), rows),
-        Some(32) => numbers::<32>(sources, stretches.clone(), rows),
+        Some(1) => numbers::<1>(sources, layout),
+        Some(2) => numbers::<2>(sources, layout),
+        Some(4) => numbers::<4>(sources, layout),
+        Some(8) => numbers::<8>(sources, layout),
+        Some(16) => numbers::<16>(sources, layout),
+        Some(32) => numbers::<32>(sources, layout),
         _ => None,
     }?;
-    primitive(data_type, values, rows, nulls(sources, stretches, rows))
+    primitive(data_type, values, layout.rows(), nulls(sources, layout))
 }
 
-fn nulls(sources: &[ArrayRef], stretches: impl Iterator<Item = Stretch>, rows: usize) -> Option<NullBuffer> {
+fn nulls(sources: &[ArrayRef], layout: &Layout) -> Option<NullBuffer> {
     if sources.iter().all(|source| source.null_count() == 0) {
         return None;
     }
@@ -59,48 +54,46 @@ fn nulls(sources: &[ArrayRef], stretches: impl Iterator<Item = Stretch>, rows: u
         .iter()
         .map(|source| source.nulls().map(NullBuffer::inner))
         .collect();
-    Some(NullBuffer::new(bits_of(&valid, stretches, rows))).filter(|nulls| nulls.null_count() > 0)
+    Some(NullBuffer::new(bits_of(&valid, layout))).filter(|nulls| nulls.null_count() > 0)
 }
 
-/// The bits of the stretches; a source without has ones.
-fn bits_of(sources: &[Option<&BooleanBuffer>], stretches: impl Iterator<Item = Stretch>, rows: usize) -> BooleanBuffer {
-    let mut bits = Bits::with_capacity(rows);
-    for (source, from, to) in stretches {
+/// The bits of the rows; a source without has ones.
+fn bits_of(sources: &[Option<&BooleanBuffer>], layout: &Layout) -> BooleanBuffer {
+    let mut bits = Bits::with_capacity(layout.rows());
+    for (source, from, to) in layout.pieces() {
         match sources[source] {
             Some(source) => bits.extend(source, from, to),
             None => bits.extend_ones(to - from),
         }
     }
+    for (at, source, row) in layout.patches() {
+        bits.set(at, sources[source].is_none_or(|source| source.value(row)));
+    }
     bits.finish()
 }
 
-/// Puts `from` to the beginning of `to`, which is at least as long. What it puts behind that may be anything.
+/// Appends some bytes. There is room for [`AHEAD`] more than are appended in all.
 #[inline(always)]
-fn put<T: Copy, const N: usize>(source: &[T], from: usize, len: usize, to: &mut [T]) {
-    if len <= N
-        && let (Some(some), Some(room)) = (
-            source.get(from..).and_then(|rest| rest.first_chunk::<N>()),
-            to.first_chunk_mut::<N>(),
-        )
-    {
-        *room = *some;
-        return;
+fn put(out: &mut Vec<u8>, source: &[u8], from: usize, len: usize) {
+    let end = out.len() + len;
+    match source.get(from..).and_then(|rest| rest.first_chunk::<AHEAD>()) {
+        Some(some) if len <= AHEAD => {
+            out.extend_from_slice(some);
+            out.truncate(end);
+        }
+        _ => out.extend_from_slice(&source[from..from + len]),
     }
-    to[..len].copy_from_slice(&source[from..from + len]);
 }
 
-fn numbers<const W: usize>(
-    sources: &[ArrayRef],
-    stretches: impl Iterator<Item = Stretch>,
-    rows: usize,
-) -> Option<Buffer> {
+fn numbers<const W: usize>(sources: &[ArrayRef], layout: &Layout) -> Option<Buffer> {
     let values: Vec<&[u8]> = sources.iter().map(values_of).collect::<Option<_>>()?;
-    let mut out = vec![0u8; rows * W];
-    let mut at = 0;
-    for (source, from, to) in stretches {
-        let len = (to - from) * W;
-        put::<u8, AHEAD>(values[source], from * W, len, &mut out[at..]);
-        at += len;
+    let mut out = Vec::with_capacity(layout.rows() * W + AHEAD);
+    for (source, from, to) in layout.pieces() {
+        put(&mut out, values[source], from * W, (to - from) * W);
+    }
+    let (places, _) = out.as_chunks_mut::<W>();
+    for (at, source, row) in layout.patches() {
+        places[at] = values[source].as_chunks::<W>().0[row];
     }
     Some(Buffer::from_vec(out))
 }
@@ -128,47 +121,41 @@ impl Offset for i64 {
 /// Offsets that are moved of every stretch.
 const MOVED: usize = 16;
 
-fn texts<O: Offset>(
-    sources: &[ArrayRef],
-    stretches: impl Iterator<Item = Stretch> + Clone,
-    rows: usize,
-) -> Result<ArrayRef> {
+fn texts<O: Offset>(sources: &[ArrayRef], layout: &Layout) -> Result<ArrayRef> {
     let data_type = sources[0].data_type();
     let columns: Vec<(&[O], &[u8])> = sources.iter().map(|source| parts(source)).collect();
-    let filled = || stretches.clone().filter(|(_, from, to)| from < to);
-    let bytes: usize = filled()
-        .map(|(source, from, to)| columns[source].0[to].as_usize() - columns[source].0[from].as_usize())
-        .sum();
-    if O::from_usize(bytes).is_none() {
-        let message = format!("{bytes} bytes are more than the offsets of type {data_type} count");
-        return Err(Error::new(ErrorKind::Unsupported, message));
-    }
-    let mut offsets: Vec<O> = vec![O::default(); rows + 1];
-    let mut data = vec![0u8; bytes];
-    let (mut row, mut at) = (1, 0);
-    for (source, from, to) in filled() {
+    let len = |(source, from, to): Stretch| columns[source].0[to].as_usize() - columns[source].0[from].as_usize();
+    let patches = layout.patches().map(|(_, source, row)| (source, row, row + 1));
+    // More than is needed: what patches replace is counted as well.
+    let most: usize = layout.pieces().chain(patches).map(len).sum();
+    let mut offsets: Vec<O> = Vec::with_capacity(layout.rows() + 1 + MOVED);
+    let mut data = Vec::with_capacity(most + AHEAD);
+    offsets.push(O::default());
+    layout.for_each(|(source, from, to)| {
         let (own, values) = columns[source];
-        let (first, place, len) = (own[from], O::usize_as(at), to - from);
-        let own = &own[from + 1..];
-        match (own.first_chunk::<MOVED>(), offsets[row..].first_chunk_mut::<MOVED>()) {
-            (Some(some), Some(room)) if len <= MOVED => {
-                *room = some.map(|offset| offset.moved(first, place));
+        let (first, end) = (own[from], own[to].as_usize());
+        let (own, place, rows) = (&own[from + 1..], O::usize_as(data.len()), offsets.len() + to - from);
+        match own.first_chunk::<MOVED>() {
+            Some(some) if to - from <= MOVED => {
+                offsets.extend_from_slice(&some.map(|offset| offset.moved(first, place)));
+                offsets.truncate(rows);
             }
-            _ => {
-                let room = offsets[row..row + len].iter_mut().zip(&own[..len]);
-                room.for_each(|(room, offset)| *room = offset.moved(first, place));
-            }
+            _ => offsets.extend(own[..to - from].iter().map(|offset| offset.moved(first, place))),
         }
-        let (start, end) = (first.as_usize(), own[len - 1].as_usize());
-        put::<u8, AHEAD>(values, start, end - start, &mut data[at..]);
-        row += len;
-        at += end - start;
+        put(&mut data, values, first.as_usize(), end - first.as_usize());
+    });
+    if O::from_usize(data.len()).is_none() {
+        let message = format!(
+            "{} bytes are more than the offsets of type {data_type} count",
+            data.len()
+        );
+        return Err(Error::new(ErrorKind::Unsupported, message));
     }
     let made = variable(
         data_type,
         Buffer::from_vec(offsets),
         Buffer::from_vec(data),
-        nulls(sources, stretches, rows),
+        nulls(sources, layout),
     );
     made.unwrap_or_else(|| Err(Error::corruption(format!("{data_type} has no offsets"))))
 }

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::array::{Array, ArrayRef, BinaryArray, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Schema, SchemaRef};
 use kodiak_core::block::{ColumnBlock, Values};
 use kodiak_core::format::Projection;
+use kodiak_core::rowcodec::RowDecoder;
 use kodiak_core::schema::TableSchema;
 use kodiak_core::{Error, Result};
 
 use super::Target;
-use super::columns::some_columns;
+use super::columns::{columns_of, some_columns};
 use super::pieces::Pieces;
+use super::sizes::value_bytes;
 use crate::run::Wanted;
 
 /// Which columns a read hands out.
@@ -115,8 +117,42 @@ impl Columns {
             Projection::Columns(indexes) => Some(indexes.as_ref()),
             _ => None,
         };
-        let columns = some_columns(&self.target, keys, values, wanted)?;
-        let options = RecordBatchOptions::new().with_row_count(Some(keys.len()));
+        self.of_columns(some_columns(&self.target, keys, values, wanted)?, keys.len())
+    }
+
+    /// A decoder of about `rows` rows of the schema that is read by, one after the other, if the table is typed.
+    ///
+    /// # Errors
+    /// As [`RowCodec::decoder`](kodiak_core::rowcodec::RowCodec::decoder).
+    pub fn decoder(&self, rows: usize) -> Result<Option<RowDecoder>> {
+        if self.target.schema().is_key_value() {
+            return Ok(None);
+        }
+        let wanted = |index: usize| match &self.projection {
+            Projection::Columns(indexes) => indexes.contains(&index),
+            _ => true,
+        };
+        self.target.codecs().row.decoder(rows, &wanted).map(Some)
+    }
+
+    /// As [`of_rows`](Self::of_rows), of values that were decoded.
+    ///
+    /// # Errors
+    /// `Corruption` for bytes that are no key or row of the table.
+    pub fn of_decoded(&self, keys: &BinaryArray, values: RowDecoder) -> Result<Values> {
+        let values = values.finish()?;
+        let columns = match &self.projection {
+            Projection::Columns(indexes) => columns_of(&self.target, keys, values, indexes)?,
+            _ => {
+                let all: Vec<usize> = (0..self.made.fields().len()).collect();
+                columns_of(&self.target, keys, values, &all)?
+            }
+        };
+        self.of_columns(columns, keys.len())
+    }
+
+    fn of_columns(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<Values> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.made), columns, &options)
             .map_err(|error| Error::corruption("rows do not fit the table's schema").with_source(error))?;
         Ok(Values::Columns(batch, Arc::clone(&self.target.codecs().row)))
@@ -241,6 +277,14 @@ impl Gather {
         self.bytes += self.row_bytes[number] * (to - from);
     }
 
+    /// Adds row `row` of the block with the number `over`, and puts a row of another block in its place.
+    #[inline]
+    pub fn push_over(&mut self, (over, row): (usize, usize), (number, with): (usize, usize)) {
+        self.pieces.push(over as u32, row, row + 1);
+        self.pieces.replace_last(number as u32, with);
+        self.bytes += self.row_bytes[number];
+    }
+
     /// Adds rows `from..to` of a block.
     pub fn push_rows(&mut self, block: &Arc<ColumnBlock>, from: usize, to: usize) {
         let number = self.pieces.push_rows(block, from, to);
@@ -266,7 +310,7 @@ impl Gather {
         self.round += 1;
         self.row_bytes.clear();
         let columns = &self.columns;
-        let rows = std::mem::take(&mut self.pieces).finish(&columns.target)?;
+        let rows = self.pieces.take().finish(&columns.target)?;
         let column = |(position, &index): (usize, &usize)| {
             let name = columns.output.field(position).name();
             rows.column(index, name, |block| columns.of_block(block, position))
@@ -276,36 +320,4 @@ impl Gather {
             rows.rows(),
         )
     }
-}
-
-/// Bytes of a block's columns of variable width that are cheap to tell: enough to see that rows are large.
-fn value_bytes(block: &ColumnBlock) -> usize {
-    match block.values() {
-        Values::Binary(values) => span(values.value_offsets()),
-        Values::Columns(batch, _) => batch.columns().iter().map(data_bytes).sum(),
-        Values::Absent => 0,
-    }
-}
-
-/// Bytes that the rows of a column take, about; of nested columns only what is at the top.
-fn data_bytes(column: &ArrayRef) -> usize {
-    match column.data_type() {
-        DataType::Utf8 => span(column.as_string::<i32>().value_offsets()),
-        DataType::LargeUtf8 => span(column.as_string::<i64>().value_offsets()),
-        DataType::Binary => span(column.as_binary::<i32>().value_offsets()),
-        DataType::LargeBinary => span(column.as_binary::<i64>().value_offsets()),
-        other => column.len() * other.primitive_width().unwrap_or(8),
-    }
-}
-
-fn span<O: OffsetSizeTrait>(offsets: &[O]) -> usize {
-    match offsets {
-        [first, .., last] => last.as_usize() - first.as_usize(),
-        _ => 0,
-    }
-}
-
-/// Bytes that a row of a typed block takes beside its key, about.
-pub fn row_bytes(block: &ColumnBlock) -> usize {
-    value_bytes(block).saturating_sub(span(block.keys().value_offsets())) / block.rows()
 }

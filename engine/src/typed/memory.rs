@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::BinaryArray;
 use arrow::buffer::NullBuffer;
 use kodiak_core::block::ColumnBlock;
 use kodiak_core::entry::{EntryCursor, MAX_SEQ, prefix_of};
+use kodiak_core::rowcodec::{RowDecoder, row_schema};
 use kodiak_core::{Op, Result, SeqNo};
 
 use super::countable_rows;
@@ -13,7 +13,7 @@ use super::gather::Columns;
 use crate::run::BinaryColumn;
 
 /// Rows in the first block, and in the largest: what is read first may be all that is read.
-const ROWS: (usize, usize) = (16, 1024);
+const COUNTS: (usize, usize) = (16, 1024);
 /// Bytes of rows at which a block ends.
 const BYTES: usize = 1 << 20;
 
@@ -28,6 +28,8 @@ pub struct MemoryBlocks {
     /// Older versions are needed as well.
     older: bool,
     block: Option<Arc<ColumnBlock>>,
+    /// Rows of other schemas were seen: rows are copied first, and those of one schema decoded together.
+    foreign: bool,
     /// Rows in the next block, and in any.
     rows: usize,
     most: usize,
@@ -37,9 +39,9 @@ impl MemoryBlocks {
     /// What a reader at `seq` may see of the rows before `bound`, `older` versions of them too if so said. The cursor is not
     /// positioned.
     pub fn new(cursor: Box<dyn EntryCursor>, columns: Columns, seq: SeqNo, bound: Option<&[u8]>, older: bool) -> Self {
-        let most = ROWS.1.min(countable_rows(columns.target().schema()));
+        let most = COUNTS.1.min(countable_rows(columns.target().schema()));
         Self {
-            rows: ROWS.0.min(most),
+            rows: COUNTS.0.min(most),
             most,
             older,
             cursor,
@@ -47,6 +49,7 @@ impl MemoryBlocks {
             seq,
             bound: bound.map(<[u8]>::to_vec),
             block: None,
+            foreign: false,
         }
     }
 
@@ -64,8 +67,12 @@ impl MemoryBlocks {
     /// To the rows that follow those of the block at hand.
     pub fn next(&mut self) -> Result<()> {
         self.block = None;
+        let mut values = match (self.foreign, self.columns.decoder(self.rows)?) {
+            (false, Some(decoder)) => Rows::Decoded(decoder),
+            _ => Rows::Bytes(BinaryColumn::with_capacity(self.rows, self.rows * 32)),
+        };
+        let own = self.columns.target().version().number();
         let mut keys = BinaryColumn::with_capacity(self.rows, self.rows * 16);
-        let mut values = BinaryColumn::with_capacity(self.rows, self.rows * 32);
         let (mut seqs, mut ops) = (Vec::with_capacity(self.rows), Vec::with_capacity(self.rows));
         let (mut absent, mut bytes) = (false, 0);
         while let Some(entry) = self.cursor.entry() {
@@ -83,10 +90,18 @@ impl MemoryBlocks {
                     op => op,
                 };
                 absent |= op == Op::Delete;
-                let value = if op == Op::Delete { &[] } else { entry.value };
-                bytes += entry.key.len() + value.len();
+                let value = (op != Op::Delete).then_some(entry.value);
+                match &mut values {
+                    Rows::Bytes(values) => values.push(value.unwrap_or_default()),
+                    Rows::Decoded(_) if !value.is_none_or(|value| is_of(value, own)) => {
+                        let key = keys.first().unwrap_or(entry.key).to_vec();
+                        let seq = seqs.first().map_or(entry.seq, |&seq| seq as SeqNo);
+                        return self.copy_from(&key, seq);
+                    }
+                    Rows::Decoded(decoder) => decoder.push(value)?,
+                }
+                bytes += entry.key.len() + value.map_or(0, <[u8]>::len);
                 keys.push(entry.key);
-                values.push(value);
                 seqs.push(entry.seq as i64);
                 ops.push(op as i8);
             }
@@ -96,12 +111,43 @@ impl MemoryBlocks {
             return Ok(());
         }
         self.rows = (self.rows * 4).min(self.most);
-        let present = absent.then(|| NullBuffer::from_iter(ops.iter().map(|&op| op != Op::Delete as i8)));
-        let (keys, values): (BinaryArray, BinaryArray) = (keys.finish(None)?, values.finish(present)?);
-        let values = self.columns.of_rows(&keys, &values)?;
-        self.block = Some(Arc::new(ColumnBlock::new(keys, seqs.into(), ops.into(), values)?));
+        let keys = keys.finish(None)?;
+        let values = match values {
+            Rows::Decoded(decoder) => self.columns.of_decoded(&keys, decoder)?,
+            Rows::Bytes(values) => {
+                let present = absent.then(|| NullBuffer::from_iter(ops.iter().map(|&op| op != Op::Delete as i8)));
+                self.columns.of_rows(&keys, &values.finish(present)?)?
+            }
+        };
+        let block = ColumnBlock::new(keys, seqs.into(), ops.into(), values)?;
+        self.block = Some(Arc::new(match self.older {
+            true => block,
+            false => block.with_distinct_keys(),
+        }));
         Ok(())
     }
+
+    /// Goes back to an entry, and copies rows from there on.
+    #[cold]
+    fn copy_from(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
+        self.foreign = true;
+        self.cursor.seek(key, seq)?;
+        self.next()
+    }
+}
+
+/// The values of a block in the making.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
+enum Rows {
+    /// As they are.
+    Bytes(BinaryColumn),
+    /// Decoded one by one: all are of the schema that is read by.
+    Decoded(RowDecoder),
+}
+
+#[inline]
+fn is_of(row: &[u8], schema: u32) -> bool {
+    row_schema(row).is_ok_and(|number| number == schema)
 }
 
 /// True if two keys are the same; most are not, in what they begin with.

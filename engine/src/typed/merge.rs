@@ -9,12 +9,16 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use kodiak_core::entry::{MAX_SEQ, common_prefix};
-use kodiak_core::{Op, Result, SeqNo, Slice};
+use kodiak_core::{Op, Result};
 
+use super::Target;
 use super::gather::Gather;
 use super::streams::{Feed, Sight, Stream};
 use crate::merge::MergeOperator;
-use crate::read::{Account, resolve_merge};
+use crate::read::Account;
+
+mod operands;
+mod pair;
 
 /// Rows from which on a stretch of a block is handed out as it lies instead of being copied.
 const LONG_STRETCH: usize = 64;
@@ -42,13 +46,13 @@ pub struct Merge {
 }
 
 impl Merge {
-    /// Positions the feeds at the first row from `start` on. `width` is the length of all keys, if they are equally long.
+    /// Positions the feeds at the first row from `start` on. `exact` is as [`is_exact`] says of the table.
     pub fn new(
         mut feeds: Vec<Feed>,
         (start, bound): (&[u8], Option<&[u8]>),
         sight: Sight,
         operator: Option<Arc<dyn MergeOperator>>,
-        width: Option<usize>,
+        exact: bool,
         mut account: Account,
     ) -> Result<Self> {
         account.search();
@@ -59,7 +63,7 @@ impl Merge {
             heads: Vec::with_capacity(feeds.len()),
             skip: 0,
             stale: true,
-            exact: width.is_some_and(|width| width <= 8),
+            exact,
             bound: bound.map(<[u8]>::to_vec),
             sight,
             operator,
@@ -101,18 +105,26 @@ impl Merge {
         let Some(&first) = self.heads.first() else {
             return Ok(false);
         };
-        // The first stream, and what the next key of the second begins with.
-        let (mut front, mut least, mut second) = (0, first, None);
+        // The first stream, the second, and what the next key of the third begins with.
+        let (mut front, mut least, mut second, mut limit) = (0, first, None, None);
         for (stream, &head) in self.heads.iter().enumerate().skip(1) {
+            let after = second.map(|(_, head)| head);
             if head < least {
-                (front, least, second) = (stream, head, Some(least));
+                (front, least, second, limit) = (stream, head, Some((front, least)), after);
+            } else if after.is_none_or(|after| head < after) {
+                (second, limit) = (Some((stream, head)), after);
             } else {
-                second = Some(second.map_or(head, |second: u64| second.min(head)));
+                limit = Some(limit.map_or(head, |limit: u64| limit.min(head)));
             }
         }
         match second {
-            Some(second) if second == least => self.take_tied(least, gather)?,
-            _ => self.take_stretch(front, second, gather, room, whole)?,
+            Some((second, head))
+                if gather.rows() > 0 && limit.is_none_or(|limit| head < limit) && self.is_plain_pair(front, second) =>
+            {
+                self.take_pair((front, second), limit, gather, room)?;
+            }
+            Some((_, head)) if head == least => self.take_tied(least, gather)?,
+            second => self.take_stretch(front, second.map(|(_, head)| head), gather, room, whole)?,
         }
         Ok(true)
     }
@@ -205,7 +217,19 @@ impl Merge {
         let stream = &mut self.streams[newest.0];
         let row = stream.row;
         match self.sight.sees(&stream.block, row) {
-            Op::Put => stream.push(gather, row, row + 1),
+            Op::Put => {
+                let updated = stream.number(gather);
+                // Most likely the next rows come from the longest one as well.
+                let left = |tied: &&usize| self.streams[**tied].end - self.streams[**tied].row;
+                match self.tied.iter().max_by_key(left) {
+                    Some(&over) if over != newest.0 => {
+                        let over = &mut self.streams[over];
+                        let number = over.number(gather);
+                        gather.push_over((number, over.row), (updated, row));
+                    }
+                    _ => gather.push(updated, row, row + 1),
+                }
+            }
             Op::Merge => {
                 let key = stream.block.key(row).to_vec();
                 return self.merge_operands(&key, gather);
@@ -281,48 +305,6 @@ impl Merge {
             self.heads[index] = stream.prefix(stream.row, 0, &mut self.key);
         }
         Ok(())
-    }
-
-    /// Merges the operands of a key, the next one of some stream, and passes all its versions.
-    fn merge_operands(&mut self, key: &[u8], gather: &mut Gather) -> Result<()> {
-        let (mut operands, mut base): (Vec<Slice>, Option<Slice>) = (Vec::new(), None);
-        while let Some((newest, seq)) = self.newest_of(key) {
-            let stream = &self.streams[newest];
-            let (block, row) = (&stream.block, stream.row);
-            if seq > self.sight.seq {
-                self.account.rows += 1;
-                self.advance(newest, row + 1, false)?;
-                continue;
-            }
-            let hidden = self.sight.hides(key, seq);
-            if block.op(row) == Op::Merge && !hidden {
-                operands.push(block.value(row)?);
-                self.account.rows += 1;
-                self.advance(newest, row + 1, false)?;
-                continue;
-            }
-            if block.op(row) == Op::Put && !hidden {
-                base = Some(block.value(row)?);
-            }
-            break;
-        }
-        // What is older does not matter.
-        while let Some((newest, _)) = self.newest_of(key) {
-            self.account.rows += 1;
-            self.advance(newest, self.streams[newest].row + 1, true)?;
-        }
-        let value = resolve_merge(self.operator.as_deref(), key, base.as_deref(), &operands)?;
-        gather.push_bytes(key, &value);
-        Ok(())
-    }
-
-    /// The stream whose next row is the newest version of `key`, and when that was written.
-    fn newest_of(&self, key: &[u8]) -> Option<(usize, SeqNo)> {
-        let streams = self.streams.iter().enumerate();
-        let on_key = streams.filter(|(_, stream)| stream.block.key(stream.row) == key);
-        on_key
-            .map(|(index, stream)| (index, stream.block.seq(stream.row)))
-            .max_by_key(|(_, seq)| *seq)
     }
 
     fn has_rows(&self, index: usize) -> bool {
@@ -402,6 +384,11 @@ impl Merge {
             *head = stream.prefix(stream.row, self.skip, &mut self.key);
         }
     }
+}
+
+/// True if keys are told apart by their first eight bytes: then they are compared as integers.
+pub fn is_exact(target: &Target) -> bool {
+    !target.schema().is_key_value() && target.codecs().key.width().is_some_and(|width| width <= 8)
 }
 
 impl std::fmt::Debug for Merge {

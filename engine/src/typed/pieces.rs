@@ -9,16 +9,9 @@ use kodiak_core::block::ColumnBlock;
 use kodiak_core::{Error, ErrorKind, Result};
 
 use super::copy::copy;
+use super::layout::{Layout, Stretch};
 use super::{Target, own_columns};
 use crate::run::BinaryColumn;
-
-/// Rows `from..to` of a source.
-#[derive(Debug, Clone, Copy)]
-struct Piece {
-    source: u32,
-    from: u32,
-    to: u32,
-}
 
 /// The source of rows that came as bytes.
 const ENCODED: u32 = u32::MAX;
@@ -29,8 +22,7 @@ const RECENT_BLOCKS: usize = 16;
 #[derive(Debug)]
 pub struct Pieces {
     blocks: Vec<Arc<ColumnBlock>>,
-    pieces: Vec<Piece>,
-    rows: usize,
+    layout: Layout,
     keys: BinaryColumn,
     values: BinaryColumn,
     /// Of rows that came as bytes: whether there is a value.
@@ -41,8 +33,7 @@ impl Default for Pieces {
     fn default() -> Self {
         Self {
             blocks: Vec::new(),
-            pieces: Vec::new(),
-            rows: 0,
+            layout: Layout::default(),
             keys: BinaryColumn::with_capacity(0, 0),
             values: BinaryColumn::with_capacity(0, 0),
             present: Vec::new(),
@@ -51,9 +42,18 @@ impl Default for Pieces {
 }
 
 impl Pieces {
+    /// Takes what there is, and goes on with nothing, but with room for as much.
+    pub fn take(&mut self) -> Self {
+        let next = Self {
+            layout: Layout::like(&self.layout),
+            ..Self::default()
+        };
+        std::mem::replace(self, next)
+    }
+
     /// How many rows there are.
     pub fn rows(&self) -> usize {
-        self.rows
+        self.layout.rows()
     }
 
     /// Adds rows `from..to` of a block; returns the block's number among those of which rows were added.
@@ -90,15 +90,13 @@ impl Pieces {
     /// Adds rows `from..to` of the block with the number `source`.
     #[inline]
     pub fn push(&mut self, source: u32, from: usize, to: usize) {
-        self.rows += to - from;
-        match self.pieces.last_mut() {
-            Some(last) if last.source == source && last.to as usize == from => last.to = to as u32,
-            _ => self.pieces.push(Piece {
-                source,
-                from: from as u32,
-                to: to as u32,
-            }),
-        }
+        self.layout.push(source, from, to);
+    }
+
+    /// Puts a row of the block with the number `source` in the place of the row added last.
+    #[inline]
+    pub fn replace_last(&mut self, source: u32, row: usize) {
+        self.layout.replace_last(source, row);
     }
 
     /// Decodes the rows that came as bytes: then columns can be made.
@@ -116,15 +114,10 @@ impl Pieces {
             )?);
         }
         // What was encoded is one more source, behind the blocks.
-        let last = self.blocks.len() as u32;
-        self.pieces
-            .iter_mut()
-            .filter(|piece| piece.source == ENCODED)
-            .for_each(|piece| piece.source = last);
+        self.layout.renumber(ENCODED, self.blocks.len() as u32);
         Ok(Gathered {
             blocks: self.blocks,
-            pieces: self.pieces,
-            rows: self.rows,
+            layout: self.layout,
             encoded,
         })
     }
@@ -134,15 +127,14 @@ impl Pieces {
 #[derive(Debug)]
 pub struct Gathered {
     blocks: Vec<Arc<ColumnBlock>>,
-    pieces: Vec<Piece>,
-    rows: usize,
+    layout: Layout,
     encoded: Option<Vec<ArrayRef>>,
 }
 
 impl Gathered {
     /// How many rows there are.
     pub fn rows(&self) -> usize {
-        self.rows
+        self.layout.rows()
     }
 
     /// The column with this index in the table's schema, given how to get it of a block. Rows of one block that follow each
@@ -167,12 +159,10 @@ impl Gathered {
             );
             Error::new(error.kind(), message).with_source(error)
         };
-        if let [piece] = self.pieces.as_slice() {
-            return Ok(slice(&sources, piece));
+        if let Some(stretch) = self.layout.alone() {
+            return Ok(slice(&sources, stretch));
         }
-        let stretches = self.pieces.iter();
-        let stretches = stretches.map(|piece| (piece.source as usize, piece.from as usize, piece.to as usize));
-        if let Some(copied) = copy(&sources, stretches, self.rows) {
+        if let Some(copied) = copy(&sources, &self.layout) {
             return copied.map_err(wrong);
         }
         self.put_together(&sources)
@@ -181,14 +171,14 @@ impl Gathered {
 
     fn put_together(&self, sources: &[ArrayRef]) -> Result<ArrayRef, arrow::error::ArrowError> {
         // Slices cost something for each, indexes something for each row.
-        if self.pieces.len() * 16 <= self.rows {
-            let slices: Vec<ArrayRef> = self.pieces.iter().map(|piece| slice(sources, piece)).collect();
+        if self.layout.parts() * 16 <= self.rows() {
+            let mut slices: Vec<ArrayRef> = Vec::new();
+            self.layout.for_each(|stretch| slices.push(slice(sources, stretch)));
             return concat(&slices.iter().map(|slice| slice.as_ref()).collect::<Vec<_>>());
         }
-        let mut indexes = Vec::with_capacity(self.rows);
-        for piece in &self.pieces {
-            indexes.extend((piece.from..piece.to).map(|row| (piece.source as usize, row as usize)));
-        }
+        let mut indexes = Vec::with_capacity(self.rows());
+        self.layout
+            .for_each(|(source, from, to)| indexes.extend((from..to).map(|row| (source, row))));
         interleave(
             &sources
                 .iter()
@@ -199,13 +189,12 @@ impl Gathered {
     }
 }
 
-/// The rows of a piece, not copied.
-fn slice(sources: &[ArrayRef], piece: &Piece) -> ArrayRef {
-    let source = &sources[piece.source as usize];
-    let (from, rows) = (piece.from as usize, (piece.to - piece.from) as usize);
-    if rows == source.len() {
+/// The rows of a stretch, not copied.
+fn slice(sources: &[ArrayRef], (source, from, to): Stretch) -> ArrayRef {
+    let source = &sources[source];
+    if to - from == source.len() {
         Arc::clone(source)
     } else {
-        source.slice(from, rows)
+        source.slice(from, to - from)
     }
 }

@@ -11,6 +11,7 @@ use super::batches::{Plan, VisibleRows};
 use super::filter::Filter;
 use super::filtered::{Batches, Filtering};
 use super::gather::Columns;
+use super::merge;
 use super::predicate::Predicate;
 use super::{countable_rows, keys};
 use crate::db::{ScanRange, Snapshot, Table};
@@ -151,6 +152,7 @@ impl<'a> Read<'a> {
             prefix: None,
             fill_cache: self.fill_cache,
             filter: None,
+            merges_fast: false,
         };
         let target = inner.target_at(range.seq);
         let schema = target.schema();
@@ -174,6 +176,7 @@ impl<'a> Read<'a> {
         let columns = Columns::new(target, self.names.as_deref(), also, operator.is_some())?;
         let wanted = columns.wanted();
         range.filter = filter.as_ref();
+        range.merges_fast = !self.reverse && merge::is_exact(columns.target());
         let (cursor, tombstones) = inner.sources(&view, &bounds, range, &wanted)?;
         let context = ScanContext {
             seq: range.seq,

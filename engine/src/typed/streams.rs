@@ -103,25 +103,17 @@ impl Stream {
         if self.prefix(self.end - 1, skip, key) < until {
             return self.end;
         }
+        self.find_prefixes(skip);
+        self.row + rows_before(&self.prefixes[self.row..self.end], until)
+    }
+
+    /// Looks at what the keys of all rows of the block begin with, behind `skip` bytes.
+    #[inline]
+    pub fn find_prefixes(&mut self, skip: usize) {
         if !self.prefixed {
             self.block.prefixes(skip, &mut self.prefixes);
             self.prefixed = true;
         }
-        let rows = &self.prefixes[self.row..self.end];
-        // A few are likely: they are counted, which takes no branch that a processor would have to guess.
-        for (number, some) in rows.chunks(8).take(4).enumerate() {
-            let before = some.iter().filter(|&&prefix| prefix < until).count();
-            if before < some.len() {
-                return self.row + number * 8 + before;
-            }
-        }
-        let (mut from, mut step) = (rows.len().min(32), 32);
-        while from + step < rows.len() && rows[from + step - 1] < until {
-            from += step;
-            step *= 2;
-        }
-        let to = rows.len().min(from + step);
-        self.row + from + rows[from..to].partition_point(|&prefix| prefix < until)
     }
 
     /// True if a row has the key of the row at hand.
@@ -133,19 +125,44 @@ impl Stream {
         }
     }
 
-    /// Adds rows of the block to what is gathered.
+    /// The number of the block among those that are gathered.
     #[inline]
-    pub fn push(&mut self, gather: &mut Gather, from: usize, to: usize) {
-        let number = match self.gathered {
+    pub fn number(&mut self, gather: &mut Gather) -> usize {
+        match self.gathered {
             Some((round, number)) if round == gather.round() => number,
             _ => {
                 let number = gather.add_block(&self.block);
                 self.gathered = Some((gather.round(), number));
                 number
             }
-        };
+        }
+    }
+
+    /// Adds rows of the block to what is gathered.
+    #[inline]
+    pub fn push(&mut self, gather: &mut Gather, from: usize, to: usize) {
+        let number = self.number(gather);
         gather.push(number, from, to);
     }
+}
+
+/// How many prefixes, which are sorted, are less than `until`; most likely a few.
+#[inline]
+pub fn rows_before(rows: &[u64], until: u64) -> usize {
+    // They are counted, which takes no branch that a processor would have to guess.
+    for (number, some) in rows.chunks(8).take(4).enumerate() {
+        let before = some.iter().filter(|&&prefix| prefix < until).count();
+        if before < some.len() {
+            return number * 8 + before;
+        }
+    }
+    let (mut from, mut step) = (rows.len().min(32), 32);
+    while from + step < rows.len() && rows[from + step - 1] < until {
+        from += step;
+        step *= 2;
+    }
+    let to = rows.len().min(from + step);
+    from + rows[from..to].partition_point(|&prefix| prefix < until)
 }
 
 /// What a reader sees.

@@ -103,7 +103,9 @@ fn forward_reads_give_what_backward_reads_give() {
         let db = Db::open(dir.path(), settings).expect("a database");
         let schema = TableSchema::new(rows(0..1, 0).schema(), key).expect("a schema");
         let table = db.create_table("t", schema).expect("a table");
-        table.bulk_insert([Ok(rows(0..KEYS, 0))]).expect("inserted");
+        // Some keys come later.
+        let first = (0..KEYS).filter(|n| n % 13 != 5);
+        table.bulk_insert([Ok(rows(first, 0))]).expect("inserted");
         check(&table, None, &format!("{key:?}, one run"));
         let mut snapshots = Vec::new();
         for round in 1..6u64 {

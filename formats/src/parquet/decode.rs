@@ -164,9 +164,11 @@ impl Page {
         budget.take(self.rows, 1)?;
         let mut out = Vec::with_capacity(self.rows);
         let mut wrong = false;
-        let used = delta::decode(&self.values, self.rows, |value| {
-            wrong |= i8::try_from(value).is_err();
-            out.push(value as i8);
+        let used = delta::decode(&self.values, self.rows, |values| {
+            wrong |= values
+                .iter()
+                .fold(false, |wrong, &value| wrong | (i64::from(value as i8) != value));
+            out.extend(values.iter().map(|&value| value as i8));
         });
         self.used(used, wrong)?;
         Ok(out.into())
@@ -281,12 +283,13 @@ impl Page {
         let mut offsets: Vec<i32> = Vec::with_capacity(self.rows + 1);
         offsets.push(0);
         let (mut end, mut wrong) = (0u64, false);
-        let mut lengths = |value: i64| {
-            wrong |= value as u64 > i32::MAX as u64;
-            end = end.wrapping_add(value as u64);
-            offsets.push(end as i32);
-        };
-        let used = delta::decode(&self.values, self.present, &mut lengths);
+        let used = delta::decode(&self.values, self.present, |lengths| {
+            wrong |= lengths.iter().fold(0, |bits, &len| bits | len as u64) > i32::MAX as u64;
+            offsets.extend(lengths.iter().map(|&len| {
+                end = end.wrapping_add(len as u64);
+                end as i32
+            }));
+        });
         let Some(start) = used.filter(|&used| !wrong && end == (self.values.len() - used) as u64) else {
             return Err(Error::corruption("a page's lengths do not add up to its bytes"));
         };
@@ -309,10 +312,12 @@ impl Page {
         budget.take(self.rows, size_of::<N>())?;
         let mut present: Vec<N> = Vec::with_capacity(self.present);
         let mut wrong = false;
-        let used = delta::decode(&self.values, self.present, |value| {
-            let value = N::try_from(value);
-            wrong |= value.is_err();
-            present.push(value.unwrap_or_default());
+        let used = delta::decode(&self.values, self.present, |values| {
+            present.extend(values.iter().map(|&value| {
+                let value = N::try_from(value);
+                wrong |= value.is_err();
+                value.unwrap_or_default()
+            }));
         });
         self.used(used, wrong)?;
         let values = match &self.nulls {

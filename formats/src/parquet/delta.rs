@@ -70,10 +70,10 @@ fn pack(mini: &[i64], min: i64, width: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Hands `count` values to `push` and returns how many bytes they took; `None` if the bytes are not what [`encode`]
-/// writes for that many values. What was pushed before a `None` means nothing.
+/// Hands `count` values to `push`, some at a time, and returns how many bytes they took; `None` if the bytes are not what
+/// [`encode`] writes for that many values. What was pushed before a `None` means nothing.
 #[inline]
-pub(super) fn decode(bytes: &[u8], count: usize, mut push: impl FnMut(i64)) -> Option<usize> {
+pub(super) fn decode(bytes: &[u8], count: usize, mut push: impl FnMut(&[i64])) -> Option<usize> {
     let mut reader = Reader::new(bytes);
     let head = (reader.varint()?, reader.varint()?, reader.varint()?);
     if head != (BLOCK as u64, MINIS as u64, count as u64) {
@@ -83,7 +83,7 @@ pub(super) fn decode(bytes: &[u8], count: usize, mut push: impl FnMut(i64)) -> O
     if count == 0 {
         return Some(reader.position());
     }
-    push(value);
+    push(&[value]);
     let mut left = count - 1;
     let mut at = reader.position();
     while left > 0 {
@@ -95,10 +95,11 @@ pub(super) fn decode(bytes: &[u8], count: usize, mut push: impl FnMut(i64)) -> O
         if widths == [0; MINIS] {
             // Differences are all alike: no bits follow.
             let now = left.min(BLOCK);
-            for _ in 0..now {
-                value = value.wrapping_add(min);
-                push(value);
+            let mut values = [value; BLOCK];
+            if min != 0 {
+                sum(&mut values, &mut value, |_| min);
             }
+            push(&values[..now]);
             left -= now;
             continue;
         }
@@ -112,31 +113,38 @@ pub(super) fn decode(bytes: &[u8], count: usize, mut push: impl FnMut(i64)) -> O
             let packed = bytes.get(at..at + width * MINI / 8)?;
             at += packed.len();
             let now = left.min(MINI);
-            unpack(packed, width, now, |delta| {
-                value = value.wrapping_add(min).wrapping_add(delta as i64);
-                push(value);
-            });
+            let (deltas, mut values) = (unpack(packed, width), [0; MINI]);
+            sum(&mut values, &mut value, |place| min.wrapping_add(deltas[place]));
+            push(&values[..now]);
             left -= now;
         }
     }
     Some(at)
 }
 
-/// Hands over the first `count` of a miniblock's values of `width` bits.
+/// Adds one difference after the other to `value`.
 #[inline]
-fn unpack(packed: &[u8], width: usize, count: usize, mut push: impl FnMut(u64)) {
+fn sum<const N: usize>(values: &mut [i64; N], value: &mut i64, delta: impl Fn(usize) -> i64) {
+    for (place, sum) in values.iter_mut().enumerate() {
+        *value = value.wrapping_add(delta(place));
+        *sum = *value;
+    }
+}
+
+/// A miniblock's values of `width` bits.
+#[inline]
+fn unpack(packed: &[u8], width: usize) -> [i64; MINI] {
     // Padded, so that each value can be cut from a word of eight bytes.
     let mut bytes = [0u8; MAX_WIDTH * MINI / 8 + 8];
     bytes[..packed.len()].copy_from_slice(packed);
     let mask = (1u64 << width) - 1;
-    let mut bit = 0;
-    for _ in 0..count {
+    std::array::from_fn(|place| {
+        let bit = place * width;
         let word = bytes[bit >> 3..]
             .first_chunk()
             .map_or(0, |chunk| u64::from_le_bytes(*chunk));
-        push(word >> (bit & 7) & mask);
-        bit += width;
-    }
+        (word >> (bit & 7) & mask) as i64
+    })
 }
 
 #[cfg(test)]
@@ -150,7 +158,10 @@ mod tests {
         // Bytes that follow are no business of the decoder's.
         out.extend_from_slice(&[0xAB; 3]);
         let mut decoded = Vec::new();
-        assert_eq!(decode(&out, values.len(), |value| decoded.push(value)), Some(len));
+        assert_eq!(
+            decode(&out, values.len(), |values| decoded.extend_from_slice(values)),
+            Some(len)
+        );
         assert_eq!(decoded, values);
         for cut in 0..len {
             decode(&out[..cut], values.len(), |_| ());

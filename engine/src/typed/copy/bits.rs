@@ -52,6 +52,17 @@ impl Bits {
         }
     }
 
+    /// Changes a bit that is there.
+    #[inline]
+    pub fn set(&mut self, at: usize, bit: bool) {
+        let word = match self.words.get_mut(at / 64) {
+            Some(word) => word,
+            None => &mut self.rest,
+        };
+        let place = at % 64;
+        *word = *word & !(1 << place) | u64::from(bit) << place;
+    }
+
     /// All of them.
     pub fn finish(mut self) -> BooleanBuffer {
         if !self.len.is_multiple_of(64) {
@@ -98,6 +109,10 @@ mod tests {
                 expected.extend((from..from + step).map(|n| bit(n + 3)));
                 bits.extend_ones(step % 5);
                 expected.extend(vec![true; step % 5]);
+            }
+            for at in (0..expected.len()).step_by(3) {
+                expected[at] = bit(at);
+                bits.set(at, bit(at));
             }
             assert_eq!(bits.finish(), BooleanBuffer::from(expected), "{step}");
         }

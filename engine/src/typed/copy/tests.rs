@@ -7,16 +7,23 @@ use arrow::compute::interleave;
 
 use super::*;
 
-/// Stretches of all lengths, up to some that are copied at once.
-fn stretches(sources: &[ArrayRef]) -> Vec<Stretch> {
-    let mut stretches = vec![];
+/// Stretches of all lengths, up to some that are copied at once, and rows that take the place of others.
+fn layout(sources: &[ArrayRef]) -> Layout {
+    let mut layout = Layout::default();
     for step in 0..200 {
         let source = usize::from(sources[0].is_empty()).max(step % 2);
         let len = [0, 1, 2, 5, 9, 16, 17, 40][step * 3 % 8];
         let from = step * 7 % (sources[source].len() - len + 1);
-        stretches.push((source, from, from + len));
+        layout.push(source as u32, from, from + len);
+        let row = step * 5 % (sources[1].len() - 20);
+        for after in (0..step % 20).filter(|_| step % 3 == 0) {
+            layout.push(1, row + after, row + after + 1);
+            if after % 4 < 2 {
+                layout.replace_last(source as u32, (step + after) % sources[source].len());
+            }
+        }
     }
-    stretches
+    layout
 }
 
 #[test]
@@ -61,17 +68,15 @@ fn what_is_copied_is_what_interleaving_makes() {
         vec![times(0), times(77)],
     ];
     for sources in cases {
-        let stretches = stretches(&sources);
-        let rows: Vec<(usize, usize)> = stretches
-            .iter()
-            .flat_map(|&(source, from, to)| (from..to).map(move |row| (source, row)))
-            .collect();
-        let copied = copy(&sources, stretches.iter().copied(), rows.len());
+        let layout = layout(&sources);
+        let mut rows: Vec<(usize, usize)> = vec![];
+        layout.for_each(|(source, from, to)| rows.extend((from..to).map(|row| (source, row))));
+        let copied = copy(&sources, &layout);
         let copied = copied.expect("copied").expect("small");
         let refs: Vec<&dyn Array> = sources.iter().map(|source| source.as_ref()).collect();
         assert_eq!(&copied, &interleave(&refs, &rows).expect("rows"));
         copied.to_data().validate_full().expect("valid");
     }
     let nothing: ArrayRef = Arc::new(NullArray::new(1));
-    assert!(copy(&[nothing], std::iter::empty(), 0).is_none());
+    assert!(copy(&[nothing], &Layout::default()).is_none());
 }
