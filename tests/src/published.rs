@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::{concat_batches, filter_record_batch};
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use kodiak::ErrorKind;
 use kodiak::core::SeqNo;
 use kodiak::core::storage::Storage;
@@ -111,8 +111,14 @@ fn by_record(storage: &dyn Storage, dir: &Path, record: &Value) -> Result<Public
             return Err(format!("{} dead rows were found of {file}", dead.len()));
         }
         let described = (number(&file["bytes"])?, number(&file["rows"])?);
-        rows.push(alive(storage, dir, text(&file["file"])?, described, &columns, &dead)?);
+        let part = alive(storage, dir, text(&file["file"])?, described, &columns, &dead)?;
+        let lacked: Vec<&str> = lacked(&part).collect();
+        if lacked != names(&file["lacks"])? {
+            return Err(format!("columns {lacked:?} are not in {file}"));
+        }
+        rows.push(part);
     }
+    let rows = typed(rows)?;
     let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
     if count as u64 != number(&record["rows"])? {
         return Err(format!("{count} rows were found, of {}", record["rows"]));
@@ -122,6 +128,38 @@ fn by_record(storage: &dyn Storage, dir: &Path, record: &Value) -> Result<Public
         columns,
         rows,
     })
+}
+
+/// The columns that a file lacks: they are of Arrow's type for that.
+fn lacked(part: &RecordBatch) -> impl Iterator<Item = &str> {
+    let fields = part.schema_ref().fields().iter();
+    let lacked = fields.filter(|field| *field.data_type() == DataType::Null);
+    lacked.map(|field| field.name().as_str())
+}
+
+/// The parts of a table with the columns that some lack, of the types of the others.
+fn typed(parts: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, String> {
+    let Some(whole) = parts.iter().find(|part| lacked(part).next().is_none()) else {
+        return Err("no file has all columns".to_owned());
+    };
+    let schema = whole.schema();
+    let fill = |part: RecordBatch| -> Result<RecordBatch, String> {
+        if lacked(&part).next().is_none() {
+            return Ok(part);
+        }
+        let pairs = part.columns().iter().zip(schema.fields());
+        let columns = pairs.map(|(column, field)| match column.data_type() {
+            DataType::Null => new_null_array(field.data_type(), column.len()),
+            _ => Arc::clone(column),
+        });
+        let fields = schema
+            .fields()
+            .iter()
+            .map(|field| field.as_ref().clone().with_nullable(true));
+        let nullable = Schema::new(fields.collect::<Vec<_>>());
+        RecordBatch::try_new(Arc::new(nullable), columns.collect()).map_err(|error| error.to_string())
+    };
+    parts.into_iter().map(fill).collect()
 }
 
 fn dead_rows(storage: &dyn Storage, path: &Path) -> Result<BTreeSet<u64>, String> {
@@ -162,20 +200,32 @@ fn alive(
     filter_record_batch(&all, &kept).map_err(|error| error.to_string())
 }
 
+/// All rows of some columns of a file; those that it does not have are of Arrow's type for that.
 fn read_file(storage: &dyn Storage, path: &Path, columns: &[String]) -> Result<RecordBatch, String> {
     let failed = |error: kodiak::Error| format!("{}: {error}", path.display());
     let file = OutsideFile::open(storage.open(path).map_err(failed)?).map_err(failed)?;
-    let indexes: Result<Vec<usize>, _> = columns.iter().map(|name| file.schema().index_of(name)).collect();
-    let indexes = indexes.map_err(|error| error.to_string())?;
-    let schema = Arc::new(file.schema().project(&indexes).map_err(|error| error.to_string())?);
+    let places: Vec<Option<usize>> = columns.iter().map(|name| file.schema().index_of(name).ok()).collect();
+    let held: Vec<usize> = places.iter().flatten().copied().collect();
+    let absent = |name: &String| Field::new(name, DataType::Null, true);
+    let fields = places.iter().zip(columns).map(|(place, name)| match place {
+        Some(place) => file.schema().field(*place).clone(),
+        None => absent(name),
+    });
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let batches: Vec<RecordBatch> = file
-        .batches(&indexes)
+        .batches(&held)
         .map_err(failed)?
         .map(|batch| {
-            let columns = batch.map_err(failed)?.columns().to_vec();
-            RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|error| error.to_string())
+            let batch = batch.map_err(failed)?;
+            let mut found = batch.columns().iter();
+            let columns = places.iter().map(|place| match place {
+                Some(_) => found.next().cloned().ok_or_else(|| "a column is missing".to_owned()),
+                None => Ok(new_null_array(&DataType::Null, batch.num_rows())),
+            });
+            RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, _>>()?)
+                .map_err(|error| error.to_string())
         })
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<_, String>>()?;
     concat_batches(&schema, &batches).map_err(|error| error.to_string())
 }
 

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::publisher::Publisher;
 use super::record::Record;
-use super::{Published, check_there, directory, outdated, scripts};
+use super::{Published, check_there, directory, durable, outdated, scripts};
 use crate::db::{Shared, Signal, Snapshot, TableInner, View};
 use crate::typed::Target;
 use crate::version::Version;
@@ -210,9 +210,9 @@ impl Shared {
     pub(crate) fn publish_flushed(&self, table: &Arc<TableInner>) -> Result<Option<Published>> {
         let _alone = table.publishing.lock();
         check_there(table)?;
-        let flushed = self.flushed(table)?;
         let dir = directory(self, table);
         let known = Record::read(&*self.storage, &dir, self.identity, table.id);
+        let flushed = self.flushed(table, known.as_ref())?;
         let publisher = Publisher {
             shared: self,
             inner: table,
@@ -231,29 +231,29 @@ impl Shared {
     }
 
     /// The newest moment of which the runs of a table hold everything, by the schema in force.
-    fn flushed(&self, table: &Arc<TableInner>) -> Result<Flushed> {
+    fn flushed(&self, table: &Arc<TableInner>, known: Option<&Record>) -> Result<Flushed> {
         for _ in 0..ATTEMPTS {
             let snapshot = self.snapshots.take(|| self.visible());
             let view = table.view.load_full();
             // Whatever is in memory is newer than all runs. If nothing is, the runs hold all that the snapshot sees.
-            let seq = if view.slots().all(|slot| slot.is_empty()) {
+            let moment = if view.slots().all(|slot| slot.is_empty()) {
                 snapshot.seq()
             } else {
                 let newest = view.version.runs()?.map(|(_, run)| run.meta().max_seq).max();
                 newest.unwrap_or(0).min(snapshot.seq())
             };
-            let target = table.target_at(seq);
+            let target = table.target_at(moment);
             if target.version().number() != table.schemas.current().number() {
                 // The table was altered while it had rows in memory: without them, the moment is one after that.
                 drop(snapshot);
                 self.flush_all()?;
-            } else if outdated(self, table, &view, &target)? {
+            } else if outdated(self, table, &view, &target, known)? {
                 drop(snapshot);
                 self.compact_fully(table)?;
             } else {
                 return Ok(Flushed {
+                    seq: durable(self, moment)?,
                     snapshot,
-                    seq,
                     view,
                     target,
                 });
@@ -277,7 +277,10 @@ impl Publisher<'_> {
         let present: BTreeSet<_> = filled.map(|(_, run)| run.id()).collect();
         let published: BTreeSet<_> = known.files.iter().map(|file| file.run).collect();
         let schema = self.target.schema();
-        Ok(present == published
+        // A power loss may have taken the writes of those numbers, when that was not yet cared for.
+        let lost = known.sequence > self.seq;
+        Ok(!lost
+            && present == published
             && known.files.iter().all(|file| file.settled)
             // Also those that have range deletes and no rows.
             && runs.all(|(_, run)| run.meta().max_seq <= known.sequence)

@@ -1,10 +1,15 @@
 //! A Delta table over the published Parquet files, with deletion vectors for their dead rows.
 //!
 //! Follows the Delta transaction log protocol (github.com/delta-io/delta, PROTOCOL.md): one JSON file for each publication, with a
-//! checkpoint after every tenth, reader version 3 with the feature `deletionVectors`. Of the log Kodiak reads only versions that
-//! a publication has left that was cut short before its record was written.
+//! checkpoint after every tenth. Of the log Kodiak reads only versions that a publication has left that was cut short before its
+//! record was written.
+//!
+//! The log asks of readers to know deletion vectors only while some file has one. A publication that has the first of them raises
+//! the protocol. One that has none any more lowers it again, with a checkpoint of the same version, so that who reads on from there
+//! meets no trace of them; as that lists every file, it waits for a checkpoint that is due anyway unless much has changed.
 
 mod checkpoint;
+mod header;
 mod vectors;
 
 use std::collections::BTreeMap;
@@ -18,7 +23,7 @@ use serde_json::{Value, json};
 use super::record::{PublishedFile, Record};
 use super::{types, write_file};
 use crate::maintenance::read_small;
-use vectors::uuid;
+use header::{metadata, protocol};
 pub use vectors::{Vector, vector};
 
 /// The directory of the log.
@@ -61,13 +66,9 @@ pub fn commit(
         "engineInfo": concat!("kodiak ", env!("CARGO_PKG_VERSION")),
         "kodiakSequence": record.sequence,
     }})];
-    if last.as_ref().is_none_or(|last| last.schema != record.delta_schema) {
-        // Files that are not as this schema says have been rewritten, and are removed below.
-        lines.push(protocol(schema));
-        lines.push(metadata(record));
-    }
     let version = last.as_ref().map_or(0, |last| last.version + 1);
-    let before = last.map_or_else(Files::new, |last| last.files);
+    let empty = Files::new();
+    let before = last.as_ref().map_or(&empty, |last| &last.files);
     let now = files_of(record);
     for (key, old) in before.iter().filter(|(key, _)| !now.contains_key(*key)) {
         lines.push(remove(&key.0, old, millis));
@@ -75,12 +76,22 @@ pub fn commit(
     for (_, new) in now.iter().filter(|(key, _)| !before.contains_key(*key)) {
         lines.push(json!({"add": add(new, millis)}));
     }
+    let due = checkpoint::is_due(version);
+    let affordable = due || lines.len() as u64 * checkpoint::INTERVAL >= now.len() as u64;
+    let told = last.as_ref().is_some_and(|last| last.vectors);
+    let vectors = now.values().any(|file| file.vector.is_some()) || told && !affordable;
+    record.delta_vectors = Some(vectors);
+    if last.is_none_or(|last| last.schema != record.delta_schema || last.vectors != vectors) {
+        // Files that do not read as this schema says have been rewritten, and are removed above.
+        lines.splice(1..1, [protocol(schema, vectors), metadata(record)]);
+    }
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     write_file(storage, &log.join(file_name(version)), text.as_bytes())?;
     record.delta_version = Some(version);
-    if checkpoint::is_due(version) {
+    if due || told && !vectors {
         let adds = now.values().map(|file| json!({"add": add(file, millis)}));
-        let actions: Vec<Value> = [protocol(schema), metadata(record)].into_iter().chain(adds).collect();
+        let header = [protocol(schema, vectors), metadata(record)];
+        let actions: Vec<Value> = header.into_iter().chain(adds).collect();
         checkpoint::write(storage, &log, version, &actions)?;
     }
     Ok(())
@@ -131,6 +142,8 @@ struct Last {
     files: Files,
     /// `None` if it is not known.
     schema: Option<String>,
+    /// Readers must know deletion vectors.
+    vectors: bool,
 }
 
 impl Last {
@@ -147,6 +160,8 @@ impl Last {
             version,
             files: files_of(known),
             schema: known.delta_schema.clone(),
+            // As versions of Kodiak that did not note it had it.
+            vectors: known.delta_vectors.unwrap_or(true),
         };
         while storage.len(&log.join(file_name(last.version + 1)))?.is_some() {
             let path = log.join(file_name(last.version + 1));
@@ -162,6 +177,9 @@ impl Last {
         let damaged = || Error::corruption("it is no version of a Delta table");
         for line in version.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             let action: Value = serde_json::from_slice(line).map_err(|error| damaged().with_source(error))?;
+            if let Some(protocol) = action.get("protocol") {
+                self.vectors = header::asks_for_vectors(protocol);
+            }
             let (file, added) = match (action.get("add"), action.get("remove")) {
                 (Some(file), _) => (file, true),
                 (None, Some(file)) => (file, false),
@@ -219,42 +237,6 @@ fn columns(record: &Record, schema: &TableSchema) -> Result<Vec<Value>, String> 
         Ok(json!({"name": field.name(), "type": kind, "nullable": nullable, "metadata": {}}))
     };
     schema.columns().fields().iter().enumerate().map(field).collect()
-}
-
-fn protocol(schema: &TableSchema) -> Value {
-    let mut features = vec!["deletionVectors"];
-    let fields = schema.columns().fields();
-    if fields.iter().any(|field| types::has_local_times(field.data_type())) {
-        features.push("timestampNtz");
-    }
-    json!({"protocol": {
-        "minReaderVersion": 3,
-        "minWriterVersion": 7,
-        "readerFeatures": features,
-        "writerFeatures": features,
-    }})
-}
-
-fn metadata(record: &Record) -> Value {
-    // The same for every publication of the table.
-    let id = format!("{}{:016x}", record.database, record.table_number);
-    let id: Vec<u8> = id
-        .bytes()
-        .map(|digit| char::from(digit).to_digit(16).unwrap_or(0) as u8)
-        .collect();
-    let id: Vec<u8> = id
-        .chunks(2)
-        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
-        .collect();
-    json!({"metaData": {
-        "id": uuid(&id),
-        "name": record.table,
-        "format": {"provider": "parquet", "options": {}},
-        "schemaString": record.delta_schema,
-        "partitionColumns": [],
-        "configuration": {"delta.enableDeletionVectors": "true"},
-        "createdTime": record.published_micros / 1000,
-    }})
 }
 
 fn descriptor(file: &PublishedFile) -> Option<Value> {

@@ -6,6 +6,7 @@
 //! files as long as they are there, whatever compactions do, and whether or not the database is open. See
 //! `docs/formats/published.md`.
 
+mod columns;
 mod continuous;
 mod dead;
 mod delta;
@@ -18,13 +19,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::Storage;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
-use crate::db::{Shared, Table, TableInner, View};
+use crate::db::{Shared, Table, TableInner, View, closing};
 use crate::maintenance::replace_file;
+use crate::run::Run;
 use crate::typed::Target;
+use columns::Columns;
 pub(crate) use continuous::Continuous;
 pub use continuous::PublicationStats;
 use publisher::Publisher;
@@ -65,8 +67,9 @@ impl Table {
     ///
     /// No data is copied where the file system has hard links. The work is in proportion to what flushes and compactions have
     /// written since the last publication, which this one replaces; in a table with TTL also to the files in which rows have
-    /// expired, and where partial updates wait to be merged, to the files that hold them. Files of an older schema are rewritten first.
-    /// Writers go on; altering the table waits.
+    /// expired, and where partial updates wait to be merged, to the files that hold them. Files of an older schema stay as they are where
+    /// they only lack columns that are null in them; otherwise (a column was renamed or widened, or added with a default) the table is
+    /// rewritten first. Writers go on; altering the table waits.
     ///
     /// With the setting `publish.continuous`, typed tables are published in the background as well, whenever a flush or
     /// compaction has changed their files.
@@ -81,18 +84,19 @@ impl Table {
         let _alone = inner.publishing.lock();
         check_there(inner)?;
         let (_unaltered, target) = inner.hold_schema()?;
+        let dir = directory(shared, inner);
+        let known = Record::read(&*shared.storage, &dir, shared.identity, inner.id);
         let snapshot = shared.snapshots.take(|| shared.visible());
-        let view = settled_view(shared, inner, &target)?;
+        let view = settled_view(shared, inner, &target, known.as_ref())?;
         let publisher = Publisher {
             shared,
             inner,
             target,
-            seq: snapshot.seq(),
+            seq: durable(shared, snapshot.seq())?,
             _snapshot: snapshot,
             view,
-            dir: directory(shared, inner),
+            dir,
         };
-        let known = Record::read(&*shared.storage, &publisher.dir, shared.identity, inner.id);
         publisher.replace(known.as_ref())
     }
 
@@ -111,6 +115,14 @@ impl Table {
 
 fn directory(shared: &Shared, table: &TableInner) -> PathBuf {
     shared.dir.join(PUBLISHED_DIR).join(format!("{:06}", table.id))
+}
+
+/// The moment `seq`, or the newest one before it whose number no later write can have, whatever is lost in a power loss. Between
+/// them no write has gone into a run that is there: whoever calls this has loaded the runs before.
+fn durable(shared: &Shared, seq: SeqNo) -> Result<SeqNo> {
+    let manifest = shared.manifest.lock();
+    let manifest = manifest.as_ref().ok_or_else(closing)?;
+    Ok(seq.min(manifest.state().last_seq))
 }
 
 fn check_there(table: &TableInner) -> Result<()> {
@@ -162,11 +174,16 @@ impl Shared {
 }
 
 /// A view whose runs hold everything that is visible now, in files that read as the table's schema says.
-fn settled_view(shared: &Shared, table: &Arc<TableInner>, target: &Target) -> Result<Arc<View>> {
+fn settled_view(
+    shared: &Shared,
+    table: &Arc<TableInner>,
+    target: &Target,
+    known: Option<&Record>,
+) -> Result<Arc<View>> {
     shared.flush_all()?;
     for attempt in 0.. {
         let view = table.view.load_full();
-        if !outdated(shared, table, &view, target)? {
+        if !outdated(shared, table, &view, target, known)? {
             return Ok(view);
         }
         if attempt == 3 {
@@ -184,10 +201,12 @@ fn settled_view(shared: &Shared, table: &Arc<TableInner>, target: &Target) -> Re
 ///
 /// # Errors
 /// `Unsupported` naming a file in a format that other programs do not read; those of opening runs.
-fn outdated(shared: &Shared, table: &TableInner, view: &View, target: &Target) -> Result<bool> {
+fn outdated(shared: &Shared, table: &TableInner, view: &View, target: &Target, known: Option<&Record>) -> Result<bool> {
+    let mut columns = Columns::new(table, target.schema());
     let mut outdated = false;
     for (_, run) in view.version.runs()? {
-        outdated |= !reads_as(run.reader()?.schema(), target.schema());
+        let (schema, _) = facts(run, known)?;
+        outdated |= columns.lacked_by(schema)?.is_none();
         let format = shared.resolved.components().formats().find(&run.meta().format)?;
         if !format.capabilities.open {
             let message = format!(
@@ -203,13 +222,14 @@ fn outdated(shared: &Shared, table: &TableInner, view: &View, target: &Target) -
     Ok(outdated)
 }
 
-/// True if files of schema `run` have all columns of `schema`, under their names and of their types.
-fn reads_as(run: &TableSchema, schema: &TableSchema) -> bool {
-    schema.columns().fields().iter().enumerate().all(|(index, field)| {
-        let own = run.index_of_number(schema.column_number(index));
-        own.map(|own| run.columns().field(own))
-            .is_some_and(|own| own.name() == field.name() && own.data_type() == field.data_type())
-    })
+/// The number of a run's schema, and whether it holds operands: as the last publication has it, so that runs that were in it need
+/// not be opened.
+fn facts(run: &Arc<Run>, known: Option<&Record>) -> Result<(u32, bool)> {
+    if let Some(facts) = known.and_then(|known| known.facts(run.id())) {
+        return Ok(facts);
+    }
+    let reader = run.reader()?;
+    Ok((reader.schema().number(), reader.sidecar().meta().merges > 0))
 }
 
 /// Writes a file in place of another.

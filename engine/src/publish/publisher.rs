@@ -11,9 +11,10 @@ use kodiak_core::format::Compression;
 use kodiak_core::storage::Storage;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo, Slice};
 
+use super::columns::Columns;
 use super::dead::{self, Dead, Question};
 use super::record::{PublishedFile, Record};
-use super::{PUBLISHED_DIR, Published, delta, scripts};
+use super::{PUBLISHED_DIR, Published, delta, facts, scripts};
 use crate::components::export::{Export, plain_columns};
 use crate::components::outside::{FileKind, OutsideFile};
 use crate::db::{Shared, Snapshot, TableInner, View};
@@ -75,11 +76,19 @@ impl Publisher<'_> {
         let left = present.iter().filter_map(|name| generation_of(name)).max();
         let generation = left.unwrap_or(0).max(known.map_or(0, |known| known.generation)) + 1;
         let mut files = Vec::new();
+        let mut columns = Columns::new(self.inner, self.target.schema());
         for (_, run) in self.view.version.runs()?.filter(|(_, run)| run.meta().entries > 0) {
-            files.push(self.file(run, known, &present, &question, &dead, generation)?);
+            let mut file = self.file(run, known, &present, &question, &dead, generation)?;
+            let (schema, operands) = facts(run, known)?;
+            (file.schema, file.operands) = (Some(schema), operands);
+            let lacked = columns.lacked_by(schema)?;
+            file.lacks = lacked
+                .ok_or_else(|| Error::corruption("a run reads otherwise than before"))?
+                .to_vec();
+            files.push(file);
         }
         files.sort_by_key(|file| file.run);
-        let merged = self.merged(&dead, &files, generation, hidden_below)?;
+        let merged = self.merged(&dead, &files, known, generation, hidden_below)?;
         let mut record = Record::new(self.shared.identity, self.inner, self.target.schema(), self.seq);
         record.published_micros = self.shared.now_micros();
         (record.generation, record.expired_below) = (generation, hidden_below);
@@ -102,7 +111,7 @@ impl Publisher<'_> {
         for (_, run) in self.view.version.runs()? {
             let settled = known.is_some_and(|known| known.settled(run.id()));
             // Operands are merged anew each time, as what they apply to may have changed.
-            if !settled || run.reader()?.sidecar().meta().merges > 0 {
+            if !settled || facts(run, known)?.1 {
                 fresh.insert(run.id());
             }
         }
@@ -187,19 +196,29 @@ impl Publisher<'_> {
     }
 
     /// Writes the rows that no file has as they are: those whose newest versions are updates of some columns. Also an empty file
-    /// if there is no other, for readers to know the columns.
+    /// if there is no other, or one lacks columns, for readers to know the columns.
     fn merged(
         &self,
         dead: &Dead,
         files: &[PublishedFile],
+        known: Option<&Record>,
         generation: u64,
         hidden_below: SeqNo,
     ) -> Result<Option<PublishedFile>> {
-        if dead.merged.is_empty() && !files.is_empty() {
+        let whole = !files.is_empty() && files.iter().all(|file| file.lacks.is_empty());
+        if dead.merged.is_empty() && whole {
             return Ok(None);
         }
         let format = files.first().map(|file| file.kind.clone());
         let format = format.unwrap_or_else(|| self.shared.resolved.format_at(0).factory.component.name.to_owned());
+        // The one that there is, if it says no more than the columns.
+        let known = known.filter(|known| known.schema == Some(self.target.schema().number()));
+        let known = known.and_then(|known| known.merged.as_ref());
+        if let Some(known) = known.filter(|known| dead.merged.is_empty() && known.rows == 0 && known.kind == format)
+            && self.shared.storage.len(&self.dir.join(&known.file))? == Some(known.bytes)
+        {
+            return Ok(Some(known.clone()));
+        }
         let kind = match format.as_str() {
             "feather" => FileKind::Feather,
             "orc" => FileKind::Orc,

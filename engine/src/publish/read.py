@@ -18,9 +18,10 @@ def publication():
 
 
 def files(published):
-    """Every data file, with its format and the file of its dead rows, if there is one."""
-    all_files = published["files"] + ([published["merged"]] if published["merged"] else [])
-    return [(HERE / file["file"], file["kind"], HERE / file["dead"] if file["dead"] else None) for file in all_files]
+    """Every data file, with its format, the file of its dead rows, if there is one, and the columns that it lacks, because its rows
+    are older, and null in them. If any file lacks columns, the first one has them all."""
+    all_files = ([published["merged"]] if published["merged"] else []) + published["files"]
+    return [(HERE / file["file"], file["kind"], HERE / file["dead"] if file["dead"] else None, file["lacks"]) for file in all_files]
 
 
 def arrow_type(name):
@@ -68,14 +69,15 @@ def table(columns=None):
     published = publication()
     columns = published["columns"] if columns is None else columns
     read = {
-        "parquet": lambda path: pyarrow.parquet.ParquetFile(path).read(columns=columns),
-        "feather": lambda path: pyarrow.feather.read_table(path, columns=columns, memory_map=False),
-        "orc": lambda path: pyarrow.orc.read_table(path, columns=columns),
+        "parquet": lambda path, columns: pyarrow.parquet.ParquetFile(path).read(columns=columns),
+        "feather": lambda path, columns: pyarrow.feather.read_table(path, columns=columns, memory_map=False),
+        "orc": lambda path, columns: pyarrow.orc.read_table(path, columns=columns),
     }
 
     parts = []
-    for path, kind, dead in files(published):
-        part = read[kind](path).select(columns)
+    for path, kind, dead, lacks in files(published):
+        held = [name for name in columns if name not in lacks]
+        part = read[kind](path, held or ["_seq"])
         for at, field in enumerate(part.schema):
             wanted = whole_type(field.type, published["types"].get(field.name))
             if wanted != field.type:
@@ -84,7 +86,11 @@ def table(columns=None):
             rows = pyarrow.parquet.read_table(dead)["row"]
             alive = pyarrow.compute.is_in(pyarrow.array(range(part.num_rows), pyarrow.int64()), rows)
             part = part.filter(pyarrow.compute.invert(alive))
-        parts.append(part)
+        for name in columns:
+            if name in lacks:
+                field = parts[0].schema.field(name)
+                part = part.append_column(field, pyarrow.nulls(part.num_rows, field.type))
+        parts.append(part.select(columns))
     return pyarrow.concat_tables(parts, promote_options="permissive")
 
 
@@ -153,7 +159,8 @@ def frame(columns=None):
     columns = published["columns"] if columns is None else columns
     scan = {"parquet": polars.scan_parquet, "feather": polars.scan_ipc}
     parts = []
-    for path, kind, dead in files(published):
+    kinds = None
+    for path, kind, dead, lacks in files(published):
         part = scan[kind](path)
         if dead is not None:
             rows = polars.scan_parquet(dead)
@@ -161,7 +168,10 @@ def frame(columns=None):
             part = part.with_columns(number).join(rows, left_on="_row", right_on="row", how="anti")
         if kind == "parquet":
             held = part.collect_schema()
-            told = {name: told for name, told in published["types"].items() if name in columns}
+            told = {name: told for name, told in published["types"].items() if name in columns and name not in lacks}
             part = part.with_columns(polars_values(polars.col(name), held[name], told[name]).alias(name) for name in told)
+        if lacks:
+            kinds = kinds or parts[0].collect_schema()
+            part = part.with_columns(polars.lit(None, kinds[name]).alias(name) for name in columns if name in lacks)
         parts.append(part.select(columns))
     return polars.concat(parts)

@@ -1,6 +1,7 @@
 //! `PUBLISHED.json`: what a publication consists of, for readers and for the next publication.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use kodiak_core::batch::TableId;
@@ -15,8 +16,10 @@ use super::{RECORD_FILE, scripts, types, write_file};
 use crate::db::TableInner;
 use crate::maintenance::read_small;
 
-/// The version of the record that is written, and read.
-const FORMAT: u32 = 1;
+/// The version of the record that is written.
+const FORMAT: u32 = 2;
+/// Versions that are read: in the first, every file has all columns.
+const KNOWN: RangeInclusive<u32> = 1..=FORMAT;
 
 /// A data file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +32,9 @@ pub struct PublishedFile {
     pub bytes: u64,
     /// All its rows, in the order in which they lie in it.
     pub rows: u64,
+    /// Columns of the table that it does not have, in the table's order: its rows are older than they, and null in them.
+    #[serde(default)]
+    pub lacks: Vec<String>,
     /// A Parquet file with one column, `row`: the numbers, from 0, of its rows that are not the table's.
     #[serde(default)]
     pub dead: Option<String>,
@@ -41,6 +47,12 @@ pub struct PublishedFile {
     /// Nothing in it is newer than the publication.
     #[serde(default)]
     pub settled: bool,
+    /// The number of the schema that its rows are of; `None` in records of versions that did not write it.
+    #[serde(default)]
+    pub schema: Option<u32>,
+    /// It holds partial updates.
+    #[serde(default)]
+    pub operands: bool,
     /// The dead rows as Delta tables have them.
     #[serde(default)]
     pub vector: Option<Vector>,
@@ -68,21 +80,24 @@ pub struct Record {
     /// The types, as pyarrow names them, of those columns whose types not every file tells.
     #[serde(default)]
     pub types: BTreeMap<String, serde_json::Value>,
-    /// True if all rows of all `files`, and nothing else, are the table's.
+    /// True if all rows of all `files`, and nothing else, are the table's, and all files have all columns.
     pub exact: bool,
     /// If not, why not.
     pub why_not_exact: Vec<String>,
     /// The number of the table's schema; `None` in records of versions that did not write it.
     #[serde(default)]
     pub schema: Option<u32>,
-    /// The data files.
+    /// The data files, by the numbers of their runs.
     pub files: Vec<PublishedFile>,
-    /// Rows that were merged of partial updates: all its rows are the table's.
+    /// Rows that were merged of partial updates: all its rows are the table's. Perhaps none, for readers to know the columns.
     pub merged: Option<PublishedFile>,
     /// The version of the Delta table, if there is one.
     pub delta_version: Option<u64>,
     /// Its schema, as its log has it.
     pub delta_schema: Option<String>,
+    /// Whether its log asks of readers to know deletion vectors; `None` in records of versions whose logs always did.
+    #[serde(default)]
+    pub delta_vectors: Option<bool>,
     /// Why there is none.
     pub why_no_delta: Option<String>,
     /// Counts publications.
@@ -116,6 +131,7 @@ impl Record {
             merged: None,
             delta_version: None,
             delta_schema: None,
+            delta_vectors: None,
             why_no_delta: None,
             generation: 0,
             expired_below: 0,
@@ -126,14 +142,15 @@ impl Record {
     pub fn read(storage: &dyn Storage, dir: &Path, database: u64, table: TableId) -> Option<Self> {
         let path = dir.join(RECORD_FILE);
         let bytes = read_small(storage, &path).ok()?;
-        let record: Self = match serde_json::from_slice(&bytes) {
+        let mut record: Self = match serde_json::from_slice(&bytes) {
             Ok(record) => record,
             Err(error) => {
                 tracing::warn!(%error, file = %path.display(), "the record of a publication cannot be read");
                 return None;
             }
         };
-        let own = record.format == FORMAT && record.database == format!("{database:016x}");
+        record.files.sort_by_key(|file| file.run);
+        let own = KNOWN.contains(&record.format) && record.database == format!("{database:016x}");
         // Names become paths: they stay within the directory whatever the file says.
         let inside = |name: &str| !name.contains('/') && !name.contains('\\') && name != "..";
         (own && record.table_number == table && record.names().all(inside)).then_some(record)
@@ -152,7 +169,14 @@ impl Record {
 
     /// The file of a run.
     pub fn file(&self, run: RunId) -> Option<&PublishedFile> {
-        self.files.iter().find(|file| file.run == run)
+        let place = self.files.binary_search_by_key(&run, |file| file.run).ok()?;
+        Some(&self.files[place])
+    }
+
+    /// What is known of the file of a run without opening it: the number of its schema, and whether it holds operands.
+    pub fn facts(&self, run: RunId) -> Option<(u32, bool)> {
+        let file = self.file(run)?;
+        Some((file.schema?, file.operands))
     }
 
     /// True if all that can be dead of a run was known.
@@ -173,6 +197,12 @@ impl Record {
         if merged > 0 {
             self.why_not_exact.push(format!(
                 "{merged} rows were merged of partial updates, and are in the file named by \"merged\""
+            ));
+        }
+        let lacking = self.files.iter().filter(|file| !file.lacks.is_empty()).count();
+        if lacking > 0 {
+            self.why_not_exact.push(format!(
+                "{lacking} files are older than some columns, which are null in their rows: \"lacks\" says which"
             ));
         }
         self.exact = self.why_not_exact.is_empty();

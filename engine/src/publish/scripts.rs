@@ -1,5 +1,6 @@
 //! How to read a publication: `view.sql` for DuckDB, `read.py` for Python.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -66,32 +67,22 @@ fn view(dir: &Path, record: &Record, table: &str, schema: &TableSchema) -> Strin
     }
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let path = |file: &str| text(&dir.join(file).to_string_lossy());
-    let columns: Vec<String> = schema
-        .columns()
-        .fields()
-        .iter()
-        .map(|field| {
-            let name = name(field.name());
-            match types::in_duckdb(field.data_type(), &name) {
-                Some(values) => format!("{values} AS {name}"),
-                None => name,
-            }
-        })
-        .collect();
-    let columns = columns.join(", ");
     let mut parts = Vec::new();
-    let plain: Vec<String> = files()
-        .filter(|file| file.dead.is_none())
-        .map(|file| path(&file.file))
-        .collect();
-    if !plain.is_empty() {
-        parts.push(format!("SELECT {columns}\nFROM read_parquet([{}])", plain.join(", ")));
+    // Nulls have the types of other parts: one has all columns, and comes first.
+    let mut plain: BTreeMap<&[String], Vec<String>> = BTreeMap::new();
+    for file in files().filter(|file| file.dead.is_none()) {
+        plain.entry(&file.lacks).or_default().push(path(&file.file));
+    }
+    for (lacked, paths) in plain {
+        let columns = columns(schema, lacked);
+        parts.push(format!("SELECT {columns}\nFROM read_parquet([{}])", paths.join(", ")));
     }
     let with_dead = |file: &PublishedFile| {
         let dead = file.dead.as_deref()?;
         Some(format!(
-            "SELECT {columns}\nFROM read_parquet({}, file_row_number = true) AS data\n\
+            "SELECT {}\nFROM read_parquet({}, file_row_number = true) AS data\n\
              ANTI JOIN read_parquet({}) AS dead ON data.file_row_number = dead.\"row\"",
+            columns(schema, &file.lacks),
             path(&file.file),
             path(dead)
         ))
@@ -104,4 +95,22 @@ fn view(dir: &Path, record: &Record, table: &str, schema: &TableSchema) -> Strin
         parts.join("\nUNION ALL\n")
     );
     out
+}
+
+/// What is selected of files that lack these columns.
+fn columns(schema: &TableSchema, lacked: &[String]) -> String {
+    let fields = schema.columns().fields().iter();
+    let columns: Vec<String> = fields
+        .map(|field| {
+            let name = name(field.name());
+            if lacked.contains(field.name()) {
+                return format!("NULL AS {name}");
+            }
+            match types::in_duckdb(field.data_type(), &name) {
+                Some(values) => format!("{values} AS {name}"),
+                None => name,
+            }
+        })
+        .collect();
+    columns.join(", ")
 }

@@ -53,6 +53,18 @@ impl Fitting {
         }
     }
 
+    /// Nulls are no misfits in columns with these indexes.
+    pub(crate) fn allowing_nulls(mut self, columns: &[usize]) -> Self {
+        let fields = self.columns.fields().iter().enumerate();
+        let fields = fields.map(|(index, field)| match columns.contains(&index) {
+            true => Arc::new(field.as_ref().clone().with_nullable(true)),
+            false => Arc::clone(field),
+        });
+        let fields: Vec<FieldRef> = fields.collect();
+        self.columns = Arc::new(Schema::new_with_metadata(fields, self.columns.metadata().clone()));
+        self
+    }
+
     /// Columns of text become any type: what a CSV file has.
     pub fn parsing(mut self) -> Self {
         self.parse = true;

@@ -237,6 +237,63 @@ fn data_files_of_kodiak_itself_are_taken_at_their_newest_versions() {
     }
 }
 
+#[test]
+fn columns_with_a_default_may_be_missing_also_in_runs_that_are_older_than_they() {
+    for format in ["feather", "parquet", "orc"] {
+        let storage = Arc::new(MemoryStorage::new());
+        let opened = |dir: &str| {
+            let mut settings = Settings::default();
+            settings.format.kind = format.to_owned();
+            let builder = Builder::new(settings).storage(Arc::clone(&storage) as Arc<_>);
+            builder.open(dir).expect("open")
+        };
+        let from = opened("/from");
+        let table = typed(&from);
+        let scores = || Arc::new(Float64Array::from(vec![0.5, 1.5, 2.5]));
+        let names = || Arc::new(StringArray::from(vec![Some("a"), None, Some("c")]));
+        let ids: ArrayRef = Arc::new(Int32Array::from(vec![3, 2, 1]));
+        let own = RecordBatch::try_new(columns(), vec![names(), ids, scores()]).expect("columns");
+        table.insert(&own).expect("insert");
+        // A delete has nulls in all columns but the key's.
+        table.delete_keys(&own.slice(1, 1)).expect("delete");
+        from.flush().expect("flush");
+        let run = table_files(&*storage, "/from/tables/000001", format);
+        put(&storage, "/outside", &feather(rows(&[9, 8])));
+
+        let db = opened("/to");
+        let table = typed(&db);
+        let initial = |value: i16| Arc::new(Int16Array::from(vec![value]));
+        let altered = table
+            .alter()
+            .add_column_with(Field::new("rank", DataType::Int16, false), initial(7))
+            .add_column_with(Field::new("grade", DataType::Int16, true), initial(8));
+        altered.commit().expect("alter");
+        table.ingest_files(["/outside"]).expect("ingest");
+        table.ingest_files(&run).expect("ingest");
+        let batches: Vec<RecordBatch> = table
+            .read()
+            .batches()
+            .expect("read")
+            .map(|rows| rows.expect("rows"))
+            .collect();
+        let found = arrow::compute::concat_batches(&batches[0].schema(), &batches).expect("of one schema");
+        assert_eq!(
+            found.column(1).as_primitive::<Int32Type>().values(),
+            &[9, 8, 3, 1],
+            "{format}"
+        );
+        for (column, value) in [(3, 7), (4, 8)] {
+            let column = found.column(column).as_primitive::<Int16Type>();
+            assert_eq!(column, &Int16Array::from(vec![value; 4]), "{format}");
+        }
+        // Without a default, a column that is not there may as well be a mistake.
+        let added = table.alter().add_column(Field::new("more", DataType::Int16, true));
+        added.commit().expect("alter");
+        let error = table.ingest_files(&run).expect_err("refused");
+        assert!(error.message().contains("\"more\""), "{error}");
+    }
+}
+
 fn columns_of(table: &Table) -> SchemaRef {
     Arc::clone(table.schema().columns())
 }

@@ -1,6 +1,7 @@
 //! With `publish.continuous`, what is published is what the runs hold, whatever happens meanwhile.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -253,6 +254,82 @@ impl Drop for Release<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
     }
+}
+
+/// The sequence number of the publication.
+fn published_seq(storage: &dyn Storage) -> u64 {
+    let file = storage.open(&dir().join(RECORD_FILE)).expect("a record");
+    let bytes = file.read(0, file.len() as usize).expect("read");
+    let record: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+    record["sequence"].as_u64().expect("a number")
+}
+
+#[test]
+fn after_a_power_loss_no_write_gets_a_number_that_a_publication_has_named() {
+    let mut history = History::new(continuous("parquet"), 0, 11);
+    let other = history
+        .db
+        .create_table("other", TableSchema::key_value())
+        .expect("create");
+    history.db.wait_idle().expect("idle");
+    let (held, met) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+    let (hold, meet) = (Arc::clone(&held), Arc::clone(&met));
+    history.storage.on_op(Some(Arc::new(move |event: &OpEvent| {
+        let here = event.moment == Moment::Before && event.kind == OpKind::Create && event.path.starts_with(dir());
+        while here && hold.load(Ordering::Acquire) {
+            meet.store(true, Ordering::Release);
+            std::thread::yield_now();
+        }
+    })));
+    let released = Release(&held);
+    history.insert();
+    history.db.flush().expect("flush");
+    while !met.load(Ordering::Acquire) {
+        std::thread::yield_now();
+    }
+    // The publication after the one that is held finds nothing of its table in memory, and of the other what will be lost.
+    history.insert();
+    history.db.flush().expect("flush");
+    for number in 0..100 {
+        other.put(format!("{number}"), "lost").expect("put");
+    }
+    drop(released);
+    history.check(&read_table(&history.table));
+    let (named, before) = (published_seq(&*history.storage), history.db.stats().last_seq);
+    let left = Arc::new(history.storage.crash_image(&CrashOptions::SYNCED_ONLY));
+    let (db, table) = open(&left, &settings("parquet"));
+    let survived = db.stats().last_seq;
+    assert!(survived < before, "nothing was lost: {survived} of {before}");
+    assert!(named <= survived, "publication {named}, last write {survived}");
+    assert_eq!(read_published(&*left, &dir()), read_table(&table.expect("table")));
+}
+
+#[test]
+fn a_publication_that_names_a_lost_write_is_replaced_by_the_next_opening() {
+    let mut history = History::new(continuous("parquet"), 0, 12);
+    history.insert();
+    history.db.flush().expect("flush");
+    history.check(&read_table(&history.table));
+    let settings = history.settings.clone();
+    let History { storage, db, table, .. } = history;
+    drop((db, table));
+    // As earlier versions left it.
+    let path = dir().join(RECORD_FILE);
+    let record = || {
+        let file = storage.open(&path).expect("a record");
+        let bytes = file.read(0, file.len() as usize).expect("read");
+        serde_json::from_slice::<serde_json::Value>(&bytes).expect("JSON")
+    };
+    let mut changed = record();
+    changed["sequence"] = (published_seq(&*storage) + 1000).into();
+    storage.remove(&path).expect("remove");
+    let mut file = storage.create(&path).expect("create");
+    file.write_all(changed.to_string().as_bytes()).expect("write");
+    file.finish(true).expect("sync");
+    let (db, table) = open(&storage, &settings);
+    db.wait_idle().expect("idle");
+    assert!(published_seq(&*storage) <= db.stats().last_seq);
+    assert_eq!(read_published(&*storage, &dir()), read_table(&table.expect("table")));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 #![allow(clippy::print_stdout, reason = "what a failing test was doing")]
 
+mod altered;
 mod continuous;
+mod delta;
 mod dictionaries;
 
 use std::collections::BTreeMap;
@@ -11,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, new_null_array};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use kodiak::core::storage::Storage;
@@ -30,6 +32,18 @@ fn settings(format: &str) -> Settings {
     settings.compaction.target_run_size = 64 << 10;
     settings.wal.segment_size = 256 << 10;
     settings
+}
+
+/// The rows of an outside file's columns, all of them; null in those that it lacks.
+fn read_lacking(storage: &dyn Storage, path: &Path, columns: &[String], lacks: &[String]) -> RecordBatch {
+    let held: Vec<String> = columns.iter().filter(|name| !lacks.contains(name)).cloned().collect();
+    let found = read_file(storage, path, &held);
+    let column = |name: &String| -> (String, ArrayRef) {
+        let column = found.column_by_name(name).cloned();
+        let column = column.unwrap_or_else(|| new_null_array(&DataType::Null, found.num_rows()));
+        (name.clone(), column)
+    };
+    RecordBatch::try_from_iter(columns.iter().map(column)).expect("columns")
 }
 
 /// The rows of an outside file's columns, all of them.
@@ -64,7 +78,8 @@ fn read_published(storage: &dyn Storage, dir: &Path) -> BTreeMap<String, usize> 
     let mut rows = BTreeMap::new();
     let mut count = 0;
     for file in files {
-        let mut batch = read_file(storage, &dir.join(file["file"].as_str().expect("text")), &columns);
+        let path = dir.join(file["file"].as_str().expect("text"));
+        let mut batch = read_lacking(storage, &path, &columns, &names(&file["lacks"]));
         assert_eq!(batch.num_rows() as u64, file["rows"].as_u64().expect("a number"));
         if let Some(dead) = file["dead"].as_str() {
             let dead = read_file(storage, &dir.join(dead), &["row".to_owned()]);
@@ -483,52 +498,6 @@ fn a_power_loss_while_publishing_leaves_the_last_publication_or_the_new_one() {
         assert_eq!(read_published(&*left, &now), read_table(&table), "point {point}");
     }
     assert!(points > 15, "{points} points");
-}
-
-#[test]
-fn the_delta_log_tells_what_has_changed() {
-    let mut history = History::new(settings("parquet"), 0, 2);
-    let rows = history.rows(false);
-    history.table.insert(&rows).expect("insert");
-    history.publish();
-    history
-        .table
-        .alter()
-        .widen_column("number", DataType::Int64)
-        .commit()
-        .expect("alter");
-    history.publish();
-    history.table.delete_keys(&rows.slice(0, 1)).expect("delete");
-    let dir = history.publish().dir;
-    let log = |version: u64| -> Vec<serde_json::Value> {
-        let file = history
-            .storage
-            .open(&dir.join(format!("_delta_log/{version:020}.json")))
-            .expect("a version");
-        let bytes = file.read(0, file.len() as usize).expect("read");
-        let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice(line).expect("JSON")).collect()
-    };
-    let actions = |version: u64| -> Vec<String> {
-        let names = log(version)
-            .into_iter()
-            .map(|line| line.as_object().expect("an action").keys().next().cloned());
-        names.map(|name| name.expect("a name")).collect()
-    };
-    assert_eq!(actions(0), ["commitInfo", "protocol", "metaData", "add"]);
-    assert_eq!(actions(1), ["commitInfo", "protocol", "metaData", "remove", "add"]);
-    let schema = log(1)[2]["metaData"]["schemaString"].as_str().expect("text").to_owned();
-    assert!(
-        schema.contains(r#""name":"number","nullable":true,"type":"long""#),
-        "{schema}"
-    );
-    // The file whose row was deleted is removed without its vector and added with it; the deletion has a file of its own.
-    assert_eq!(actions(2), ["commitInfo", "remove", "add", "add"]);
-    let vectors = log(2)
-        .iter()
-        .filter(|line| !line["add"]["deletionVector"].is_null())
-        .count();
-    assert_eq!(vectors, 2);
 }
 
 /// Tells a thread to end, also when something fails.

@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use roaring::RoaringTreemap;
 use serde_json::Value;
 
-use super::{Publication, alive, bytes, list, names, number, text};
+use super::{Publication, alive, bytes, list, names, number, text, typed};
 
 /// The directory of the log.
 pub const LOG_DIR: &str = "_delta_log";
@@ -26,6 +26,8 @@ struct State {
     /// What the newest version was made at, once a version has told it.
     sequence: u64,
     told: bool,
+    /// Readers are asked to know deletion vectors.
+    vectors: bool,
 }
 
 /// Reads the newest version of the table, which must be `known` or come after it.
@@ -77,7 +79,7 @@ pub fn read(storage: &dyn Storage, dir: &Path, known: u64) -> Result<Publication
     Ok(Publication {
         sequence: state.sequence,
         columns: state.columns,
-        rows,
+        rows: typed(rows)?,
     })
 }
 
@@ -142,10 +144,16 @@ impl State {
                     serde_json::from_str(text(&metadata["schemaString"])?).map_err(|error| error.to_string())?;
                 let fields = schema["fields"].as_array().ok_or("a schema without fields")?.iter();
                 self.columns = names(&Value::Array(fields.map(|field| field["name"].clone()).collect()))?;
+            } else if let Some(protocol) = action.get("protocol") {
+                let features = protocol["readerFeatures"].as_array().into_iter().flatten();
+                self.vectors = features.into_iter().any(|feature| feature == "deletionVectors");
             } else if let Some(info) = action.get("commitInfo") {
                 self.sequence = number(&info["kodiakSequence"])?;
                 self.told = true;
             }
+        }
+        if !self.vectors && self.files.keys().any(|(_, vector)| !vector.is_empty()) {
+            return Err("a file has a deletion vector, which the protocol does not have".to_owned());
         }
         let paths: BTreeSet<&String> = self.files.keys().map(|(path, _)| path).collect();
         if paths.len() != self.files.len() {

@@ -19,7 +19,8 @@ impl Table {
     /// entries: all of them become visible together, or none. Their rows must ascend by primary key, within each file and
     /// from each file to the next. What kind a file is, its first bytes tell.
     ///
-    /// A typed table takes files with its columns, in any order, found by name. Types may differ if every value of the file is
+    /// A typed table takes files with its columns, in any order, found by name; a column that has a default may be missing, and
+    /// holds that then. Types may differ if every value of the file is
     /// one that the table's type holds exactly (a dictionary or another width, say). A key-value table takes files with two
     /// columns of binary or text: `key` and `value`, or whatever they are called, the first being the key. Both take data
     /// files of Kodiak's own, which also have `_seq` and `_op`: of each key the newest version counts, and a deleted key
@@ -198,36 +199,21 @@ fn fitting(schema: &TableSchema, given: &Schema, run: bool) -> Result<(Fitting, 
             pair[0]
         )));
     }
-    if let Some(missing) = own.fields().iter().find(|field| given.index_of(field.name()).is_err()) {
-        return Err(Error::invalid_input(format!(
-            "the file has no column \"{}\", which the table has; its columns are: {}",
-            missing.name(),
-            names.join(", ")
-        )));
+    let absent = |field: &Field| given.index_of(field.name()).is_err();
+    for (index, field) in own.fields().iter().enumerate() {
+        if absent(field) && schema.initial(index)?.is_none() {
+            return Err(Error::invalid_input(format!(
+                "the file has no column \"{}\", which the table has without a default; its columns are: {}",
+                field.name(),
+                names.join(", ")
+            )));
+        }
     }
     let required: Vec<usize> = schema
         .value_columns()
-        .filter(|&index| run && !own.field(index).is_nullable())
+        .filter(|&index| run && !own.field(index).is_nullable() && !absent(own.field(index)))
         .collect();
-    if required.is_empty() {
-        let fitting = Fitting::new(schema);
-        return fitting.check(given).map(|()| (fitting, required));
-    }
-    let nullable = |(index, field): (usize, &Arc<Field>)| match required.contains(&index) {
-        true => Arc::new(field.as_ref().clone().with_nullable(true)),
-        false => Arc::clone(field),
-    };
-    let fields: Vec<_> = own.fields().iter().enumerate().map(nullable).collect();
-    let key: Vec<String> = schema
-        .key()
-        .iter()
-        .map(|key| {
-            let sign = if key.descending { "-" } else { "" };
-            format!("{sign}{}", own.field(key.index).name())
-        })
-        .collect();
-    let key: Vec<&str> = key.iter().map(String::as_str).collect();
-    let fitting = Fitting::new(&TableSchema::new(Arc::new(Schema::new(fields)), &key)?);
+    let fitting = Fitting::new(schema).allowing_nulls(&required);
     fitting.check(given).map(|()| (fitting, required))
 }
 

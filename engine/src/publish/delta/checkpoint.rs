@@ -15,13 +15,13 @@ use crate::components::export::parquet_bytes;
 use crate::publish::write_file;
 
 /// Versions from one checkpoint to the next: as many as the protocol's own writers let pass.
-const INTERVAL: u64 = 10;
+pub const INTERVAL: u64 = 10;
 /// What an old checkpoint's name ends with.
 const SUFFIX: &str = ".checkpoint.parquet";
 /// The file that tells readers of the newest checkpoint.
 const LAST: &str = "_last_checkpoint";
 
-/// True if a checkpoint follows this version.
+/// True if a checkpoint follows this version in any case.
 pub fn is_due(version: u64) -> bool {
     version > 0 && version.is_multiple_of(INTERVAL)
 }
