@@ -10,6 +10,7 @@ mod operations;
 mod output;
 mod progress;
 mod rows;
+mod schema;
 mod values;
 
 use std::process::ExitCode;

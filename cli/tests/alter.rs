@@ -25,7 +25,7 @@ fn columns_come_and_go_and_exports_have_those_of_now() {
     ]);
     assert_eq!(
         printed,
-        "id: Int64 not null, key\nrank: Int8 not null\nyear: Int32\ncalled: Utf8\n"
+        "id: int64 not null  # key\nrank: int8 not null\nyear: int32\ncalled: text\n"
     );
     let csv = |kodiak: &Kodiak| kodiak.prints(&["export", "db", "t"]);
     assert_eq!(csv(&kodiak), "id,rank,year,called\n1,3,1815,ada\n2,3,,bob\n");
@@ -38,6 +38,45 @@ fn columns_come_and_go_and_exports_have_those_of_now() {
     kodiak.prints(&["verify", "db"]);
     let dumped = kodiak.prints(&["dump", "manifest", "db"]);
     assert!(dumped.contains("schema 2 of table 1"), "{dumped}");
+}
+
+#[test]
+fn printed_columns_make_a_table_of_the_same_columns() {
+    let kodiak = Kodiak::new();
+    let file = kodiak.file("rows.csv", "id,name\n1,ada\n");
+    kodiak.prints(&[
+        "import",
+        "db",
+        "t",
+        &file,
+        "--key",
+        "id",
+        "--schema",
+        "id:int64,name:text",
+    ]);
+    let added = [
+        "tags:list<text not null>",
+        "\"x, y\": struct<a: int64, \"b: c\": utf8 not null>",
+        "at:map<utf8, timestamp(us, Europe/Rome)>",
+        "word:dictionary<int32, utf8>",
+    ];
+    let adds = added.iter().flat_map(|column| ["--add", column]);
+    let altered = kodiak.prints(&["alter", "db", "t"].into_iter().chain(adds).collect::<Vec<_>>());
+    let printed = kodiak.prints(&["tables", "db", "t"]);
+    assert_eq!(printed, altered);
+    assert_eq!(
+        printed,
+        "id: int64 not null  # key\nname: text\ntags: list<text not null>\n\"x, y\": struct<a: int64, \"b: c\": text not null>\n\
+         at: map<text, timestamp(us, Europe/Rome)>\nword: dictionary<int32, text>\n"
+    );
+    let columns = kodiak.file("columns", &printed);
+    kodiak.prints(&["import", "db", "u", &file, "--key", "id", "--schema-file", &columns]);
+    assert_eq!(kodiak.prints(&["tables", "db", "u"]), printed);
+    let said = kodiak.refuses(&["alter", "db", "t", "--add", "more:list<struct<a: intt>>"]);
+    assert!(
+        said.contains("character 21: column \"more\": the unknown type \"intt\""),
+        "{said}"
+    );
 }
 
 #[test]

@@ -8,8 +8,8 @@ use kodiak::{Alteration, Error, Fitting, Table};
 
 use crate::arguments::Existing;
 use crate::failure::Result;
-use crate::import::parse_column;
 use crate::output::Output;
+use crate::schema::{parse_column, show_all};
 
 /// `kodiak alter`
 #[derive(Debug, Args)]
@@ -51,12 +51,7 @@ impl Alter {
         let db = self.db.open()?;
         let table = db.table(&self.table)?;
         self.alteration(&table)?.commit()?;
-        let schema = table.schema();
-        for (index, field) in schema.columns().fields().iter().enumerate() {
-            let key = if schema.is_key_column(index) { ", key" } else { "" };
-            let null = if field.is_nullable() { "" } else { " not null" };
-            writeln!(out, "{}: {}{null}{key}", field.name(), field.data_type())?;
-        }
+        write!(out, "{}", show_all(&table.schema()))?;
         Ok(db.close()?)
     }
 

@@ -21,6 +21,6 @@ pub use records::Records;
 pub use rejects::Rejects;
 pub use resume::{IMPORTS, Progress};
 pub use rows::Position;
-pub use schema::{TableArguments, column_index, parse_column};
+pub use schema::{TableArguments, column_index};
 pub use sink::{Layout, Sink};
 pub use source::{FileFormat, Source};

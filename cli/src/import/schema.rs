@@ -1,11 +1,13 @@
 //! The schema of a table that is made for a file: from the file's columns, or as the user writes it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use clap::Args;
 use kodiak::{Error, Result, TableSchema};
-use std::path::PathBuf;
+
+use crate::schema;
 
 /// What a table that is made for a file is to be.
 #[derive(Debug, Clone, Default, Args)]
@@ -16,7 +18,7 @@ pub struct TableArguments {
     /// Make a key-value table even with --key
     #[arg(long)]
     pub key_value: bool,
-    /// The columns and their types: "id:int64 not null, name:text, at:timestamp(us, UTC), price:decimal(10, 2)"
+    /// The columns and their types: "id:int64 not null, name:text, at:timestamp(us, UTC), prices:list<decimal(10, 2)>"
     #[arg(long, value_name = "COLUMN:TYPE,...", conflicts_with = "schema_file")]
     pub schema: Option<String>,
     /// A file with the columns and their types, written alike, with a comma or a line break after each
@@ -37,7 +39,7 @@ impl TableArguments {
             }
             (None, None) => return Ok(None),
         };
-        let parsed = parse(&text);
+        let parsed = schema::parse(&text);
         let parsed = match &self.schema_file {
             Some(file) => parsed.map_err(|error| error.with_file(file)),
             None => parsed,
@@ -118,170 +120,9 @@ pub fn column_index(columns: &Schema, name: &str) -> Result<usize> {
     })
 }
 
-fn parse(text: &str) -> Result<Schema> {
-    let mut fields: Vec<Field> = Vec::new();
-    for column in columns_of(text) {
-        let field = parse_column(column)?;
-        if fields.iter().any(|other| other.name() == field.name()) {
-            return Err(Error::invalid_input(format!(
-                "two columns are called \"{}\"",
-                field.name()
-            )));
-        }
-        fields.push(field);
-    }
-    match fields.is_empty() {
-        true => Err(Error::invalid_input("the schema has no columns")),
-        false => Ok(Schema::new(fields)),
-    }
-}
-
-/// The texts between commas and line breaks that are not inside parentheses; without comments, which begin with #.
-fn columns_of(text: &str) -> Vec<&str> {
-    let mut columns = Vec::new();
-    for line in text.lines() {
-        let line = line.split_once('#').map_or(line, |(line, _)| line);
-        let (mut depth, mut start) = (0usize, 0);
-        for (at, char) in line.char_indices() {
-            match char {
-                '(' => depth += 1,
-                ')' => depth = depth.saturating_sub(1),
-                ',' if depth == 0 => {
-                    columns.push(&line[start..at]);
-                    start = at + 1;
-                }
-                _ => {}
-            }
-        }
-        columns.push(&line[start..]);
-    }
-    columns.retain(|column| !column.trim().is_empty());
-    columns
-}
-
-/// A column as it is written in a schema.
-///
-/// # Errors
-/// `InvalidInput` naming the column.
-pub fn parse_column(text: &str) -> Result<Field> {
-    let malformed = || Error::invalid_input(format!("\"{}\": write COLUMN:TYPE, such as year:int16", text.trim()));
-    // A name may have colons, a type has none.
-    let (name, data_type) = text.rsplit_once(':').ok_or_else(malformed)?;
-    let (name, mut data_type) = (name.trim(), data_type.trim());
-    let mut nullable = true;
-    let lower = data_type.to_ascii_lowercase();
-    if lower.ends_with("not null") {
-        data_type = data_type[..data_type.len() - "not null".len()].trim_end();
-        nullable = false;
-    }
-    if name.is_empty() {
-        return Err(malformed());
-    }
-    let data_type = parse_type(data_type).ok_or_else(|| {
-        Error::invalid_input(format!(
-            "column \"{name}\" has the unknown type \"{data_type}\"; known are: bool, int8 to int64, uint8 to uint64, float16 \
-             to float64, text, large_text, binary, large_binary, fixed(BYTES), date, date64, time(UNIT), timestamp(UNIT), \
-             timestamp(UNIT, ZONE), duration(UNIT), decimal(DIGITS, SCALE), interval(month_day_nano); units are s, ms, us, ns"
-        ))
-    })?;
-    Ok(Field::new(name, data_type, nullable))
-}
-
-fn parse_type(text: &str) -> Option<DataType> {
-    let (name, arguments) = match text.split_once('(') {
-        Some((name, rest)) => (name, rest.strip_suffix(')')?.split(',').map(str::trim).collect()),
-        None => (text, Vec::new()),
-    };
-    let unit = |text: &&str| match text.to_ascii_lowercase().as_str() {
-        "s" => Some(TimeUnit::Second),
-        "ms" => Some(TimeUnit::Millisecond),
-        "us" => Some(TimeUnit::Microsecond),
-        "ns" => Some(TimeUnit::Nanosecond),
-        _ => None,
-    };
-    Some(
-        match (name.trim().to_ascii_lowercase().as_str(), arguments.as_slice()) {
-            ("bool" | "boolean", []) => DataType::Boolean,
-            ("int8", []) => DataType::Int8,
-            ("int16", []) => DataType::Int16,
-            ("int32" | "int", []) => DataType::Int32,
-            ("int64" | "bigint", []) => DataType::Int64,
-            ("uint8", []) => DataType::UInt8,
-            ("uint16", []) => DataType::UInt16,
-            ("uint32", []) => DataType::UInt32,
-            ("uint64", []) => DataType::UInt64,
-            ("float16", []) => DataType::Float16,
-            ("float32" | "float", []) => DataType::Float32,
-            ("float64" | "double", []) => DataType::Float64,
-            ("text" | "string" | "utf8", []) => DataType::Utf8,
-            ("large_text" | "large_string" | "large_utf8", []) => DataType::LargeUtf8,
-            ("binary" | "bytes", []) => DataType::Binary,
-            ("large_binary", []) => DataType::LargeBinary,
-            ("fixed", [len]) => DataType::FixedSizeBinary(len.parse().ok().filter(|&len| len > 0)?),
-            ("date" | "date32", []) => DataType::Date32,
-            ("date64", []) => DataType::Date64,
-            ("time", [of]) => match unit(of)? {
-                unit @ (TimeUnit::Second | TimeUnit::Millisecond) => DataType::Time32(unit),
-                unit => DataType::Time64(unit),
-            },
-            ("timestamp", [of]) => DataType::Timestamp(unit(of)?, None),
-            ("timestamp", [of, zone]) if !zone.is_empty() => DataType::Timestamp(unit(of)?, Some((*zone).into())),
-            ("duration", [of]) => DataType::Duration(unit(of)?),
-            ("decimal", [digits, scale]) => {
-                let (digits, scale) = (digits.parse::<u8>().ok()?, scale.parse::<i8>().ok()?);
-                match digits {
-                    1..=38 => DataType::Decimal128(digits, scale),
-                    39..=76 => DataType::Decimal256(digits, scale),
-                    _ => return None,
-                }
-            }
-            ("interval", ["month_day_nano"]) => DataType::Interval(IntervalUnit::MonthDayNano),
-            _ => return None,
-        },
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn columns_are_written_down_with_their_types() {
-        let text = "year:int16 NOT NULL, a b : text # a name\n at:timestamp(us, Europe/Rome),price:decimal(10, 2)\n\n x:y:bool";
-        let schema = parse(text).expect("valid");
-        let found: Vec<_> = schema
-            .fields()
-            .iter()
-            .map(|field| (field.name().as_str(), field.data_type().clone(), field.is_nullable()))
-            .collect();
-        let rome = DataType::Timestamp(TimeUnit::Microsecond, Some("Europe/Rome".into()));
-        assert_eq!(
-            found,
-            [
-                ("year", DataType::Int16, false),
-                ("a b", DataType::Utf8, true),
-                ("at", rome, true),
-                ("price", DataType::Decimal128(10, 2), true),
-                ("x:y", DataType::Boolean, true),
-            ]
-        );
-    }
-
-    #[test]
-    fn what_cannot_be_understood_is_refused_with_the_column() {
-        for (text, said) in [
-            ("", "no columns"),
-            ("year", "\"year\""),
-            ("year:integer16", "\"integer16\""),
-            ("a:int8, a:int8", "\"a\""),
-            ("at:timestamp(hours)", "\"at\""),
-            ("p:decimal(99, 1)", "\"p\""),
-            (":int8", "COLUMN:TYPE"),
-        ] {
-            let error = parse(text).expect_err(text).to_string();
-            assert!(error.contains(said), "{error}");
-        }
-    }
 
     #[test]
     fn keys_are_descending_in_two_ways_of_writing() {

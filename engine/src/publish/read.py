@@ -21,7 +21,8 @@ def files(published):
     """Every data file, with its format, the file of its dead rows, if there is one, and the columns that it lacks, because its rows
     are older, and null in them. If any file lacks columns, the first one has them all."""
     all_files = ([published["merged"]] if published["merged"] else []) + published["files"]
-    return [(HERE / file["file"], file["kind"], HERE / file["dead"] if file["dead"] else None, file["lacks"]) for file in all_files]
+    dead = [HERE / file["dead"] if "dead" in file else None for file in all_files]
+    return [(HERE / file["file"], file["kind"], rows, file.get("lacks", [])) for file, rows in zip(all_files, dead)]
 
 
 def arrow_type(name):

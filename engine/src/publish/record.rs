@@ -33,13 +33,13 @@ pub struct PublishedFile {
     /// All its rows, in the order in which they lie in it.
     pub rows: u64,
     /// Columns of the table that it does not have, in the table's order: its rows are older than they, and null in them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lacks: Vec<String>,
     /// A Parquet file with one column, `row`: the numbers, from 0, of its rows that are not the table's.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead: Option<String>,
     /// How many these are.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub dead_rows: u64,
     /// The run that it is the file of; 0 for none.
     #[serde(default)]
@@ -51,10 +51,10 @@ pub struct PublishedFile {
     #[serde(default)]
     pub schema: Option<u32>,
     /// It holds partial updates.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub operands: bool,
     /// The dead rows as Delta tables have them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vector: Option<Vector>,
 }
 
@@ -160,11 +160,26 @@ impl Record {
     ///
     /// # Errors
     /// `Io`.
-    pub fn write(&self, storage: &dyn Storage, dir: &Path) -> Result<()> {
-        let mut bytes = serde_json::to_vec_pretty(self)
+    pub fn write(&mut self, storage: &dyn Storage, dir: &Path) -> Result<()> {
+        let json = self
+            .to_json()
             .map_err(|error| Error::corruption("the record of a publication cannot be written").with_source(error))?;
-        bytes.push(b'\n');
-        write_file(storage, &dir.join(RECORD_FILE), &bytes)
+        write_file(storage, &dir.join(RECORD_FILE), json.as_bytes())
+    }
+
+    /// Its JSON, with a line for each file: the files are most of what a publication of a large table writes.
+    fn to_json(&mut self) -> serde_json::Result<String> {
+        let files = std::mem::take(&mut self.files);
+        let rest = serde_json::to_string_pretty(self);
+        self.files = files;
+        let lines = self
+            .files
+            .iter()
+            .map(|file| Ok(format!("    {}", serde_json::to_string(file)?)));
+        let lines = lines.collect::<serde_json::Result<Vec<String>>>()?;
+        // Texts in JSON have no line breaks, so this is the field.
+        let files = format!("\n  \"files\": [\n{}\n  ]", lines.join(",\n"));
+        Ok(rest?.replacen("\n  \"files\": []", &files, 1) + "\n")
     }
 
     /// The file of a run.
@@ -218,5 +233,29 @@ impl Record {
                 .flatten()
         });
         names.chain([RECORD_FILE, scripts::VIEW_FILE, scripts::PYTHON_FILE])
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_has_a_line_for_each_file_and_reads_back() {
+        let text = r#"{"format": 1, "database": "0000000000000001", "table": "a\n  \"files\": []", "table_number": 2, "sequence": 7,
+            "published_micros": 1, "rows": 3, "columns": ["id"], "exact": false, "why_not_exact": [], "merged": null, "files": [
+            {"file": "0000000004.parquet", "kind": "parquet", "bytes": 1, "rows": 2},
+            {"file": "0000000009.parquet", "kind": "parquet", "bytes": 1, "rows": 2, "dead": "d", "dead_rows": 1, "lacks": ["x"]}],
+            "delta_version": null, "delta_schema": null, "why_no_delta": null, "generation": 1, "expired_below": 0}"#;
+        let mut record: Record = serde_json::from_str(text).expect("as earlier versions wrote it");
+        let json = record.to_json().expect("text");
+        assert_eq!(serde_json::from_str::<Record>(&json).expect("a record"), record);
+        let lines = json.lines().filter(|line| line.contains("\"file\":\"00000000"));
+        assert_eq!(lines.count(), 2, "{json}");
+        assert_eq!(record.files.len(), 2);
     }
 }

@@ -23,8 +23,7 @@ fn files(history: &History, published: &Published) -> (BTreeSet<String>, BTreeSe
     let (mut names, mut lacked) = (BTreeSet::new(), BTreeSet::new());
     for file in record["files"].as_array().expect("a list") {
         names.insert(file["file"].as_str().expect("text").to_owned());
-        let lacks = file["lacks"].as_array().expect("a list").iter();
-        lacked.extend(lacks.map(|name| name.as_str().expect("text").to_owned()));
+        lacked.extend(super::lacked(file));
     }
     assert_eq!(record["exact"] == true, published.why_not_exact.is_empty());
     (names, lacked)

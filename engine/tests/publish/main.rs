@@ -63,6 +63,12 @@ fn read_file(storage: &dyn Storage, path: &Path, columns: &[String]) -> RecordBa
     concat_batches(&schema, &batches).expect("one schema")
 }
 
+/// The columns that a file of a record lacks.
+fn lacked(file: &serde_json::Value) -> Vec<String> {
+    let names = file["lacks"].as_array().into_iter().flatten();
+    names.map(|name| name.as_str().expect("text").to_owned()).collect()
+}
+
 /// The rows of a publication as text, as any reader finds them by its record; each as often as it is there.
 fn read_published(storage: &dyn Storage, dir: &Path) -> BTreeMap<String, usize> {
     let file = storage.open(&dir.join(RECORD_FILE)).expect("a record");
@@ -79,7 +85,7 @@ fn read_published(storage: &dyn Storage, dir: &Path) -> BTreeMap<String, usize> 
     let mut count = 0;
     for file in files {
         let path = dir.join(file["file"].as_str().expect("text"));
-        let mut batch = read_lacking(storage, &path, &columns, &names(&file["lacks"]));
+        let mut batch = read_lacking(storage, &path, &columns, &lacked(&file));
         assert_eq!(batch.num_rows() as u64, file["rows"].as_u64().expect("a number"));
         if let Some(dead) = file["dead"].as_str() {
             let dead = read_file(storage, &dir.join(dead), &["row".to_owned()]);
