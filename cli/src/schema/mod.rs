@@ -58,7 +58,7 @@ pub fn parse_column(text: &str) -> Result<Field> {
 }
 
 fn column(piece: Piece<'_>) -> Result<Field, Problem> {
-    let (name, _, rest) = piece.named()?;
+    let (name, rest) = piece.named()?;
     let name = name.ok_or_else(|| {
         let what = format!("\"{}\": write COLUMN:TYPE, such as year:int16", piece.text());
         Problem::at(piece, what)

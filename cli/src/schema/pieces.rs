@@ -70,6 +70,9 @@ pub fn without_comments(text: &str) -> String {
     out
 }
 
+/// A word, and the bracket and the piece in the brackets that follow it, if any do.
+pub type Word<'t> = (&'t str, Option<(char, Piece<'t>)>);
+
 /// A part of the text, without spaces around it.
 #[derive(Debug, Clone, Copy)]
 pub struct Piece<'t> {
@@ -154,8 +157,8 @@ impl<'t> Piece<'t> {
         }
     }
 
-    /// The name before the last colon, where that is, and what follows; no name if there is no colon.
-    pub fn named(self) -> Result<(Option<String>, Self, Self), Problem> {
+    /// The name before the last colon, and what follows; no name if there is no colon.
+    pub fn named(self) -> Result<(Option<String>, Self), Problem> {
         let outside = self.outside_brackets()?;
         let colon = match self.text.starts_with('"') {
             true => outside.iter().find(|(_, char)| !char.is_whitespace()),
@@ -163,7 +166,7 @@ impl<'t> Piece<'t> {
             false => outside.iter().rfind(|(_, char)| *char == ':'),
         };
         let Some(&(at, char)) = colon else {
-            return Ok((None, self, self));
+            return Ok((None, self));
         };
         let (name, rest) = (self.part(0, at), self.part(at + char.len_utf8(), self.text.len()));
         if char != ':' {
@@ -180,11 +183,11 @@ impl<'t> Piece<'t> {
                 format!("\"{}\": write COLUMN:TYPE, such as year:int16", self.text),
             ));
         }
-        Ok((Some(plain), name, rest))
+        Ok((Some(plain), rest))
     }
 
     /// A word, and what is in the brackets that follow it: of these the first, and the piece between them.
-    pub fn bracketed(self) -> Result<(&'t str, Option<(char, Self)>), Problem> {
+    pub fn bracketed(self) -> Result<Word<'t>, Problem> {
         let Some(at) = self.text.find(['<', '(']) else {
             return Ok((self.text, None));
         };

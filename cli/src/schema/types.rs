@@ -21,15 +21,15 @@ fn named(name: String, piece: Piece<'_>, depth: usize) -> Result<Field, Problem>
 
 /// A column inside of a type, with the name `usual` if it has none of its own.
 fn item(usual: &str, piece: Piece<'_>, depth: usize) -> Result<Field, Problem> {
-    let (name, _, rest) = piece.named()?;
+    let (name, rest) = piece.named()?;
     named(name.unwrap_or_else(|| usual.to_owned()), rest, depth)
 }
 
 /// A column of a struct.
 fn member(piece: Piece<'_>, depth: usize) -> Result<Field, Problem> {
     match piece.named()? {
-        (Some(name), _, rest) => named(name, rest, depth),
-        (None, ..) => {
+        (Some(name), rest) => named(name, rest, depth),
+        (None, _) => {
             let what = format!("\"{}\": write NAME:TYPE for each column of a struct", piece.text());
             Err(Problem::at(piece, what))
         }

@@ -162,13 +162,13 @@ impl Record {
     /// `Io`.
     pub fn write(&mut self, storage: &dyn Storage, dir: &Path) -> Result<()> {
         let json = self
-            .to_json()
+            .json()
             .map_err(|error| Error::corruption("the record of a publication cannot be written").with_source(error))?;
         write_file(storage, &dir.join(RECORD_FILE), json.as_bytes())
     }
 
     /// Its JSON, with a line for each file: the files are most of what a publication of a large table writes.
-    fn to_json(&mut self) -> serde_json::Result<String> {
+    fn json(&mut self) -> serde_json::Result<String> {
         let files = std::mem::take(&mut self.files);
         let rest = serde_json::to_string_pretty(self);
         self.files = files;
@@ -252,7 +252,7 @@ mod tests {
             {"file": "0000000009.parquet", "kind": "parquet", "bytes": 1, "rows": 2, "dead": "d", "dead_rows": 1, "lacks": ["x"]}],
             "delta_version": null, "delta_schema": null, "why_no_delta": null, "generation": 1, "expired_below": 0}"#;
         let mut record: Record = serde_json::from_str(text).expect("as earlier versions wrote it");
-        let json = record.to_json().expect("text");
+        let json = record.json().expect("text");
         assert_eq!(serde_json::from_str::<Record>(&json).expect("a record"), record);
         let lines = json.lines().filter(|line| line.contains("\"file\":\"00000000"));
         assert_eq!(lines.count(), 2, "{json}");
