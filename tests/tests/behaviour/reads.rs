@@ -1,4 +1,4 @@
-//! Compactions that reads bring about.
+//! Compactions that reads and deletes bring about.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +7,11 @@ use kodiak::{Builder, Db, Settings, Table, TableSchema};
 use kodiak_storage::MemoryStorage;
 
 fn open() -> (Db, Table) {
-    let builder = Builder::new(Settings::default()).storage(Arc::new(MemoryStorage::new()));
+    open_with(Settings::default())
+}
+
+fn open_with(settings: Settings) -> (Db, Table) {
+    let builder = Builder::new(settings).storage(Arc::new(MemoryStorage::new()));
     let db = builder.open("/db").expect("a new database");
     let table = db.create_table("t", TableSchema::key_value()).expect("a new table");
     (db, table)
@@ -48,9 +52,8 @@ fn scans_that_pay_for_leftovers_in_level_0_have_them_merged() {
     scan_until(&db, &table, 6000, |db| level_zero(db) == 0);
 }
 
-#[test]
-fn scans_over_tombstones_have_them_removed() {
-    let (db, table) = open();
+/// All but ten of 4,000 compacted keys are deleted, and that is flushed.
+fn delete_most((db, table): &(Db, Table)) {
     for n in 0..4000 {
         table.put(key(n), [1; 100]).expect("writes");
     }
@@ -60,13 +63,29 @@ fn scans_over_tombstones_have_them_removed() {
     }
     db.flush().expect("flushes");
     db.wait_idle().expect("idle");
-    let entries = |db: &Db| {
-        db.stats().tables[0]
-            .levels
-            .iter()
-            .map(|level| level.entries)
-            .sum::<u64>()
-    };
+}
+
+/// Rows in runs, tombstones included.
+fn entries(db: &Db) -> u64 {
+    let stats = db.stats();
+    stats.tables[0].levels.iter().map(|level| level.entries).sum()
+}
+
+#[test]
+fn scans_over_tombstones_have_them_removed() {
+    let settings = Settings::from_toml("compaction.delete_triggered = false").expect("valid");
+    let opened = open_with(settings);
+    delete_most(&opened);
+    let (db, table) = opened;
     assert_eq!(entries(&db), 4000 + 3990);
     scan_until(&db, &table, 10, |db| entries(db) == 10);
+}
+
+#[test]
+fn tombstones_of_most_rows_have_them_removed() {
+    let opened = open();
+    delete_most(&opened);
+    let (db, table) = opened;
+    assert_eq!(entries(&db), 10, "{}", db.stats());
+    assert_eq!(table.scan(..).expect("opens").count(), 10);
 }
