@@ -49,8 +49,9 @@ fn settings(index: &str) -> Settings {
     // Runs stay as they are.
     settings.compaction.dead_share = 0.0;
     let trigger = ("l0_trigger".to_owned(), OptionValue::Int(1000));
-    let reads = ("read_triggered".to_owned(), OptionValue::Bool(false));
-    settings.compaction.options.extend([trigger, reads]);
+    let off = |name: &str| (name.to_owned(), OptionValue::Bool(false));
+    let options = [trigger, off("read_triggered"), off("delete_triggered")];
+    settings.compaction.options.extend(options);
     (settings.backpressure.l0_slowdown, settings.backpressure.l0_stop) = (2000, 3000);
     settings
 }
