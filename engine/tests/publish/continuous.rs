@@ -212,11 +212,17 @@ fn files_of_the_last_publication_stay_for_those_who_are_about_to_read_them() {
     }
 }
 
-#[test]
-fn a_burst_of_changes_waits_for_nothing_and_makes_one_more_publication() {
-    let mut history = History::new(continuous("parquet"), 0, 5);
-    history.db.wait_idle().expect("idle");
-    let before = history.stats().publications;
+/// A publication that does not get on until this is dropped.
+struct Held(Arc<AtomicBool>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// Inserts and flushes rows, and holds the publication that this brings about.
+fn hold_publication(history: &mut History) -> Held {
     let (held, met) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
     let (hold, meet) = (Arc::clone(&held), Arc::clone(&met));
     history.storage.on_op(Some(Arc::new(move |event: &OpEvent| {
@@ -226,12 +232,21 @@ fn a_burst_of_changes_waits_for_nothing_and_makes_one_more_publication() {
             std::thread::yield_now();
         }
     })));
-    let _released = Release(&held);
+    let held = Held(held);
     history.insert();
     history.db.flush().expect("flush");
     while !met.load(Ordering::Acquire) {
         std::thread::yield_now();
     }
+    held
+}
+
+#[test]
+fn a_burst_of_changes_waits_for_nothing_and_makes_one_more_publication() {
+    let mut history = History::new(continuous("parquet"), 0, 5);
+    history.db.wait_idle().expect("idle");
+    let before = history.stats().publications;
+    let held = hold_publication(&mut history);
     // One is under way, and does not get on.
     for _ in 0..6 {
         history.insert();
@@ -240,20 +255,11 @@ fn a_burst_of_changes_waits_for_nothing_and_makes_one_more_publication() {
     history.db.compact().expect("compact");
     assert!(history.stats().due);
     assert_eq!(history.stats().publications, before);
-    held.store(false, Ordering::Release);
+    drop(held);
     history.check(&read_table(&history.table));
     // Compactions in the background may have come between the two.
     let made = history.stats().publications - before;
     assert!((2..=3).contains(&made), "{made}");
-}
-
-/// Lets a held thread go, also when something fails.
-struct Release<'a>(&'a AtomicBool);
-
-impl Drop for Release<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
-    }
 }
 
 /// The sequence number of the publication.
@@ -272,28 +278,14 @@ fn after_a_power_loss_no_write_gets_a_number_that_a_publication_has_named() {
         .create_table("other", TableSchema::key_value())
         .expect("create");
     history.db.wait_idle().expect("idle");
-    let (held, met) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
-    let (hold, meet) = (Arc::clone(&held), Arc::clone(&met));
-    history.storage.on_op(Some(Arc::new(move |event: &OpEvent| {
-        let here = event.moment == Moment::Before && event.kind == OpKind::Create && event.path.starts_with(dir());
-        while here && hold.load(Ordering::Acquire) {
-            meet.store(true, Ordering::Release);
-            std::thread::yield_now();
-        }
-    })));
-    let released = Release(&held);
-    history.insert();
-    history.db.flush().expect("flush");
-    while !met.load(Ordering::Acquire) {
-        std::thread::yield_now();
-    }
+    let held = hold_publication(&mut history);
     // The publication after the one that is held finds nothing of its table in memory, and of the other what will be lost.
     history.insert();
     history.db.flush().expect("flush");
     for number in 0..100 {
         other.put(format!("{number}"), "lost").expect("put");
     }
-    drop(released);
+    drop(held);
     history.check(&read_table(&history.table));
     let (named, before) = (published_seq(&*history.storage), history.db.stats().last_seq);
     let left = Arc::new(history.storage.crash_image(&CrashOptions::SYNCED_ONLY));
