@@ -4,6 +4,15 @@ mod support;
 
 use support::Kodiak;
 
+/// A database with a table `t` of two columns, and the file that its row came from.
+fn imported() -> (Kodiak, String) {
+    let kodiak = Kodiak::new();
+    let file = kodiak.file("rows.csv", "id,name\n1,ada\n");
+    let schema = "id:int64, name:text";
+    kodiak.prints(&["import", "db", "t", &file, "--key", "id", "--schema", schema]);
+    (kodiak, file)
+}
+
 #[test]
 fn columns_come_and_go_and_exports_have_those_of_now() {
     let kodiak = Kodiak::new();
@@ -42,18 +51,7 @@ fn columns_come_and_go_and_exports_have_those_of_now() {
 
 #[test]
 fn printed_columns_make_a_table_of_the_same_columns() {
-    let kodiak = Kodiak::new();
-    let file = kodiak.file("rows.csv", "id,name\n1,ada\n");
-    kodiak.prints(&[
-        "import",
-        "db",
-        "t",
-        &file,
-        "--key",
-        "id",
-        "--schema",
-        "id:int64,name:text",
-    ]);
+    let (kodiak, file) = imported();
     let added = [
         "tags:list<text not null>",
         "\"x, y\": struct<a: int64, \"b: c\": utf8 not null>",
@@ -81,18 +79,7 @@ fn printed_columns_make_a_table_of_the_same_columns() {
 
 #[test]
 fn imported_rows_without_a_column_have_its_default() {
-    let kodiak = Kodiak::new();
-    let file = kodiak.file("rows.csv", "id,name\n1,ada\n");
-    kodiak.prints(&[
-        "import",
-        "db",
-        "t",
-        &file,
-        "--key",
-        "id",
-        "--schema",
-        "id:int64, name:text",
-    ]);
+    let (kodiak, _) = imported();
     let rank = "rank:int8 not null default 3";
     kodiak.prints(&[
         "alter",
