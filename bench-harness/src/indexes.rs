@@ -15,8 +15,8 @@ use kodiak::{Error, Result};
 use tempfile::TempDir;
 
 pub use self::experiments::{EXPERIMENTS, Experiment};
-use self::session::{Session, busy, create, key, newest};
-pub use self::targets::{Aim, Target, targets};
+use self::session::{Session, busy, create, key, newest, node_bytes};
+pub use self::targets::{Aim, Target, summary, targets};
 
 const KEY: usize = 8;
 const VALUE: usize = 24;
@@ -77,6 +77,33 @@ impl fmt::Display for Row {
             f,
             "{:8} {times:>6}  {:18} {:>9} ops {:>9.0} ns ({:>7.0} busy) {:>9.1} B written {:>9.1} B read",
             self.index, self.work, self.operations, self.nanos, self.busy, self.written, self.read
+        )
+    }
+}
+
+impl fmt::Display for Bench {
+    /// What is measured, and how, for whoever reads the report.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kib = |bytes: usize| bytes >> 10;
+        let (node, basement) = node_bytes(self.pool);
+        writeln!(
+            f,
+            "Both indexes, with a pool of {} KiB and data (keys of {KEY} bytes, values of {VALUE}) of so many times that: bplus with \
+             its default pages, fractal with nodes of {} KiB and basements of {} KiB.",
+            kib(self.pool),
+            kib(node),
+            kib(basement)
+        )?;
+        writeln!(
+            f,
+            "Changes come in sorted batches of {BATCH}, with a durable commit for each half pool; point reads are of random keys. \
+             \"Random inserts\" are the last quarter of those that make the data."
+        )?;
+        write!(
+            f,
+            "Of each operation: time, time on a processor (\"busy\", which other programs disturb less), bytes written and read. \
+             \"memory\": {} entries that fit the pool.",
+            self.memory_entries
         )
     }
 }
@@ -203,11 +230,21 @@ mod tests {
         let rows = run(&bench, &mut |_| told += 1).expect("it runs");
         assert_eq!(rows.len(), told);
         let targets = targets(&rows);
-        assert_eq!(targets.len(), 7, "{targets:?}");
+        assert_eq!(targets.len(), 10, "{targets:?}");
         assert!(
             targets
                 .iter()
-                .all(|target| target.ratio.is_finite() && target.ratio > 0.0)
+                .all(|target| target.ratio.is_finite() && target.ratio >= 0.0)
+        );
+        assert_eq!(
+            targets.iter().filter(|target| target.is_aimed_at()).count(),
+            6,
+            "{targets:?}"
+        );
+        assert!(
+            summary(&targets).contains(" of 6 aims reached"),
+            "{}",
+            summary(&targets)
         );
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kodiak::core::index::{IndexContext, Updates};
 use kodiak::core::options::Options;
 use kodiak::core::storage::Storage;
-use kodiak::{Db, LocalStorage, Settings, TableSchema};
+use kodiak::{Db, IndexDefinition, LocalStorage, Settings, TableSchema};
 use support::Kodiak;
 
 /// An index file with three roots.
@@ -103,6 +103,10 @@ fn a_tiny_bench_prints_rows_and_targets() {
         "random inserts",
         "sorted inserts",
         "in memory: fractal over BTreeMap",
+        "with a pool of 1024 KiB",
+        "read-modify-writes over a point read and an insert",
+        "1x: ",
+        " of 6 aims reached",
     ] {
         assert!(printed.contains(expected), "{printed}");
     }
@@ -148,6 +152,79 @@ fn the_index_of_a_database_tells_where_its_keys_are() {
     let standalone = index(&kodiak, "bplus");
     let entries = kodiak.prints(&["index", "dump", &standalone, "--entries", "--root", "2"]);
     assert!(entries.contains("\nkey 000002 \\x07"), "{entries}");
+}
+
+#[test]
+fn the_secondary_index_of_a_database_tells_which_rows_have_its_keys() {
+    let kodiak = Kodiak::new();
+    let db = Db::open(kodiak.path("db"), Settings::default()).expect("open");
+    let table = db.create_table("t", TableSchema::key_value()).expect("create");
+    table
+        .create_index(IndexDefinition::on("by_value", ["value"]))
+        .expect("create");
+    table.put("apple", "red").expect("put");
+    table.put("pear", "green").expect("put");
+    db.flush().expect("flush");
+    table.put("apple", "green").expect("put");
+    db.flush().expect("flush");
+    db.close().expect("close");
+    let files = LocalStorage::new()
+        .list(&kodiak.path("db/tables/000001"))
+        .expect("list");
+    let file = files
+        .iter()
+        .find(|file| file.ends_with(".secondary.index"))
+        .expect("an index file");
+    let entries = kodiak.prints(&["index", "dump", &format!("db/tables/000001/{file}"), "--entries"]);
+    let lines: Vec<&str> = entries.lines().skip(1).collect();
+    assert_eq!(lines.len(), 3, "{entries}");
+    assert!(
+        lines[0].contains("green") && lines[0].contains(" of row apple: at 3"),
+        "{entries}"
+    );
+    assert!(
+        lines[1].contains("green") && lines[1].contains(" of row pear: at 2"),
+        "{entries}"
+    );
+    assert!(
+        lines[2].contains("red") && lines[2].contains(" of row apple: at 1"),
+        "{entries}"
+    );
+}
+
+#[test]
+fn what_is_no_index_file_is_refused_saying_so() {
+    let kodiak = Kodiak::new();
+    let file = index(&kodiak, "fractal");
+    let bytes = std::fs::read(kodiak.path(&file)).expect("there");
+    let mut newer = bytes.clone();
+    for slot in [0, 4096] {
+        newer[slot + 8] = 9;
+        let crc = crc32fast::hash(&newer[slot..slot + 508]);
+        newer[slot + 508..slot + 512].copy_from_slice(&crc.to_le_bytes());
+    }
+    std::fs::create_dir(kodiak.path("dir")).expect("created");
+    let written: [(&str, &[u8], &str); 5] = [
+        ("empty", b"", "cut short"),
+        ("text", &[b'x'; 20_000], "not an index"),
+        ("short", &bytes[..5000], "cut short"),
+        ("cut", &bytes[..bytes.len() / 2], "cut short"),
+        ("newer", &newer, "version 9"),
+    ];
+    for (name, bytes, said) in written {
+        std::fs::write(kodiak.path(name), bytes).expect("written");
+        for command in ["dump", "verify"] {
+            let error = kodiak.refuses(&["index", command, name]);
+            assert!(
+                error.contains(said) && error.contains(name),
+                "{command} {name}: {error}"
+            );
+        }
+    }
+    for command in ["dump", "verify"] {
+        let error = kodiak.refuses(&["index", command, "dir"]);
+        assert!(error.contains("directory"), "{command}: {error}");
+    }
 }
 
 #[test]

@@ -18,8 +18,10 @@ use crate::options::Options;
 use crate::registry::{Component, impl_factory};
 use crate::storage::Storage;
 
+mod range;
 mod updates;
 
+pub use range::Range;
 pub use updates::{RangeDelete, Updates};
 
 /// The longest key, in bytes.
@@ -169,7 +171,7 @@ pub trait IndexView: Send + Sync + Debug {
         Ok(())
     }
 
-    /// A cursor, which stands nowhere until it is moved. It holds the view.
+    /// A cursor, which stands nowhere until it is moved. It holds the view. For iterators there is [`range`](#method.range).
     fn cursor(self: Arc<Self>) -> Box<dyn IndexCursor>;
 }
 

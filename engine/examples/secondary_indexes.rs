@@ -1,8 +1,9 @@
 //! Rows into a table with three secondary indexes on random integers (the shape of iiBench), and out of it through them: by the
 //! index that holds the entries, and by how it is maintained.
 //!
-//! `cargo run --release -p kodiak --example secondary_indexes [ROWS] [POOL]` (1,000,000 rows, and a pool of 8 MiB, of which the
-//! indexes come to about eight times, unless told). Trust ratios, not rates.
+//! `cargo run --release -p kodiak --example secondary_indexes [ROWS] [POOL] [MEMTABLE]` (1,000,000 rows, a pool of 8 MiB, of which the
+//! indexes come to about eight times, and a memtable of twice the pool, unless told). Entries come to the indexes a memtable at a time,
+//! sorted: the smaller it is, the fewer of them a leaf gets at once. Trust ratios, not rates.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 use std::path::Path;
@@ -45,12 +46,12 @@ fn rows(ids: impl Iterator<Item = u64>, round: u64) -> Result<RecordBatch> {
         .map_err(|error| Error::invalid_input(error.to_string()))
 }
 
-fn settings(kind: &str, maintenance: Maintenance, pool: u64) -> Settings {
+fn settings(kind: &str, maintenance: Maintenance, pool: u64, memtable: u64) -> Settings {
     let mut settings = Settings::default();
     kind.clone_into(&mut settings.secondary.kind);
     settings.secondary.maintenance = maintenance;
     settings.secondary.pool = pool;
-    settings.memtable.size = (pool * 2).max(64 << 10);
+    settings.memtable.size = memtable.max(64 << 10);
     if kind == "fractal" {
         let node = (pool / 16).max(16 << 10);
         for (name, bytes) in [("node_size", node), ("basement_size", (node / 8).max(4 << 10))] {
@@ -152,7 +153,7 @@ fn measure_one(dir: &Path, settings: Settings, count: u64, indexed: bool) -> Res
     })
 }
 
-fn measure(count: u64, pool: u64) -> Result<()> {
+fn measure(count: u64, pool: u64, memtable: u64) -> Result<()> {
     let dir = tempfile::tempdir().map_err(|error| Error::new(ErrorKind::Io, error.to_string()))?;
     println!(
         "{:<24} {:>12} {:>12} {:>16} {:>14} {:>14}",
@@ -165,7 +166,7 @@ fn measure(count: u64, pool: u64) -> Result<()> {
     );
     let run = |name: &str, kind: &str, maintenance, indexed| -> Result<Figures> {
         let path = dir.path().join(name.replace(' ', "-"));
-        let figures = measure_one(&path, settings(kind, maintenance, pool), count, indexed)?;
+        let figures = measure_one(&path, settings(kind, maintenance, pool, memtable), count, indexed)?;
         let removed = std::fs::remove_dir_all(&path);
         removed.map_err(|source| Error::io("remove", &path, source))?;
         println!(
@@ -207,11 +208,12 @@ fn measure(count: u64, pool: u64) -> Result<()> {
 
 fn main() -> Result<()> {
     let number = |nth| std::env::args().nth(nth).and_then(|number| number.parse().ok());
-    measure(number(1).unwrap_or(1_000_000), number(2).unwrap_or(8 << 20))
+    let pool = number(2).unwrap_or(8 << 20);
+    measure(number(1).unwrap_or(1_000_000), pool, number(3).unwrap_or(2 * pool))
 }
 
 #[cfg(test)]
 #[test]
 fn it_runs() {
-    measure(3000, 256 << 10).expect("nothing fails");
+    measure(3000, 256 << 10, 512 << 10).expect("nothing fails");
 }

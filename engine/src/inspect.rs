@@ -1,5 +1,6 @@
 //! Looking into the files of a database: what `kodiak dump` prints. Nothing is changed, and the database may be open.
 
+mod index;
 mod manifest;
 mod rows;
 mod sidecar;
@@ -8,23 +9,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kodiak_core::format::Projection;
-use kodiak_core::index::{IndexContext, Root};
-use kodiak_core::options::Options;
 use kodiak_core::storage::Storage;
-use kodiak_core::{EntryRef, Error, ErrorKind, Op, Result};
+use kodiak_core::{EntryRef, Error, Op, Result};
 
 use crate::components::Components;
 use crate::maintenance::{DataFile, TableFile, TableFiles};
-use crate::primary::locator::NewestWins;
 
+pub use index::{Each, LOCATOR_OPERATOR, SECONDARY_OPERATOR, SecondaryEntry, index};
 pub use manifest::{ManifestDump, manifest};
 pub use rows::RowReader;
 pub use sidecar::{BlockDump, SidecarDump, sidecar};
 
 pub use crate::primary::locator::Locator;
-
-/// The name of the upsert operator of indexes that databases keep.
-pub const LOCATOR_OPERATOR: &str = NewestWins::NAME;
 
 /// Hands over the range deletes and then the entries of a run, given its data file in the directory of its table, whose `TABLE`
 /// file tells the schema. Each block is compared with its checksum first. In a typed table keys
@@ -82,52 +78,4 @@ pub fn run(
         }
     }
     Ok(())
-}
-
-/// Takes a key and its value.
-pub type Each<'e> = &'e mut dyn FnMut(&[u8], &[u8]) -> Result<()>;
-
-/// Hands over every key of an index file with its value, from one of its roots, or from the newest. In an index of a database
-/// (whose operator is [`LOCATOR_OPERATOR`]) values are [`Locator`]s.
-///
-/// # Errors
-/// `InvalidSettings` if no component reads the file; `NotFound`; `Corruption` naming file and offset; `Unsupported`, `Io`; whatever
-/// `each` returns.
-pub fn index(
-    storage: Arc<dyn Storage>,
-    components: &Components,
-    path: &Path,
-    root: Option<Root>,
-    each: Each<'_>,
-) -> Result<()> {
-    let mut refused = Error::settings("index.primary", "no index is registered").with_file(path);
-    for factory in components.indexes().iter() {
-        let options = Options::defaults(factory.component.options);
-        let opened = (factory.open)(IndexContext {
-            storage: Arc::clone(&storage),
-            path: path.to_owned(),
-            pool: (factory.pool)((factory.smallest_pool)(&options)),
-            options,
-            upsert: Some(Arc::new(NewestWins)),
-        });
-        let index = match opened {
-            Err(error) if error.kind() == ErrorKind::InvalidSettings => {
-                refused = error;
-                continue;
-            }
-            opened => opened?,
-        };
-        let newest = index.roots().last().copied();
-        let root = root
-            .or(newest)
-            .ok_or_else(|| Error::corruption("there is no root").with_file(path))?;
-        let mut cursor = index.view(root)?.cursor();
-        cursor.seek_first()?;
-        while let (Some(key), Some(value)) = (cursor.key(), cursor.value()) {
-            each(key, value)?;
-            cursor.next()?;
-        }
-        return Ok(());
-    }
-    Err(refused)
 }

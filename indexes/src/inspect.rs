@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kodiak_core::Result;
 use kodiak_core::index::{IndexFinding, IndexView, Root};
 use kodiak_core::storage::Storage;
+use kodiak_core::{Error, ErrorKind, Result};
 
 use crate::pool::BufferPool;
 use crate::store::Store;
@@ -66,16 +66,33 @@ impl IndexFile {
     /// [`Index::verify`](kodiak_core::index::Index::verify).
     ///
     /// # Errors
-    /// `Io` only.
+    /// `Io`; `Locked` if something seems to be wrong, and whoever has the file open has committed to it since it was opened here.
     pub fn verify(&self, finding: &mut dyn FnMut(IndexFinding)) -> Result<()> {
-        verify::verify(&self.store, finding)
+        let mut findings = Vec::new();
+        verify::verify(&self.store, &mut |found| findings.push(found))?;
+        if !findings.is_empty() && self.store.is_overtaken()? {
+            return Err(self.changed());
+        }
+        findings.into_iter().for_each(finding);
+        Ok(())
+    }
+
+    fn changed(&self) -> Error {
+        let message = "another process has committed to the index since it was opened here, and uses pages again: look again once it \
+                       has closed it";
+        Error::new(ErrorKind::Locked, message).with_file(&self.store.path)
     }
 
     /// [`Index::dump`](kodiak_core::index::Index::dump).
     ///
     /// # Errors
-    /// `NotFound`, `Corruption`, `Io`.
+    /// `NotFound`, `Corruption`, `Io`; `Locked` for what seems to be damage, if whoever has the file open has committed to it since it was
+    /// opened here.
     pub fn dump(&self, root: Root, line: &mut dyn FnMut(String)) -> Result<()> {
-        dump::dump(&self.store, root, line)
+        let dumped = dump::dump(&self.store, root, line);
+        match &dumped {
+            Err(error) if error.kind() == ErrorKind::Corruption && self.store.is_overtaken()? => Err(self.changed()),
+            _ => dumped,
+        }
     }
 }

@@ -1,49 +1,49 @@
 //! Durable ordered maps from byte keys to small byte values: a B+ tree and a fractal tree, over one page store and one buffer
 //! pool.
 //!
-//! Each is a file, of its own use as an embedded map as well as a part of the engine:
+//! Each is a file, of its own use as an embedded map ([`Map`]) as well as a part of the engine:
 //!
 //! ```
 //! use std::sync::Arc;
-//! use kodiak_core::index::{IndexContext, Updates};
-//! use kodiak_core::options::Options;
+//! use kodiak_core::index::{Index, Updates};
+//! use kodiak_indexes::Map;
 //!
 //! # fn main() -> kodiak_core::Result<()> {
 //! # let storage = Arc::new(kodiak_storage::MemoryStorage::new());
-//! let factory = kodiak_indexes::ALL.iter().find(|factory| factory.component.name == "fractal").expect("it comes with the crate");
-//! let context = IndexContext {
-//!     storage, // Arc::new(LocalStorage::new()) for files
-//!     path: "prices.index".into(),
-//!     pool: (factory.pool)(64 << 20),
-//!     options: Options::defaults(factory.component.options),
-//!     upsert: None,
-//! };
-//! let index = (factory.create)(context.clone())?;
+//! // In files: let storage = Arc::new(kodiak_storage::LocalStorage::new());
+//! let map = Map::open(storage.clone(), "prices.index", "fractal", 64 << 20)?; // with 64 MiB of memory
 //!
 //! let mut updates = Updates::new();
 //! updates.put(b"apple", b"12").put(b"pear", b"7");
-//! index.apply(&updates, None)?;
-//! let monday = index.commit()?; // durable from here on
+//! map.apply(&updates, None)?;
+//! let monday = map.commit()?; // durable from here on, and kept until it is released
 //!
 //! updates.clear();
 //! updates.put(b"apple", b"13").delete_range(b"b", None);
-//! index.apply(&updates, None)?;
-//! let tuesday = index.commit()?;
+//! map.apply(&updates, None)?;
+//! assert_eq!(map.get(b"apple")?.as_deref(), Some(&b"13"[..])); // changes show at once
+//! map.commit()?;
 //!
-//! let (then, now) = (index.view(monday)?, index.view(tuesday)?);
+//! let (then, now) = (map.view(monday)?, map.newest()?);
 //! assert_eq!(then.get(b"apple")?.as_deref(), Some(&b"12"[..]));
 //! assert_eq!(now.get(b"pear")?, None);
-//! let mut cursor = then.cursor();
-//! cursor.seek_last()?;
-//! assert_eq!((cursor.key(), cursor.value()), (Some(&b"pear"[..]), Some(&b"7"[..])));
-//! index.release(monday)?; // its space is free once nobody reads it and another commit has been made
+//! for entry in then.range(b"a"..b"q").rev() {
+//!     let (key, value) = entry?;
+//!     println!("{} costs {}", key.escape_ascii(), value.escape_ascii());
+//! }
+//! map.release(monday)?; // its space is free once nobody reads it and another commit has been made
 //!
-//! drop(index);
-//! let index = (factory.open)(context)?;
-//! assert_eq!(index.get(b"apple")?.as_deref(), Some(&b"13"[..]));
+//! drop((map, then, now));
+//! let map = Map::open(storage, "prices.index", "fractal", 64 << 20)?;
+//! assert_eq!(map.get(b"apple")?.as_deref(), Some(&b"13"[..]));
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Roots are kept until they are released, so whoever needs none but the newest commits with [`Map::save`]. Changes are many times
+//! cheaper in batches; a batch is applied as a whole, and a commit makes all batches before it durable. Options of the trees, pools that
+//! several share, and blind upserts take [`Map::open_with`]; `docs/formats/index.md` has the bytes, `kodiak index dump` and
+//! `kodiak index verify` look into a file.
 //!
 //! | part | what |
 //! |---|---|
@@ -52,6 +52,7 @@
 //! | `data` | blocks of entries, buffers of changes, keys of nodes, and how changes merge |
 //! | `tree` | the tree that both are: changes, reads, cursors, bulk load, verification |
 //! | `bplus`, `fractal` | what makes it the one or the other |
+//! | `map`, `inspect` | for programs: a file of one's own; a look into a file of whatever kind |
 
 // Files, clock and randomness come from `Storage`: see `clippy.toml`.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
@@ -60,6 +61,7 @@ mod bplus;
 mod data;
 mod fractal;
 mod inspect;
+mod map;
 mod pool;
 mod store;
 mod tree;
@@ -68,6 +70,7 @@ use kodiak_core::index::IndexFactory;
 use kodiak_core::options::{OptionKind, OptionSpec};
 
 pub use inspect::IndexFile;
+pub use map::Map;
 pub use pool::BufferPool;
 
 /// Every index. The first is the default.

@@ -10,7 +10,7 @@ use kodiak::Result;
 use kodiak::core::index::{Index, IndexFactory, Updates};
 use kodiak::core::options::OptionValue;
 
-use super::session::{Session, create, create_with, key, size};
+use super::session::{Session, create, create_with, key, sizes};
 use super::targets::{Aim, Target};
 use super::{Bench, ENTRY, Row, VALUE};
 
@@ -202,12 +202,8 @@ fn sequential(lab: &mut Lab<'_>) -> Result<()> {
             if !promotion && !has("promotion") {
                 continue;
             }
-            let node = (lab.pool / 16).max(16 << 10);
-            let given = [
-                size("node_size", node),
-                size("basement_size", (node / 32).max(4 << 10)),
-                ("promotion", OptionValue::Bool(promotion)),
-            ];
+            let [node, basement] = sizes(lab.pool);
+            let given = [node, basement, ("promotion", OptionValue::Bool(promotion))];
             let index = create_with(factory, &given, (factory.pool)(lab.pool), lab.dir)?;
             let work = if promotion {
                 "sorted inserts"

@@ -62,11 +62,21 @@ pub(super) struct Session<'a> {
     pub tell: &'a mut dyn FnMut(&Row),
 }
 
+/// The bytes of nodes and basements of a fractal tree with such a pool.
+pub(super) fn node_bytes(pool: usize) -> (usize, usize) {
+    let node = (pool / 16).max(16 << 10);
+    (node, (node / 32).max(4 << 10))
+}
+
+/// The options that say so.
+pub(super) fn sizes(pool: usize) -> [(&'static str, OptionValue); 2] {
+    let (node, basement) = node_bytes(pool);
+    [size("node_size", node), size("basement_size", basement)]
+}
+
 /// Makes an index for which `pool` says how large nodes are, with a pool of `memory` bytes.
 pub(super) fn create(factory: &'static IndexFactory, pool: usize, memory: usize, dir: &Path) -> Result<Box<dyn Index>> {
-    let node = (pool / 16).max(16 << 10);
-    let sizes = [size("node_size", node), size("basement_size", (node / 32).max(4 << 10))];
-    create_with(factory, &sizes, (factory.pool)(memory), dir)
+    create_with(factory, &sizes(pool), (factory.pool)(memory), dir)
 }
 
 /// An option that is a number of bytes.

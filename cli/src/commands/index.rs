@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use kodiak::core::index::Root;
-use kodiak::inspect::{self, Locator};
+use kodiak::inspect::{self, Locator, SecondaryEntry};
 use kodiak::settings::{FENCE, Maintenance};
 use kodiak::{Components, Error, LocalStorage};
 use kodiak_bench_harness::indexes::{self, Bench, EXPERIMENTS, Experiment, Row, Target};
@@ -66,7 +66,8 @@ pub struct Dump {
     /// A root [default: the newest]
     #[arg(long, value_name = "N")]
     root: Option<u64>,
-    /// Print every key with its value instead; in an index of a database, where the newest version of the key is
+    /// Print every key with its value instead; in a primary index of a database, where the newest version of the key is; in a secondary
+    /// one, which rows have it
     #[arg(long)]
     entries: bool,
 }
@@ -133,11 +134,21 @@ impl Run {
         if !self.experiment.is_empty() {
             return experiments(&self.experiment, &bench, out);
         }
+        writeln!(out, "{bench}\n")?;
         let rows = telling(out, |tell| indexes::run(&bench, tell))?;
-        writeln!(out)?;
-        for target in indexes::targets(&rows) {
+        writeln!(
+            out,
+            "\nRatios of the times above, \"a over b\" is how many times as long a takes:"
+        )?;
+        let targets = indexes::targets(&rows);
+        for target in &targets {
             writeln!(out, "{target}")?;
         }
+        writeln!(out, "{}", indexes::summary(&targets))?;
+        writeln!(
+            out,
+            "Three secondary indexes, sizes of nodes, promotion: `--experiment all`. Indexes of tables, and redb: docs/performance.md."
+        )?;
         Ok(())
     }
 }
@@ -202,7 +213,7 @@ impl Dump {
             return Ok(());
         };
         if self.entries {
-            return print_entries(&self.file, root, file.upsert() == inspect::LOCATOR_OPERATOR, out);
+            return print_entries(&file, &self.file, root, out);
         }
         let mut failed = None;
         file.dump(root, &mut |line| {
@@ -213,32 +224,58 @@ impl Dump {
 }
 
 /// One line for each key.
-fn print_entries(file: &Path, root: Root, locators: bool, out: &mut Output) -> Result {
+fn print_entries(index: &IndexFile, file: &Path, root: Root, out: &mut Output) -> Result {
     let mut failed = None;
-    inspect::index(
-        Arc::new(LocalStorage::new()),
-        &Components::new(),
-        file,
-        Some(root),
-        &mut |key, value| {
-            let key = key.escape_ascii();
-            let written = if locators {
-                let Locator {
-                    run,
-                    block,
-                    row,
-                    seq,
-                    op,
-                } = Locator::decode(value)?;
-                writeln!(out, "{key} in run {run}, block {block}, row {row}: {op:?} at {seq}")
-            } else {
-                writeln!(out, "{key} {}", value.escape_ascii())
-            };
-            failed = failed.take().or(written.err());
-            Ok(())
-        },
-    )?;
+    let mut print = |key: &[u8], value: &[u8]| {
+        let line = match &*index.upsert() {
+            inspect::LOCATOR_OPERATOR => locator_line(key, value)?,
+            inspect::SECONDARY_OPERATOR => secondary_line(key, value)?,
+            _ => format!("{} {}", key.escape_ascii(), value.escape_ascii()),
+        };
+        failed = failed.take().or(writeln!(out, "{line}").err());
+        Ok(())
+    };
+    match &*index.upsert() {
+        inspect::LOCATOR_OPERATOR | inspect::SECONDARY_OPERATOR => {
+            let storage = Arc::new(LocalStorage::new());
+            inspect::index(storage, &Components::new(), file, Some(root), &mut print)?;
+        }
+        // An operator of another program: what is merged already can be read.
+        _ => {
+            for entry in index.view(root)?.range::<&[u8]>(..) {
+                let (key, value) = entry?;
+                print(&key, &value)?;
+            }
+        }
+    }
     failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+fn locator_line(key: &[u8], value: &[u8]) -> kodiak::Result<String> {
+    let Locator {
+        run,
+        block,
+        row,
+        seq,
+        op,
+    } = Locator::decode(value)?;
+    let key = key.escape_ascii();
+    Ok(format!("{key} in run {run}, block {block}, row {row}: {op:?} at {seq}"))
+}
+
+fn secondary_line(key: &[u8], value: &[u8]) -> kodiak::Result<String> {
+    let entry = SecondaryEntry::decode(key, value)?;
+    let (user_key, seq) = (entry.user_key.escape_ascii(), entry.seq);
+    let Some(index_key) = entry.index_key else {
+        return Ok(format!("row {user_key} is looked up by every read: at {seq}"));
+    };
+    let void = entry
+        .void
+        .map_or_else(String::new, |void| format!(", void from {void} on"));
+    Ok(format!(
+        "{} of row {user_key}: at {seq}{void}",
+        index_key.escape_ascii()
+    ))
 }
 
 impl Verify {

@@ -5,6 +5,7 @@ pub mod history;
 mod rules;
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -228,6 +229,74 @@ pub fn compare_view(view: &Arc<dyn IndexView>, model: &Model) {
             cursor.key(),
             at.checked_sub(1).map(|before| &*expected[before].0),
             "a turn"
+        );
+    }
+    compare_ranges(view, &expected, model);
+}
+
+/// Compares iterators over ranges that begin and end at keys, or between them.
+#[track_caller]
+fn compare_ranges(view: &Arc<dyn IndexView>, expected: &Entries, model: &Model) {
+    let all: Vec<_> = view
+        .range::<&[u8]>(..)
+        .map(|entry| entry.expect("a sound file"))
+        .collect();
+    assert!(all == expected, "all entries{}", difference(&all, expected));
+    let mut ends: Vec<Vec<u8>> = vec![Vec::new(), b"\xff\xff".to_vec()];
+    for part in 1..3 {
+        if let Some((key, _)) = expected.get(expected.len() * part / 3) {
+            ends.extend([key.clone(), [key, &b"\0"[..]].concat()]);
+        }
+    }
+    type Closed = fn(Vec<u8>) -> Bound<Vec<u8>>;
+    let closed: [Closed; 2] = [Bound::Included, Bound::Excluded];
+    for (at, (from, to)) in ends
+        .iter()
+        .flat_map(|from| ends.iter().map(move |to| (from, to)))
+        .enumerate()
+    {
+        let bounds = (closed[at % 2](from.clone()), closed[at / 2 % 2](to.clone()));
+        let range = || {
+            view.range::<Vec<u8>>(bounds.clone())
+                .map(|entry| entry.expect("a sound file"))
+        };
+        let expected: Vec<_> = match from < to {
+            true => model
+                .range(bounds.clone())
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+            // A model does not take empty ranges.
+            false => model
+                .get_key_value(from)
+                .filter(|_| from == to && bounds == (Bound::Included(from.clone()), Bound::Included(to.clone())))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .into_iter()
+                .collect(),
+        };
+        let forward: Vec<_> = range().collect();
+        assert!(
+            forward == expected,
+            "{bounds:?} forward{}",
+            difference(&forward, &expected)
+        );
+        let mut backward: Vec<_> = range().rev().collect();
+        backward.reverse();
+        assert!(
+            backward == expected,
+            "{bounds:?} backward{}",
+            difference(&backward, &expected)
+        );
+        let (mut both, mut front, mut back) = (range(), Vec::new(), Vec::new());
+        while let Some(entry) = both.next() {
+            front.push(entry);
+            back.extend(both.next_back());
+        }
+        assert_eq!((both.next(), both.next_back()), (None, None));
+        front.extend(back.into_iter().rev());
+        assert!(
+            front == expected,
+            "{bounds:?} from both ends{}",
+            difference(&front, &expected)
         );
     }
 }

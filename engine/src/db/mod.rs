@@ -157,7 +157,7 @@ impl Db {
         }
         manifest.append(&edit)?;
         if let Some(primary) = primary {
-            put_in_force(&inner, &version, primary)?;
+            put_in_force(&inner, &version, None, primary)?;
         }
         if roles.vectors {
             change_version(&inner, None, |version| version.dead = Some(Arc::default()));

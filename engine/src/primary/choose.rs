@@ -120,7 +120,7 @@ impl Shared {
             Some(mut primary) => {
                 let root = primary.root();
                 primary.moved_to(root);
-                let indexed = IndexedRuns::new(&version, primary.index.view(root)?);
+                let indexed = IndexedRuns::new(&version, None, primary.index.view(root)?);
                 Some((primary, Arc::new(indexed)))
             }
             None => None,

@@ -21,6 +21,7 @@ mod check;
 mod choose;
 pub(crate) mod locator;
 pub(crate) mod newest;
+mod numbered;
 mod open;
 mod reading;
 mod update;
@@ -35,6 +36,8 @@ use kodiak_core::index::{Index, IndexStats, Root, Upsert};
 use parking_lot::{Mutex, MutexGuard};
 
 pub(crate) use check::{verify_index, verify_open_index};
+#[cfg(test)]
+pub(crate) use numbered::Numbered;
 pub(crate) use open::put_in_force;
 pub(crate) use update::{IndexUpdate, LeftOut, RunChange};
 pub(crate) use view::IndexedRuns;

@@ -15,7 +15,7 @@ use crate::compact::change_version;
 use crate::components::Picked;
 use crate::db::{Shared, TableInner, View, closing};
 use crate::deletion::from_runs;
-use crate::manifest::{Change, IndexMeta, Marks, State, VersionEdit};
+use crate::manifest::{Change, IndexMeta, Marks, Runs, State, TableState, VersionEdit};
 use crate::version::Version;
 
 impl Shared {
@@ -26,8 +26,7 @@ impl Shared {
     /// Those of reading runs; `Io`.
     pub(crate) fn open_indexes(&self, state: &State) -> Result<()> {
         for table in self.all_tables() {
-            let known = state.tables.get(&table.id).and_then(|known| known.index.as_ref());
-            self.open_index(&table, known)?;
+            self.open_index(&table, state.tables.get(&table.id))?;
             self.open_vectors(&table)?;
         }
         Ok(())
@@ -61,7 +60,9 @@ impl Shared {
         Ok(())
     }
 
-    fn open_index(&self, table: &Arc<TableInner>, known: Option<&IndexMeta>) -> Result<()> {
+    fn open_index(&self, table: &Arc<TableInner>, state: Option<&Arc<TableState>>) -> Result<()> {
+        let known = state.and_then(|state| state.index.as_ref());
+        let listed = state.map(|state| &state.runs).filter(|runs| runs.base().is_some());
         let version = Arc::clone(&table.view.load().version);
         let roles = table.roles.load_full();
         let made = match &roles.primary {
@@ -69,7 +70,7 @@ impl Shared {
             Some(picked) => {
                 if let Some(known) = known.filter(|known| known.kind == picked.factory.component.name) {
                     match self.take_over(table, picked, known) {
-                        Ok(primary) => return put_in_force(table, &version, primary),
+                        Ok(primary) => return put_in_force(table, &version, listed, primary),
                         Err(error) if error.kind() == ErrorKind::Io => return Err(error),
                         Err(error) => {
                             tracing::error!(%error, table = table.name, "the primary index cannot be used: it is built anew");
@@ -99,7 +100,7 @@ impl Shared {
                 _ => {}
             }
         }
-        made.map_or(Ok(()), |primary| put_in_force(table, &version, primary))
+        made.map_or(Ok(()), |primary| put_in_force(table, &version, None, primary))
     }
 
     /// Opens the index file that the manifest names, at the root that it names.
@@ -194,12 +195,17 @@ fn fill(index: &dyn Index, version: &Version) -> Result<u64> {
     Ok(keys)
 }
 
-/// Gets go through the index from now on. Its root is in the manifest.
-pub(crate) fn put_in_force(table: &TableInner, version: &Version, mut primary: PrimaryIndex) -> Result<()> {
+/// Gets go through the index from now on. Its root is in the manifest. Runs of the version that have not been read are those that
+/// `listed` says.
+pub(crate) fn put_in_force(
+    table: &TableInner,
+    version: &Version,
+    listed: Option<&Runs>,
+    mut primary: PrimaryIndex,
+) -> Result<()> {
     let root = primary.root();
     primary.moved_to(root);
-    version.read()?;
-    let indexed = IndexedRuns::new(version, primary.index.view(root)?);
+    let indexed = IndexedRuns::new(version, listed, primary.index.view(root)?);
     let mut held = table.primary.lock();
     let _edit = table.edit.lock();
     let view = View::clone(&table.view.load());

@@ -80,7 +80,7 @@ impl Shared {
         let mut held = table.primary.lock();
         let view = View::clone(&table.view.load());
         view.version.read()?;
-        let indexed = IndexedRuns::new(&view.version, index.view(Root(meta.root))?);
+        let indexed = IndexedRuns::new(&view.version, None, index.view(Root(meta.root))?);
         table.view.store(Arc::new(View {
             index: Some(Arc::new(indexed)),
             ..view

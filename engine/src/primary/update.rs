@@ -114,7 +114,9 @@ impl<'t> IndexUpdate<'t> {
         version.dead = None;
         let next = self.next.as_ref()?;
         version.dead = next.dead.as_ref().map(|(_, vectors)| Arc::clone(vectors));
-        Some(Arc::new(IndexedRuns::new(version, Arc::clone(&next.view))))
+        let before = self.table.view.load();
+        let listed = before.index.as_ref().and_then(|before| before.listed());
+        Some(Arc::new(IndexedRuns::new(version, listed, Arc::clone(&next.view))))
     }
 
     /// The edit is durable, and the changed version in force.
@@ -138,8 +140,12 @@ impl Drop for IndexUpdate<'_> {
 
 fn bring_up_to_date(table: &TableInner, primary: &PrimaryIndex, change: RunChange<'_>) -> Result<Next> {
     // The runs stay as they are while the index is held.
-    let version = Arc::clone(&table.view.load().version);
-    version.read()?;
+    let view = table.view.load_full();
+    let version = &view.version;
+    let may_stay_unread = view.index.as_ref().is_some_and(|index| index.listed().is_some());
+    if !may_stay_unread || matches!(change, RunChange::Rewritten { .. }) {
+        version.read()?;
+    }
     let index = &*primary.index;
     let marking = version.dead.as_ref().map(|before| {
         let (gone, new): (&[Arc<Run>], _) = match change {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kodiak_core::compaction::RunId;
 use kodiak_core::index::{IndexView, MAX_KEY};
 use kodiak_core::{Error, Op, Result, SeqNo};
 
 use super::locator::Locator;
+use super::numbered::Numbered;
+use crate::manifest::Runs;
 use crate::merge::MergeOperator;
 use crate::read::{Lookup, Progress};
 use crate::run::Run;
@@ -17,32 +18,28 @@ use crate::version::Version;
 #[derive(Debug)]
 pub(crate) struct IndexedRuns {
     view: Arc<dyn IndexView>,
-    /// By number.
-    runs: Box<[(RunId, Arc<Run>)]>,
-    /// Those that hold range deletes.
-    deleting: Box<[Arc<Run>]>,
-    /// The newest sequence number in the runs.
+    runs: Numbered,
+    /// No run has a newer sequence number.
     newest: SeqNo,
     /// Reading the index has failed: it was told of once.
     failed: AtomicBool,
 }
 
 impl IndexedRuns {
-    /// Of a version all of whose runs [have been read](Version::read).
-    pub fn new(version: &Version, view: Arc<dyn IndexView>) -> Self {
-        let mut runs: Box<[_]> = version
-            .known_runs()
-            .map(|(_, run)| (run.id(), Arc::clone(run)))
-            .collect();
-        runs.sort_unstable_by_key(|(id, _)| *id);
-        let all = || runs.iter().map(|(_, run)| run);
+    /// Of a version all of whose runs [have been read](Version::read), unless `listed` says where a catalogue has them.
+    pub fn new(version: &Version, listed: Option<&Runs>, view: Arc<dyn IndexView>) -> Self {
+        let known = version.known_runs().map(|(_, run)| run.meta().max_seq).max();
         Self {
-            deleting: all().filter(|run| run.meta().range_deletes > 0).cloned().collect(),
-            newest: all().map(|run| run.meta().max_seq).max().unwrap_or(0),
+            runs: Numbered::new(version, listed),
+            newest: known.unwrap_or(0).max(listed.map_or(0, Runs::newest)),
             view,
-            runs,
             failed: AtomicBool::new(false),
         }
+    }
+
+    /// Where a catalogue has runs that were not read when this was made.
+    pub fn listed(&self) -> Option<&Runs> {
+        self.runs.listed()
     }
 
     /// The state of the index.
@@ -60,11 +57,10 @@ impl IndexedRuns {
         if key.len() > MAX_KEY {
             return Ok(Progress::Continue);
         }
-        for run in &self.deleting {
-            if run.min_key() <= key && key <= run.max_key() {
-                lookup.cover(run.covering(key, seq)?);
-            }
-        }
+        lookup.cover(match self.runs.all() {
+            Some(all) => all.covering(key, seq)?,
+            None => self.runs.look_up_covering(key, seq)?,
+        });
         if lookup.is_hidden() {
             return lookup.end(operator);
         }
@@ -92,10 +88,10 @@ impl IndexedRuns {
         locator: &Locator,
         operator: Option<&dyn MergeOperator>,
     ) -> Result<Progress> {
-        let run = self.runs.binary_search_by_key(&locator.run, |(id, _)| *id);
-        let found = match run {
-            Ok(at) => self.runs[at].1.version_at(lookup.key, locator)?,
-            Err(_) => None,
+        let read = |run: &Arc<Run>| run.version_at(lookup.key, locator);
+        let found = match self.runs.all() {
+            Some(all) => all.find(locator.run).map_or(Ok(None), read)?,
+            None => self.runs.look_up(locator.run)?.as_ref().map_or(Ok(None), read)?,
         };
         match found {
             Some(found) if found.op == locator.op => lookup.found(found.seq, found.op, || found.value, operator),

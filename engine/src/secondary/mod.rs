@@ -55,6 +55,7 @@ use codec::IndexCodec;
 pub(crate) use create::check_alteration;
 pub(crate) use definition::KeyExtractors;
 pub use definition::{IndexColumn, IndexDefinition, IndexedBy, KeyExtractor, StoredDefinition};
+pub(crate) use entry::{ENTRY, Mark, NewestMark};
 pub(crate) use memory::{SlotIndex, check_ingested, check_ingestion, guard, replay};
 pub use read::{IndexBatches, IndexEntries, IndexRead};
 pub(crate) use update::{SecondaryChange, SecondaryUpdate};

@@ -14,7 +14,7 @@ use kodiak_core::{Result, SeqNo};
 pub use sorted::{At, SortedRun, Span, Totals};
 
 use crate::deletion::DeletionVectors;
-use crate::manifest::TableState;
+use crate::manifest::{PlacedRun, TableState};
 use crate::run::{Run, RunContext};
 
 /// One level: sorted runs, newest first.
@@ -137,6 +137,24 @@ impl Version {
     /// Those of reading the catalogue.
     pub fn read(&self) -> Result<()> {
         self.sorted_runs().try_for_each(SortedRun::load)
+    }
+
+    /// True if all runs have been read.
+    pub fn is_read(&self) -> bool {
+        self.sorted_runs().all(SortedRun::is_read)
+    }
+
+    /// The run that hangs where a manifest has placed it, if one does; the piece of the sorted run that has it is read.
+    ///
+    /// # Errors
+    /// Those of reading the catalogue.
+    pub fn placed(&self, placed: &PlacedRun) -> Result<Option<Arc<Run>>> {
+        let place = placed.place;
+        let level = self.levels.get(place.level as usize);
+        let sorted_run = level.and_then(|level| level.sorted_runs.iter().find(|other| other.id == place.sorted_run));
+        let Some(sorted_run) = sorted_run else { return Ok(None) };
+        let mut candidates = sorted_run.candidates(&placed.run.min_key)?;
+        Ok(candidates.find(|run| run.id() == placed.run.id).cloned())
     }
 
     /// The run of a number.

@@ -193,6 +193,11 @@ impl SortedRun {
         self.pieces.pieces.iter().try_for_each(|piece| piece.chunk().map(drop))
     }
 
+    /// True if all runs have been read.
+    pub fn is_read(&self) -> bool {
+        self.pieces.pieces.iter().all(|piece| piece.peek().is_some())
+    }
+
     /// All runs, in key order.
     ///
     /// # Errors

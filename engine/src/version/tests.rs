@@ -14,7 +14,8 @@ use rand::{RngExt, SeedableRng};
 use super::*;
 use crate::components::Components;
 use crate::db::TableOptions;
-use crate::manifest::{Change, Manifest, Place, RunMeta, State, VersionEdit};
+use crate::manifest::{Change, Listing, Manifest, Place, PlacedRun, RunMeta, State, VersionEdit};
+use crate::primary::Numbered;
 use crate::run::{BlockCache, OpenRuns};
 use crate::typed::{SchemaVersion, Schemas};
 use crate::{Builder, Settings};
@@ -118,6 +119,76 @@ fn runs_loaded_together_added_and_taken_away_one_by_one_make_the_same_version() 
             same(&loaded, &added);
         }
     }
+}
+
+/// A manifest with so many runs, all in its catalogue.
+fn catalogued(count: u64) -> Manifest {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let dir = std::path::Path::new("/db");
+    storage.create_dir_all(dir).expect("a directory");
+    drop(Manifest::create(Arc::clone(&storage), dir, state(count, 1)).expect("a manifest"));
+    let listing = Listing::Catalogue(Components::new().indexes().find("bplus").expect("an index"), 1);
+    // The first opening puts the runs into the catalogue, the second one finds them there.
+    drop(Manifest::open_with(Arc::clone(&storage), dir, listing).expect("open"));
+    Manifest::open_with(Arc::clone(&storage), dir, listing).expect("open")
+}
+
+#[test]
+fn a_run_is_found_where_the_catalogue_has_placed_it_and_only_its_piece_is_read() {
+    let count = 3000;
+    let manifest = catalogued(count);
+    let table = &manifest.state().tables[&1];
+    assert!(table.runs.is_empty() && table.runs.base().is_some());
+    let context = context();
+    let version = Version::stored(table, &context).expect("read");
+    assert!(!version.is_read() && version.known_runs().count() == 0);
+    let placed = table.runs.find(count / 2).expect("read").expect("it is there");
+    let run = version.placed(&placed).expect("read").expect("it is there");
+    assert_eq!(run.id(), count / 2);
+    let read = version.known_runs().count();
+    assert!((1..count as usize / 2).contains(&read), "{read} runs were read");
+    for id in 1..=count {
+        let placed = table.runs.find(id).expect("read").expect("it is there");
+        let run = version.placed(&placed).expect("read").map(|run| run.id());
+        assert_eq!(run, Some(id));
+    }
+    assert!(version.is_read());
+    let elsewhere = PlacedRun {
+        place: Place {
+            level: 3,
+            sorted_run: 0,
+        },
+        ..placed
+    };
+    assert!(version.placed(&elsewhere).expect("read").is_none());
+}
+
+#[test]
+fn runs_are_found_by_number_before_all_have_been_read_and_after() {
+    let manifest = catalogued(3000);
+    let table = &manifest.state().tables[&1];
+    let context = context();
+    let mut version = Version::stored(table, &context).expect("read");
+    let flushed = RunMeta {
+        id: 5000,
+        ..(*table.runs.find(7).expect("read").expect("it is there").run).clone()
+    };
+    version.add(0, 5000, Arc::new(Run::new(flushed, context)));
+    let runs = Numbered::new(&version, Some(&table.runs));
+    assert!(runs.all().is_none() && runs.listed().is_some());
+    for id in [5000, 9, 1500, 3000] {
+        let run = runs.look_up(id).expect("read").expect("it is there");
+        assert_eq!(run.id(), id);
+    }
+    assert!(!version.is_read(), "a few took all to be read");
+    assert!(runs.look_up(4000).expect("read").is_none());
+    assert!(version.is_read());
+    let all = runs.all().expect("all have been read");
+    for id in (1..=3000).chain([5000]) {
+        assert_eq!(all.find(id).map(|run| run.id()), Some(id));
+    }
+    assert!(all.find(4000).is_none());
+    assert!(Numbered::new(&version, Some(&table.runs)).listed().is_none());
 }
 
 /// `KODIAK_RUNS=100000 cargo test --release -p kodiak --lib many_runs -- --nocapture` tells how long each part takes.

@@ -101,6 +101,40 @@ fn keys_are_found_whatever_their_spread() {
 }
 
 #[test]
+fn numbers_are_counted_whatever_their_spread() {
+    let mut random = Random(5);
+    let spreads: [fn(u64, u64) -> u64; 5] = [
+        |_, any| any,
+        |n, _| n,
+        |n, _| n * n * n * n * n,
+        |_, any| any % 7,
+        |n, any| if n % 9 == 0 { any } else { u64::MAX - any % 1000 },
+    ];
+    for spread in spreads {
+        for count in [0, 1, 2, 3, 7, 8, 9, 31, 64, 300, 1000] {
+            let any = |random: &mut Random| (random.below(1 << 32) as u64) << 32 | random.below(1 << 32) as u64;
+            let mut numbers: Vec<u64> = (0..count).map(|n| spread(n, any(&mut random))).collect();
+            numbers.sort_unstable();
+            let ends = (
+                numbers.first().copied().unwrap_or(0),
+                numbers.last().copied().unwrap_or(0),
+            );
+            let near = |&number: &u64| [number.saturating_sub(1), number, number.saturating_add(1)];
+            let wanted: Vec<u64> = numbers
+                .iter()
+                .flat_map(near)
+                .chain([0, 1, u64::MAX, any(&mut random)])
+                .collect();
+            for wanted in wanted {
+                let found = super::guide::lower_bound(numbers.len(), ends, wanted, |index| numbers[index]);
+                let expected = numbers.partition_point(|&number| number < wanted);
+                assert_eq!(found, expected, "{wanted} among {numbers:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_stretch_is_copied_whatever_the_two_prefixes() {
     let source = block(b"common/", 50, 1);
     for prefix in [&b""[..], b"com", b"common/", b"common/0000"] {

@@ -117,6 +117,16 @@ impl Store {
         self.replay(older)
     }
 
+    /// True if somebody else has committed to the file since it was opened, and may have used pages again that were read here.
+    ///
+    /// # Errors
+    /// Those of reading the slots.
+    pub(crate) fn is_overtaken(&self) -> Result<bool> {
+        let passed_over = u64::from(self.torn.load(Ordering::Acquire));
+        let known = self.slot.lock().generation + passed_over;
+        Ok(read_slots(&*self.file, &self.path)?.newer.generation != known)
+    }
+
     /// The kind of index, and the name of its upsert operator, which may be empty.
     pub(crate) fn names(&self) -> (String, String) {
         let slot = self.slot.lock();

@@ -3,7 +3,7 @@
 use kodiak::Result;
 use kodiak::core::index::Updates;
 
-use super::super::session::{commit, create_with, key, measured, size};
+use super::super::session::{commit, create_with, key, measured, sizes};
 use super::super::targets::{Aim, Target};
 use super::super::{BATCH, ENTRY, Row};
 use super::{Lab, find, ratio};
@@ -15,8 +15,7 @@ pub(super) fn run(lab: &mut Lab<'_>) -> Result<()> {
     const SECONDARIES: u64 = 3;
     for &factory in kodiak_indexes::ALL {
         let pool = (factory.pool)(lab.pool);
-        let node = (lab.pool / 16).max(16 << 10);
-        let sizes = [size("node_size", node), size("basement_size", (node / 32).max(4 << 10))];
+        let sizes = sizes(lab.pool);
         let indexes = (0..SECONDARIES)
             .map(|_| create_with(factory, &sizes, pool.clone(), lab.dir))
             .collect::<Result<Vec<_>>>()?;
