@@ -61,6 +61,25 @@ fn json_lines_become_rows() {
 }
 
 #[test]
+fn dates_and_times_get_types_that_write_them_as_they_were() {
+    let kodiak = Kodiak::new();
+    let text =
+        "id,day,at,instant,code\n1,2012-02-29,2012-02-29T10:00:00,2012-02-29T10:00:00Z,2012-02-30\n2,NA,NA,NA,NA\n";
+    let file = kodiak.file("rows.csv", &text.replace("NA", ""));
+    kodiak.prints(&["import", "db", "t", &file, "--key", "id"]);
+    let columns = kodiak.prints(&["tables", "db", "t"]);
+    for column in [
+        "day: date",
+        "at: timestamp(us)",
+        "instant: timestamp(us, UTC)",
+        "code: text",
+    ] {
+        assert!(columns.contains(column), "{column}: {columns}");
+    }
+    assert_eq!(kodiak.prints(&["export", "db", "t"]), text.replace("NA", ""));
+}
+
+#[test]
 fn rows_are_written_in_batches_and_none_is_lost() {
     let kodiak = Kodiak::new();
     let rows: String = (0..5000).map(|row| format!("{row}\t{}\n", row * row)).collect();
@@ -104,6 +123,9 @@ fn files_that_cannot_be_imported_are_refused_with_the_place() {
     assert!(refused("twice.csv", "a,a\n1,2\n", &[]).contains("twice.csv"));
     assert!(refused("broken.jsonl", "{\"a\":1}\n{\"a\":\n", &[]).contains("broken.jsonl"));
     assert!(refused("empty.jsonl", "", &[]).contains("no JSON objects"));
+    assert!(refused("list.json", "[\n  1,\n  2\n]\n", &[]).contains("not be part of a list"));
+    assert!(refused("zipped.csv", "PK\u{3}\u{4}...", &[]).contains("ZIP archive"));
+    assert!(refused("other.jsonl", "PAR1...", &[]).contains("--format parquet"));
     assert!(refused("rows.txt", "a\n1\n", &[]).contains("--format csv"));
     assert!(kodiak.refuses(&["import", "db", "t", "none.csv"]).contains("none.csv"));
     assert!(!kodiak.prints(&["tables", "db"]).contains("_kodiak_imports"));
@@ -115,6 +137,9 @@ fn a_key_makes_a_table_with_the_columns_of_the_file() {
     let kodiak = Kodiak::new();
     let file = kodiak.file("rows.csv", "id,name,age\n2,bob,NA\n1,ada,36\n2,ben,7\n");
     kodiak.prints(&["import", "db", "people", &file, "--key", "id"]);
+    let other = kodiak.refuses(&["import", "db", "people", &file, "--key", "name,-id"]);
+    assert!(other.contains("with the key id, not name, id desc"), "{other}");
+    kodiak.prints(&["import", "db", "people", &file, "--key", "id asc"]);
     let db = kodiak::Db::open(kodiak.path("db"), kodiak::Settings::default()).expect("open");
     let people = db.table("people").expect("made");
     assert!(!people.schema().is_key_value());

@@ -34,3 +34,21 @@ fn a_table_is_published_and_withdrawn() {
     assert_eq!(kodiak.prints(&["export", "db", "people"]), "id,name\n1,ada\n2,bo\n");
     kodiak.prints(&["verify", "db"]);
 }
+
+#[test]
+fn what_reads_a_publication_is_told() {
+    let kodiak = Kodiak::new();
+    let file = kodiak.file("rows.csv", "id,name\n1,ada\n");
+    let columns = ["--key", "id", "--schema", "id:uint16 not null, name:text"];
+    for (format, view, why) in [("parquet", true, "UInt16"), ("feather", false, "Parquet files")] {
+        let db = format!("db-{format}");
+        let set = format!("format.kind={format}");
+        kodiak.prints(&[&["import", &db, "people", &file, "--set", &set], &columns[..]].concat());
+        let told = kodiak.prints(&["publish", &db, "people"]);
+        assert_eq!(told.contains("view.sql"), view, "{told}");
+        assert!(
+            told.contains("read.py") && told.contains("no Delta table") && told.contains(why),
+            "{told}"
+        );
+    }
+}

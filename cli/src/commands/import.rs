@@ -193,6 +193,7 @@ impl Import {
                 let message = format!("table \"{}\" exists, with other columns than --schema says", self.table);
                 return Err(Error::invalid_input(message));
             }
+            self.new.check_key(&self.table, &table.schema())?;
             return Ok(Plan {
                 table: table.clone(),
                 layout: Layout::Typed,
@@ -203,7 +204,7 @@ impl Import {
         // Of JSON lines, even the columns are known only when all are read.
         let known = match columns {
             Some(columns) => Some(columns.clone()),
-            None if explicit.is_none() => Some(source.infer()?),
+            None if explicit.is_none() => Some(source.infer(!key_value)?),
             None => None,
         };
         let entries = known.as_ref().is_some_and(is_entries);
@@ -223,7 +224,7 @@ impl Import {
         let target = match (explicit, known) {
             (Some(columns), _) => columns,
             (None, Some(known)) if source.format() != FileFormat::Csv => known,
-            (None, _) => source.infer()?,
+            (None, _) => source.infer(!key_value)?,
         };
         if !key_value {
             let table = db.create_table(&self.table, self.new.table(&target)?)?;

@@ -45,12 +45,13 @@ impl Publish {
                 .iter()
                 .try_for_each(|reason| writeln!(out, "not by its files alone: {reason}"))?,
         }
+        let view = match &published.why_no_view {
+            None => "view.sql (DuckDB), ",
+            Some(_) => "",
+        };
         match &published.why_no_delta {
-            None => writeln!(
-                out,
-                "read it by view.sql (DuckDB), read.py (pyarrow, Polars), or as a Delta table"
-            )?,
-            Some(why) => writeln!(out, "read it by read.py (pyarrow, Polars); no Delta table: {why}")?,
+            None => writeln!(out, "read it by {view}read.py (pyarrow, Polars), or as a Delta table")?,
+            Some(why) => writeln!(out, "read it by {view}read.py (pyarrow, Polars); no Delta table: {why}")?,
         }
         Ok(db.close()?)
     }

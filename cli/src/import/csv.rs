@@ -1,11 +1,15 @@
 //! CSV files: the types of their columns, and their rows as texts.
 
+mod kind;
+
 use std::io::Read;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringBuilder};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use kodiak::{Error, Result};
+
+pub use kind::Kind;
 
 use super::records::Records;
 use super::rows::{Chunk, Position, Reject, Rows};
@@ -25,88 +29,6 @@ impl CsvOptions {
     }
 }
 
-/// What the texts of a column can be, from narrow to wide.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// Nothing was seen.
-    Nothing,
-    Bool,
-    Int,
-    Float,
-    /// A date and time with a zone.
-    Timestamp,
-    Text,
-}
-
-impl Kind {
-    /// The narrowest kind of one text.
-    fn of(text: &str) -> Self {
-        if matches!(text, "true" | "false" | "TRUE" | "FALSE" | "True" | "False") {
-            return Self::Bool;
-        }
-        let digits = text.strip_prefix('-').unwrap_or(text);
-        // A leading zero or plus sign would be lost: such texts are codes, not numbers.
-        let number = digits.starts_with(|first: char| first.is_ascii_digit() || first == '.')
-            && !(digits.len() > 1 && digits.starts_with('0') && digits.as_bytes()[1].is_ascii_digit());
-        if number && text.parse::<i64>().is_ok() && text != "-0" {
-            return Self::Int;
-        }
-        // An integer too large for 64 bits would be rounded.
-        let whole = digits.bytes().all(|byte| byte.is_ascii_digit());
-        if number && !whole && text.parse::<f64>().is_ok_and(f64::is_finite) {
-            return Self::Float;
-        }
-        if is_timestamp(text.as_bytes()) {
-            Self::Timestamp
-        } else {
-            Self::Text
-        }
-    }
-
-    /// The narrowest kind that holds both.
-    fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Nothing, kind) | (kind, Self::Nothing) => kind,
-            (Self::Int, Self::Float) | (Self::Float, Self::Int) => Self::Float,
-            (left, right) if left == right => left,
-            _ => Self::Text,
-        }
-    }
-
-    fn data_type(self) -> DataType {
-        match self {
-            Self::Bool => DataType::Boolean,
-            Self::Int => DataType::Int64,
-            Self::Float => DataType::Float64,
-            // What Parquet, Delta and DuckDB have a type for, unlike seconds.
-            Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            Self::Nothing | Self::Text => DataType::Utf8,
-        }
-    }
-}
-
-/// True for `2013-01-01T10:00:00Z`: what is read back exactly as it was. Other forms stay text.
-fn is_timestamp(text: &[u8]) -> bool {
-    const FORM: &[u8] = b"dddd-dd-ddTdd:dd:ddZ";
-    let fits = |(byte, form): (&u8, &u8)| {
-        if *form == b'd' {
-            byte.is_ascii_digit()
-        } else {
-            byte == form
-        }
-    };
-    if text.len() != FORM.len() || !text.iter().zip(FORM).all(fits) {
-        return false;
-    }
-    let number = |at: usize| (text[at] - b'0') * 10 + (text[at + 1] - b'0');
-    // Days that a month does not have are found when they are read.
-    (1..=12).contains(&number(5))
-        && (1..=31).contains(&number(8))
-        && number(11) < 24
-        && number(14) < 60
-        && number(17) < 60
-}
-
 /// The columns of a file, by its header.
 ///
 /// # Errors
@@ -117,7 +39,12 @@ pub fn header<R: Read>(records: &mut Records<R>) -> Result<Vec<String>> {
     }
     let mut names: Vec<String> = Vec::with_capacity(records.len());
     for index in 0..records.len() {
-        let name = std::str::from_utf8(records.field(index).0)
+        let (name, quoted) = records.field(index);
+        if !quoted && name.contains(&b'\r') {
+            let message = "its lines end with carriage returns alone: make line breaks of them (tr '\\r' '\\n')";
+            return Err(Error::invalid_input(message));
+        }
+        let name = std::str::from_utf8(name)
             .map_err(|error| Error::invalid_input("the header is not UTF-8").with_source(error))?;
         if names.iter().any(|other| other == name) {
             return Err(Error::invalid_input(format!("two columns are called \"{name}\"")));
@@ -267,6 +194,8 @@ impl<R: Read> Rows for CsvRows<R> {
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::TimeUnit;
+
     use super::*;
 
     fn inferred(text: &str) -> Vec<DataType> {
@@ -292,7 +221,14 @@ mod tests {
         );
         assert_eq!(
             inferred("a,b\n2013-01-01T10:00:00Z,2013-13-01T10:00:00Z\n"),
-            [utc, text.clone()]
+            [utc.clone(), text.clone()]
+        );
+        let local = DataType::Timestamp(TimeUnit::Microsecond, None);
+        assert_eq!(
+            inferred(
+                "a,b,c,d\n2012-02-29,2013-01-01 10:00:00.5,2013-01-01T10:00:00.123456Z,2013-01-01\nNA,2013-12-31T23:59:59,NA,x\n"
+            ),
+            [DataType::Date32, local, utc, text.clone()]
         );
         for code in [
             "007",
@@ -302,7 +238,13 @@ mod tests {
             "1 ",
             "inf",
             "NaN",
-            "2013-01-01",
+            "2013-1-1",
+            "2013-02-29",
+            "0000-01-01",
+            "2013-01-01T10:00",
+            "2013-01-01T24:00:00",
+            "2013-01-01T10:00:00.1234567",
+            "2013-01-01T10:00:00+01:00",
             "0x10",
             "\"NA\"",
         ] {

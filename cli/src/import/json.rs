@@ -1,5 +1,7 @@
 //! Files with a JSON object in each line.
 
+mod infer;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
 use std::sync::Arc;
@@ -8,14 +10,15 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow_json::ReaderBuilder;
-use arrow_json::reader::infer_json_schema_from_iterator;
 use kodiak::{Error, ErrorKind, Result};
-use serde_json::Value;
+use serde::de::IgnoredAny;
+
+pub use infer::infer;
 
 use super::rows::{Chunk, Position, Reject, Rows};
 
 /// The members of an object, whatever they are.
-type Members = BTreeMap<String, serde::de::IgnoredAny>;
+type Members = BTreeMap<String, IgnoredAny>;
 
 /// A longer line is taken for a file that is not made of lines.
 const MAX_LINE: u64 = 64 << 20;
@@ -62,83 +65,6 @@ impl<R: BufRead> Lines<R> {
                 return Ok(true);
             }
         }
-    }
-}
-
-/// On which line each column was first an object, a list and a single value.
-#[derive(Default)]
-struct Shapes(BTreeMap<String, [Option<u64>; 3]>);
-
-impl Shapes {
-    fn note(&mut self, members: &serde_json::Map<String, Value>, line: u64) {
-        for (name, value) in members {
-            let shape = match value {
-                Value::Null => continue,
-                Value::Object(_) => 0,
-                Value::Array(_) => 1,
-                Value::Bool(_) | Value::Number(_) | Value::String(_) => 2,
-            };
-            if !self.0.contains_key(name) {
-                self.0.insert(name.clone(), [None; 3]);
-            }
-            if let Some(lines) = self.0.get_mut(name) {
-                lines[shape].get_or_insert(line);
-            }
-        }
-    }
-
-    /// Why there is no type for one of the columns.
-    fn conflict(&self) -> String {
-        let conflict = self.0.iter().find_map(|(name, lines)| match lines {
-            [Some(object), Some(list), _] => Some((name, object, "a list", list)),
-            [Some(object), None, Some(value)] => Some((name, object, "a single value", value)),
-            _ => None,
-        });
-        match conflict {
-            Some((name, object, other, line)) => format!(
-                "column \"{name}\" is an object on line {object} and {other} on line {line}, for which there is no type: leave \
-                 it out, naming the others with --columns"
-            ),
-            None => "the types of the columns cannot be told: leave out those with lists and objects of different kinds, naming \
-                     the others with --columns"
-                .to_owned(),
-        }
-    }
-}
-
-/// The columns and their types, by all rows. Lines that are no JSON objects are passed over: they are found when they are read.
-///
-/// # Errors
-/// `InvalidInput` if there is no object.
-pub fn infer(source: impl BufRead) -> Result<Schema> {
-    let mut lines = Lines::new(source, 0, 1);
-    let (mut failed, mut shapes) = (None, Shapes::default());
-    let objects = std::iter::from_fn(|| {
-        loop {
-            match lines.next() {
-                Ok(true) => {
-                    if let Ok(Value::Object(members)) = serde_json::from_slice(&lines.line) {
-                        shapes.note(&members, lines.number);
-                        return Some(Ok::<_, ArrowError>(Value::Object(members)));
-                    }
-                }
-                Ok(false) => return None,
-                Err(error) => {
-                    failed = Some(error);
-                    return None;
-                }
-            }
-        }
-    });
-    let schema = infer_json_schema_from_iterator(objects);
-    let schema = schema.map_err(|error| Error::invalid_input(shapes.conflict()).with_source(error));
-    if let Some(error) = failed {
-        return Err(error);
-    }
-    let schema = schema?;
-    match schema.fields().is_empty() {
-        true => Err(Error::invalid_input("the file has no JSON objects")),
-        false => Ok(schema),
     }
 }
 
@@ -334,7 +260,7 @@ mod tests {
         let mut rest = JsonRows::texts(&text.as_bytes()[8..], names(), from, 100, false);
         assert_eq!(rest.next().expect("memory").expect("rows").numbers, [6]);
         assert!(
-            infer("[]\nx\n".as_bytes())
+            infer("[]\nx\n".as_bytes(), &[], false)
                 .expect_err("nothing")
                 .to_string()
                 .contains("no JSON objects")

@@ -14,6 +14,7 @@ mod rows;
 mod schema;
 mod sink;
 mod source;
+mod text;
 
 pub use csv::CsvOptions;
 pub use keys::RowKeys;

@@ -52,6 +52,29 @@ impl TableArguments {
         self.key.iter().map(|key| key_column(key).0.to_owned()).collect()
     }
 
+    /// Checks that a table that is there has the key that is asked for, if one is.
+    ///
+    /// # Errors
+    /// `InvalidInput` naming both.
+    pub fn check_key(&self, table: &str, schema: &TableSchema) -> Result<()> {
+        let show = |(name, descending): (&str, bool)| format!("{name}{}", if descending { " desc" } else { "" });
+        let own = schema.key().iter();
+        let own = own.map(|key| show((schema.columns().field(key.index).name(), key.descending)));
+        let (own, wanted): (Vec<_>, Vec<_>) = (
+            own.collect(),
+            self.key.iter().map(|key| show(key_column(key))).collect(),
+        );
+        if wanted.is_empty() || wanted == own {
+            return Ok(());
+        }
+        let message = format!(
+            "table \"{table}\" exists, with the key {}, not {}",
+            own.join(", "),
+            wanted.join(", ")
+        );
+        Err(Error::invalid_input(message))
+    }
+
     /// The schema of a table with these columns.
     ///
     /// # Errors

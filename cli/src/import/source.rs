@@ -17,6 +17,7 @@ use super::json::{self, JsonRows};
 use super::records::Records;
 use super::rows::{Chunk, Position, Rows};
 use super::schema::column_index;
+use super::text;
 use crate::progress;
 
 /// The bytes of a file; reading them moves the progress bar.
@@ -84,8 +85,11 @@ impl Source {
     /// A file of a format; `chosen` are the columns to read, or none for all.
     ///
     /// # Errors
-    /// `NotFound`, `Io`.
+    /// `NotFound`, `Io`; `InvalidInput` for a file that is no text, though its format is.
     pub fn new(path: &Path, format: FileFormat, options: CsvOptions, chosen: &[String]) -> Result<Self> {
+        if format.is_text() {
+            text::check(path)?;
+        }
         let bytes = std::fs::metadata(path)
             .map_err(|error| Error::io("read the rows", path, error))?
             .len();
@@ -133,15 +137,19 @@ impl Source {
         Ok((records, names))
     }
 
-    /// The file's columns, of those chosen: with their types, which for text files takes reading all of it.
+    /// The file's columns, of those chosen: with their types, which for text files takes reading all of it. Texts of JSON lines
+    /// become dates and times if they are to be `dated`.
     ///
     /// # Errors
     /// Those of reading; `InvalidInput` for a column that is chosen and not there.
-    pub fn infer(&self) -> Result<SchemaRef> {
+    pub fn infer(&self, dated: bool) -> Result<SchemaRef> {
         let infer = || {
             let schema = match self.format {
                 FileFormat::Csv => Arc::new(csv::infer(self.open(0, "looking for types")?, &self.options)?),
-                FileFormat::Jsonl => Arc::new(json::infer(self.open(0, "looking for types")?)?),
+                FileFormat::Jsonl => {
+                    let bytes = self.open(0, "looking for types")?;
+                    Arc::new(json::infer(bytes, &self.chosen, dated)?)
+                }
                 _ => Arc::clone(self.outside()?.schema()),
             };
             self.choose(&schema)

@@ -1,0 +1,43 @@
+//! Files that are taken for CSV or JSON lines, and are something else.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use kodiak::{Error, Result};
+
+/// What files begin with that are taken for text by mistake, and what to do about them.
+const NO_TEXT: [(&[u8], &str); 9] = [
+    (b"\x1f\x8b", "it is compressed with gzip: decompress it first (gunzip)"),
+    (b"PK\x03\x04", "it is a ZIP archive: unpack it first (unzip)"),
+    (
+        b"\x28\xb5\x2f\xfd",
+        "it is compressed with Zstandard: decompress it first (unzstd)",
+    ),
+    (b"BZh", "it is compressed with bzip2: decompress it first (bunzip2)"),
+    (b"\xfd7zXZ\0", "it is compressed with xz: decompress it first (unxz)"),
+    (
+        b"\xff\xfe",
+        "it is UTF-16: convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)",
+    ),
+    (
+        b"\xfe\xff",
+        "it is UTF-16: convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)",
+    ),
+    (b"PAR1", "it is a Parquet file: say --format parquet"),
+    (b"ARROW1", "it is a Feather file: say --format feather"),
+];
+
+/// Checks that a file can be text.
+///
+/// # Errors
+/// `InvalidInput` with what it is, and what to do about it; `NotFound`, `Io`.
+pub fn check(path: &Path) -> Result<()> {
+    let failed = |error| Error::io("read the rows", path, error);
+    let (mut file, mut head) = (File::open(path).map_err(failed)?, Vec::new());
+    (&mut file).take(8).read_to_end(&mut head).map_err(failed)?;
+    match NO_TEXT.iter().find(|(magic, _)| head.starts_with(magic)) {
+        Some((_, what)) => Err(Error::invalid_input(*what).with_file(path)),
+        None => Ok(()),
+    }
+}
