@@ -9,7 +9,7 @@ use arrow::array::{Array, ArrayRef, BinaryArray, Int8Array, Int64Array, RecordBa
 use arrow::buffer::ScalarBuffer;
 
 use crate::entry::{EntryRef, Op, SeqNo, common_prefix, prefix_of};
-use crate::keycodec::{FixedKeys, Keys};
+use crate::keycodec::{Keys, UnmadeKeys};
 use crate::rowcodec::RowCodec;
 use crate::schema::TableSchema;
 use crate::{Error, Result, Slice};
@@ -62,7 +62,7 @@ pub enum Values {
 pub struct ColumnBlock {
     keys: OnceLock<Keyed>,
     /// What the keys are made of when they are first needed.
-    unmade: Option<FixedKeys>,
+    unmade: Option<UnmadeKeys>,
     seqs: ScalarBuffer<i64>,
     ops: ScalarBuffer<i8>,
     values: Values,
@@ -133,7 +133,7 @@ impl ColumnBlock {
                 return Err(Error::corruption("a block's key column holds nulls"));
             }
             Keys::Made(keys) => (OnceLock::from(Keyed::new(keys)), None),
-            Keys::Fixed(keys) => (OnceLock::new(), Some(keys)),
+            Keys::Unmade(keys) => (OnceLock::new(), Some(keys)),
         };
         Ok(Self {
             keys,
@@ -210,7 +210,7 @@ impl ColumnBlock {
     fn make_keys(&self) -> &Keyed {
         self.keys.get_or_init(|| {
             // One of both is there.
-            let keys = self.unmade.as_ref().map(FixedKeys::encode);
+            let keys = self.unmade.as_ref().map(UnmadeKeys::encode);
             Keyed::new(keys.unwrap_or_else(|| BinaryArray::new_null(self.rows())))
         })
     }

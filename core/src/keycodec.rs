@@ -10,6 +10,7 @@ mod fixed;
 pub mod ordered;
 #[cfg(test)]
 mod tests;
+mod unmade;
 pub(crate) mod view;
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use arrow::datatypes::DataType;
 
 use crate::schema::TableSchema;
 use crate::{Error, Result};
-pub use fixed::{FixedKeys, Keys};
+pub use unmade::{Keys, UnmadeKeys};
 use view::{Physical, physical, plain};
 
 /// Encodes primary keys as user keys and back.
@@ -130,7 +131,7 @@ impl KeyCodec {
     pub fn encode(&self, columns: &[ArrayRef]) -> Result<BinaryArray> {
         match self.keys(|index| columns.get(index))? {
             Keys::Made(keys) => Ok(keys),
-            Keys::Fixed(keys) => Ok(keys.encode()),
+            Keys::Unmade(keys) => Ok(keys.encode()),
         }
     }
 
@@ -156,8 +157,8 @@ impl KeyCodec {
             part.values(column(part.index).ok_or_else(missing)?)
         };
         let values = self.parts.iter().map(of_part).collect::<Result<Vec<_>>>()?;
-        match FixedKeys::new(&self.parts, &values) {
-            Some(keys) => Ok(Keys::Fixed(keys)),
+        match UnmadeKeys::new(&self.parts, values.clone())? {
+            Some(keys) => Ok(Keys::Unmade(keys)),
             None => encode::columns(&self.parts, &values).map(Keys::Made),
         }
     }

@@ -17,6 +17,13 @@ pub(super) const END: u8 = 0;
 /// Turns the stored bytes of a fixed-width value into bytes that compare as the value does.
 #[inline(always)]
 pub(super) fn ordered<const W: usize>(mut value: [u8; W], order: Order, invert: u8) -> [u8; W] {
+    put_in_order(&mut value, order, invert);
+    value
+}
+
+/// As [`ordered`], in place.
+#[inline(always)]
+fn put_in_order(value: &mut [u8], order: Order, invert: u8) {
     if order != Order::Bytes {
         value.reverse();
     }
@@ -30,14 +37,13 @@ pub(super) fn ordered<const W: usize>(mut value: [u8; W], order: Order, invert: 
         Order::Unsigned | Order::Bytes => {}
     }
     value.iter_mut().for_each(|byte| *byte ^= invert);
-    value
 }
 
 fn invert(part: &Part) -> u8 {
     if part.descending { 0xFF } else { 0 }
 }
 
-fn view<'a>(part: &Part, array: &'a ArrayRef) -> Result<View<'a>> {
+pub(super) fn view<'a>(part: &Part, array: &'a ArrayRef) -> Result<View<'a>> {
     View::new(array).ok_or_else(|| {
         Error::invalid_input(format!(
             "key column \"{}\" has type {}, which has no order",
@@ -95,7 +101,10 @@ pub(super) fn columns(parts: &[Part], arrays: &[ArrayRef]) -> Result<BinaryArray
         if part.nullable {
             put_markers(view, &mut out, &mut lengths);
         }
-        put_column(part, view, &mut out, &mut lengths)?;
+        match Plain::of(view) {
+            Some(values) if !part.descending => values.put(part.tail, &mut out, &mut lengths, &offsets[1..]),
+            _ => put_column(part, view, &mut out, &mut lengths)?,
+        }
     }
     Ok(BinaryArray::new(
         OffsetBuffer::new(ScalarBuffer::from(offsets)),
@@ -104,11 +113,60 @@ pub(super) fn columns(parts: &[Part], arrays: &[ArrayRef]) -> Result<BinaryArray
     ))
 }
 
+/// Values of variable width of which none is null or has a zero byte: they are written as they are.
+struct Plain<'a> {
+    offsets: &'a [i32],
+    bytes: &'a [u8],
+}
+
+impl<'a> Plain<'a> {
+    fn of(view: &View<'a>) -> Option<Self> {
+        let Bytes::Var { offsets, bytes } = view.bytes else {
+            return None;
+        };
+        let (first, last) = (*offsets.first()?, *offsets.last()?);
+        let zeros = bytes.get(first as usize..last as usize)?.contains(&0);
+        (view.nulls.is_none() && !zeros).then_some(Self { offsets, bytes })
+    }
+
+    /// Writes them where `cursors` say, each before the end of its key, with their ends unless they are the keys' `tail`.
+    fn put(&self, tail: bool, out: &mut [u8], cursors: &mut [usize], ends: &[i32]) {
+        let places = self.offsets.windows(2).zip(cursors).zip(ends);
+        for ((pair, cursor), &end) in places {
+            let (start, len) = (pair[0] as usize, (pair[1] - pair[0]) as usize);
+            let room = end as usize - *cursor;
+            match self.bytes.get(start..).and_then(<[u8]>::first_chunk::<8>) {
+                // Most are short: eight bytes, those behind the value zero, are copied without a call. What follows in the key is
+                // written later.
+                Some(some) if len < 8 && room >= 8 => {
+                    let value = u64::from_le_bytes(*some) & ((1 << (8 * len)) - 1);
+                    out[*cursor..*cursor + 8].copy_from_slice(&value.to_le_bytes());
+                }
+                _ => out[*cursor..*cursor + len].copy_from_slice(&self.bytes[start..start + len]),
+            }
+            *cursor += len;
+            if !tail {
+                out[*cursor..*cursor + 2].fill(END);
+                *cursor += 2;
+            }
+        }
+    }
+}
+
 fn add_lengths(part: &Part, view: &View<'_>, physical: Physical, constant: &mut usize, lengths: &mut [usize]) {
     let fixed = match physical {
         Physical::Bool => 1,
         Physical::Fixed { width, .. } => width,
         Physical::Var { .. } => {
+            if let Some(short) = Plain::of(view) {
+                let ends = if part.tail { 0 } else { 2 };
+                let lens = short.offsets.windows(2).map(|pair| (pair[1] - pair[0]) as usize);
+                lengths
+                    .iter_mut()
+                    .zip(lens)
+                    .for_each(|(length, len)| *length += len + ends);
+                return;
+            }
             for (row, length) in lengths.iter_mut().enumerate() {
                 if !view.is_null(row) {
                     let value = view.value(row);
@@ -232,21 +290,32 @@ fn put_escaped(value: &[u8], invert: u8, out: &mut [u8]) -> usize {
 
 /// Appends the one value of `array`, which is plain and of the part's type.
 pub(super) fn value(part: &Part, array: &ArrayRef, out: &mut Vec<u8>) -> Result<()> {
-    let view = view(part, array)?;
-    let null = view.is_null(0);
+    put_row(part, part.physical()?, &view(part, array)?, 0, out);
+    Ok(())
+}
+
+/// Appends the value in a row of a view of the part's type.
+pub(super) fn put_row(part: &Part, physical: Physical, view: &View<'_>, row: usize, out: &mut Vec<u8>) {
+    let null = view.is_null(row);
     if part.nullable {
         out.push(if null { NULL } else { VALUE });
     }
     if null {
-        return Ok(());
+        return;
     }
-    let start = out.len();
-    let length = match part.physical()? {
-        Physical::Bool => 1,
-        Physical::Fixed { width, .. } => width,
-        Physical::Var { .. } if part.tail => view.value(0).len(),
-        Physical::Var { .. } => escaped_len(view.value(0)),
-    };
-    out.resize(start + length, 0);
-    put_column(part, &view, &mut out[start..], &mut [0])
+    let (start, invert) = (out.len(), invert(part));
+    match (physical, &view.bytes) {
+        (_, Bytes::Bool(values)) => out.push(u8::from(values.value(row)) ^ invert),
+        (Physical::Fixed { order, .. }, _) => {
+            out.extend_from_slice(view.value(row));
+            put_in_order(&mut out[start..], order, invert);
+        }
+        // Which is not inverted.
+        _ if part.tail => out.extend_from_slice(view.value(row)),
+        _ => {
+            let value = view.value(row);
+            out.resize(start + escaped_len(value), 0);
+            put_escaped(value, invert, &mut out[start..]);
+        }
+    }
 }

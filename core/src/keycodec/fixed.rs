@@ -1,4 +1,4 @@
-//! Keys of fixed width, encoded when they are first looked at.
+//! Keys of fixed width.
 
 use std::sync::OnceLock;
 
@@ -10,40 +10,9 @@ use super::Part;
 use super::encode::{VALUE, ordered};
 use super::view::{Order, Physical};
 
-/// The user keys of some rows: made, or the columns of which they can be made.
+/// Key columns of fixed width without nulls.
 #[derive(Debug, Clone)]
-pub enum Keys {
-    /// Encoded.
-    Made(BinaryArray),
-    /// Not yet.
-    Fixed(FixedKeys),
-}
-
-impl Keys {
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Made(keys) => keys.len(),
-            Self::Fixed(keys) => keys.rows,
-        }
-    }
-
-    /// True if there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-impl From<BinaryArray> for Keys {
-    fn from(keys: BinaryArray) -> Self {
-        Self::Made(keys)
-    }
-}
-
-/// Key columns of fixed width without nulls: nothing can go wrong when they are encoded, so that may wait, and one key can be
-/// had without the others.
-#[derive(Debug, Clone)]
-pub struct FixedKeys {
+pub(super) struct FixedKeys {
     parts: Vec<FixedPart>,
     rows: usize,
     /// Of a key.
@@ -100,8 +69,13 @@ impl FixedKeys {
         })
     }
 
+    /// How many there are.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// Bytes that they take once they are encoded.
-    pub fn memory(&self) -> usize {
+    pub(super) fn memory(&self) -> usize {
         self.rows * (self.width + size_of::<i32>())
     }
 
@@ -109,7 +83,7 @@ impl FixedKeys {
     ///
     /// # Panics
     /// If there is no such row.
-    pub fn put(&self, row: usize, out: &mut Vec<u8>) {
+    pub(super) fn put(&self, row: usize, out: &mut Vec<u8>) {
         for part in &self.parts {
             if part.marked {
                 out.push(VALUE);
@@ -126,7 +100,7 @@ impl FixedKeys {
 
     /// Appends what the keys begin with, as [`prefix_of`](crate::entry::prefix_of) tells; false, and nothing, if that takes
     /// no less than to encode them.
-    pub fn prefixes(&self, out: &mut Vec<u64>) -> bool {
+    pub(super) fn prefixes(&self, out: &mut Vec<u64>) -> bool {
         let [only] = self.parts.as_slice() else { return false };
         let (values, _) = only.bytes.as_chunks::<8>();
         match (only.marked, only.width, only.order, only.invert) {
@@ -143,7 +117,7 @@ impl FixedKeys {
     }
 
     /// All of them.
-    pub fn encode(&self) -> BinaryArray {
+    pub(super) fn encode(&self) -> BinaryArray {
         let bytes = match self.parts.as_slice() {
             [only] if !only.marked => match only.width {
                 1 => only.alone::<1>(),
@@ -284,9 +258,8 @@ mod tests {
                 let key: Vec<&str> = key.iter().map(String::as_str).collect();
                 let codec = KeyCodec::new(&TableSchema::new(Arc::clone(&schema), &key).expect("schema"));
                 let all = codec.encode(&arrays).expect("keys");
-                let Keys::Fixed(fixed) = codec.keys(|index| arrays.get(index)).expect("keys") else {
-                    panic!("the key is of fixed width");
-                };
+                let values: Vec<ArrayRef> = codec.parts.iter().map(|part| arrays[part.index].clone()).collect();
+                let fixed = FixedKeys::new(&codec.parts, &values).expect("the key is of fixed width");
                 assert_eq!((fixed.encode(), fixed.rows), (all.clone(), 3));
                 let mut prefixes = vec![];
                 if fixed.prefixes(&mut prefixes) {

@@ -116,6 +116,27 @@ impl Stream {
         }
     }
 
+    /// The first row from `row` on that is not before `key`, of the rows whose prefixes, which are known, are `prefix`, as that of
+    /// `key` is; most likely one of the next.
+    pub fn pass_alike(&self, row: usize, prefix: u64, key: &[u8]) -> usize {
+        let before = |row: usize| self.prefixes[row] == prefix && self.block.key(row) < key;
+        let (mut low, mut step) = (row, 1);
+        while low + step <= self.end && before(low + step - 1) {
+            low += step;
+            step *= 2;
+        }
+        let mut high = self.end.min(low + step - 1);
+        while low < high {
+            let middle = low.midpoint(high);
+            if before(middle) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
     /// True if a row has the key of the row at hand.
     #[inline]
     pub fn is_same(&self, row: usize, exact: bool) -> bool {

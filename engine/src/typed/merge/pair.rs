@@ -9,7 +9,7 @@ impl Merge {
     /// True if two streams can be merged by [`take_pair`](Self::take_pair).
     #[inline]
     pub(super) fn is_plain_pair(&self, one: usize, other: usize) -> bool {
-        self.exact && self.streams[one].plain && self.streams[other].plain
+        self.streams[one].plain && self.streams[other].plain
     }
 
     /// Takes rows of two streams, at most `room` of them, while they begin with less than `limit`, what the others begin with, and
@@ -21,6 +21,7 @@ impl Merge {
         gather: &mut Gather,
         room: usize,
     ) -> Result<()> {
+        let exact = self.exact;
         let left = |stream: usize| self.streams[stream].end - self.streams[stream].row;
         // The longer one is searched for what comes next in the shorter one.
         let (long, short) = if left(one) >= left(other) {
@@ -38,16 +39,24 @@ impl Merge {
         let (end, full) = (ahead.end, gather.rows() + room);
         for &key in &newer[update.row..update.end] {
             let until = limit.map_or(key, |limit| limit.min(key));
-            let stop = row + rows_before(&keys[row..end], until);
+            let halted = limit == Some(until);
+            let mut stop = row + rows_before(&keys[row..end], until);
+            let mut same = !halted && stop < end && keys[stop] == key;
+            if same && !exact {
+                // What keys begin with does not tell them apart.
+                let least = update.block.key(next);
+                stop = ahead.pass_alike(stop, key, least);
+                same = stop < end && ahead.block.key(stop) == least;
+            }
             let to = stop.min(row + (full - gather.rows()));
             if row < to {
                 gather.push(number, row, to);
                 row = to;
             }
-            if row == end || gather.rows() == full || limit == Some(until) {
+            if row == end || gather.rows() == full || halted {
                 break;
             }
-            if keys[row] != key {
+            if !same {
                 gather.push(updates, next, next + 1);
             } else if update.block.seq(next) >= ahead.block.seq(row) {
                 gather.push_over((number, row), (updates, next));
