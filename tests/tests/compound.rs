@@ -60,14 +60,14 @@ fn fail_each(setup: &Setup, model: &Model, point: &Point) -> Result<usize, Strin
     Ok(fired)
 }
 
-fn compound(wal: &'static str, sync: SyncMode) {
+fn compound(wal: &'static str, sync: SyncMode, publish: bool) {
     let setup = Setup {
         wal,
         sync,
         seed: 3,
         writes: 120,
         background: true,
-        publish: false,
+        publish,
     };
     let calm = collect(&setup, Sample::NONE, &FaultStorage::with_seed(3), &|storage| storage).expect("no faults");
     let storage = FaultStorage::with_seed(3);
@@ -108,10 +108,15 @@ fn compound(wal: &'static str, sync: SyncMode) {
 
 #[test]
 fn an_error_while_recovering_loses_nothing_mapped_full() {
-    compound("mapped", SyncMode::Full);
+    compound("mapped", SyncMode::Full, false);
 }
 
 #[test]
 fn an_error_while_recovering_loses_nothing_segment_normal() {
-    compound("segment", SyncMode::Normal);
+    compound("segment", SyncMode::Normal, false);
+}
+
+#[test]
+fn an_error_while_recovering_leaves_publications_that_are_the_tables() {
+    compound("mapped", SyncMode::Full, true);
 }
