@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch, new_null_array};
-use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::{cast, concat_batches, filter_record_batch, take};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::error::ArrowError;
 use kodiak::ErrorKind;
 use kodiak::core::SeqNo;
 use kodiak::core::storage::Storage;
@@ -101,7 +102,7 @@ fn by_record(storage: &dyn Storage, dir: &Path, record: &Value) -> Result<Public
     let columns = names(&record["columns"])?;
     let mut files = record["files"].as_array().ok_or("it has no list of files")?.clone();
     files.extend(Some(record["merged"].clone()).filter(|merged| !merged.is_null()));
-    let mut rows = Vec::new();
+    let (mut rows, mut whole) = (Vec::new(), None);
     for file in &files {
         let dead = match &file["dead"] {
             Value::Null => BTreeSet::new(),
@@ -112,14 +113,28 @@ fn by_record(storage: &dyn Storage, dir: &Path, record: &Value) -> Result<Public
             return Err(format!("{} dead rows were found of {file}", dead.len()));
         }
         let described = (number(&file["bytes"])?, number(&file["rows"])?);
-        let part = alive(storage, dir, text(&file["file"])?, described, &columns, &dead)?;
-        let lacked: Vec<&str> = lacked(&part).collect();
-        if lacked != file.get("lacks").map_or(Ok(Vec::new()), names)? {
-            return Err(format!("columns {lacked:?} are not in {file}"));
+        let held = own_names(file, &columns)?;
+        let part = alive(storage, dir, text(&file["file"])?, described, &held, &dead)?;
+        if let Some(missing) = lacked(&part).find(|name| held.iter().any(|(held, own)| held == *name && own.is_some()))
+        {
+            return Err(format!("column {missing} is not in {file}"));
         }
+        if ["lacks", "defaults", "names", "widened"]
+            .iter()
+            .all(|told| file.get(*told).is_none())
+        {
+            whole.get_or_insert_with(|| part.schema());
+        }
+        let part = match file.get("defaults").map(names).transpose()? {
+            Some(defaults) => with_defaults(storage, dir, &record["defaults"], part, &defaults)?,
+            None => part,
+        };
         rows.push(part);
     }
-    let rows = typed(rows)?;
+    let rows = match whole {
+        Some(whole) => typed(rows, &whole)?,
+        None => return Err("no file has all columns".to_owned()),
+    };
     let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
     if count as u64 != number(&record["rows"])? {
         return Err(format!("{count} rows were found, of {}", record["rows"]));
@@ -138,33 +153,66 @@ fn lacked(part: &RecordBatch) -> impl Iterator<Item = &str> {
     lacked.map(|field| field.name().as_str())
 }
 
-/// The parts of a table with the columns that some lack, of the types of the others.
-fn typed(parts: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, String> {
-    let Some(whole) = parts.iter().find(|part| lacked(part).next().is_none()) else {
-        return Err("no file has all columns".to_owned());
+/// Columns by their names in the table, with their names in a file, unless they are not in it.
+type OwnNames = Vec<(String, Option<String>)>;
+
+fn own_names(file: &Value, columns: &[String]) -> Result<OwnNames, String> {
+    let absent = |told: &str| file.get(told).map_or(Ok(Vec::new()), names);
+    let absent = [absent("lacks")?, absent("defaults")?].concat();
+    let own = |name: &String| match file.get("names").and_then(|names| names.get(name)) {
+        Some(own) => text(own).map(str::to_owned),
+        None => Ok(name.clone()),
     };
-    let schema = whole.schema();
+    let own = |name: &String| Ok((name.clone(), (!absent.contains(name)).then(|| own(name)).transpose()?));
+    columns.iter().map(own).collect()
+}
+
+/// A part with the columns that have their default in it.
+fn with_defaults(
+    storage: &dyn Storage,
+    dir: &Path,
+    file: &Value,
+    part: RecordBatch,
+    names: &[String],
+) -> Result<RecordBatch, String> {
+    let held: OwnNames = names.iter().map(|name| (name.clone(), Some(name.clone()))).collect();
+    let row = read_file(storage, &dir.join(text(&file["file"])?), &held)?;
+    if row.num_rows() != 1 {
+        return Err(format!("{} rows of defaults", row.num_rows()));
+    }
+    let first = UInt32Array::from_value(0, part.num_rows());
+    let column = |(field, column): (&Arc<Field>, &ArrayRef)| match row.column_by_name(field.name()) {
+        Some(default) => Ok((field.name().clone(), take(default, &first, None)?)),
+        None => Ok((field.name().clone(), Arc::clone(column))),
+    };
+    let columns = part.schema_ref().fields().iter().zip(part.columns()).map(column);
+    let columns = columns.collect::<Result<Vec<_>, ArrowError>>();
+    columns
+        .and_then(RecordBatch::try_from_iter)
+        .map_err(|error| error.to_string())
+}
+
+/// The parts of a table with the columns that some lack, or have of narrower types, of those of `whole`.
+fn typed(parts: Vec<RecordBatch>, whole: &Schema) -> Result<Vec<RecordBatch>, String> {
+    let fields = whole.fields().iter();
+    let nullable = fields.map(|field| field.as_ref().clone().with_nullable(true));
+    let nullable = Arc::new(Schema::new(nullable.collect::<Vec<_>>()));
     let fill = |part: RecordBatch| -> Result<RecordBatch, String> {
-        if lacked(&part).next().is_none() {
-            return Ok(part);
-        }
-        let pairs = part.columns().iter().zip(schema.fields());
+        let pairs = part.columns().iter().zip(nullable.fields());
         let columns = pairs.map(|(column, field)| match column.data_type() {
-            DataType::Null => new_null_array(field.data_type(), column.len()),
-            _ => Arc::clone(column),
+            DataType::Null => Ok(new_null_array(field.data_type(), column.len())),
+            _ => cast(column, field.data_type()),
         });
-        let fields = schema
-            .fields()
-            .iter()
-            .map(|field| field.as_ref().clone().with_nullable(true));
-        let nullable = Schema::new(fields.collect::<Vec<_>>());
-        RecordBatch::try_new(Arc::new(nullable), columns.collect()).map_err(|error| error.to_string())
+        let columns = columns.collect::<Result<Vec<_>, ArrowError>>();
+        columns
+            .and_then(|columns| RecordBatch::try_new(Arc::clone(&nullable), columns))
+            .map_err(|error| error.to_string())
     };
     parts.into_iter().map(fill).collect()
 }
 
 fn dead_rows(storage: &dyn Storage, path: &Path) -> Result<BTreeSet<u64>, String> {
-    let rows = read_file(storage, path, &["row".to_owned()])?;
+    let rows = read_file(storage, path, &[("row".to_owned(), Some("row".to_owned()))])?;
     let rows = rows
         .column(0)
         .as_primitive_opt::<Int64Type>()
@@ -181,7 +229,7 @@ fn alive(
     dir: &Path,
     name: &str,
     (bytes, rows): (u64, u64),
-    columns: &[String],
+    columns: &[(String, Option<String>)],
     dead: &BTreeSet<u64>,
 ) -> Result<RecordBatch, String> {
     let path = dir.join(name);
@@ -201,16 +249,18 @@ fn alive(
     filter_record_batch(&all, &kept).map_err(|error| error.to_string())
 }
 
-/// All rows of some columns of a file; those that it does not have are of Arrow's type for that.
-fn read_file(storage: &dyn Storage, path: &Path, columns: &[String]) -> Result<RecordBatch, String> {
+/// All rows of some columns of a file, under their names in the table; those that it does not have are of Arrow's type for that.
+fn read_file(storage: &dyn Storage, path: &Path, columns: &[(String, Option<String>)]) -> Result<RecordBatch, String> {
     let failed = |error: kodiak::Error| format!("{}: {error}", path.display());
     let file = OutsideFile::open(storage.open(path).map_err(failed)?).map_err(failed)?;
-    let places: Vec<Option<usize>> = columns.iter().map(|name| file.schema().index_of(name).ok()).collect();
+    let places: Vec<Option<usize>> = columns
+        .iter()
+        .map(|(_, own)| file.schema().index_of(own.as_ref()?).ok())
+        .collect();
     let held: Vec<usize> = places.iter().flatten().copied().collect();
-    let absent = |name: &String| Field::new(name, DataType::Null, true);
-    let fields = places.iter().zip(columns).map(|(place, name)| match place {
-        Some(place) => file.schema().field(*place).clone(),
-        None => absent(name),
+    let fields = places.iter().zip(columns).map(|(place, (name, _))| match place {
+        Some(place) => file.schema().field(*place).clone().with_name(name),
+        None => Field::new(name, DataType::Null, true),
     });
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let batches: Vec<RecordBatch> = file

@@ -130,7 +130,7 @@ impl Case<'_> {
 
 type Alter = for<'a> fn(Alteration<'a>, &[DataType]) -> Alteration<'a>;
 
-/// What is done to tables, and whether their files are rewritten for it.
+/// What is done to tables, and whether their files are rewritten for it where there can be a Delta table.
 const ALTERATIONS: [(&str, Alter, bool); 7] = [
     (
         "added",
@@ -217,6 +217,7 @@ fn other_tools_read_altered_tables_whose_files_are_published_as_they_are() {
             let before = case.publish(&mut session);
             alter(case.table.alter(), types).commit().expect("alter");
             let after = case.publish(&mut session);
+            let rewritten = rewritten && format == "parquet";
             assert_eq!(before != after, rewritten, "{}: {before:?}, {after:?}", case.name);
             // Files of both schemas, with dead rows among those of the older one, and some that are gone again.
             case.table.insert(&case.rows(50..120)).expect("insert");
@@ -226,5 +227,103 @@ fn other_tools_read_altered_tables_whose_files_are_published_as_they_are() {
             case.db.compact().expect("compact");
             case.publish(&mut session);
         }
+    }
+}
+
+/// Types of columns, and wider ones. The formats and tools that hold them differ.
+fn widenings() -> Vec<(DataType, DataType)> {
+    use DataType as D;
+    vec![
+        (D::Int32, D::Int64),
+        (D::Int8, D::Int16),
+        (D::UInt8, D::Int16),
+        (D::UInt16, D::UInt64),
+        (D::Float32, D::Float64),
+        (D::Float16, D::Float32),
+        (D::Date32, D::Date64),
+        (D::Time32(TimeUnit::Second), D::Time64(TimeUnit::Microsecond)),
+        (D::Time32(TimeUnit::Millisecond), D::Time64(TimeUnit::Nanosecond)),
+        (D::Decimal128(9, 2), D::Decimal128(30, 4)),
+        (D::Decimal64(12, 2), D::Decimal128(20, 2)),
+        (D::Utf8, D::LargeUtf8),
+        (D::Binary, D::LargeBinary),
+        (D::FixedSizeBinary(3), D::Binary),
+    ]
+}
+
+#[test]
+fn other_tools_read_older_files_under_other_names_as_wider_types_and_with_defaults() {
+    let Some(python) = Python::find(env!("CARGO_TARGET_TMPDIR"), "altered tables") else {
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut session = python.session("read_published.py", dir.path());
+    let components = Components::new();
+    for (format, tools) in FORMATS {
+        let factory = components.formats().find(format).expect("a format");
+        let held = |of: &DataType| (factory.capabilities.refuses)(of).is_none();
+        let widenings: Vec<_> = widenings()
+            .into_iter()
+            .filter(|(of, to)| held(of) && held(to))
+            .collect();
+        let mut fields = vec![
+            Field::new("id", DataType::Int64, false),
+            Field::new("text", DataType::Utf8, true),
+            Field::new("A", DataType::Utf8, true),
+            Field::new("filename", DataType::Utf8, true),
+        ];
+        for (number, (of, _)) in widenings.iter().enumerate() {
+            fields.push(Field::new(format!("wide {number}"), of.clone(), true));
+        }
+        let mut settings = Settings::default();
+        format.clone_into(&mut settings.format.kind);
+        let db = Db::open(dir.path().join(format), settings).expect("open");
+        let schema = TableSchema::new(Arc::new(Schema::new(fields)), &["id"]).expect("valid");
+        let table = db.create_table("t", schema).expect("create");
+        let case = Case {
+            dir: dir.path(),
+            name: format.to_owned(),
+            table,
+            db,
+            tools,
+        };
+        case.table.insert(&case.rows(0..60)).expect("insert");
+        case.db.flush().expect("flush");
+        case.table.insert(&case.rows(60..90)).expect("insert");
+        let before = case.publish(&mut session);
+        let mut alteration = case
+            .table
+            .alter()
+            .rename_column("text", "x")
+            .rename_column("A", "text")
+            .rename_column("filename", "a")
+            .drop_column("x")
+            .add_column(Field::new("b", DataType::Int8, true));
+        for (number, (_, to)) in widenings.iter().enumerate() {
+            alteration = alteration.widen_column(format!("wide {number}"), to.clone());
+        }
+        let (common, others) = types();
+        for (number, of) in common.iter().chain(&others).filter(|of| held(of)).enumerate() {
+            let field = Field::new(format!("default {number}"), of.clone(), true);
+            let initial = schemas::array(&field, &[Some(number as u64)]);
+            alteration = alteration.add_column_with(field, initial);
+        }
+        alteration.commit().expect("alter");
+        let after = case.publish(&mut session);
+        assert_eq!(before, after, "{format}");
+        // Of both schemas, with dead rows among the older ones.
+        case.table.insert(&case.rows(50..120)).expect("insert");
+        case.table.delete_keys(&case.rows(100..105)).expect("delete");
+        case.publish(&mut session);
+        let alteration = case
+            .table
+            .alter()
+            .rename_column("id", "key")
+            .rename_column("default 0", "id");
+        alteration.commit().expect("alter");
+        let both = case.publish(&mut session);
+        assert!(after.iter().all(|file| both.contains_key(file.0)), "{format}");
+        case.db.compact().expect("compact");
+        case.publish(&mut session);
     }
 }

@@ -1,72 +1,121 @@
-//! Which columns of a table its files lack, and which files readers cannot make its columns of.
+//! How the columns of a table lie in its files, and which files readers cannot make the table's columns of.
 //!
-//! Readers find columns by name. So a file of an older schema will do if each column of the table is in it under its name and of its
-//! type, or is not in it at all and null in its rows: what was dropped since, moved, added without a default or made nullable needs
-//! no other file. Delta tables have no more than that; their readers' mapping of names and wider types is not to be counted upon.
+//! Readers find columns by name. So a file of an older schema will do as it lies if each column of the table is in it under its name
+//! and of its type, or is not in it at all and null in its rows: what was dropped since, moved, added without a default or made
+//! nullable needs no other file. Of names, types and defaults that were others, the view and `read.py` are told by the record. Delta
+//! tables have no more than names and nulls (their readers' mapping of names and wider types is not to be counted upon): where there
+//! can be one, such files are rewritten.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kodiak_core::Result;
 use kodiak_core::schema::TableSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::{delta, types};
 use crate::db::TableInner;
+use crate::version::Version;
+
+/// How the columns of a table lie in one of its files, as far as not under their names and of their types.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Layout {
+    /// Columns that the file does not have, in the table's order: its rows are older than they, and null in them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
+    /// Columns that it does not have either, but that have their default in its rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub defaults: Vec<String>,
+    /// Columns that have another name in it, and which.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, String>,
+    /// Columns that have a narrower type in it, with that type where files do not tell it, as in the record's `types`, or null.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub widened: BTreeMap<String, Value>,
+}
+
+impl Layout {
+    /// All columns are there as the table has them.
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Readers that find columns by name find the table in the file.
+    fn is_found_by_name(&self) -> bool {
+        self.defaults.is_empty() && self.names.is_empty() && self.widened.is_empty()
+    }
+}
 
 /// The columns of a table, as files of its schemas have them.
 pub struct Columns<'t> {
     table: &'t TableInner,
     schema: &'t TableSchema,
+    /// There can be a Delta table.
+    delta: bool,
     /// By the numbers of schemas that were asked for.
-    lacked: BTreeMap<u32, Option<Arc<[String]>>>,
+    layouts: BTreeMap<u32, Option<Arc<Layout>>>,
 }
 
 impl<'t> Columns<'t> {
-    /// Those of `schema`, one of the table's.
-    pub fn new(table: &'t TableInner, schema: &'t TableSchema) -> Self {
-        Self {
+    /// Those of `schema`, one of the table's, in the files of a version.
+    ///
+    /// # Errors
+    /// Those of reading the catalogue.
+    pub fn new(table: &'t TableInner, schema: &'t TableSchema, version: &Version) -> Result<Self> {
+        let mut filled = version.runs()?.filter(|(_, run)| run.meta().entries > 0);
+        let delta = filled.all(|(_, run)| run.meta().format == "parquet") && delta::columns(schema).is_ok();
+        Ok(Self {
             table,
             schema,
-            lacked: BTreeMap::new(),
-        }
+            delta,
+            layouts: BTreeMap::new(),
+        })
     }
 
-    /// The columns that files of the table's schema `number` lack, whose rows are null in them; `None` if such files do not read as
-    /// the schema says.
+    /// How the columns lie in files of the table's schema `number`; `None` if such files must be rewritten.
     ///
     /// # Errors
     /// `Corruption` if the table has no such schema.
-    pub fn lacked_by(&mut self, number: u32) -> Result<Option<Arc<[String]>>> {
-        if let Some(known) = self.lacked.get(&number) {
+    pub fn in_files_of(&mut self, number: u32) -> Result<Option<Arc<Layout>>> {
+        if let Some(known) = self.layouts.get(&number) {
             return Ok(known.clone());
         }
         let file = self.table.schemas.find(number)?;
-        let lacked = lacked(&file.schema, self.schema)?.map(Arc::from);
-        self.lacked.insert(number, lacked.clone());
-        Ok(lacked)
+        let found = layout(&file.schema, self.schema, self.delta)?.map(Arc::new);
+        self.layouts.insert(number, found.clone());
+        Ok(found)
     }
 }
 
-fn lacked(file: &TableSchema, schema: &TableSchema) -> Result<Option<Vec<String>>> {
-    let mut lacked = Vec::new();
+/// How the columns of `schema` lie in files of another one; `None` if a Delta table of them would not be the table.
+fn layout(file: &TableSchema, schema: &TableSchema, delta: bool) -> Result<Option<Layout>> {
+    let mut layout = Layout::default();
+    // Some readers do not tell capital letters from small ones.
+    let mut mistaken = false;
     for (index, field) in schema.columns().fields().iter().enumerate() {
+        let name = field.name();
         match file.index_of_number(schema.column_number(index)) {
             Some(own) => {
                 let own = file.columns().field(own);
-                if own.name() != field.name() || own.data_type() != field.data_type() {
-                    return Ok(None);
+                if own.name() != name {
+                    layout.names.insert(name.clone(), own.name().clone());
+                }
+                if own.data_type() != field.data_type() {
+                    layout.widened.insert(name.clone(), types::told(own.data_type()));
                 }
             }
             None => {
-                // Some readers do not tell capital letters from small ones.
-                let other = |own: &str| own.to_lowercase() == field.name().to_lowercase();
-                if schema.initial(index)?.is_some() || file.columns().fields().iter().any(|own| other(own.name())) {
-                    return Ok(None);
+                let mut held = file.columns().fields().iter().map(|own| own.name().to_lowercase());
+                mistaken |= held.any(|own| own == name.to_lowercase());
+                match schema.initial(index)? {
+                    Some(_) => layout.defaults.push(name.clone()),
+                    None => layout.lacks.push(name.clone()),
                 }
-                lacked.push(field.name().clone());
             }
         }
     }
-    Ok(Some(lacked))
+    Ok((!delta || layout.is_found_by_name() && !mistaken).then_some(layout))
 }
 
 #[cfg(test)]
@@ -85,7 +134,11 @@ mod tests {
 
     fn lacked_after(changes: &[SchemaChange]) -> Option<Vec<String>> {
         let new = old().altered(1, changes).expect("valid");
-        lacked(&old(), &new).expect("readable")
+        let found = layout(&old(), &new, true).expect("readable");
+        if let Some(found) = &found {
+            assert_eq!(layout(&old(), &new, false).expect("readable").as_ref(), Some(found));
+        }
+        found.map(|layout| layout.lacks)
     }
 
     fn add(name: &str, initial: Option<i32>) -> SchemaChange {
@@ -121,5 +174,34 @@ mod tests {
         assert_eq!(lacked_after(&[SchemaChange::Drop("a".into()), add("a", None)]), None);
         assert_eq!(lacked_after(&[SchemaChange::Drop("a".into()), add("A", None)]), None);
         assert_eq!(lacked_after(&[SchemaChange::Drop("a".into()), rename("b", "a")]), None);
+    }
+
+    #[test]
+    fn other_names_types_and_defaults_are_told_where_no_reader_goes_by_names_alone() {
+        let rename = |from: &str, to: &str| SchemaChange::Rename {
+            from: from.into(),
+            to: to.into(),
+        };
+        let (column, to) = ("b".to_owned(), DataType::Int64);
+        let changes = [
+            rename("a", "x"),
+            SchemaChange::Widen { column, to },
+            rename("b", "a"),
+            add("new", Some(7)),
+            add("none", None),
+        ];
+        let new = old().altered(1, &changes).expect("valid");
+        let found = layout(&old(), &new, false)
+            .expect("readable")
+            .expect("nothing is rewritten");
+        let names = [("x", "a"), ("a", "b")].map(|(name, own)| (name.to_owned(), own.to_owned()));
+        let expected = Layout {
+            lacks: vec!["none".to_owned()],
+            defaults: vec!["new".to_owned()],
+            names: BTreeMap::from(names),
+            widened: BTreeMap::from([("a".to_owned(), Value::Null)]),
+        };
+        assert_eq!(found, expected);
+        assert!(layout(&new, &new, true).expect("readable").expect("its own").is_plain());
     }
 }

@@ -288,6 +288,6 @@ impl Publisher<'_> {
             // Rows expire without a change of the runs.
             && self.inner.options.get_ttl().is_none()
             // The last thing that a publication writes.
-            && scripts::are_written(&*self.shared.storage, &self.dir, known, &self.inner.name, schema))
+            && scripts::are_written(&*self.shared.storage, &self.dir, known, self.inner, schema))
     }
 }

@@ -42,7 +42,7 @@ pub fn commit(
     schema: &TableSchema,
 ) -> Result<()> {
     let log = dir.join(LOG_DIR);
-    let columns = match columns(record, schema) {
+    let columns = match check(record).and_then(|()| columns(schema)) {
         Ok(columns) => columns,
         Err(why) => {
             record.why_no_delta = Some(why);
@@ -211,19 +211,24 @@ fn file_name(version: u64) -> String {
     format!("{version:020}.json")
 }
 
-/// The columns as Delta's schemas have them, or why there can be no Delta table.
-fn columns(record: &Record, schema: &TableSchema) -> Result<Vec<Value>, String> {
-    if let Some(other) = record
+/// Why there can be no Delta table of these files, if there cannot.
+fn check(record: &Record) -> Result<(), String> {
+    match record
         .files
         .iter()
         .chain(&record.merged)
         .find(|file| file.kind != "parquet")
     {
-        return Err(format!(
+        Some(other) => Err(format!(
             "{} is a {} file, and Delta tables are made of Parquet files",
             other.file, other.kind
-        ));
+        )),
+        None => Ok(()),
     }
+}
+
+/// The columns as Delta's schemas have them, or why there can be no Delta table.
+pub fn columns(schema: &TableSchema) -> Result<Vec<Value>, String> {
     let field = |(index, field): (usize, &std::sync::Arc<arrow::datatypes::Field>)| {
         let kind = types::in_delta(field.data_type()).ok_or_else(|| {
             format!(

@@ -6,6 +6,7 @@
 //! files as long as they are there, whatever compactions do, and whether or not the database is open. See
 //! `docs/formats/published.md`.
 
+mod beside;
 mod columns;
 mod continuous;
 mod dead;
@@ -57,6 +58,8 @@ pub struct Published {
     pub merged_rows: u64,
     /// Why a reader of the data files alone would not get the table; empty if it would.
     pub why_not_exact: Vec<String>,
+    /// Why there is no view for DuckDB; `None` if there is one.
+    pub why_no_view: Option<String>,
     /// Why there is no Delta table; `None` if there is one.
     pub why_no_delta: Option<String>,
 }
@@ -67,8 +70,8 @@ impl Table {
     ///
     /// No data is copied where the file system has hard links. The work is in proportion to what flushes and compactions have
     /// written since the last publication, which this one replaces; in a table with TTL also to the files in which rows have
-    /// expired, and where partial updates wait to be merged, to the files that hold them. Files of an older schema stay as they are where
-    /// they only lack columns that are null in them; otherwise (a column was renamed or widened, or added with a default) the table is
+    /// expired, and where partial updates wait to be merged, to the files that hold them. Files of an older schema stay as they are,
+    /// unless there can be a Delta table and a column was renamed or widened, or added with a default: then the table is
     /// rewritten first. Writers go on; altering the table waits.
     ///
     /// With the setting `publish.continuous`, typed tables are published in the background as well, whenever a flush or
@@ -202,11 +205,11 @@ fn settled_view(
 /// # Errors
 /// `Unsupported` naming a file in a format that other programs do not read; those of opening runs.
 fn outdated(shared: &Shared, table: &TableInner, view: &View, target: &Target, known: Option<&Record>) -> Result<bool> {
-    let mut columns = Columns::new(table, target.schema());
+    let mut columns = Columns::new(table, target.schema(), &view.version)?;
     let mut outdated = false;
     for (_, run) in view.version.runs()? {
         let (schema, _) = facts(run, known)?;
-        outdated |= columns.lacked_by(schema)?.is_none();
+        outdated |= columns.in_files_of(schema)?.is_none();
         let format = shared.resolved.components().formats().find(&run.meta().format)?;
         if !format.capabilities.open {
             let message = format!(

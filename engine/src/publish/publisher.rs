@@ -4,26 +4,25 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch};
-use arrow::compute::cast;
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use kodiak_core::format::Compression;
 use kodiak_core::storage::Storage;
-use kodiak_core::{Error, ErrorKind, Result, SeqNo, Slice};
+use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
-use super::columns::Columns;
+use super::columns::{Columns, Layout};
 use super::dead::{self, Dead, Question};
 use super::record::{PublishedFile, Record};
 use super::{PUBLISHED_DIR, Published, delta, facts, scripts};
-use crate::components::export::{Export, plain_columns};
+use crate::components::export::Export;
 use crate::components::outside::{FileKind, OutsideFile};
 use crate::db::{Shared, Snapshot, TableInner, View};
 use crate::maintenance::{link_or_copy, remove_if_there};
 use crate::run::Run;
-use crate::typed::{Target, own_columns};
+use crate::typed::Target;
 
 /// Rows of a file of dead rows or of merged rows that are written at once.
-const CHUNK: usize = 64 << 10;
+pub(super) const CHUNK: usize = 64 << 10;
 
 /// A publication to be made.
 pub struct Publisher<'a> {
@@ -76,29 +75,29 @@ impl Publisher<'_> {
         let left = present.iter().filter_map(|name| generation_of(name)).max();
         let generation = left.unwrap_or(0).max(known.map_or(0, |known| known.generation)) + 1;
         let mut files = Vec::new();
-        let mut columns = Columns::new(self.inner, self.target.schema());
+        let mut columns = Columns::new(self.inner, self.target.schema(), &self.view.version)?;
         for (_, run) in self.view.version.runs()?.filter(|(_, run)| run.meta().entries > 0) {
             let mut file = self.file(run, known, &present, &question, &dead, generation)?;
             let (schema, operands) = facts(run, known)?;
             (file.schema, file.operands) = (Some(schema), operands);
-            let lacked = columns.lacked_by(schema)?;
-            file.lacks = lacked
-                .ok_or_else(|| Error::corruption("a run reads otherwise than before"))?
-                .to_vec();
+            let layout = columns.in_files_of(schema)?;
+            let layout = layout.ok_or_else(|| Error::corruption("a run reads otherwise than before"))?;
+            file.layout = Layout::clone(&layout);
             files.push(file);
         }
         files.sort_by_key(|file| file.run);
         let merged = self.merged(&dead, &files, known, generation, hidden_below)?;
+        let defaults = self.defaults(&files, known, generation)?;
         let mut record = Record::new(self.shared.identity, self.inner, self.target.schema(), self.seq);
         record.published_micros = self.shared.now_micros();
         (record.generation, record.expired_below) = (generation, hidden_below);
-        (record.files, record.merged) = (files, merged);
+        (record.files, record.merged, record.defaults) = (files, merged, defaults);
         record.explain();
         // Everything that it names is there before the record is.
         storage.sync_dir(&self.dir)?;
         delta::commit(storage, &self.dir, known, &mut record, self.target.schema())?;
         record.write(storage, &self.dir)?;
-        scripts::write(storage, &self.dir, &record, &self.inner.name, self.target.schema())?;
+        scripts::write(storage, &self.dir, &record, self.inner, self.target.schema())?;
         delta::clean(storage, &self.dir, &record)?;
         self.inner.continuous.note_expiry(record.published_micros, hidden_below);
         self.clean(&record, known.filter(|_| self.inner.continuous.is_on()))?;
@@ -177,7 +176,7 @@ impl Publisher<'_> {
         Ok(file)
     }
 
-    fn create(&self, name: &str, kind: FileKind, columns: &SchemaRef) -> Result<Export> {
+    pub(super) fn create(&self, name: &str, kind: FileKind, columns: &SchemaRef) -> Result<Export> {
         let path = self.dir.join(name);
         // Left over by a publication that was cut short.
         remove_if_there(&*self.shared.storage, &path)?;
@@ -193,80 +192,6 @@ impl Publisher<'_> {
             file.write(&batch.map_err(|error| Error::corruption("dead rows are no column").with_source(error))?)?;
         }
         file.finish()
-    }
-
-    /// Writes the rows that no file has as they are: those whose newest versions are updates of some columns. Also an empty file
-    /// if there is no other, or one lacks columns, for readers to know the columns.
-    fn merged(
-        &self,
-        dead: &Dead,
-        files: &[PublishedFile],
-        known: Option<&Record>,
-        generation: u64,
-        hidden_below: SeqNo,
-    ) -> Result<Option<PublishedFile>> {
-        let whole = !files.is_empty() && files.iter().all(|file| file.lacks.is_empty());
-        if dead.merged.is_empty() && whole {
-            return Ok(None);
-        }
-        let format = files.first().map(|file| file.kind.clone());
-        let format = format.unwrap_or_else(|| self.shared.resolved.format_at(0).factory.component.name.to_owned());
-        // The one that there is, if it says no more than the columns.
-        let known = known.filter(|known| known.schema == Some(self.target.schema().number()));
-        let known = known.and_then(|known| known.merged.as_ref());
-        if let Some(known) = known.filter(|known| dead.merged.is_empty() && known.rows == 0 && known.kind == format)
-            && self.shared.storage.len(&self.dir.join(&known.file))? == Some(known.bytes)
-        {
-            return Ok(Some(known.clone()));
-        }
-        let kind = match format.as_str() {
-            "feather" => FileKind::Feather,
-            "orc" => FileKind::Orc,
-            _ => FileKind::Parquet,
-        };
-        let extension = match kind {
-            FileKind::Feather => "arrow",
-            FileKind::Orc => "orc",
-            FileKind::Parquet => "parquet",
-        };
-        let name = format!("merged-{generation}.{extension}");
-        // Of the types that the other files have.
-        let columns = match kind {
-            FileKind::Feather => plain_columns(self.target.schema().columns()),
-            FileKind::Orc | FileKind::Parquet => Arc::clone(self.target.schema().columns()),
-        };
-        let mut file = self.create(&name, kind, &columns)?;
-        let mut rows = 0;
-        for keys in dead.merged.chunks(CHUNK / 8) {
-            let mut values: Vec<Slice> = Vec::with_capacity(keys.len());
-            for key in keys {
-                let value = self.inner.get(&self.view, key, self.seq, hidden_below)?;
-                values.push(value.ok_or_else(|| Error::corruption("an updated row is gone"))?);
-            }
-            let keys = BinaryArray::from_iter_values(keys);
-            let values = BinaryArray::from_iter_values(values.iter().map(|value| &**value));
-            let wrong = |error| Error::corruption("merged rows do not fit the table's schema").with_source(error);
-            let own = own_columns(&self.target, keys, values)?;
-            let plain = own.iter().zip(columns.fields());
-            let plain = plain.map(|(column, field)| cast(column, field.data_type()).map_err(wrong));
-            let batch = RecordBatch::try_new(Arc::clone(&columns), plain.collect::<Result<_>>()?).map_err(wrong)?;
-            rows += batch.num_rows() as u64;
-            file.write(&batch)?;
-        }
-        file.finish()?;
-        let bytes = self.shared.storage.len(&self.dir.join(&name))?.unwrap_or(0);
-        Ok(Some(PublishedFile {
-            file: name,
-            kind: match kind {
-                FileKind::Feather => "feather",
-                FileKind::Orc => "orc",
-                FileKind::Parquet => "parquet",
-            }
-            .to_owned(),
-            bytes,
-            rows,
-            ..PublishedFile::default()
-        }))
     }
 
     /// Removes files of earlier publications that the record does not name, nor the one `before`, which somebody may be about
@@ -298,15 +223,16 @@ impl Publisher<'_> {
             dead_rows: record.files.iter().map(|file| file.dead_rows).sum(),
             merged_rows: record.merged.as_ref().map_or(0, |merged| merged.rows),
             why_not_exact: record.why_not_exact.clone(),
+            why_no_view: scripts::why_no_view(record),
             why_no_delta: record.why_no_delta.clone(),
         }
     }
 }
 
-/// The number of the publication that a file of dead or merged rows was written for, by its name.
+/// The number of the publication that a file of dead or merged rows or defaults was written for, by its name.
 fn generation_of(name: &str) -> Option<u64> {
     let (stem, rest) = name.split_once('.')?;
-    let number = match stem.strip_prefix("merged-") {
+    let number = match stem.strip_prefix("merged-").or_else(|| stem.strip_prefix("defaults-")) {
         Some(number) => number,
         None => rest.strip_prefix("dead-")?.split('.').next()?,
     };
@@ -335,6 +261,7 @@ mod tests {
     #[test]
     fn files_tell_the_publication_that_they_were_written_for() {
         assert_eq!(generation_of("merged-12.parquet"), Some(12));
+        assert_eq!(generation_of("defaults-7.arrow"), Some(7));
         assert_eq!(generation_of("0000000012.dead-3.parquet"), Some(3));
         for other in [
             "0000000012.parquet",

@@ -18,11 +18,22 @@ def publication():
 
 
 def files(published):
-    """Every data file, with its format, the file of its dead rows, if there is one, and the columns that it lacks, because its rows
-    are older, and null in them. If any file lacks columns, the first one has them all."""
+    """Every data file, with the file of its dead rows, if there is one, as the record has it. If any is older than columns, or than
+    their names or types, the first one has them all."""
     all_files = ([published["merged"]] if published["merged"] else []) + published["files"]
-    dead = [HERE / file["dead"] if "dead" in file else None for file in all_files]
-    return [(HERE / file["file"], file["kind"], rows, file.get("lacks", [])) for file, rows in zip(all_files, dead)]
+    return [(file, HERE / file["file"], HERE / file["dead"] if "dead" in file else None) for file in all_files]
+
+
+def held(file, columns):
+    """Those of the columns that a file has, with their names in it."""
+    absent = file.get("lacks", []) + file.get("defaults", [])
+    return {name: file.get("names", {}).get(name, name) for name in columns if name not in absent}
+
+
+def told_type(published, file, name):
+    """The type that the record tells of a column of a file; None if the file tells it."""
+    widened = file.get("widened", {})
+    return widened[name] if name in widened else published["types"].get(name)
 
 
 def arrow_type(name):
@@ -75,23 +86,35 @@ def table(columns=None):
         "orc": lambda path, columns: pyarrow.orc.read_table(path, columns=columns),
     }
 
+    def values(file, path, columns):
+        """The columns of a file, by their names in the table, and how many rows there are."""
+        names = held(file, columns)
+        part = read[file["kind"]](path, list(names.values()) or ["_seq"])
+        found = {}
+        for name, own in names.items():
+            column = part.column(own)
+            wanted = whole_type(column.type, told_type(published, file, name))
+            found[name] = column if column.type == wanted else column.cast(wanted)
+        return found, part.num_rows
+
+    defaults = published.get("defaults")
     parts = []
-    for path, kind, dead, lacks in files(published):
-        held = [name for name in columns if name not in lacks]
-        part = read[kind](path, held or ["_seq"])
-        for at, field in enumerate(part.schema):
-            wanted = whole_type(field.type, published["types"].get(field.name))
-            if wanted != field.type:
-                part = part.set_column(at, field.with_type(wanted), part.column(at).cast(wanted))
-        if dead is not None:
-            rows = pyarrow.parquet.read_table(dead)["row"]
-            alive = pyarrow.compute.is_in(pyarrow.array(range(part.num_rows), pyarrow.int64()), rows)
-            part = part.filter(pyarrow.compute.invert(alive))
+    for file, path, dead in files(published):
+        found, rows = values(file, path, columns)
         for name in columns:
-            if name in lacks:
-                field = parts[0].schema.field(name)
-                part = part.append_column(field, pyarrow.nulls(part.num_rows, field.type))
-        parts.append(part.select(columns))
+            if name in file.get("widened", {}):
+                found[name] = found[name].cast(parts[0].schema.field(name).type)
+            elif name in file.get("lacks", []):
+                found[name] = pyarrow.nulls(rows, parts[0].schema.field(name).type)
+            elif name in file.get("defaults", []):
+                default = values(defaults, HERE / defaults["file"], [name])[0][name]
+                found[name] = default.take(pyarrow.repeat(0, rows))
+        part = pyarrow.table([found[name] for name in columns], names=columns)
+        if dead is not None:
+            gone = pyarrow.parquet.read_table(dead)["row"]
+            alive = pyarrow.compute.is_in(pyarrow.array(range(rows), pyarrow.int64()), gone)
+            part = part.filter(pyarrow.compute.invert(alive))
+        parts.append(part)
     return pyarrow.concat_tables(parts, promote_options="permissive")
 
 
@@ -152,6 +175,11 @@ def polars_values(column, found, told):
     return column.list.eval(polars_values(polars.element(), items, inner)).cast(made)
 
 
+def is_own(value, name):
+    """True if a value is no more than the column of this name: to say nothing of it lets Polars filter rows where they are read."""
+    return value.meta.is_column() and value.meta.output_name() == name
+
+
 def frame(columns=None):
     """The rows of the table as a polars.LazyFrame, in no particular order."""
     import polars
@@ -159,20 +187,43 @@ def frame(columns=None):
     published = publication()
     columns = published["columns"] if columns is None else columns
     scan = {"parquet": polars.scan_parquet, "feather": polars.scan_ipc}
+
+    def values(file, part, names):
+        """Of each column, by its name in the table, its values in a file."""
+        kinds = part.collect_schema()
+        for name, own in names.items():
+            column = polars.col(own)
+            told = told_type(published, file, name)
+            yield name, polars_values(column, kinds[own], told) if told and file["kind"] == "parquet" else column
+
+    defaults = published.get("defaults")
     parts = []
     kinds = None
-    for path, kind, dead, lacks in files(published):
-        part = scan[kind](path)
+    for file, path, dead in files(published):
+        part = scan[file["kind"]](path)
         if dead is not None:
             rows = polars.scan_parquet(dead)
             number = polars.int_range(polars.len(), dtype=polars.Int64).alias("_row")
             part = part.with_columns(number).join(rows, left_on="_row", right_on="row", how="anti")
-        if kind == "parquet":
-            held = part.collect_schema()
-            told = {name: told for name, told in published["types"].items() if name in columns and name not in lacks}
-            part = part.with_columns(polars_values(polars.col(name), held[name], told[name]).alias(name) for name in told)
-        if lacks:
-            kinds = kinds or parts[0].collect_schema()
-            part = part.with_columns(polars.lit(None, kinds[name]).alias(name) for name in columns if name in lacks)
-        parts.append(part.select(columns))
+        found = dict(values(file, part, held(file, columns)))
+        wanted = [name for name in columns if name in file.get("defaults", [])]
+        if wanted:
+            row = scan[defaults["kind"]](HERE / defaults["file"])
+            row = row.select(value.alias("_default " + name) for name, value in values(defaults, row, {name: name for name in wanted}))
+            part = part.join(row, how="cross")
+        for name in columns:
+            lacks, widened = name in file.get("lacks", []), name in file.get("widened", {})
+            if lacks or widened:
+                # The first one has all columns.
+                kinds = kinds or parts[0].collect_schema()
+                found[name] = found[name].cast(kinds[name]) if widened else polars.lit(None, kinds[name])
+            elif name in wanted:
+                found[name] = polars.col("_default " + name)
+        if "names" not in file:
+            found = [value.alias(name) for name, value in found.items() if not is_own(value, name)]
+            parts.append(part.with_columns(found).select(columns))
+            continue
+        # Under names of no column of the file, since columns may have swapped theirs.
+        part = part.with_columns(found[name].alias("_new " + name) for name in columns)
+        parts.append(part.select(polars.col("_new " + name).alias(name) for name in columns))
     return polars.concat(parts)

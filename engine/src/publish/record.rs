@@ -11,14 +11,15 @@ use kodiak_core::storage::Storage;
 use kodiak_core::{Error, Result, SeqNo};
 use serde::{Deserialize, Serialize};
 
+use super::columns::Layout;
 use super::delta::Vector;
 use super::{RECORD_FILE, scripts, types, write_file};
 use crate::db::TableInner;
 use crate::maintenance::read_small;
 
 /// The version of the record that is written.
-const FORMAT: u32 = 2;
-/// Versions that are read: in the first, every file has all columns.
+const FORMAT: u32 = 3;
+/// Versions that are read: in the first, every file has all columns, in the second under their names and of their types.
 const KNOWN: RangeInclusive<u32> = 1..=FORMAT;
 
 /// A data file.
@@ -32,9 +33,9 @@ pub struct PublishedFile {
     pub bytes: u64,
     /// All its rows, in the order in which they lie in it.
     pub rows: u64,
-    /// Columns of the table that it does not have, in the table's order: its rows are older than they, and null in them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub lacks: Vec<String>,
+    /// How the table's columns lie in it.
+    #[serde(flatten)]
+    pub layout: Layout,
     /// A Parquet file with one column, `row`: the numbers, from 0, of its rows that are not the table's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead: Option<String>,
@@ -91,6 +92,9 @@ pub struct Record {
     pub files: Vec<PublishedFile>,
     /// Rows that were merged of partial updates: all its rows are the table's. Perhaps none, for readers to know the columns.
     pub merged: Option<PublishedFile>,
+    /// One row, which is none of the table's: the defaults of the columns that files name in `defaults`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<PublishedFile>,
     /// The version of the Delta table, if there is one.
     pub delta_version: Option<u64>,
     /// Its schema, as its log has it.
@@ -129,6 +133,7 @@ impl Record {
             schema: Some(schema.number()),
             files: Vec::new(),
             merged: None,
+            defaults: None,
             delta_version: None,
             delta_schema: None,
             delta_vectors: None,
@@ -214,10 +219,18 @@ impl Record {
                 "{merged} rows were merged of partial updates, and are in the file named by \"merged\""
             ));
         }
-        let lacking = self.files.iter().filter(|file| !file.lacks.is_empty()).count();
+        let lacking = self.files.iter().filter(|file| !file.layout.lacks.is_empty()).count();
         if lacking > 0 {
             self.why_not_exact.push(format!(
                 "{lacking} files are older than some columns, which are null in their rows: \"lacks\" says which"
+            ));
+        }
+        let told =
+            |layout: &Layout| !layout.defaults.is_empty() || !layout.names.is_empty() || !layout.widened.is_empty();
+        let older = self.files.iter().filter(|file| told(&file.layout)).count();
+        if older > 0 {
+            self.why_not_exact.push(format!(
+                "{older} files are older than names, types or defaults of columns: \"names\", \"widened\" and \"defaults\" say which"
             ));
         }
         self.exact = self.why_not_exact.is_empty();
@@ -225,7 +238,7 @@ impl Record {
 
     /// All files of the publication but the Delta table's log.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        let files = self.files.iter().chain(&self.merged);
+        let files = self.files.iter().chain(&self.merged).chain(&self.defaults);
         let names = files.flat_map(|file| {
             let vector = file.vector.as_ref().map(|vector| vector.file.as_str());
             [Some(file.file.as_str()), file.dead.as_deref(), vector]
@@ -249,13 +262,15 @@ mod tests {
         let text = r#"{"format": 1, "database": "0000000000000001", "table": "a\n  \"files\": []", "table_number": 2, "sequence": 7,
             "published_micros": 1, "rows": 3, "columns": ["id"], "exact": false, "why_not_exact": [], "merged": null, "files": [
             {"file": "0000000004.parquet", "kind": "parquet", "bytes": 1, "rows": 2},
-            {"file": "0000000009.parquet", "kind": "parquet", "bytes": 1, "rows": 2, "dead": "d", "dead_rows": 1, "lacks": ["x"]}],
+            {"file": "0000000009.parquet", "kind": "parquet", "bytes": 1, "rows": 2, "dead": "d", "dead_rows": 1, "lacks": ["x"]},
+            {"file": "0000000010.parquet", "kind": "parquet", "bytes": 1, "rows": 2, "names": {"y": "x"}, "widened": {"y": null}}],
             "delta_version": null, "delta_schema": null, "why_no_delta": null, "generation": 1, "expired_below": 0}"#;
         let mut record: Record = serde_json::from_str(text).expect("as earlier versions wrote it");
         let json = record.json().expect("text");
         assert_eq!(serde_json::from_str::<Record>(&json).expect("a record"), record);
         let lines = json.lines().filter(|line| line.contains("\"file\":\"00000000"));
-        assert_eq!(lines.count(), 2, "{json}");
-        assert_eq!(record.files.len(), 2);
+        assert_eq!(lines.count(), 3, "{json}");
+        assert_eq!(record.files.len(), 3);
+        assert_eq!(record.files[1].layout.lacks, ["x"]);
     }
 }

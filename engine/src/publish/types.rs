@@ -18,6 +18,17 @@ pub fn of_columns(schema: &TableSchema) -> BTreeMap<String, Value> {
         .collect()
 }
 
+/// As [`of_columns`], of one type; null if files tell it.
+pub fn told(of: &DataType) -> Value {
+    type_of(of).unwrap_or(Value::Null)
+}
+
+/// The type of a column that was widened, if it was told: of those that are, seconds of the day alone become wider ones.
+pub fn named(told: &Value) -> Option<DataType> {
+    let seconds = DataType::Time32(TimeUnit::Second);
+    (*told == self::told(&seconds)).then_some(seconds)
+}
+
 fn type_of(of: &DataType) -> Option<Value> {
     Some(Value::from(match of {
         DataType::Date64 => "date64".to_owned(),

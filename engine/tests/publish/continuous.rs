@@ -44,15 +44,16 @@ impl History {
     fn check(&self, expected: &BTreeMap<String, usize>) {
         self.db.wait_idle().expect("idle");
         // A compaction may begin just after, and has to be published again.
+        let mut stats = self.stats();
         for _ in 0..200 {
-            if !self.stats().due {
+            if !stats.due {
                 break;
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
             self.db.wait_idle().expect("idle");
+            stats = self.stats();
         }
         assert_eq!(&read_published(&*self.storage, &dir()), expected);
-        let stats = self.stats();
         assert!(!stats.due && stats.failure.is_none(), "{stats:?}");
     }
 

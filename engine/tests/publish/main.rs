@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, new_null_array};
-use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, UInt32Array, new_null_array};
+use arrow::compute::{concat_batches, filter_record_batch, take};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use kodiak::core::storage::Storage;
 use kodiak::outside::OutsideFile;
@@ -23,6 +23,7 @@ use kodiak::{Builder, Db, MemoryStorage, Settings, Table, TableOptions, TableSch
 use kodiak_storage::{FaultStorage, Moment, OpEvent};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use serde_json::Value;
 
 fn settings(format: &str) -> Settings {
     let mut settings = Settings::default();
@@ -34,16 +35,35 @@ fn settings(format: &str) -> Settings {
     settings
 }
 
-/// The rows of an outside file's columns, all of them; null in those that it lacks.
-fn read_lacking(storage: &dyn Storage, path: &Path, columns: &[String], lacks: &[String]) -> RecordBatch {
-    let held: Vec<String> = columns.iter().filter(|name| !lacks.contains(name)).cloned().collect();
-    let found = read_file(storage, path, &held);
+/// The rows of a file of a record, all of them: each column as it lies there, null or its default. What was widened stays narrow.
+fn read_older(storage: &dyn Storage, dir: &Path, (record, file): (&Value, &Value), columns: &[String]) -> RecordBatch {
+    let path = |file: &Value| dir.join(file["file"].as_str().expect("text"));
+    let (lacks, defaults) = (texts(&file["lacks"]), texts(&file["defaults"]));
+    let own = |name: &String| file["names"][name].as_str().unwrap_or(name).to_owned();
+    let held = columns
+        .iter()
+        .filter(|name| !lacks.contains(name) && !defaults.contains(name));
+    let found = read_file(storage, &path(file), &held.map(own).collect::<Vec<_>>());
+    let rows = found.num_rows();
     let column = |name: &String| -> (String, ArrayRef) {
-        let column = found.column_by_name(name).cloned();
-        let column = column.unwrap_or_else(|| new_null_array(&DataType::Null, found.num_rows()));
+        let column = if lacks.contains(name) {
+            new_null_array(&DataType::Null, rows)
+        } else if defaults.contains(name) {
+            let row = read_file(storage, &path(&record["defaults"]), std::slice::from_ref(name));
+            assert_eq!(row.num_rows(), 1);
+            take(row.column(0), &UInt32Array::from_value(0, rows), None).expect("rows")
+        } else {
+            found.column_by_name(&own(name)).expect("a column").clone()
+        };
         (name.clone(), column)
     };
     RecordBatch::try_from_iter(columns.iter().map(column)).expect("columns")
+}
+
+/// The texts of a list, if it is there.
+fn texts(list: &Value) -> Vec<String> {
+    let texts = list.as_array().into_iter().flatten();
+    texts.map(|text| text.as_str().expect("text").to_owned()).collect()
 }
 
 /// The rows of an outside file's columns, all of them.
@@ -63,29 +83,18 @@ fn read_file(storage: &dyn Storage, path: &Path, columns: &[String]) -> RecordBa
     concat_batches(&schema, &batches).expect("one schema")
 }
 
-/// The columns that a file of a record lacks.
-fn lacked(file: &serde_json::Value) -> Vec<String> {
-    let names = file["lacks"].as_array().into_iter().flatten();
-    names.map(|name| name.as_str().expect("text").to_owned()).collect()
-}
-
 /// The rows of a publication as text, as any reader finds them by its record; each as often as it is there.
 fn read_published(storage: &dyn Storage, dir: &Path) -> BTreeMap<String, usize> {
     let file = storage.open(&dir.join(RECORD_FILE)).expect("a record");
     let bytes = file.read(0, file.len() as usize).expect("read");
-    let record: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
-    let names = |value: &serde_json::Value| -> Vec<String> {
-        let names = value.as_array().expect("a list").iter();
-        names.map(|name| name.as_str().expect("text").to_owned()).collect()
-    };
-    let columns = names(&record["columns"]);
+    let record: Value = serde_json::from_slice(&bytes).expect("JSON");
+    let columns = texts(&record["columns"]);
     let mut files = record["files"].as_array().expect("a list").clone();
     files.extend(Some(record["merged"].clone()).filter(|merged| !merged.is_null()));
     let mut rows = BTreeMap::new();
     let mut count = 0;
     for file in files {
-        let path = dir.join(file["file"].as_str().expect("text"));
-        let mut batch = read_lacking(storage, &path, &columns, &lacked(&file));
+        let mut batch = read_older(storage, dir, (&record, &file), &columns);
         assert_eq!(batch.num_rows() as u64, file["rows"].as_u64().expect("a number"));
         if let Some(dead) = file["dead"].as_str() {
             let dead = read_file(storage, &dir.join(dead), &["row".to_owned()]);
@@ -236,19 +245,31 @@ impl History {
             return;
         }
         let name = |index: usize| schema.columns().field(index).name().clone();
-        match round % 3 {
-            _ if schema.is_key_column(1) || schema.is_key_column(schema.columns().fields().len() - 1) => Ok(()),
+        let last = schema.columns().fields().len() - 1;
+        match round % 5 {
+            _ if schema.is_key_column(1) || schema.is_key_column(last) => Ok(()),
             0 => self.table.alter().rename_column(name(1), format!("c{round}")).commit(),
             1 => self
                 .table
                 .alter()
                 .add_column(Field::new(format!("n{round}"), DataType::Int32, true))
                 .commit(),
-            _ => self
+            2 => {
+                let initial: ArrayRef = Arc::new(Int32Array::from(vec![round as i32]));
+                self.table
+                    .alter()
+                    .add_column_with(Field::new(format!("n{round}"), DataType::Int32, true), initial)
+                    .commit()
+            }
+            // Their names change places.
+            3 if last > 2 => self
                 .table
                 .alter()
-                .drop_column(name(schema.columns().fields().len() - 1))
+                .rename_column(name(last), "a")
+                .rename_column(name(1), name(last))
+                .rename_column("a", name(1))
                 .commit(),
+            _ => self.table.alter().drop_column(name(last)).commit(),
         }
         .expect("alter");
     }

@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use roaring::RoaringTreemap;
 use serde_json::Value;
 
-use super::{Publication, alive, bytes, list, names, number, text, typed};
+use super::{Publication, alive, bytes, lacked, list, names, number, text, typed};
 
 /// The directory of the log.
 pub const LOG_DIR: &str = "_delta_log";
@@ -59,6 +59,11 @@ pub fn read(storage: &dyn Storage, dir: &Path, known: u64) -> Result<Publication
         let info: Value = serde_json::from_slice(info).map_err(|error| error.to_string())?;
         state.sequence = number(&info["commitInfo"]["kodiakSequence"])?;
     }
+    let held: Vec<_> = state
+        .columns
+        .iter()
+        .map(|name| (name.clone(), Some(name.clone())))
+        .collect();
     let mut rows = Vec::new();
     for add in state.files.values() {
         let stats: Value = serde_json::from_str(text(&add["stats"])?).map_err(|error| error.to_string())?;
@@ -67,19 +72,15 @@ pub fn read(storage: &dyn Storage, dir: &Path, known: u64) -> Result<Publication
             descriptor => vector(storage, dir, descriptor)?,
         };
         let described = (number(&add["size"])?, number(&stats["numRecords"])?);
-        rows.push(alive(
-            storage,
-            dir,
-            text(&add["path"])?,
-            described,
-            &state.columns,
-            &dead,
-        )?);
+        rows.push(alive(storage, dir, text(&add["path"])?, described, &held, &dead)?);
     }
+    // Older files lack columns; there is one that has them all.
+    let whole = rows.iter().find(|part| lacked(part).next().is_none());
+    let whole = whole.ok_or("no file has all columns")?.schema();
     Ok(Publication {
         sequence: state.sequence,
         columns: state.columns,
-        rows: typed(rows)?,
+        rows: typed(rows, &whole)?,
     })
 }
 
