@@ -4,7 +4,6 @@ mod data;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -51,7 +50,7 @@ fn read_with_arrow(kind: &Kind, path: &Path, format: &str) -> Result<u64> {
     let file = File::open(path).map_err(io)?;
     if format == "parquet" {
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(io)?;
-        let mask = ProjectionMask::columns(builder.parquet_schema(), kind.scanned);
+        let mask = ProjectionMask::columns(builder.parquet_schema(), kind.scanned.iter().copied());
         let reader = builder
             .with_projection(mask)
             .with_batch_size(BATCH as usize)
@@ -69,7 +68,13 @@ fn read_with_arrow(kind: &Kind, path: &Path, format: &str) -> Result<u64> {
 }
 
 fn scan(kind: &Kind, table: &Table) -> Result<u64> {
-    total(table.read().project(kind.scanned).without_cache().batches()?)
+    total(
+        table
+            .read()
+            .project(kind.scanned.iter().copied())
+            .without_cache()
+            .batches()?,
+    )
 }
 
 /// Looks at every column, as whoever reads would: at numbers, and at the bytes of texts.
