@@ -236,6 +236,8 @@ fn published_experiments_run_by_name() {
         "{printed}"
     );
     assert!(printed.trim_end().ends_with("seen"), "{printed}");
+    let said = kodiak.misunderstands(&["index", "bench", "--times", "4,0"]);
+    assert!(said.contains("--times") && said.contains("1..=1024"), "{said}");
     let refused = kodiak.refuses(&["index", "bench", "--experiment", "bt.nothing"]);
     assert!(
         refused.contains("\"bt.nothing\"") && refused.contains("bt.iibench"),

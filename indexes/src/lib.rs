@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use kodiak_core::index::{Index, Updates};
+//! use kodiak_core::index::Updates;
 //! use kodiak_indexes::Map;
 //!
 //! # fn main() -> kodiak_core::Result<()> {
@@ -27,7 +27,7 @@
 //! let (then, now) = (map.view(monday)?, map.newest()?);
 //! assert_eq!(then.get(b"apple")?.as_deref(), Some(&b"12"[..]));
 //! assert_eq!(now.get(b"pear")?, None);
-//! for entry in then.range(b"a"..b"q").rev() {
+//! for entry in then.range::<&str>("a".."q").rev() {
 //!     let (key, value) = entry?;
 //!     println!("{} costs {}", key.escape_ascii(), value.escape_ascii());
 //! }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use common::{context, small};
 use kodiak_core::ErrorKind;
-use kodiak_core::index::{Index, Updates};
+use kodiak_core::index::Updates;
 use kodiak_core::storage::Storage;
 use kodiak_indexes::{IndexFile, Map};
 use kodiak_storage::MemoryStorage;

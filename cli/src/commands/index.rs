@@ -45,8 +45,9 @@ pub struct Run {
     #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
     pool: u64,
     /// Data as multiples of the pool
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [1, 4, 16])]
-    times: Vec<usize>,
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [1, 4, 16],
+        value_parser = clap::value_parser!(u64).range(1..=1024))]
+    times: Vec<u64>,
     /// Entries for the reads in memory
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     memory_entries: u64,
@@ -127,7 +128,7 @@ impl Run {
     fn run(self, out: &mut Output) -> Result {
         let bench = Bench {
             pool: (self.pool as usize) << 20,
-            times: self.times,
+            times: self.times.into_iter().map(|times| times as usize).collect(),
             memory_entries: self.memory_entries.max(1000),
             dir: self.dir,
         };

@@ -7,8 +7,8 @@ use super::{IndexCursor, IndexView};
 use crate::Result;
 
 impl dyn IndexView {
-    /// The entries of a range of keys, in their order or, by `rev`, from the end: `view.range(b"a"..b"c")`, and all of them as
-    /// `view.range::<&[u8]>(..)`. Each is a copy; a [cursor](IndexView::cursor) makes none.
+    /// The entries of a range of keys, in their order or, by `rev`, from the end: `view.range("a".."c")`, `view.range(&from[..]..)`, and
+    /// all of them as `view.range::<&[u8]>(..)`. Each is a copy; a [cursor](IndexView::cursor) makes none.
     pub fn range<K: AsRef<[u8]>>(self: &Arc<Self>, keys: impl RangeBounds<K>) -> Range {
         let owned = |bound: Bound<&K>| bound.map(|key| key.as_ref().to_vec());
         Range {

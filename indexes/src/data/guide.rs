@@ -76,9 +76,10 @@ impl Guide {
         let wanted = head(suffix);
         let heap = &bytes[HEADER + FIXED + prefix..heap_end];
         // The entry is near where it is guessed to be: by chance it strays by half the root of the number of entries, which in a leaf
-        // of 8 KiB is three lines.
+        // of 8 KiB is three lines. In a large block it would take too many.
         let near = heap.as_ptr().wrapping_add(self.guess(wanted, heap.len()));
-        for line in -5..=5 {
+        let reach = if heap.len() <= 16 << 10 { 5 } else { 2 };
+        for line in -reach..=reach {
             prefetch(near.wrapping_offset(64 * line));
         }
         prefetch(bytes.as_ptr().wrapping_add(HEADER + FIXED));
