@@ -4,7 +4,7 @@
 //! [`Configuration`] in a directory of its own, checks every answer against a model, and returns an [`Outcome`];
 //! [`Comparison::new`] puts outcomes side by side and refuses them if they did not give the same answers.
 //!
-//! [`indexes`] measures the indexes by themselves, which are no part of a configuration yet.
+//! [`indexes`] measures the indexes by themselves, as the maps that they are.
 //!
 //! The parts are kept apart, so that each can grow: [`data`] makes entries, [`workloads`] choose operations, [`measure`]
 //! turns what happened into figures, and [`report`] prints them.

@@ -31,11 +31,13 @@ pub fn rows() -> ProgressBar {
     bar
 }
 
-/// Something that takes long and cannot tell how far it is.
-pub fn busy(what: &'static str) -> ProgressBar {
+/// Does something that takes long and cannot tell how far it is.
+pub fn busy<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
     let bar = ProgressBar::new_spinner().with_style(style(BUSY)).with_message(what);
     bar.enable_steady_tick(TICK);
-    bar
+    let done = work();
+    bar.finish_and_clear();
+    done
 }
 
 /// The progress of a configuration under test.

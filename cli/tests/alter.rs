@@ -115,3 +115,57 @@ fn imported_rows_without_a_column_have_its_default() {
         "id,name,rank,born\n1,ada,3,1999-12-31\n2,bob,3,1999-12-31\n3,cleo,3,\n4,dan,3,1999-12-31\n6,,1,\n"
     );
 }
+
+/// The arguments that make tables of three columns.
+fn make<'a>(tables: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
+    let columns = "id:int64 not null, name:text, at:timestamp(us, UTC)";
+    [&["create", "db"], tables, &["--schema", columns], more].concat()
+}
+
+#[test]
+fn tables_are_made_with_columns_all_of_them_or_none() {
+    let kodiak = Kodiak::new();
+    kodiak.prints(&make(&["a", "b"], &["--key", "name,-id", "--ttl", "30d"]));
+    let printed = kodiak.prints(&["tables", "db", "b"]);
+    assert_eq!(
+        printed,
+        "id: int64 not null  # key 2 desc\nname: text not null  # key 1\nat: timestamp(us, UTC)\n"
+    );
+    kodiak.prints(&[
+        "import",
+        "db",
+        "a",
+        &kodiak.file("rows.csv", "id,name,at\n1,x,2020-01-01T00:00:00Z\n"),
+    ]);
+    assert!(kodiak.prints(&["get", "db", "a", "x,1"]).contains("2020-01-01"));
+    // What is wrong is told before anything is made.
+    assert!(
+        kodiak
+            .refuses(&make(&["c"], &["--key", "nome"]))
+            .contains("id, name, at")
+    );
+    assert!(
+        kodiak
+            .refuses(&make(&["c", "a"], &["--key", "id"]))
+            .contains("\"a\" already")
+    );
+    assert!(
+        kodiak
+            .refuses(&["create", "db", "c", "--key", "id"])
+            .contains("--schema")
+    );
+    kodiak.misunderstands(&make(&["c"], &[]));
+    kodiak.misunderstands(&make(&[], &["--key", "id"]));
+    assert_eq!(kodiak.prints(&["tables", "db"]), "a\nb\n");
+    kodiak.refuses(&["create", "new", "t", "--merge", "multiply"]);
+    kodiak.refuses(&["create", "new", "t", "--ttl", "soon"]);
+    assert!(
+        kodiak
+            .refuses(&["create", "new", "t", "--ttl", "0s"])
+            .contains("without --ttl")
+    );
+    assert!(
+        !kodiak.path("new").exists(),
+        "no database is made for a table that cannot be"
+    );
+}

@@ -56,8 +56,9 @@ fn a_scan_has_bounds_prefix_limit_and_direction() {
         assert_eq!(keys(&["--from", "b2", "--limit", "0"]), "");
         assert_eq!(kodiak.prints(&["scan", "db", "t", "--count", "--prefix", "b"]), "3\n");
         // The second time from a run.
-        assert!(kodiak.prints(&["compact", "db"]).contains("bytes of runs"));
+        assert!(kodiak.prints(&["compact", "db", "t"]).contains("bytes of runs"));
     }
+    assert!(kodiak.refuses(&["compact", "db", "u"]).contains("the tables are: t"));
     assert!(kodiak.prints(&["stats", "db"]).contains("table t"));
     kodiak.misunderstands(&["scan", "db", "t", "--prefix", "b", "--from", "a"]);
 }
@@ -68,6 +69,13 @@ fn any_bytes_can_be_typed_and_are_shown_as_they_are_typed() {
     kodiak.prints(&["create", "db", "t"]);
     kodiak.prints(&["put", "db", "t", "tab\\t\\x00\\xff", "caf\u{e9} \\\\"]);
     kodiak.prints(&["put", "db", "t", "FF00", "6869", "--hex"]);
+    kodiak.prints(&["put", "db", "t", "-5", "-6"]);
+    assert_eq!(kodiak.prints(&["get", "db", "t", "-5"]), "-6\n");
+    assert_eq!(
+        kodiak.prints(&["scan", "db", "t", "--from", "-5", "--to", "-6"]),
+        "-5\t-6\n"
+    );
+    kodiak.prints(&["delete", "db", "t", "-5"]);
     assert_eq!(
         kodiak.prints(&["scan", "db", "t"]),
         "tab\\t\\x00\\xff\tcaf\u{e9} \\\\\n\\xff\\x00\thi\n"
@@ -146,28 +154,29 @@ fn a_reader_that_goes_away_is_not_an_error() {
         .collect();
     let file = kodiak.file("rows.csv", &format!("n,text\n{rows}"));
     kodiak.prints(&["import", "db", "t", &file]);
-    let mut child = kodiak
-        .command(&["scan", "db", "t"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("started");
-    let mut some = [0; 100];
-    child
-        .stdout
-        .take()
-        .expect("piped")
-        .read_exact(&mut some)
-        .expect("there is more than that");
-    let mut errors = String::new();
-    child
-        .stderr
-        .take()
-        .expect("piped")
-        .read_to_string(&mut errors)
-        .expect("text");
-    assert_eq!(errors, "");
-    assert_eq!(child.wait().expect("ended").code(), Some(0));
+    kodiak.prints(&["import", "db", "typed", &file, "--key", "n"]);
+    let go_away = |command: &[&str]| {
+        let mut child = kodiak
+            .command(command)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("started");
+        let mut some = [0; 100];
+        let mut output = child.stdout.take().expect("piped");
+        output.read_exact(&mut some).expect("there is more than that");
+        drop(output);
+        let ended = child.wait_with_output().expect("ended");
+        let errors = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success() && errors.is_empty(), "{command:?}: {errors}");
+    };
+    go_away(&["wal", "dump", "db"]);
+    kodiak.prints(&["secondary", "create", "db", "typed", "by_text", "--on", "text"]);
+    go_away(&["scan", "db", "t"]);
+    go_away(&["scan", "db", "typed"]);
+    go_away(&["export", "db", "typed"]);
+    go_away(&["secondary", "read", "db", "typed", "by_text"]);
+    go_away(&["secondary", "read", "db", "typed", "by_text", "--json"]);
 }
 
 #[test]

@@ -184,8 +184,14 @@ impl fmt::Display for Error {
         } else if let Some(offset) = inner.offset {
             write!(f, " [offset {offset}]")?;
         }
-        if let Some(source) = &inner.source {
-            write!(f, ": {source}")?;
+        let Some(source) = &inner.source else { return Ok(()) };
+        // Some sources have many lines; reports and logs have one for each error.
+        let text = source.to_string();
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let mut before = ": ";
+        for line in lines {
+            write!(f, "{before}{line}")?;
+            before = " ";
         }
         Ok(())
     }
@@ -218,6 +224,15 @@ mod tests {
             "corruption: block checksum differs [file 000012.feather, offset 4096]: cause"
         );
         assert_eq!(error.replicate().to_string(), error.to_string());
+    }
+
+    #[test]
+    fn a_cause_of_several_lines_is_told_in_one() {
+        let error = Error::corruption("no footer").with_source("out of bounds\n\twhile reading\n\na field\n");
+        assert_eq!(
+            error.to_string(),
+            "corruption: no footer: out of bounds while reading a field"
+        );
     }
 
     #[test]

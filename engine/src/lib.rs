@@ -49,10 +49,12 @@ pub mod sidecar;
 mod typed;
 mod version;
 
+/// The Arrow that record batches and schemas are of. A program's own dependency on it must be of the same major version.
+pub use arrow;
 pub use components::{Components, export, outside};
 pub use db::{
-    Builder, Db, IndexOptions, LevelStats, ScanOptions, Snapshot, StallCause, Stats, Table, TableOptions, TableStats,
-    WorkStats, WriteBatch,
+    Builder, Db, IndexOptions, LevelStats, RangeSize, ScanOptions, Snapshot, StallCause, Stats, Table, TableOptions,
+    TableStats, WorkStats, WriteBatch,
 };
 pub use key_range::KeyRange;
 pub use kodiak_core as core;
@@ -61,7 +63,7 @@ pub use kodiak_core::wal::{RecoveryMode, SyncMode, WalStats};
 pub use kodiak_core::{Error, ErrorKind, Result, Slice};
 pub use kodiak_storage::{LocalStorage, MemoryStorage};
 pub use merge::{Append, Counter, LastNonNull, MergeOperator, MergeOperators};
-pub use read::Scan;
+pub use read::{Scan, ScanBounds};
 pub use run::{CacheStats, ReadStats};
 pub use secondary::{
     IndexBatches, IndexDefinition, IndexEntries, IndexRead, KeyExtractor, SecondaryStats, StoredDefinition,

@@ -262,7 +262,7 @@ impl Storage for FaultStorage {
             .system
             .run(Op::new(OpKind::Len, path), |state, _| match state.tree.file(path) {
                 Ok(file) => Ok(Some(file.lock().current.len)),
-                Err(Errno::NOENT | Errno::ISDIR) => Ok(None),
+                Err(Errno::NOENT | Errno::ISDIR | Errno::NOTDIR) => Ok(None),
                 Err(error) => Err(error.into()),
             });
         len.map_err(|error| io_error("look at the file", path, error))

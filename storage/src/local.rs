@@ -216,7 +216,7 @@ impl Storage for LocalStorage {
     fn len(&self, path: &Path) -> Result<Option<u64>> {
         match fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => Ok(Some(stat.st_size as u64)),
-            Ok(_) | Err(Errno::NOENT) => Ok(None),
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(error) => Err(io_error("look at the file", path, error)),
         }
     }

@@ -10,6 +10,7 @@ use super::wal::iso_8601;
 use crate::arguments::Existing;
 use crate::failure::{Failure, Result};
 use crate::output::Output;
+use crate::progress;
 
 /// `kodiak backup`
 #[derive(Debug, Subcommand)]
@@ -112,7 +113,7 @@ impl Backup {
         match self {
             Self::Create(command) => {
                 let db = command.db.open()?;
-                let info = db.backup(&command.backups)?;
+                let info = progress::busy("copying", || db.backup(&command.backups))?;
                 db.close()?;
                 show(&info, out)?;
             }
@@ -123,7 +124,7 @@ impl Backup {
             }
             Self::Verify(one) => {
                 let (dir, id) = one.open()?;
-                let problems = dir.verify(id)?;
+                let problems = progress::busy("verifying", || dir.verify(id))?;
                 problems.iter().try_for_each(|problem| writeln!(out, "{problem}"))?;
                 if !problems.is_empty() {
                     let message = format!("backup {id} has {} problems", problems.len());
@@ -137,7 +138,7 @@ impl Backup {
             }
             Self::Restore(Restore { from, target }) => {
                 let (dir, id) = from.open()?;
-                dir.restore(id, &target)?;
+                progress::busy("restoring", || dir.restore(id, &target))?;
                 writeln!(out, "made {}", target.display())?;
             }
         }

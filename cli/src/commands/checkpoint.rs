@@ -6,6 +6,7 @@ use clap::Args;
 use crate::arguments::Existing;
 use crate::failure::Result;
 use crate::output::Output;
+use crate::progress;
 
 /// `kodiak checkpoint`
 #[derive(Debug, Args)]
@@ -19,7 +20,7 @@ pub struct Checkpoint {
 impl Checkpoint {
     pub fn run(self, out: &mut Output) -> Result {
         let db = self.db.open()?;
-        db.checkpoint(&self.target)?;
+        progress::busy("copying", || db.checkpoint(&self.target))?;
         db.close()?;
         writeln!(out, "made {}", self.target.display())?;
         Ok(())

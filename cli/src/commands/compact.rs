@@ -12,16 +12,21 @@ use crate::progress;
 pub struct Compact {
     #[command(flatten)]
     db: Existing,
+    /// Only this table
+    table: Option<String>,
 }
 
 impl Compact {
     pub fn run(self, out: &mut Output) -> Result {
         let db = self.db.open()?;
         let before = db.stats().disk_bytes();
-        let bar = progress::busy("compacting");
-        let result = db.compact().and_then(|()| db.wait_idle());
-        bar.finish_and_clear();
-        result?;
+        progress::busy("compacting", || {
+            match &self.table {
+                Some(table) => db.table(table)?.compact()?,
+                None => db.compact()?,
+            }
+            db.wait_idle()
+        })?;
         let after = db.stats().disk_bytes();
         db.close()?;
         writeln!(out, "{before} bytes of runs before, {after} after")?;

@@ -41,7 +41,7 @@ pub struct Compare {
     /// Keep memtables, runs and log segments as large as the settings say, even if the data does not fill one
     #[arg(long)]
     unscaled: bool,
-    /// Where databases are made, and removed afterwards [default: the directory for temporary files]
+    /// Where databases are made, and removed afterwards, if it is not interrupted [default: the directory for temporary files]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Print everything that was measured as JSON

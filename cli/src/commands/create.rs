@@ -3,10 +3,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kodiak::settings::units::parse_duration;
-use kodiak::{IndexOptions, TableOptions, TableSchema};
+use kodiak::{Db, Error, ErrorKind, IndexOptions, MergeOperators, TableOptions, TableSchema};
 
 use crate::arguments::{IndexArguments, SettingsArguments};
 use crate::failure::Result;
+use crate::import::TableArguments;
 use crate::output::Output;
 
 /// `kodiak create`
@@ -14,8 +15,28 @@ use crate::output::Output;
 pub struct Create {
     /// The directory of the database; made if there is none
     db: PathBuf,
-    /// Key-value tables to make in it
+    /// Tables to make in it: key-value tables, or with the columns of --schema
     tables: Vec<String>,
+    /// The columns that make up the key of these tables: a COLUMN, or "COLUMN desc" (or -COLUMN) for descending order
+    #[arg(
+        long,
+        value_name = "COLUMN,...",
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        requires = "tables"
+    )]
+    key: Vec<String>,
+    /// The columns of these tables and their types: "id:int64 not null, name:text, at:timestamp(us, UTC)"
+    #[arg(
+        long,
+        value_name = "COLUMN:TYPE,...",
+        conflicts_with = "schema_file",
+        requires = "key"
+    )]
+    schema: Option<String>,
+    /// A file with the columns and their types, written alike, with a comma or a line break after each
+    #[arg(long, value_name = "FILE", requires = "key")]
+    schema_file: Option<PathBuf>,
     /// Entries of these tables vanish when they are this old: 5s, 2h, 30d
     #[arg(long, value_name = "DURATION", requires = "tables")]
     ttl: Option<String>,
@@ -30,19 +51,15 @@ pub struct Create {
 
 impl Create {
     pub fn run(self, out: &mut Output) -> Result {
-        let mut options = TableOptions::new().indexes(self.indexes.apply(IndexOptions::new())?);
-        if let Some(ttl) = &self.ttl {
-            options = options.ttl(parse_duration(ttl)?);
-        }
-        if let Some(operator) = self.merge {
-            options = options.merge_operator(operator);
-        }
+        // What is wrong with the arguments is told before a database is made.
+        let (schema, options) = (self.schema()?, self.options()?);
         let db = self.settings.builder(&self.db)?;
         // Without a table to add, an existing database is probably a mistake.
         let db = if self.tables.is_empty() { db.create_new() } else { db };
         let db = db.open(&self.db)?;
+        self.check_names(&db)?;
         for table in &self.tables {
-            db.create_table_with(table, TableSchema::key_value(), options.clone())?;
+            db.create_table_with(table, schema.clone(), options.clone())?;
         }
         db.close()?;
         match self.tables.as_slice() {
@@ -50,5 +67,50 @@ impl Create {
             tables => writeln!(out, "made {} in {}", tables.join(", "), self.db.display())?,
         }
         Ok(())
+    }
+
+    fn schema(&self) -> Result<TableSchema, Error> {
+        let columns = TableArguments {
+            key: self.key.clone(),
+            key_value: false,
+            schema: self.schema.clone(),
+            schema_file: self.schema_file.clone(),
+        };
+        match columns.columns()? {
+            Some(written) => columns.table(&written),
+            None if self.key.is_empty() => Ok(TableSchema::key_value()),
+            None => Err(Error::invalid_input(
+                "--key names columns of a table: say which it has with --schema or --schema-file",
+            )),
+        }
+    }
+
+    fn options(&self) -> Result<TableOptions, Error> {
+        let mut options = TableOptions::new().indexes(self.indexes.apply(IndexOptions::new())?);
+        if let Some(ttl) = &self.ttl {
+            let ttl = parse_duration(ttl)?;
+            if ttl.is_zero() {
+                let message = "entries with a TTL of nothing would never be there; without --ttl they stay";
+                return Err(Error::invalid_input(message));
+            }
+            options = options.ttl(ttl);
+        }
+        if let Some(operator) = &self.merge {
+            MergeOperators::default().find(operator)?;
+            options = options.merge_operator(operator);
+        }
+        Ok(options)
+    }
+
+    /// All tables are made, or none.
+    fn check_names(&self, db: &Db) -> Result<(), Error> {
+        let known = db.tables();
+        match self.tables.iter().find(|table| known.contains(table)) {
+            Some(table) => Err(Error::new(
+                ErrorKind::AlreadyExists,
+                format!("there is a table \"{table}\" already"),
+            )),
+            None => Ok(()),
+        }
     }
 }

@@ -14,9 +14,10 @@ pub struct Delete {
     /// The table
     table: String,
     /// The key; with --to, the first key of a range. In a table with columns the values of its key columns, separated by commas
+    #[arg(allow_negative_numbers = true)]
     key: String,
     /// Delete all keys up to this one, which stays; nothing if it is not after the first
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     to: Option<String>,
     #[command(flatten)]
     encoding: Encoding,

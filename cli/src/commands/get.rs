@@ -18,6 +18,7 @@ pub struct Get {
     /// The table
     table: String,
     /// The key; in a table with columns the values of its key columns, separated by commas
+    #[arg(allow_negative_numbers = true)]
     key: String,
     #[command(flatten)]
     encoding: Encoding,

@@ -40,10 +40,7 @@ impl Ingest {
         let db = self.settings.builder(&self.db)?.open(&self.db)?;
         let table = self.table(&db, &files[0])?;
         let begun = Instant::now();
-        let bar = progress::busy("ingesting");
-        let done = table.ingest_files(&files);
-        bar.finish_and_clear();
-        let done = done?;
+        let done = progress::busy("ingesting", || table.ingest_files(&files))?;
         drop(table);
         db.close()?;
         let seconds = begun.elapsed().as_secs_f64();

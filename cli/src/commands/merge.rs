@@ -13,6 +13,7 @@ pub struct Merge {
     /// The table, made with a merge operator
     table: String,
     /// The key
+    #[arg(allow_negative_numbers = true)]
     key: String,
     /// What is merged into its value: for the operator counter a number to add
     #[arg(allow_hyphen_values = true)]

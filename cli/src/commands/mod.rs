@@ -76,7 +76,7 @@ pub enum Command {
     /// Make, list, verify, restore and delete backups
     #[command(subcommand)]
     Backup(backup::Backup),
-    /// Read every byte of a database and list whatever is wrong
+    /// Read all data of a database and list whatever is wrong
     Verify(verify::Verify),
     /// Make a damaged database usable again; what cannot be used is moved to lost/
     Repair(repair::Repair),

@@ -15,6 +15,7 @@ pub struct Put {
     /// The table
     table: String,
     /// The key
+    #[arg(allow_negative_numbers = true)]
     key: String,
     /// Its value; in a table with the merge operator counter a number
     #[arg(allow_hyphen_values = true)]

@@ -16,14 +16,9 @@ pub struct Repair {
 
 impl Repair {
     pub fn run(self, out: &mut Output) -> Result {
-        let bar = progress::busy("repairing");
-        let report = self
-            .db
-            .settings
-            .rescuer(&self.db.db)
-            .and_then(|builder| builder.repair(&self.db.db));
-        bar.finish_and_clear();
-        writeln!(out, "{}", report?)?;
+        let builder = self.db.settings.rescuer(&self.db.db)?;
+        let report = progress::busy("repairing", || builder.repair(&self.db.db))?;
+        writeln!(out, "{report}")?;
         Ok(())
     }
 }

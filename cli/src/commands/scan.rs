@@ -19,13 +19,13 @@ pub struct Scan {
     /// The table
     table: String,
     /// Begin with this key; in a table with columns the values of the first key columns, separated by commas
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     from: Option<String>,
     /// End before this key
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     to: Option<String>,
     /// Only keys that begin with this; in a table with columns, those with these values of the first key columns
-    #[arg(long, conflicts_with_all = ["from", "to"])]
+    #[arg(long, allow_hyphen_values = true, conflicts_with_all = ["from", "to"])]
     prefix: Option<String>,
     /// End after so many entries
     #[arg(long, value_name = "N")]
@@ -56,8 +56,7 @@ impl Scan {
         let mut scan = table.scan_with(self.options()?.without_cache())?;
         let values = Values::of(&table, self.encoding);
         let (mut entries, mut line) = (0, String::new());
-        while self.limit.is_none_or(|limit| entries < limit) {
-            let Some((key, value)) = scan.next_ref()? else { break };
+        while let Some((key, value)) = scan.next_ref()? {
             entries += 1;
             if !self.count {
                 self.show(key, value, values, &mut line);
@@ -84,8 +83,8 @@ impl Scan {
         if self.reverse {
             read = read.rev();
         }
-        if let Some(limit) = self.limit {
-            read = read.limit(usize::try_from(limit).unwrap_or(usize::MAX));
+        if self.limit.is_some() {
+            read = read.limit(self.limit());
         }
         if self.keys || self.count {
             read = read.project(rows::key_names(table));
@@ -104,6 +103,11 @@ impl Scan {
         Ok(())
     }
 
+    fn limit(&self) -> usize {
+        self.limit
+            .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+    }
+
     fn options(&self) -> Result<ScanOptions<'static>> {
         let key = |text: &Option<String>| text.as_deref().map(|text| self.encoding.parse(text)).transpose();
         let options = match key(&self.prefix)? {
@@ -114,6 +118,7 @@ impl Scan {
                 ScanOptions::new((from, to))
             }
         };
+        let options = options.limit(self.limit());
         Ok(if self.reverse { options.rev() } else { options })
     }
 

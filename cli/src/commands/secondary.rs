@@ -10,7 +10,7 @@ use kodiak::{Error, Fitting, IndexDefinition, Table};
 
 use crate::arguments::Existing;
 use crate::export::{CsvWriter, JsonWriter, Target, TextOut, entry_texts};
-use crate::failure::Result;
+use crate::failure::{Result, written};
 use crate::output::Output;
 
 /// `kodiak secondary`
@@ -175,18 +175,19 @@ impl Read {
         let text = TextOut::Output(out);
         let mut target = match self.json {
             true => Target::Json(JsonWriter::new(text)),
-            false => Target::Csv(CsvWriter::new(text, &names, b',', "")?),
+            false => Target::Csv(CsvWriter::new(text, &names, b',', "").map_err(written)?),
         };
         let mut rows = 0;
         for batch in batches {
             let batch = batch?;
             match table.schema().is_key_value() {
-                true => target.write(&entry_texts(&batch, rows + 1, false)?, rows + 1)?,
-                false => target.write(&batch, rows + 1)?,
+                true => target.write(&entry_texts(&batch, rows + 1, false)?, rows + 1),
+                false => target.write(&batch, rows + 1),
             }
+            .map_err(written)?;
             rows += batch.num_rows() as u64;
         }
-        target.finish()?;
+        target.finish().map_err(written)?;
         drop(table);
         Ok(db.close()?)
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use comfy_table::{ContentArrangement, Table, presets};
 use kodiak::components::{Components, Described};
+use kodiak::settings::SETTINGS_FILE;
 use kodiak::{Error, Settings as EngineSettings};
 
 use crate::arguments::SettingsArguments;
@@ -36,7 +37,7 @@ pub struct Explain {
 /// `kodiak settings components`
 #[derive(Debug, Args)]
 pub struct ListComponents {
-    /// Only this family, named by its section in the settings: memtable, format, filter, compaction, wal
+    /// Only this family, named by its section in the settings: memtable, index, format, filter, compaction, wal
     #[arg(long)]
     family: Option<String>,
     /// Print a Markdown page instead
@@ -56,10 +57,9 @@ impl Settings {
 
 impl Explain {
     fn run(self, out: &mut Output) -> Result {
-        if let Some(db) = self.db.as_ref().filter(|db| !db.is_dir()) {
-            return Err(Error::new(kodiak::ErrorKind::NotFound, "there is no database")
-                .with_file(db)
-                .into());
+        if let Some(db) = self.db.as_ref().filter(|db| !db.join(SETTINGS_FILE).is_file()) {
+            let message = "there is no database, nor the settings of one";
+            return Err(Error::new(kodiak::ErrorKind::NotFound, message).with_file(db).into());
         }
         let settings: EngineSettings = self.settings.resolve(self.db.as_deref())?;
         let explained = Components::new().explain(&settings)?;

@@ -17,14 +17,8 @@ pub struct Verify {
 
 impl Verify {
     pub fn run(self, out: &mut Output) -> Result {
-        let bar = progress::busy("verifying");
-        let report = self
-            .db
-            .settings
-            .rescuer(&self.db.db)
-            .and_then(|builder| builder.verify(&self.db.db));
-        bar.finish_and_clear();
-        let report = report?;
+        let builder = self.db.settings.rescuer(&self.db.db)?;
+        let report = progress::busy("verifying", || builder.verify(&self.db.db))?;
         writeln!(out, "{report}")?;
         if report.is_clean() {
             return Ok(());

@@ -45,17 +45,22 @@ impl Dump {
             encoding: self.encoding,
         };
         let path = if below.is_dir() { &below } else { &self.path };
-        let mut failed: Option<io::Error> = None;
+        let (mut failed, mut any): (Option<io::Error>, bool) = (None, false);
         let dumped = kodiak_wal::dump(&storage, path, &mut |line| {
+            any = true;
             show(line, &shown, out).map_err(|error| {
                 failed = Some(error);
                 Error::new(ErrorKind::Io, "the output cannot be written")
             })
         });
         match failed {
-            Some(error) => Err(error.into()),
-            None => Ok(dumped?),
+            Some(error) => return Err(error.into()),
+            None => dumped?,
         }
+        if !any {
+            writeln!(out, "no segments")?;
+        }
+        Ok(())
     }
 }
 

@@ -6,11 +6,23 @@ use kodiak::TableSchema;
 /// The columns of a table, a line each, as a file for `--schema-file` has them.
 pub fn show_all(schema: &TableSchema) -> String {
     let fields = schema.columns().fields().iter().enumerate();
-    let lines = fields.map(|(index, field)| {
-        let key = if schema.is_key_column(index) { "  # key" } else { "" };
-        format!("{}{key}\n", show(field))
-    });
+    let lines = fields.map(|(index, field)| format!("{}{}\n", show(field), key_place(schema, index)));
     lines.collect()
+}
+
+/// What part of the key a column is, if any: which one, where there are several, and in what order.
+fn key_place(schema: &TableSchema, index: usize) -> String {
+    let key = schema.key();
+    let Some(place) = key.iter().position(|column| column.index == index) else {
+        return String::new();
+    };
+    let number = if key.len() > 1 {
+        format!(" {}", place + 1)
+    } else {
+        String::new()
+    };
+    let order = if key[place].descending { " desc" } else { "" };
+    format!("  # key{number}{order}")
 }
 
 /// A column as a schema has it written down. (Metadata, and the name of a map's entries, have no words.)

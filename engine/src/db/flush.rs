@@ -117,10 +117,9 @@ impl Shared {
         )
     }
 
-    /// Freezes the memtables of all tables and waits until they are flushed.
-    pub(crate) fn flush_all(&self) -> Result<()> {
+    /// Freezes the memtables of these tables and waits until they are flushed.
+    pub(crate) fn flush_tables(&self, tables: &[Arc<TableInner>]) -> Result<()> {
         self.check_writable()?;
-        let tables = self.all_tables();
         {
             let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
             tables.iter().try_for_each(|table| self.freeze(table))?;

@@ -10,6 +10,7 @@ mod left_overs;
 mod open;
 mod options;
 mod plans;
+mod scan_options;
 mod seq_times;
 mod shared;
 mod slot;
@@ -18,6 +19,7 @@ mod stall;
 mod stats;
 mod table;
 mod table_state;
+mod upkeep;
 mod visibility;
 mod write;
 
@@ -36,14 +38,17 @@ pub use index_options::IndexOptions;
 pub(crate) use open::{LOCK_FILE, TABLES_DIR, WAL_DIR, wal_context};
 pub use options::TableOptions;
 pub(crate) use plans::Moved;
+pub use scan_options::ScanOptions;
 pub(crate) use shared::{Open, Shared, Signal};
 pub(crate) use slot::Slot;
 pub use snapshot::Snapshot;
 pub use stall::StallCause;
 pub(crate) use stall::closing;
 pub use stats::{LevelStats, Stats, TableStats, WorkStats};
-pub use table::{ScanOptions, Table};
+pub use table::Table;
+
 pub(crate) use table_state::{ScanRange, TableInner, View};
+pub use upkeep::RangeSize;
 pub use write::WriteBatch;
 pub(crate) use write::{check_limits, poisoned_gate};
 
@@ -301,50 +306,6 @@ impl Db {
     /// `Io`, after which nothing more can be written; `Unavailable`.
     pub fn sync(&self) -> Result<()> {
         self.shared().check_writable()?.sync()
-    }
-
-    /// Moves what is in memory into runs, and returns when that is done.
-    ///
-    /// # Errors
-    /// Those of writing the runs; `Unavailable`.
-    pub fn flush(&self) -> Result<()> {
-        self.shared().flush_all()
-    }
-
-    /// Flushes, then merges each table into one sorted run: reads are fastest then, and what is deleted takes no space.
-    ///
-    /// # Errors
-    /// Those of reading and writing the runs; `Unavailable`.
-    pub fn compact(&self) -> Result<()> {
-        self.flush()?;
-        let shared = self.shared();
-        for table in shared.all_tables() {
-            shared.compact_fully(&table)?;
-        }
-        shared.stalls.refresh(shared);
-        shared.signals.progress.raise();
-        Ok(())
-    }
-
-    /// Waits until no flush or compaction is due or running, and, with the setting `publish.continuous`, until what is published
-    /// of each typed table is what its files hold.
-    ///
-    /// # Errors
-    /// The failure of a flush, compaction or publication; `Unavailable` if the database is closed meanwhile.
-    pub fn wait_idle(&self) -> Result<()> {
-        let shared = self.shared();
-        loop {
-            shared.check_open()?;
-            let seen = shared.signals.progress.count();
-            if let Some(trouble) = shared.trouble.lock().any() {
-                return Err(trouble.replicate());
-            }
-            if shared.is_idle() {
-                let failure = shared.all_tables().iter().find_map(|table| table.continuous.failure());
-                return failure.map_or(Ok(()), Err);
-            }
-            shared.signals.progress.wait(seen, std::time::Duration::from_millis(20));
-        }
     }
 
     /// What the database consists of and what it has done since it was opened.

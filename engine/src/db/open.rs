@@ -417,6 +417,9 @@ fn finish_recovery(shared: &mut Shared, context: WalContext, report: &ReplayRepo
     // not closed: if a sync has failed, it may be readable and yet lost with the power, in spite of the sync above. So its
     // records are written to runs before anything that comes after them is accepted.
     let closed = report.closed || report.records == 0;
+    if report.torn_bytes > 0 {
+        tracing::warn!(dir = %shared.dir.display(), bytes = report.torn_bytes, "the end of the log is cut off");
+    }
     if report.torn_bytes > 0 || report.skipped > 0 || !closed {
         while shared.flush_next()? {}
         shared.release_log()?;

@@ -30,7 +30,7 @@ impl TableOptions {
     }
 
     /// Entries vanish when they are this old: never earlier, and later by at most a thousandth of the TTL (or a millisecond).
-    /// The age is measured by the storage's clock; setting that clock back keeps entries longer.
+    /// The age is measured by the storage's clock; setting that clock back keeps entries longer. Less than a microsecond is no TTL.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl_micros = u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX);
         self

@@ -10,6 +10,7 @@ use kodiak_core::wal::WalStats;
 use super::counters::Work;
 use super::shared::Shared;
 use super::stall::StallCause;
+use super::table_state::TableInner;
 use crate::publish::PublicationStats;
 use crate::run::{CacheStats, ReadStats};
 use crate::secondary::SecondaryStats;
@@ -55,6 +56,36 @@ pub struct TableStats {
 }
 
 impl TableStats {
+    pub(crate) fn of(table: &TableInner) -> Self {
+        let view = table.view.load();
+        let levels = view.version.levels.iter().map(|level| {
+            let totals = level.totals();
+            // Where there are vectors, all runs have been read.
+            let vectors = view.version.dead.iter();
+            let runs = || level.sorted_runs.iter().flat_map(|sorted| sorted.known_runs());
+            let dead = vectors.flat_map(|vectors| runs().filter_map(|run| vectors.of(run.id())));
+            LevelStats {
+                sorted_runs: level.sorted_runs.len(),
+                runs: totals.runs as usize,
+                bytes: totals.bytes,
+                entries: totals.entries,
+                tombstones: totals.tombstones.saturating_add(totals.range_deletes),
+                dead: dead.map(|dead| dead.count()).sum(),
+            }
+        });
+        Self {
+            name: table.name.clone(),
+            levels: levels.collect(),
+            memtable_bytes: view.slots().map(|slot| slot.memory() as u64).sum(),
+            memtable_entries: view.slots().map(|slot| slot.entries.len() as u64).sum(),
+            frozen: view.frozen.len(),
+            index: table.primary.stats(),
+            secondary: table.secondary.stats(&view.secondary),
+            deletion_vectors: view.version.dead.is_some(),
+            publication: table.continuous.stats(&view.version),
+        }
+    }
+
     /// The sorted runs of all levels: so many a scan merges, besides the memtables, and so many may hold a version of a key.
     pub fn sorted_runs(&self) -> usize {
         self.levels.iter().map(|level| level.sorted_runs).sum()
@@ -131,35 +162,7 @@ pub struct Stats {
 
 impl Stats {
     pub(crate) fn collect(shared: &Shared) -> Self {
-        let tables = shared.all_tables().into_iter().map(|table| {
-            let view = table.view.load();
-            let levels = view.version.levels.iter().map(|level| {
-                let totals = level.totals();
-                // Where there are vectors, all runs have been read.
-                let vectors = view.version.dead.iter();
-                let runs = || level.sorted_runs.iter().flat_map(|sorted| sorted.known_runs());
-                let dead = vectors.flat_map(|vectors| runs().filter_map(|run| vectors.of(run.id())));
-                LevelStats {
-                    sorted_runs: level.sorted_runs.len(),
-                    runs: totals.runs as usize,
-                    bytes: totals.bytes,
-                    entries: totals.entries,
-                    tombstones: totals.tombstones.saturating_add(totals.range_deletes),
-                    dead: dead.map(|dead| dead.count()).sum(),
-                }
-            });
-            TableStats {
-                name: table.name.clone(),
-                levels: levels.collect(),
-                memtable_bytes: view.slots().map(|slot| slot.memory() as u64).sum(),
-                memtable_entries: view.slots().map(|slot| slot.entries.len() as u64).sum(),
-                frozen: view.frozen.len(),
-                index: table.primary.stats(),
-                secondary: table.secondary.stats(&view.secondary),
-                deletion_vectors: view.version.dead.is_some(),
-                publication: table.continuous.stats(&view.version),
-            }
-        });
+        let tables = shared.all_tables().into_iter().map(|table| TableStats::of(&table));
         Self {
             tables: tables.collect(),
             user_bytes: shared.counters.user_bytes.sum(),

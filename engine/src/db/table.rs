@@ -5,12 +5,14 @@ use std::sync::Arc;
 use kodiak_core::batch::TableId;
 use kodiak_core::entry::MAX_SEQ;
 use kodiak_core::schema::TableSchema;
-use kodiak_core::{Op, Result, Slice};
+use kodiak_core::{Op, Result, SeqNo, Slice};
 
 use super::options::TableOptions;
+use super::scan_options::ScanOptions;
 use super::shared::{Open, Shared};
 use super::snapshot::Snapshot;
-use super::table_state::{ScanRange, TableInner};
+use super::table_state::{ScanRange, TableInner, View};
+use super::write::WriteBatch;
 use crate::key_range::KeyRange;
 use crate::read::{Scan, ScanBounds};
 use crate::typed::Target;
@@ -72,18 +74,34 @@ impl Table {
         self.shared().write_one(&self.inner, Op::Delete, key.as_ref(), &[])
     }
 
-    /// Takes the values of all keys in a range away, at the price of one write. Errors as [`put`](Self::put); besides,
-    /// `InvalidInput` for a range without an end, since there is no largest key.
+    /// Takes the values of all keys in a range away, at the price of one write, and of one read before it if the range has no end.
+    /// Errors as [`put`](Self::put) and [`get`](Self::get).
     pub fn delete_range(&self, range: impl KeyRange) -> Result<()> {
         let bounds = range.bounds();
-        let end = bounds.end.ok_or_else(|| {
-            kodiak_core::Error::invalid_input("a range delete needs an end; to delete everything, drop the table")
-        })?;
-        if bounds.start >= end {
+        let Some(end) = &bounds.end else {
+            return self.delete_from(&bounds.start);
+        };
+        if bounds.is_empty() {
             return Ok(());
         }
         self.shared()
-            .write_one(&self.inner, Op::RangeDelete, &bounds.start, &end)
+            .write_one(&self.inner, Op::RangeDelete, &bounds.start, end)
+    }
+
+    /// Takes the values of all keys that begin with `prefix` away; errors and price as with [`delete_range`](Self::delete_range).
+    pub fn delete_prefix(&self, prefix: impl AsRef<[u8]>) -> Result<()> {
+        self.delete_range(ScanBounds::prefix(prefix.as_ref()))
+    }
+
+    /// There is no largest key that a range could end with, but the last one that has a value: writes acknowledged before the
+    /// call are at or below it, and others are as if they came later.
+    fn delete_from(&self, start: &[u8]) -> Result<()> {
+        self.shared().check_writable()?;
+        let last = self.scan_with(ScanOptions::new(start..).rev())?.next().transpose()?;
+        let Some((last, _)) = last else { return Ok(()) };
+        let mut batch = WriteBatch::new(self.shared().limits());
+        batch.delete_range(self, start, &last).delete(self, &last);
+        self.shared().write_batch(batch, self.shared().settings.wal.sync)
     }
 
     /// Adds an operand for the table's merge operator. Errors as [`put`](Self::put); besides, `InvalidInput` if the table has
@@ -140,20 +158,56 @@ impl Table {
     }
 
     /// The values of several keys at one moment, in the order of the keys. Errors as [`get`](Self::get).
+    ///
+    /// Keys of several tables are read at one moment by [`multi_get_at`](Self::multi_get_at) with one snapshot.
     pub fn multi_get<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<Option<Slice>>> {
-        let shared = self.shared();
-        shared.check_open()?;
+        self.shared().check_open()?;
+        // The view first: see `get`.
         let view = self.inner.view.load_full();
-        let seq = shared.visible();
-        let hidden = self.inner.hidden_below(|| shared.now_micros());
+        self.get_all(&view, self.shared().visible(), keys)
+    }
+
+    /// The values that several keys had when the snapshot was taken, in the order of the keys. Errors as [`get`](Self::get).
+    pub fn multi_get_at<K: AsRef<[u8]>>(
+        &self,
+        snapshot: &Snapshot,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Slice>>> {
+        self.shared().check_open()?;
+        snapshot.check(self.shared())?;
+        self.get_all(&self.inner.view.load_full(), snapshot.seq(), keys)
+    }
+
+    fn get_all<K: AsRef<[u8]>>(
+        &self,
+        view: &View,
+        seq: SeqNo,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Slice>>> {
+        let hidden = self.inner.hidden_below(|| self.shared().now_micros());
         keys.into_iter()
-            .map(|key| self.inner.get(&view, key.as_ref(), seq, hidden))
+            .map(|key| self.inner.get(view, key.as_ref(), seq, hidden))
             .collect()
     }
 
     /// True if `key` has a value. Errors as [`get`](Self::get).
     pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
         Ok(self.get(key)?.is_some())
+    }
+
+    /// The first entry in key order. Errors as [`get`](Self::get).
+    pub fn first_key_value(&self) -> Result<Option<(Slice, Slice)>> {
+        self.scan(..)?.next().transpose()
+    }
+
+    /// The last entry in key order. Errors as [`get`](Self::get).
+    pub fn last_key_value(&self) -> Result<Option<(Slice, Slice)>> {
+        self.scan_with(ScanOptions::new(..).rev())?.next().transpose()
+    }
+
+    /// True if no key has a value. Errors as [`get`](Self::get).
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.first_key_value()?.is_none())
     }
 
     /// The entries of a key range in key order: `scan(..)`, `scan(b"a"..b"b")`. Errors as [`get`](Self::get).
@@ -174,6 +228,7 @@ impl Table {
             snapshot.check(shared)?;
         }
         let view = self.inner.view.load_full();
+        let limit = options.limit;
         let range = ScanRange {
             seq: options
                 .snapshot
@@ -186,56 +241,6 @@ impl Table {
             filter: None,
             merges_fast: false,
         };
-        self.inner.scan(&view, options.bounds, range)
-    }
-}
-
-/// What a scan reads and how: a builder for [`Table::scan_with`].
-#[derive(Debug, Clone)]
-pub struct ScanOptions<'a> {
-    bounds: ScanBounds,
-    prefix: Option<Vec<u8>>,
-    reverse: bool,
-    snapshot: Option<&'a Snapshot>,
-    fill_cache: bool,
-}
-
-impl<'a> ScanOptions<'a> {
-    /// Forward over a key range.
-    pub fn new(range: impl KeyRange) -> Self {
-        Self {
-            bounds: range.bounds(),
-            prefix: None,
-            reverse: false,
-            snapshot: None,
-            fill_cache: true,
-        }
-    }
-
-    /// Forward over the keys that begin with `prefix`; runs whose filter knows that they have none are not read.
-    pub fn prefix(prefix: impl AsRef<[u8]>) -> Self {
-        let prefix = prefix.as_ref();
-        Self {
-            prefix: Some(prefix.to_vec()),
-            ..Self::new(ScanBounds::prefix(prefix))
-        }
-    }
-
-    /// From the end of the range to its start.
-    pub fn rev(mut self) -> Self {
-        self.reverse = true;
-        self
-    }
-
-    /// As the table was when the snapshot was taken.
-    pub fn at(mut self, snapshot: &'a Snapshot) -> Self {
-        self.snapshot = Some(snapshot);
-        self
-    }
-
-    /// Blocks read are not kept in the cache: for large scans that should not push out what is hot.
-    pub fn without_cache(mut self) -> Self {
-        self.fill_cache = false;
-        self
+        Ok(self.inner.scan(&view, options.bounds, range)?.limited(limit))
     }
 }

@@ -118,9 +118,22 @@ impl WriteBatch {
         self.mistake.as_ref().map_or(Ok(()), |mistake| Err(mistake.replicate()))
     }
 
+    /// Forgets all operations, and the mistake if there was one, to be filled again.
+    pub fn clear(&mut self) {
+        self.batch.clear();
+        self.tables.clear();
+        self.schemas.clear();
+        self.mistake = None;
+    }
+
     /// How many operations it holds.
     pub fn len(&self) -> usize {
         self.batch.len()
+    }
+
+    /// How many bytes they take in the log, before compression. A batch may have 256 MiB, or four of the largest entries if that is more.
+    pub fn size_bytes(&self) -> usize {
+        self.batch.payload().len()
     }
 
     /// True if it holds none.

@@ -6,6 +6,9 @@ use std::path::Path;
 use kodiak_core::storage::{ReadableFile, Storage};
 use kodiak_core::{Error, ErrorKind, Result};
 
+use crate::db::{TABLES_DIR, WAL_DIR};
+use crate::manifest::CURRENT;
+
 /// Largest file that is read as a whole.
 const MAX_SMALL: u64 = 1 << 30;
 /// Bytes copied at once.
@@ -48,6 +51,18 @@ pub(crate) fn list(storage: &dyn Storage, dir: &Path) -> Result<Vec<String>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         names => names,
     }
+}
+
+/// Whether a directory holds anything of a database.
+///
+/// # Errors
+/// `NotFound` if not, or if there is no such directory; `Io`.
+pub(crate) fn check_database(storage: &dyn Storage, dir: &Path) -> Result<()> {
+    let known = |name: &String| [TABLES_DIR, WAL_DIR, CURRENT].contains(&name.as_str());
+    if list(storage, dir)?.iter().any(known) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::NotFound, "there is no database").with_file(dir))
 }
 
 /// Copies a file and syncs the copy; returns length and CRC32 of what was copied. The directory is the caller's to sync.

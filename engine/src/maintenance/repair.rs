@@ -57,13 +57,7 @@ impl Builder {
     pub fn repair(self, path: impl AsRef<Path>) -> Result<RepairReport> {
         let path = path.as_ref();
         let resolved = self.components.resolve(&self.settings)?;
-        let names = self.storage.list(path)?;
-        if !names
-            .iter()
-            .any(|name| name == TABLES_DIR || name == WAL_DIR || name == CURRENT)
-        {
-            return Err(Error::new(ErrorKind::NotFound, "there is no database").with_file(path));
-        }
+        files::check_database(&*self.storage, path)?;
         let lock = self.storage.lock(&path.join(LOCK_FILE))?;
         let mut repair = Repair {
             storage: Arc::clone(&self.storage),

@@ -37,9 +37,7 @@ impl Builder {
         let path = path.as_ref();
         let storage = &*self.storage;
         let resolved = self.components.resolve(&self.settings)?;
-        if storage.list(path)?.is_empty() {
-            return Err(Error::new(ErrorKind::NotFound, "there is no database").with_file(path));
-        }
+        files::check_database(storage, path)?;
         let _lock = match storage.lock(&path.join(LOCK_FILE)) {
             Err(error) if error.kind() == ErrorKind::Locked => return Err(error),
             // A disk that cannot be written to can still be verified.

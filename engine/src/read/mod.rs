@@ -1,5 +1,6 @@
 //! Reading: point look-ups, merged cursors, scans.
 
+mod bounds;
 mod debt;
 mod lookup;
 mod merged;
@@ -7,9 +8,10 @@ mod scan;
 mod tournament;
 mod value;
 
+pub use bounds::ScanBounds;
 pub(crate) use debt::{Account, ReadDebt};
 pub(crate) use lookup::{Lookup, Progress};
 pub(crate) use merged::{MergedCursor, Source, Start};
 pub use scan::Scan;
-pub(crate) use scan::{ScanBounds, ScanContext};
+pub(crate) use scan::ScanContext;
 pub(crate) use value::resolve_merge;

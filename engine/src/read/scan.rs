@@ -1,73 +1,15 @@
 //! Scans: the visible entries of a key range, in key order, forward or backward.
 
-use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
-use kodiak_core::entry::prefix_end;
 use kodiak_core::{Op, Result, SeqNo, Slice};
 
+use super::ScanBounds;
 use super::merged::{MergedCursor, Start};
 use super::resolve_merge;
 use crate::merge::MergeOperator;
 use crate::range_delete::RangeTombstones;
 use crate::typed::Target;
-
-/// A key range with owned ends: from the start (inclusive) to the end (exclusive, `None` for open).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ScanBounds {
-    /// First key that may be in it.
-    pub start: Vec<u8>,
-    /// First key after it.
-    pub end: Option<Vec<u8>>,
-}
-
-impl ScanBounds {
-    /// Any range over byte strings; an exclusive start or inclusive end becomes the key's direct successor.
-    pub fn new<K: AsRef<[u8]>>(range: impl RangeBounds<K>) -> Self {
-        let after = |key: &K| [key.as_ref(), &[0]].concat();
-        let start = match range.start_bound() {
-            Bound::Included(key) => key.as_ref().to_vec(),
-            Bound::Excluded(key) => after(key),
-            Bound::Unbounded => Vec::new(),
-        };
-        let end = match range.end_bound() {
-            Bound::Included(key) => Some(after(key)),
-            Bound::Excluded(key) => Some(key.as_ref().to_vec()),
-            Bound::Unbounded => None,
-        };
-        Self { start, end }
-    }
-
-    /// Keys that begin with `prefix`.
-    pub fn prefix(prefix: &[u8]) -> Self {
-        Self {
-            start: prefix.to_vec(),
-            end: prefix_end(prefix),
-        }
-    }
-
-    /// What is in both.
-    pub fn within(self, other: Self) -> Self {
-        let end = match (self.end, other.end) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
-        Self {
-            start: self.start.max(other.start),
-            end,
-        }
-    }
-
-    /// True if no key can be in it.
-    pub fn is_empty(&self) -> bool {
-        self.end.as_ref().is_some_and(|end| *end <= self.start)
-    }
-
-    /// True if a key of `[min, max]` may be in it.
-    pub fn meets(&self, min: &[u8], max: &[u8]) -> bool {
-        max >= self.start.as_slice() && self.end.as_ref().is_none_or(|end| min < end.as_slice())
-    }
-}
 
 /// What a scan must know besides its sources.
 pub struct ScanContext {
@@ -103,6 +45,10 @@ pub struct Scan {
     ahead: usize,
     /// So many rows are to be passed before it is worth to look ahead again.
     patience: usize,
+    /// So many more rows may be handed out, besides those ahead.
+    left: usize,
+    /// The cursor is to be positioned before it is read.
+    unstarted: bool,
     done: bool,
     /// The key of the current row if the cursor has moved on; else room for reuse.
     key: Vec<u8>,
@@ -122,6 +68,8 @@ impl Scan {
             on_row: false,
             ahead: 0,
             patience: 0,
+            left: usize::MAX,
+            unstarted: false,
             done,
             key: Vec::new(),
             value: None,
@@ -141,15 +89,44 @@ impl Scan {
         }
     }
 
-    /// Moves to the first key at or after `key` (going forward) or at or before it (going backward), within the bounds.
+    /// Hands out so many entries at most.
+    pub(crate) fn limited(mut self, entries: usize) -> Self {
+        self.left = entries;
+        self
+    }
+
+    /// The same entries in the other order, from its end: `scan(range)?.rev()`, for one that nothing was read from. What was read before
+    /// is read again, but counts towards a limit. [`ScanOptions::rev`](crate::ScanOptions::rev) does not position the scan twice.
+    ///
+    /// An error of reading the files is the next item then.
+    #[must_use]
+    pub fn rev(mut self) -> Self {
+        self.leave();
+        self.reverse = !self.reverse;
+        self.cursor.turn();
+        self.unstarted = true;
+        self
+    }
+
+    /// Leaves where it stands.
+    fn leave(&mut self) {
+        self.done = self.bounds.is_empty();
+        self.on_row = false;
+        self.left = self.left.saturating_add(self.ahead);
+        self.ahead = 0;
+        self.patience = 0;
+        self.value = None;
+    }
+
+    /// Moves to the first key at or after `key` (going forward) or at or before it (going backward), within the bounds. May be
+    /// called at any time, also after the end.
     ///
     /// # Errors
     /// Those of reading the files.
-    pub fn seek(&mut self, key: &[u8]) -> Result<()> {
-        self.done = self.bounds.is_empty();
-        self.on_row = false;
-        self.ahead = 0;
-        self.value = None;
+    pub fn seek(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
+        let key = key.as_ref();
+        self.leave();
+        self.unstarted = false;
         if self.done {
             return Ok(());
         }
@@ -200,12 +177,27 @@ impl Scan {
 
     /// Moves on where the next row is not known.
     fn search(&mut self) -> Result<bool> {
-        if self.done {
+        if self.done || self.left == 0 {
+            self.done = true;
             return Ok(false);
         }
-        let moved = if self.reverse { self.backward() } else { self.forward() };
+        let moved = self.start_and_move();
         self.done = !matches!(moved, Ok(true));
+        if !self.done {
+            // The rows ahead are handed out without a look at the limit.
+            self.left -= 1;
+            self.ahead = self.ahead.min(self.left);
+            self.left -= self.ahead;
+        }
         moved
+    }
+
+    #[inline]
+    fn start_and_move(&mut self) -> Result<bool> {
+        if std::mem::take(&mut self.unstarted) {
+            self.start()?;
+        }
+        if self.reverse { self.backward() } else { self.forward() }
     }
 
     #[inline]

@@ -51,6 +51,13 @@ fn an_open_or_missing_database_is_not_verified_from_outside() {
         builder(&storage).verify("/nowhere").expect_err("missing").kind(),
         ErrorKind::NotFound
     );
+    storage.create_dir_all(Path::new("/notes")).expect("a directory");
+    let file = storage.create(Path::new("/notes/today")).expect("a file");
+    file.finish(false).expect("written");
+    let error = builder(&storage).verify("/notes").expect_err("no database");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let names = storage.list(Path::new("/notes")).expect("names");
+    assert_eq!(names, ["today"], "nothing is changed, no lock made");
     drop(db);
 }
 

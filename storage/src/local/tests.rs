@@ -87,6 +87,11 @@ fn symbolic_links_are_not_followed() {
     assert_eq!(kind(LocalStorage.create(&link)), ErrorKind::AlreadyExists);
     assert_eq!(kind(LocalStorage.create_log(&link, 5)), ErrorKind::AlreadyExists);
     assert_eq!(LocalStorage.len(&link).expect("looks"), None);
+    assert_eq!(
+        LocalStorage.len(&real.join("below")).expect("looks"),
+        None,
+        "a file is no directory"
+    );
     let dangling = root.path().join("dangling");
     symlink(root.path().join("outside"), &dangling).expect("links");
     assert_eq!(kind(LocalStorage.lock(&dangling)), ErrorKind::Io);

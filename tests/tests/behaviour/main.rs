@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod clock;
+mod interface;
 mod limits;
 mod locking;
 mod mends;

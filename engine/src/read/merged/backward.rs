@@ -6,6 +6,11 @@ use super::{MergedCursor, Source};
 use crate::run::Rows;
 
 impl MergedCursor {
+    /// Goes the other way from the next start on.
+    pub fn turn(&mut self) {
+        self.reverse = !self.reverse;
+    }
+
     /// With the cursor on a run going backward, come from a later key: how many rows, the current one and those before it, are what any
     /// reader at `seq` or later sees of their keys, come after every other source's next key, and are not below `start`. 0 if
     /// nothing is known.
