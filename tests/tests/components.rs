@@ -261,6 +261,8 @@ fn values_of_the_wrong_kind_or_size_say_what_is_allowed() {
         ("[compaction]\nlevels = 1", "compaction.levels", "2"),
         ("[filter]\nbits_per_key = -1", "filter.bits_per_key", "0"),
         ("[metrics]\nenabled = 1", "metrics.enabled", "true or false"),
+        ("memtable = 3", "memtable", "not an integer"),
+        ("[memtable]\nsize = [1]", "memtable.size", "not an array"),
     ] {
         let error = refused(toml);
         assert_eq!(error.setting(), Some(setting), "{error}");

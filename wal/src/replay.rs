@@ -197,7 +197,6 @@ impl Replay<'_, '_> {
             }
             _ => {}
         }
-        // Who opens the log for writing cuts it off, and tells of it.
         tracing::info!(file = %file.path.display(), offset = tail.end, bytes = missing, "a log ends with something incomplete");
         self.report.torn_bytes += missing;
         self.hole = !last;

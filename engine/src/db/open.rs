@@ -17,6 +17,7 @@ use super::shared::{Open, Shared, SharedParts, Tables};
 use super::table_state::{TableInner, View};
 use super::{Db, left_overs};
 use crate::components::Resolved;
+use crate::maintenance::replace_file;
 use crate::manifest::{Change, Listing, Manifest, State, VersionEdit};
 use crate::run::{BlockCache, OpenRuns};
 use crate::settings::{SETTINGS_FILE, Settings};
@@ -219,17 +220,8 @@ fn check_changes(storage: &dyn Storage, path: &Path, settings: &Settings, state:
 }
 
 fn write_settings(shared: &Shared) -> Result<()> {
-    let (storage, path) = (&shared.storage, shared.dir.join(SETTINGS_FILE));
-    let temporary = shared.dir.join("SETTINGS.new");
-    if storage.len(&temporary)?.is_some() {
-        storage.remove(&temporary)?;
-    }
-    let mut file = storage.create(&temporary)?;
-    std::io::Write::write_all(&mut file, shared.settings.to_toml().as_bytes())
-        .map_err(|source| Error::io("write the settings", &temporary, source))?;
-    file.finish(true)?;
-    storage.rename(&temporary, &path)?;
-    storage.sync_dir(&shared.dir)
+    let path = shared.dir.join(SETTINGS_FILE);
+    replace_file(&*shared.storage, &path, shared.settings.to_toml().as_bytes())
 }
 
 fn load_tables(shared: &Shared, state: &State) -> Result<()> {

@@ -28,11 +28,8 @@ pub(super) fn parse(text: &str) -> Result<Settings> {
         Some(value) => match value.get_ref() {
             DeValue::String(name) => Settings::preset(name)?,
             other => {
-                let message = format!(
-                    "{} is not one of {}",
-                    other.type_str(),
-                    names(&PRESETS.map(|(name, _)| name))
-                );
+                let known = names(&PRESETS.map(|(name, _)| name));
+                let message = format!("{} is not one of {known}", kind_of(other));
                 return Err(Error::settings("preset", message));
             }
         },
@@ -59,7 +56,7 @@ pub(super) fn parse(text: &str) -> Result<Settings> {
         match value.get_ref() {
             DeValue::Table(table) => parser.section(section, table)?,
             other => {
-                let message = format!("must be a section [{section}], not a {}", other.type_str());
+                let message = format!("must be a section [{section}], not {}", kind_of(other));
                 return Err(parser.at(Error::settings(section, message), key.span().start));
             }
         }
@@ -171,8 +168,8 @@ impl Parser<'_, '_> {
                 _ => refuse(format!("{} is not a finite number", number.as_str())),
             },
             other => refuse(format!(
-                "a setting is a text, a number, true or false, not a {}",
-                other.type_str()
+                "a setting is a text, a number, true or false, not {}",
+                kind_of(other)
             )),
         }
     }
@@ -188,6 +185,13 @@ impl Parser<'_, '_> {
         let message = format!("line {line}: {}", error.message());
         Error::settings(error.setting().unwrap_or("settings"), message)
     }
+}
+
+/// What a value is, with its article: "an integer".
+fn kind_of(value: &DeValue<'_>) -> String {
+    let kind = value.type_str();
+    let article = if kind.starts_with(['a', 'i', 'o']) { "an" } else { "a" };
+    format!("{article} {kind}")
 }
 
 fn set_level(level: &mut FormatLevel, name: &str, path: &str, value: &OptionValue) -> Result<()> {

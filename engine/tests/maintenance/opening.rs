@@ -202,7 +202,7 @@ fn left_over_files_are_removed_and_nothing_else() {
         "/db/tables/000001/TABLE.new",
         "/db/tables/000001/garbage",
         "/db/tables/000077/0000000001.feather",
-        "/db/SETTINGS.new",
+        "/db/SETTINGS.toml.new",
     ];
     storage.create_dir_all(Path::new("/db/tables/000077")).expect("create");
     let kept = ["/db/notes", "/db/tables/000001/TABLE"];
