@@ -133,14 +133,11 @@ const POINTS: u64 = 20_000;
 
 /// Nanoseconds for a row, by its key, of keys in no order.
 fn point_reads(kind: &Kind, table: &Table, count: u64) -> Result<f64> {
-    let keys: Vec<RecordBatch> = (0..POINTS)
-        .map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15) % count)
-        .map(|key| {
-            let row = kind.rows(&[key], 0)?;
-            let key = kind.key.iter().map(|name| row.schema().index_of(name).map_err(io));
-            row.project(&key.collect::<Result<Vec<_>>>()?).map_err(io)
-        })
-        .collect::<Result<_>>()?;
+    let keys = (0..POINTS).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15) % count);
+    let rows = kind.rows(&keys.collect::<Vec<_>>(), 0)?;
+    let columns = kind.key.iter().map(|name| rows.schema().index_of(name).map_err(io));
+    let keys = rows.project(&columns.collect::<Result<Vec<_>>>()?).map_err(io)?;
+    let keys: Vec<RecordBatch> = (0..keys.num_rows()).map(|row| keys.slice(row, 1)).collect();
     best(POINTS, || {
         let found = keys.iter().map(|key| Ok(u64::from(table.get_row(key)?.is_some())));
         expect(found.sum::<Result<u64>>()?, POINTS)
