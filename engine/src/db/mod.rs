@@ -46,7 +46,6 @@ pub use stall::StallCause;
 pub(crate) use stall::closing;
 pub use stats::{LevelStats, Stats, TableStats, WorkStats};
 pub use table::Table;
-
 pub(crate) use table_state::{ScanRange, TableInner, View};
 pub use upkeep::RangeSize;
 pub use write::WriteBatch;
