@@ -30,6 +30,7 @@ pub mod error;
 pub mod filter;
 pub mod format;
 pub mod index;
+mod key_range;
 pub mod keycodec;
 pub mod memtable;
 pub mod options;
@@ -44,4 +45,5 @@ pub mod wal;
 
 pub use entry::{EntryRef, Op, SeqNo};
 pub use error::{Error, ErrorKind, Result};
+pub use key_range::KeyRange;
 pub use slice::Slice;

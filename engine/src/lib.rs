@@ -34,7 +34,6 @@ pub mod components;
 mod db;
 mod deletion;
 pub mod inspect;
-mod key_range;
 pub mod maintenance;
 pub mod manifest;
 mod merge;
@@ -56,11 +55,10 @@ pub use db::{
     Builder, Db, IndexOptions, LevelStats, RangeSize, ScanOptions, Snapshot, StallCause, Stats, Table, TableOptions,
     TableStats, WorkStats, WriteBatch,
 };
-pub use key_range::KeyRange;
 pub use kodiak_core as core;
 pub use kodiak_core::schema::TableSchema;
 pub use kodiak_core::wal::{RecoveryMode, SyncMode, WalStats};
-pub use kodiak_core::{Error, ErrorKind, Result, Slice};
+pub use kodiak_core::{Error, ErrorKind, KeyRange, Result, Slice};
 pub use kodiak_storage::{LocalStorage, MemoryStorage};
 pub use merge::{Append, Counter, LastNonNull, MergeOperator, MergeOperators};
 pub use read::{Scan, ScanBounds};

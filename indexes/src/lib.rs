@@ -27,7 +27,7 @@
 //! let (then, now) = (map.view(monday)?, map.newest()?);
 //! assert_eq!(then.get(b"apple")?.as_deref(), Some(&b"12"[..]));
 //! assert_eq!(now.get(b"pear")?, None);
-//! for entry in then.range::<&str>("a".."q").rev() {
+//! for entry in then.range("a".."q").rev() {
 //!     let (key, value) = entry?;
 //!     println!("{} costs {}", key.escape_ascii(), value.escape_ascii());
 //! }

@@ -33,7 +33,7 @@ fn a_map_is_made_once_and_opened_with_what_was_committed() {
         let map = Map::open(storage.clone(), &path, kind, POOL).expect("it is there");
         assert_eq!(map.get(b"a").expect("sound").as_deref(), Some(&b"1"[..]));
         assert_eq!(map.get(b"b").expect("sound"), None, "it was not committed");
-        assert_eq!(view.range::<&[u8]>(..).count(), 1, "a view outlives its map");
+        assert_eq!(view.range(..).count(), 1, "a view outlives its map");
         assert_eq!(map.newest().expect("sound").root(), view.root());
     }
     let error = Map::open(storage.clone(), "/bplus", "fractal", POOL).expect_err("it is a B+ tree");

@@ -243,7 +243,7 @@ fn print_entries(index: &IndexFile, file: &Path, root: Root, out: &mut Output) -
         }
         // An operator of another program: what is merged already can be read.
         _ => {
-            for entry in index.view(root)?.range::<&[u8]>(..) {
+            for entry in index.view(root)?.range(..) {
                 let (key, value) = entry?;
                 print(&key, &value)?;
             }

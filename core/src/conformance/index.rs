@@ -237,10 +237,7 @@ pub fn compare_view(view: &Arc<dyn IndexView>, model: &Model) {
 /// Compares iterators over ranges that begin and end at keys, or between them.
 #[track_caller]
 fn compare_ranges(view: &Arc<dyn IndexView>, expected: &Entries, model: &Model) {
-    let all: Vec<_> = view
-        .range::<&[u8]>(..)
-        .map(|entry| entry.expect("a sound file"))
-        .collect();
+    let all: Vec<_> = view.range(..).map(|entry| entry.expect("a sound file")).collect();
     assert!(all == expected, "all entries{}", difference(&all, expected));
     let mut ends: Vec<Vec<u8>> = vec![Vec::new(), b"\xff\xff".to_vec()];
     for part in 1..3 {
@@ -256,10 +253,7 @@ fn compare_ranges(view: &Arc<dyn IndexView>, expected: &Entries, model: &Model) 
         .enumerate()
     {
         let bounds = (closed[at % 2](from.clone()), closed[at / 2 % 2](to.clone()));
-        let range = || {
-            view.range::<Vec<u8>>(bounds.clone())
-                .map(|entry| entry.expect("a sound file"))
-        };
+        let range = || view.range(bounds.clone()).map(|entry| entry.expect("a sound file"));
         let expected: Vec<_> = match from < to {
             true => model
                 .range(bounds.clone())

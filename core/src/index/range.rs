@@ -1,20 +1,20 @@
 //! Ranges of entries, as iterators.
 
-use std::ops::{Bound, RangeBounds};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::{IndexCursor, IndexView};
-use crate::Result;
+use crate::{KeyRange, Result};
 
 impl dyn IndexView {
-    /// The entries of a range of keys, in their order or, by `rev`, from the end: `view.range("a".."c")`, `view.range(&from[..]..)`, and
-    /// all of them as `view.range::<&[u8]>(..)`. Each is a copy; a [cursor](IndexView::cursor) makes none.
-    pub fn range<K: AsRef<[u8]>>(self: &Arc<Self>, keys: impl RangeBounds<K>) -> Range {
-        let owned = |bound: Bound<&K>| bound.map(|key| key.as_ref().to_vec());
+    /// The entries of a range of keys, in their order or, by `rev`, from the end: `view.range("a".."c")`, `view.range(from..)`, and
+    /// all of them as `view.range(..)`. Each is a copy; a [cursor](IndexView::cursor) makes none.
+    pub fn range(self: &Arc<Self>, keys: impl KeyRange) -> Range {
+        let (start, end) = keys.ends();
         Range {
             view: Arc::clone(self),
-            start: owned(keys.start_bound()),
-            end: owned(keys.end_bound()),
+            start,
+            end,
             front: None,
             back: None,
             done: false,

@@ -1,7 +1,8 @@
 //! What a scan is asked for.
 
 use super::snapshot::Snapshot;
-use crate::key_range::KeyRange;
+use kodiak_core::KeyRange;
+
 use crate::read::ScanBounds;
 
 /// What a scan reads and how: a builder for [`Table::scan_with`](super::Table::scan_with).
@@ -19,7 +20,7 @@ impl<'a> ScanOptions<'a> {
     /// Forward over a key range.
     pub fn new(range: impl KeyRange) -> Self {
         Self {
-            bounds: range.bounds(),
+            bounds: ScanBounds::of(range),
             prefix: None,
             reverse: false,
             snapshot: None,
@@ -39,7 +40,7 @@ impl<'a> ScanOptions<'a> {
 
     /// Only keys of this range, among those that it would read otherwise: `ScanOptions::prefix("user:").within("user:m"..)`.
     pub fn within(mut self, range: impl KeyRange) -> Self {
-        self.bounds = self.bounds.within(range.bounds());
+        self.bounds = self.bounds.within(ScanBounds::of(range));
         self
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kodiak_core::batch::TableId;
 use kodiak_core::entry::MAX_SEQ;
 use kodiak_core::schema::TableSchema;
-use kodiak_core::{Op, Result, SeqNo, Slice};
+use kodiak_core::{KeyRange, Op, Result, SeqNo, Slice};
 
 use super::options::TableOptions;
 use super::scan_options::ScanOptions;
@@ -13,7 +13,6 @@ use super::shared::{Open, Shared};
 use super::snapshot::Snapshot;
 use super::table_state::{ScanRange, TableInner, View};
 use super::write::WriteBatch;
-use crate::key_range::KeyRange;
 use crate::read::{Scan, ScanBounds};
 use crate::typed::Target;
 
@@ -77,7 +76,7 @@ impl Table {
     /// Takes the values of all keys in a range away, at the price of one write, and of one read before it if the range has no end.
     /// Errors as [`put`](Self::put) and [`get`](Self::get).
     pub fn delete_range(&self, range: impl KeyRange) -> Result<()> {
-        let bounds = range.bounds();
+        let bounds = ScanBounds::of(range);
         let Some(end) = &bounds.end else {
             return self.delete_from(&bounds.start);
         };

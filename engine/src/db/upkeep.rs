@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kodiak_core::Result;
 use kodiak_core::entry::MAX_SEQ;
+use kodiak_core::{KeyRange, Result};
 
 use super::Db;
 use super::shared::Shared;
 use super::stats::TableStats;
 use super::table::Table;
 use super::table_state::TableInner;
-use crate::key_range::KeyRange;
 use crate::read::ScanBounds;
 use crate::run::Run;
 
@@ -83,7 +82,7 @@ impl Table {
     /// Those of opening the runs at the ends of the range; `Unavailable`.
     pub fn approximate_size(&self, range: impl KeyRange) -> Result<RangeSize> {
         self.open.shared.check_open()?;
-        let (bounds, mut size) = (range.bounds(), RangeSize::default());
+        let (bounds, mut size) = (ScanBounds::of(range), RangeSize::default());
         if bounds.is_empty() {
             return Ok(size);
         }

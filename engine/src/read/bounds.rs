@@ -2,6 +2,7 @@
 
 use std::ops::{Bound, RangeBounds};
 
+use kodiak_core::KeyRange;
 use kodiak_core::entry::prefix_end;
 
 /// A key range with owned ends: from the start (inclusive) to the end (exclusive, `None` for open).
@@ -16,15 +17,25 @@ pub struct ScanBounds {
 impl ScanBounds {
     /// Any range over byte strings; an exclusive start or inclusive end becomes the key's direct successor.
     pub fn new<K: AsRef<[u8]>>(range: impl RangeBounds<K>) -> Self {
-        let after = |key: &K| [key.as_ref(), &[0]].concat();
-        let start = match range.start_bound() {
-            Bound::Included(key) => key.as_ref().to_vec(),
+        let owned = |end: Bound<&K>| end.map(|key| key.as_ref().to_vec());
+        Self::of((owned(range.start_bound()), owned(range.end_bound())))
+    }
+
+    /// As [`new`](Self::new), of whatever says a range of keys.
+    pub fn of(range: impl KeyRange) -> Self {
+        let after = |mut key: Vec<u8>| {
+            key.push(0);
+            key
+        };
+        let (start, end) = range.ends();
+        let start = match start {
+            Bound::Included(key) => key,
             Bound::Excluded(key) => after(key),
             Bound::Unbounded => Vec::new(),
         };
-        let end = match range.end_bound() {
+        let end = match end {
             Bound::Included(key) => Some(after(key)),
-            Bound::Excluded(key) => Some(key.as_ref().to_vec()),
+            Bound::Excluded(key) => Some(key),
             Bound::Unbounded => None,
         };
         Self { start, end }
@@ -58,5 +69,14 @@ impl ScanBounds {
     /// True if a key of `[min, max]` may be in it.
     pub fn meets(&self, min: &[u8], max: &[u8]) -> bool {
         max >= self.start.as_slice() && self.end.as_ref().is_none_or(|end| min < end.as_slice())
+    }
+}
+
+impl KeyRange for ScanBounds {
+    fn ends(self) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+        (
+            Bound::Included(self.start),
+            self.end.map_or(Bound::Unbounded, Bound::Excluded),
+        )
     }
 }

@@ -12,13 +12,13 @@ use kodiak_core::{Error, ErrorKind, Op, Result};
 use super::entry::{NewestMark, entry_key, pending_key};
 use super::scan::{IndexScan, Scope, state};
 use super::walk::{Walk, sources};
-use super::{Secondary, StoredDefinition, path};
+use super::{Secondary, StoredDefinition, columns, path};
 use crate::components::Components;
 use crate::db::{ScanRange, Shared, TableInner, TableOptions, View};
 use crate::manifest::{SecondaryMeta, SecondaryState, TableState};
 use crate::read::ScanBounds;
 use crate::run::{Run, RunContext};
-use crate::typed::{Schemas, Target, own_columns};
+use crate::typed::{Schemas, Target};
 
 /// Memory for looking at the index of a database that is not open.
 const POOL: usize = 16 << 20;
@@ -147,10 +147,11 @@ fn compare(
         if keys.is_empty() {
             break;
         }
-        let own = own_columns(
+        let own = columns::of_rows(
             &target,
-            BinaryArray::from_iter_values(&keys),
-            BinaryArray::from_iter_values(&values),
+            [&*codec],
+            &BinaryArray::from_iter_values(&keys),
+            &BinaryArray::from_iter_values(&values),
         )?;
         let index_keys = codec.encode(&own)?;
         for (row, user_key) in keys.iter().enumerate().filter(|(row, _)| index_keys.is_valid(*row)) {

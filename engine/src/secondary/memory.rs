@@ -13,9 +13,8 @@ use kodiak_core::{Error, Op, Result, SeqNo};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::entry::{entry_key, pending_key};
-use super::{Secondary, unique};
+use super::{Secondary, columns, unique};
 use crate::db::{Shared, TableInner};
-use crate::typed::own_columns;
 
 /// The entries of one index for one memtable: keys as in the index, the length of the index key as the value.
 #[derive(Debug)]
@@ -152,9 +151,11 @@ fn prepare(table: &TableInner, place: usize, ops: &[(usize, BatchOp<'_>)], out: 
     let target = table.target();
     let keys = BinaryArray::from_iter_values(puts.iter().map(|(_, put)| put.key));
     let values = BinaryArray::from_iter_values(puts.iter().map(|(_, put)| put.value));
-    let own = own_columns(&target, keys, values)?;
-    for (index, known) in slot.indexes.iter().enumerate() {
-        let index_keys = known.index.codec(target.schema())?.encode(&own)?;
+    let codec = |known: &SlotIndex| known.index.codec(target.schema());
+    let codecs: Vec<_> = slot.indexes.iter().map(codec).collect::<Result<_>>()?;
+    let own = columns::of_rows(&target, codecs.iter().map(|codec| &**codec), &keys, &values)?;
+    for (index, (known, codec)) in slot.indexes.iter().zip(&codecs).enumerate() {
+        let index_keys = codec.encode(&own)?;
         for (row, (op, put)) in puts.iter().enumerate() {
             if index_keys.is_null(row) {
                 continue;

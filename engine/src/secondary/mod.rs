@@ -24,6 +24,7 @@ mod batch;
 mod changes;
 mod check;
 mod codec;
+mod columns;
 mod create;
 mod definition;
 mod entry;

@@ -7,15 +7,14 @@ use std::vec::IntoIter;
 use arrow::array::{ArrayRef, BinaryArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use kodiak_core::schema::TableSchema;
-use kodiak_core::{Error, ErrorKind, Result, Slice};
+use kodiak_core::{Error, ErrorKind, KeyRange, Result, Slice};
 
 use super::Secondary;
 use super::codec::IndexCodec;
 use super::scan::{Found, IndexScan, Scope, state};
 use crate::db::{Snapshot, Table};
-use crate::key_range::KeyRange;
 use crate::read::ScanBounds;
-use crate::typed::own_columns;
+use crate::typed::some_columns;
 
 /// Rows of a batch.
 const BATCH_ROWS: usize = 1024;
@@ -104,7 +103,7 @@ impl<'a> IndexRead<'a> {
 
     /// Only entries of which the extractor took out bytes in this range; of an index by an extractor.
     pub fn range(mut self, range: impl KeyRange) -> Self {
-        self.range = Range::Extracted(range.bounds());
+        self.range = Range::Extracted(ScanBounds::of(range));
         self
     }
 
@@ -360,8 +359,7 @@ impl IndexBatches {
     fn of_rows(&self, found: &[Found]) -> Result<Vec<ArrayRef>> {
         let keys = BinaryArray::from_iter_values(found.iter().map(Found::user_key));
         let rows = BinaryArray::from_iter(found.iter().map(|found| found.row.as_deref()));
-        let own = own_columns(self.rows.scan.target(), keys, rows)?;
-        Ok(self.indexes.iter().map(|&index| Arc::clone(&own[index])).collect())
+        some_columns(self.rows.scan.target(), &keys, &rows, Some(&self.indexes))
     }
 }
 

@@ -12,11 +12,11 @@ use kodiak_core::{Error, Op, Result, SeqNo, Slice};
 use super::codec::IndexCodec;
 use super::entry::{ENTRY, Mark, PENDING, entry_key};
 use super::memory::entry_len;
-use super::{Secondary, SecondaryView};
+use super::{Secondary, SecondaryView, columns};
 use crate::db::{TableInner, View};
 use crate::range_delete::RangeTombstones;
 use crate::read::ScanBounds;
-use crate::typed::{Target, own_columns};
+use crate::typed::Target;
 
 /// Candidates that are looked at together, at first and at most.
 const CHUNK: (usize, usize) = (16, 1024);
@@ -239,7 +239,8 @@ impl IndexScan {
         if keys.is_empty() {
             return Ok(keys);
         }
-        self.codec.encode(&own_columns(&self.target, keys, rows)?)
+        self.codec
+            .encode(&columns::of_rows(&self.target, [&*self.codec], &keys, &rows)?)
     }
 
     fn within(&self, key: &[u8]) -> bool {

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BinaryArray};
-use kodiak_core::block::{ColumnBlock, Values};
+use arrow::array::{Array, BinaryArray};
+use kodiak_core::block::ColumnBlock;
 use kodiak_core::{Op, Result, SeqNo};
 
-use super::Secondary;
 use super::codec::IndexCodec;
+use super::{Secondary, columns};
 use crate::db::TableInner;
 use crate::read::{MergedCursor, Source, Start};
 use crate::run::{Run, SortedRunCursor};
-use crate::typed::{Target, own_columns};
+use crate::typed::{Columns, Target};
 
 /// Blocks whose index keys are kept: as many runs as are usually merged.
 const RECENT_BLOCKS: usize = 16;
@@ -19,8 +19,8 @@ const RECENT_BLOCKS: usize = 16;
 /// Walks over all versions of all rows in some places, keys ascending, newest first.
 pub(super) struct Walk<'w> {
     cursor: MergedCursor,
-    target: Target,
-    key_value: bool,
+    /// Those that the indexes need: of blocks no others are decoded.
+    columns: Columns,
     indexes: Vec<(&'w Secondary, Arc<IndexCodec>)>,
     recent: Vec<(Arc<ColumnBlock>, Vec<Option<BinaryArray>>)>,
 }
@@ -54,13 +54,18 @@ impl<'w> Walk<'w> {
         sources: Vec<Source>,
     ) -> Result<Self> {
         let with_codec = |index: &'w Arc<Secondary>| Ok((&**index, index.codec(target.schema())?));
-        let indexes = indexes.into_iter().map(with_codec).collect::<Result<_>>()?;
-        let mut cursor = MergedCursor::new(sources, false);
+        let indexes: Vec<_> = indexes.into_iter().map(with_codec).collect::<Result<_>>()?;
+        let columns = columns::needed(&target, indexes.iter().map(|(_, codec)| &**codec))?;
+        let wanted = columns.wanted();
+        let of_block = |source| match source {
+            Source::Run(cursor) => Source::Run(cursor.wanting(&wanted)),
+            memory => memory,
+        };
+        let mut cursor = MergedCursor::new(sources.into_iter().map(of_block).collect(), false);
         cursor.start(Start::Edge)?;
         Ok(Self {
             cursor,
-            key_value: target.schema().is_key_value(),
-            target,
+            columns,
             indexes,
             recent: Vec::new(),
         })
@@ -92,7 +97,7 @@ impl<'w> Walk<'w> {
         let Some(entry) = self.cursor.entry() else {
             return Ok(None);
         };
-        row_key(&self.target, &self.indexes[place].1, entry.key, entry.value)
+        row_key(self.columns.target(), &self.indexes[place].1, entry.key, entry.value)
     }
 
     fn block_keys(&mut self, block: &Arc<ColumnBlock>, place: usize) -> Result<&BinaryArray> {
@@ -109,7 +114,7 @@ impl<'w> Walk<'w> {
         };
         if self.recent[known].1[place].is_none() {
             let codec = &self.indexes[place].1;
-            let own = block_columns(&self.target, block, codec, self.key_value)?;
+            let own = columns::of_block(&self.columns, block)?;
             self.recent[known].1[place] = Some(codec.encode(&own)?);
         }
         match &self.recent[known].1[place] {
@@ -119,35 +124,9 @@ impl<'w> Walk<'w> {
     }
 }
 
-/// The table's own columns of a block that was decoded whole, as far as an index needs them.
-fn block_columns(target: &Target, block: &ColumnBlock, codec: &IndexCodec, key_value: bool) -> Result<Vec<ArrayRef>> {
-    if key_value {
-        let keys: ArrayRef = Arc::new(block.keys().clone());
-        let values: ArrayRef = match block.values() {
-            Values::Binary(values) => Arc::new(values.clone()),
-            _ => {
-                return Err(kodiak_core::Error::invalid_input(
-                    "the values of this block were not read",
-                ));
-            }
-        };
-        return Ok(vec![keys, values]);
-    }
-    let keys: ArrayRef = Arc::new(block.keys().clone());
-    let mut own = vec![keys; target.schema().columns().fields().len()];
-    for &place in codec.places() {
-        own[place] = target.column(block, place)?;
-    }
-    Ok(own)
-}
-
 /// The index key of a row given as bytes.
 pub(super) fn row_key(target: &Target, codec: &IndexCodec, key: &[u8], row: &[u8]) -> Result<Option<Vec<u8>>> {
-    let own = own_columns(
-        target,
-        BinaryArray::from_iter_values([key]),
-        BinaryArray::from_iter_values([row]),
-    )?;
-    let keys = codec.encode(&own)?;
+    let one = |bytes| BinaryArray::from_iter_values([bytes]);
+    let keys = codec.encode(&columns::of_rows(target, [codec], &one(key), &one(row))?)?;
     Ok(keys.is_valid(0).then(|| keys.value(0).to_vec()))
 }

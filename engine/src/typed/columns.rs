@@ -1,5 +1,7 @@
 //! From encoded rows to columns.
 
+use std::sync::Arc;
+
 use arrow::array::{ArrayRef, BinaryArray};
 use arrow::datatypes::DataType;
 use kodiak_core::schema::TableSchema;
@@ -34,7 +36,7 @@ pub fn countable_rows(schema: &TableSchema) -> usize {
 pub fn own_columns(target: &Target, keys: BinaryArray, values: BinaryArray) -> Result<Vec<ArrayRef>> {
     let schema = target.schema();
     if schema.is_key_value() {
-        return Ok(vec![std::sync::Arc::new(keys), std::sync::Arc::new(values)]);
+        return Ok(vec![Arc::new(keys), Arc::new(values)]);
     }
     let key_columns = target.codecs().key.decode(&keys)?;
     let value_columns = target.decode(&values)?;
@@ -44,7 +46,7 @@ pub fn own_columns(target: &Target, keys: BinaryArray, values: BinaryArray) -> R
     Ok(by_index.into_iter().map(|(_, column)| column).collect())
 }
 
-/// As [`own_columns`], of a typed table; only the columns with these indexes, in this order, if they are told.
+/// As [`own_columns`]; only the columns with these indexes, in this order, if they are told.
 ///
 /// # Errors
 /// As [`own_columns`].
@@ -57,6 +59,10 @@ pub fn some_columns(
     let Some(wanted) = wanted else {
         return own_columns(target, keys.clone(), values.clone());
     };
+    if target.schema().is_key_value() {
+        let own = own_columns(target, keys.clone(), values.clone())?;
+        return Ok(wanted.iter().map(|&index| Arc::clone(&own[index])).collect());
+    }
     let value_columns = target.decode_some(values, &|index| wanted.contains(&index))?;
     columns_of(target, keys, value_columns, wanted)
 }

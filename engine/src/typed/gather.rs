@@ -83,6 +83,11 @@ impl Columns {
         self.indexes.iter().position(|&known| known == index)
     }
 
+    /// Their indexes in the schema that is read by, in the order asked for.
+    pub fn indexes(&self) -> &[usize] {
+        &self.indexes
+    }
+
     /// The schema of what is handed out.
     pub fn output(&self) -> &SchemaRef {
         &self.output
@@ -159,7 +164,7 @@ impl Columns {
     }
 
     /// Column `position` of what is handed out, of a block decoded whole or as [`wanted`](Self::wanted) says.
-    fn of_block(&self, block: &ColumnBlock, position: usize) -> Result<ArrayRef> {
+    pub fn of_block(&self, block: &ColumnBlock, position: usize) -> Result<ArrayRef> {
         let index = self.indexes[position];
         match block.values() {
             Values::Columns(batch, codec) => {

@@ -28,11 +28,12 @@ mod streams;
 mod write;
 
 pub use alter::Alteration;
-pub(crate) use columns::{countable_rows, own_columns};
+pub(crate) use columns::{countable_rows, own_columns, some_columns};
 pub(crate) use conform::complete as complete_batch;
 pub(crate) use filter::Filter;
 pub use filtered::Batches;
 pub use fit::{Fitting, Misfit};
+pub(crate) use gather::Columns;
 pub(crate) use keys::bounds as key_bounds;
 pub(crate) use last_non_null::{LastNonNullRow, check_operator};
 pub(crate) use pieces::Pieces;

@@ -4,8 +4,8 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use kodiak_core::Result;
 use kodiak_core::entry::MAX_SEQ;
+use kodiak_core::{KeyRange, Result};
 
 use super::batches::{Plan, VisibleRows};
 use super::filter::Filter;
@@ -15,7 +15,6 @@ use super::merge;
 use super::predicate::Predicate;
 use super::{countable_rows, keys};
 use crate::db::{ScanRange, Snapshot, Table};
-use crate::key_range::KeyRange;
 use crate::read::{ScanBounds, ScanContext};
 
 /// Rows that a batch has at most, unless asked otherwise.
@@ -67,7 +66,7 @@ impl<'a> Read<'a> {
     /// Only rows whose user keys are in a range of bytes. The last of `range`, [`key_range`](Self::key_range) and
     /// [`prefix`](Self::prefix) counts.
     pub fn range(mut self, range: impl KeyRange) -> Self {
-        self.range = Rows::Bytes(range.bounds());
+        self.range = Rows::Bytes(ScanBounds::of(range));
         self
     }
 
