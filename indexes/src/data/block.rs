@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use kodiak_core::varint::Reader;
 use kodiak_core::{Error, Result, Slice};
 
-use super::guide::{self, Guide, STRIDE};
+use super::guide::{self, Guide, Marks, STRIDE};
 use crate::store::piece::HEADER;
 
 /// What an entry says about its key.
@@ -212,13 +212,13 @@ impl Block {
     }
 
     #[inline]
-    fn guide(&self) -> &Guide {
-        self.guide.get_or_init(|| Guide::new(self))
+    fn marks(&self) -> Marks<'_> {
+        self.guide.get_or_init(|| Guide::new(self)).marks()
     }
 
     /// The entry of `key`, if it is there.
     pub(crate) fn find_entry(&self, key: &[u8]) -> Option<Entry<'_>> {
-        self.guide().find(&self.bytes, self.prefix.len(), self.heap.end, key)
+        self.marks().find(self.prefix(), &self.bytes[self.heap.clone()], key)
     }
 
     /// The number of entries before `key`.
@@ -228,9 +228,9 @@ impl Block {
             Err(Ordering::Less) => return 0,
             Err(_) => return self.count,
         };
-        let (guide, wanted) = (self.guide(), guide::head(suffix));
-        let low = guide.before(wanted);
-        let high = guide.up_to(low, wanted);
+        let (marks, wanted) = (self.marks(), guide::head(suffix));
+        let low = marks.before(wanted);
+        let high = marks.up_to(low, wanted);
         self.search(
             (low.saturating_sub(1) * STRIDE)..(high * STRIDE).min(self.count),
             suffix,

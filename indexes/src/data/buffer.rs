@@ -31,6 +31,22 @@ pub(crate) enum Said<'a> {
     Upserts(&'a [u8]),
 }
 
+/// What a buffer says about a key whose entry in it is this one, and that has these ranges.
+#[inline]
+pub(super) fn say<'a>(entry: Option<Entry<'a>>, ranges: &Ranges, key: &[u8]) -> Said<'a> {
+    if let Some(entry) = entry {
+        return match entry.tag {
+            Tag::Put => Said::Put(entry.value),
+            Tag::Delete => Said::Deleted,
+            Tag::Upserts => Said::Upserts(entry.value),
+        };
+    }
+    if !ranges.is_empty() && ranges.covers(key) {
+        return Said::Deleted;
+    }
+    Said::Nothing
+}
+
 impl Buffer {
     pub(crate) fn empty() -> Self {
         Self {
@@ -53,23 +69,7 @@ impl Buffer {
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Said<'_> {
-        self.say(self.points.find_entry(key), key)
-    }
-
-    /// [`get`](Self::get), once the entry of the key has been looked for.
-    #[inline]
-    pub(crate) fn say<'a>(&self, entry: Option<Entry<'a>>, key: &[u8]) -> Said<'a> {
-        if let Some(entry) = entry {
-            return match entry.tag {
-                Tag::Put => Said::Put(entry.value),
-                Tag::Delete => Said::Deleted,
-                Tag::Upserts => Said::Upserts(entry.value),
-            };
-        }
-        if !self.ranges.is_empty() && self.ranges.covers(key) {
-            return Said::Deleted;
-        }
-        Said::Nothing
+        say(self.points.find_entry(key), &self.ranges, key)
     }
 
     /// All of it, or a part.

@@ -4,8 +4,7 @@ use std::hint::select_unpredictable;
 
 use kodiak_core::prefetch::prefetch;
 
-use super::block::{Block, Entry, FIXED, before, decode_with_len};
-use crate::store::piece::HEADER;
+use super::block::{Block, Entry, before, decode_with_len};
 
 /// One entry of so many has a mark.
 pub(super) const STRIDE: usize = 8;
@@ -13,20 +12,32 @@ pub(super) const STRIDE: usize = 8;
 /// The most lines of memory between two marks that are fetched before they are looked at.
 const MOST_LINES: usize = 8;
 
+/// A mark: the head of its entry, and where in the heap that starts; both 32 bits, little-endian, so that marks can be copied as bytes.
+pub(super) type Mark = [u8; 8];
+
 /// The marks of a block.
 #[derive(Debug)]
 pub(super) struct Guide {
     marks: Box<[Mark]>,
-    /// The heads of the first and the last mark.
-    first: u32,
-    last: u32,
+    ends: (u32, u32),
 }
 
+/// The marks of a block, wherever they are.
 #[derive(Debug, Clone, Copy)]
-struct Mark {
-    head: u32,
-    /// Where in the heap the entry starts.
-    start: u32,
+pub(super) struct Marks<'m> {
+    pub marks: &'m [Mark],
+    /// The heads of the first and the last mark.
+    pub ends: (u32, u32),
+}
+
+#[inline]
+fn low_half(mark: &Mark) -> u32 {
+    u64::from_le_bytes(*mark) as u32
+}
+
+#[inline]
+fn high_half(mark: &Mark) -> usize {
+    (u64::from_le_bytes(*mark) >> 32) as usize
 }
 
 /// The first four bytes of a key after the block's prefix: what of it differs within a block mostly differs there.
@@ -45,36 +56,43 @@ impl Guide {
     }
 
     pub(super) fn new(block: &Block) -> Self {
-        let mark = |index| Mark {
-            head: head(block.entry(index).suffix),
-            start: block.slot(index) as u32,
+        let mark = |index| {
+            let (head, start) = (head(block.entry(index).suffix), block.slot(index));
+            (u64::from(head) | (start as u64) << 32).to_le_bytes()
         };
         let marks: Box<[Mark]> = (0..block.len()).step_by(STRIDE).map(mark).collect();
-        let end = |mark: Option<&Mark>| mark.map_or(0, |mark| mark.head);
+        let end = |mark: Option<&Mark>| mark.map_or(0, low_half);
         Self {
-            first: end(marks.first()),
-            last: end(marks.last()),
+            ends: (end(marks.first()), end(marks.last())),
             marks,
         }
     }
 
+    #[inline]
+    pub(super) fn marks(&self) -> Marks<'_> {
+        Marks {
+            marks: &self.marks,
+            ends: self.ends,
+        }
+    }
+}
+
+impl Marks<'_> {
     /// The number of marks before `head`.
     #[inline]
     pub(super) fn before(&self, head: u32) -> usize {
-        let ends = (u64::from(self.first), u64::from(self.last));
+        let ends = (u64::from(self.ends.0), u64::from(self.ends.1));
         lower_bound(self.marks.len(), ends, u64::from(head), |index| {
-            u64::from(self.marks[index].head)
+            u64::from(low_half(&self.marks[index]))
         })
     }
 
-    /// The entry of `key`, if it is there, in a block of so many bytes of prefix, whose heap ends where it says. It touches as little
-    /// memory as it can, entries from a mark on one after the other, and all of it comes at once: nothing waits for the prefix,
-    /// which is compared last.
+    /// The entry of `key`, if it is there, in a block with this prefix and heap. It touches as little memory as it can, entries from a
+    /// mark on one after the other, and all of it comes at once: nothing waits for the prefix, which is compared last.
     #[inline]
-    pub(super) fn find<'b>(&self, bytes: &'b [u8], prefix: usize, heap_end: usize, key: &[u8]) -> Option<Entry<'b>> {
-        let suffix = key.get(prefix..)?;
+    pub(super) fn find<'b>(self, prefix: &[u8], heap: &'b [u8], key: &[u8]) -> Option<Entry<'b>> {
+        let suffix = key.get(prefix.len()..)?;
         let wanted = head(suffix);
-        let heap = &bytes[HEADER + FIXED + prefix..heap_end];
         // The entry is near where it is guessed to be: by chance it strays by half the root of the number of entries, which in a leaf
         // of 8 KiB is three lines. In a large block it would take too many.
         let near = heap.as_ptr().wrapping_add(self.guess(wanted, heap.len()));
@@ -82,7 +100,7 @@ impl Guide {
         for line in -reach..=reach {
             prefetch(near.wrapping_offset(64 * line));
         }
-        prefetch(bytes.as_ptr().wrapping_add(HEADER + FIXED));
+        prefetch(prefix.as_ptr());
         let mut from = self.before(wanted);
         let mut to = self.up_to(from, wanted);
         // Of marks that begin alike, the rest of their keys says which is the one before.
@@ -96,7 +114,7 @@ impl Guide {
             }
         }
         let mut at = self.start(from.checked_sub(1)?);
-        let end = self.marks.get(from).map_or(heap.len(), |mark| mark.start as usize);
+        let end = self.marks.get(from).map_or(heap.len(), high_half);
         // Mostly it was guessed right. If not, what is looked at one entry after the other must not be waited for like that.
         for line in (at..end.min(at + 64 * MOST_LINES)).step_by(64) {
             prefetch(heap.as_ptr().wrapping_add(line));
@@ -104,8 +122,7 @@ impl Guide {
         while at < end {
             let (entry, len) = decode_with_len(&heap[at..]);
             if !before(entry.suffix, suffix) {
-                let shared = &bytes[HEADER + FIXED..HEADER + FIXED + prefix];
-                return (entry.suffix == suffix && key.starts_with(shared)).then_some(entry);
+                return (entry.suffix == suffix && key.starts_with(prefix)).then_some(entry);
             }
             at += len;
         }
@@ -115,7 +132,7 @@ impl Guide {
     /// About where in a heap of so many bytes `head` is, if keys are spread evenly.
     #[inline]
     fn guess(&self, head: u32, heap: usize) -> usize {
-        let ends = (u64::from(self.first), u64::from(self.last));
+        let ends = (u64::from(self.ends.0), u64::from(self.ends.1));
         guess(heap, ends, u64::from(head))
     }
 
@@ -123,7 +140,9 @@ impl Guide {
     #[inline]
     pub(super) fn up_to(&self, low: usize, head: u32) -> usize {
         match self.marks.get(low) {
-            Some(mark) if mark.head == head => low + self.marks[low..].partition_point(|mark| mark.head == head),
+            Some(mark) if low_half(mark) == head => {
+                low + self.marks[low..].partition_point(|mark| low_half(mark) == head)
+            }
             _ => low,
         }
     }
@@ -131,7 +150,7 @@ impl Guide {
     /// Where in the heap the entry of a mark starts.
     #[inline]
     pub(super) fn start(&self, mark: usize) -> usize {
-        self.marks[mark].start as usize
+        high_half(&self.marks[mark])
     }
 }
 

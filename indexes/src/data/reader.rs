@@ -1,46 +1,46 @@
 //! Blocks made ready for point reads.
 
-use std::sync::Arc;
-
-use kodiak_core::Slice;
-
 use super::block::{Block, Entry};
-use super::buffer::Said;
-use super::guide::Guide;
-use crate::tree::piece::Piece;
+use super::buffer::{Buffer, Said, say};
+use super::guide::{Guide, Marks};
+use super::ranges::Ranges;
+use crate::pool::shelf::{Copied, Shelf};
 
-/// A block as a point read needs it: 56 bytes, so that with the lock of its place it fills a cache line, which names what else
+/// A block as a point read needs it, small enough that with the lock of its place it fills a cache line, which names what else
 /// comes from memory.
 #[derive(Debug)]
 pub(crate) struct BlockReader {
-    bytes: Slice,
-    /// Made anew, and so, of blocks that are made ready one after the other, side by side in few pages of memory.
-    guide: Guide,
+    /// The marks, the prefix and the heap, which are copies: so they lie side by side, and in few pages of memory.
+    bytes: Copied,
+    marks: u32,
     prefix: u32,
-    heap_end: u32,
+    /// The heads of the first and the last mark.
+    ends: (u32, u32),
 }
 
 impl BlockReader {
-    /// Of a block, whose bytes it shares; `None` for one of 4 GiB or more.
-    pub(crate) fn new(block: &Block) -> Option<Self> {
+    /// Of a block that is copied to a shelf, as [`Shelf::copy`] does.
+    pub(crate) fn new(block: &Block, shelf: &Shelf, room: impl FnOnce(usize) -> bool) -> Option<Self> {
+        let guide = Guide::new(block);
+        let heap = &block.bytes[block.heap.clone()];
+        let Marks { marks, ends } = guide.marks();
+        let marks = marks.as_flattened();
         Some(Self {
+            marks: u32::try_from(marks.len()).ok()?,
             prefix: u32::try_from(block.prefix.len()).ok()?,
-            heap_end: u32::try_from(block.heap.end).ok()?,
-            guide: Guide::new(block),
-            bytes: block.bytes.clone(),
+            ends,
+            bytes: shelf.copy(&[marks, block.prefix(), heap], room)?,
         })
-    }
-
-    /// Bytes of memory for one of so many entries, beside its own and the block's.
-    pub(crate) fn memory(entries: usize) -> usize {
-        Guide::memory(entries)
     }
 
     /// [`Block::find_entry`].
     #[inline]
     pub(crate) fn find_entry(&self, key: &[u8]) -> Option<Entry<'_>> {
-        self.guide
-            .find(&self.bytes, self.prefix as usize, self.heap_end as usize, key)
+        let (marks, bytes) = self.bytes.split_at(self.marks as usize);
+        let (prefix, heap) = bytes.split_at(self.prefix as usize);
+        let (marks, _) = marks.as_chunks();
+        let marks = Marks { marks, ends: self.ends };
+        marks.find(prefix, heap, key)
     }
 }
 
@@ -48,24 +48,24 @@ impl BlockReader {
 #[derive(Debug)]
 pub(crate) struct BufferReader {
     points: BlockReader,
-    piece: Arc<Piece>,
+    ranges: Ranges,
 }
 
 impl BufferReader {
-    /// `None` for a piece that is no buffer, or too large.
-    pub(crate) fn new(piece: Arc<Piece>) -> Option<Self> {
-        let points = BlockReader::new(&piece.buffer().ok()?.points)?;
-        Some(Self { points, piece })
+    /// As [`BlockReader::new`].
+    pub(crate) fn new(buffer: &Buffer, shelf: &Shelf, room: impl Fn(usize) -> bool) -> Option<Self> {
+        if !buffer.ranges.is_empty() && !room(buffer.ranges.memory()) {
+            return None;
+        }
+        Some(Self {
+            points: BlockReader::new(&buffer.points, shelf, room)?,
+            ranges: buffer.ranges.clone(),
+        })
     }
 
     /// What the buffer says about a key.
     #[inline]
     pub(crate) fn get(&self, key: &[u8]) -> Said<'_> {
-        let entry = self.points.find_entry(key);
-        match self.piece.buffer() {
-            Ok(buffer) => buffer.say(entry, key),
-            // It was one when it was made ready.
-            Err(_) => Said::Nothing,
-        }
+        say(self.points.find_entry(key), &self.ranges, key)
     }
 }

@@ -3,9 +3,11 @@
 //! **Clean pieces** are kept as long as there is room, by a policy that a scan cannot ruin (see `shard`). A piece that somebody
 //! holds is pinned: it is not given up, since that would free no memory. **Changed nodes** belong to the working state of
 //! their index, which writes them back when they exceed their share; here they are only counted, and clean pieces make room
-//! for them. A piece that finds no room goes to whoever asked for it and is kept no further.
+//! for them, and for **copies** of what is read most (see [`shelf`]). A piece that finds no room goes to whoever asked for it and is kept no
+//! further.
 
 mod shard;
+pub(crate) mod shelf;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -23,8 +25,9 @@ pub struct BufferPool {
     shards: Vec<RwLock<Shard>>,
     clean: AtomicUsize,
     dirty: AtomicUsize,
+    copies: AtomicUsize,
     peak: AtomicUsize,
-    /// Of the clean bytes, those that views hold, as far as they say so.
+    /// What views hold of clean pieces, as far as they say so, and of copies.
     held: AtomicUsize,
     files: AtomicU32,
 }
@@ -42,6 +45,7 @@ impl BufferPool {
             shards: (0..shards).map(|_| RwLock::default()).collect(),
             clean: AtomicUsize::new(0),
             dirty: AtomicUsize::new(0),
+            copies: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
             files: AtomicU32::new(0),
@@ -90,7 +94,7 @@ impl BufferPool {
     /// Keeps a piece, if room can be made for it.
     pub(crate) fn insert(&self, key: Key, piece: &Arc<Piece>) {
         let bytes = piece.memory();
-        let share = self.budget.saturating_sub(self.dirty.load(Ordering::Acquire)) / self.shards.len();
+        let share = self.share();
         let mut shard = self.shard(key).write();
         let before = shard.bytes();
         if bytes > share || !shard.make_room(share - bytes) {
@@ -128,19 +132,35 @@ impl BufferPool {
         self.dirty.load(Ordering::Acquire)
     }
 
+    /// What the clean pieces of one shard may take.
+    fn share(&self) -> usize {
+        let others = self.dirty() + self.copies.load(Ordering::Acquire);
+        self.budget.saturating_sub(others) / self.shards.len()
+    }
+
+    /// Some changed bytes have become others.
     fn charge(&self, before: usize, after: usize) {
+        self.recount(&self.dirty, before, after);
+    }
+
+    /// Some bytes of copies have become others.
+    fn copied(&self, before: usize, after: usize) {
+        self.recount(&self.copies, before, after);
+    }
+
+    fn recount(&self, counter: &AtomicUsize, before: usize, after: usize) {
         if after >= before {
-            self.dirty.fetch_add(after - before, Ordering::AcqRel);
+            counter.fetch_add(after - before, Ordering::AcqRel);
             self.trim();
         } else {
-            self.dirty.fetch_sub(before - after, Ordering::AcqRel);
+            counter.fetch_sub(before - after, Ordering::AcqRel);
         }
     }
 
     /// Gives up clean pieces until everything is within the budget, or pinned.
     fn trim(&self) {
         if self.used() > self.budget {
-            let share = self.budget.saturating_sub(self.dirty()) / self.shards.len();
+            let share = self.share();
             for shard in &self.shards {
                 let mut shard = shard.write();
                 let before = shard.bytes();
@@ -158,7 +178,8 @@ impl IndexPool for BufferPool {
     }
 
     fn used(&self) -> usize {
-        self.clean.load(Ordering::Acquire) + self.dirty.load(Ordering::Acquire)
+        let load = |counter: &AtomicUsize| counter.load(Ordering::Acquire);
+        load(&self.clean) + load(&self.dirty) + load(&self.copies)
     }
 
     fn peak(&self) -> usize {

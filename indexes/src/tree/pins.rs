@@ -1,7 +1,8 @@
 //! Pieces that a view keeps at hand, so that a point read asks the pool for nothing: inner nodes from the first read on, leaves and
 //! buffers once they have been asked for often.
 //!
-//! They are held as anybody holds a piece: counted by the pool, and pinned there. All views together hold a share of their pool
+//! Nodes are held as anybody holds a piece: counted by the pool, and pinned there. Leaves and buffers are copied ([`Shelf`]); what they
+//! were copied from stays in the pool as long as there is room. All views together hold a share of their pool
 //! at most; what is beyond it is asked for each time. A read finds a child's place beside its number, as Graefe et al. do
 //! ("In-memory performance for big data", PVLDB 8(1), 2014), though not in place of it: nodes never change.
 
@@ -9,12 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use kodiak_core::Result;
-use parking_lot::Mutex;
 
 use super::piece::{ChildPtr, Node, Piece};
 use crate::data::keys::Heads;
 use crate::data::reader::{BlockReader, BufferReader};
 use crate::pool::BufferPool;
+use crate::pool::shelf::Shelf;
 use crate::store::Store;
 use crate::store::piece::Ptr;
 
@@ -29,8 +30,10 @@ pub(super) struct Pins {
     pool: Arc<BufferPool>,
     top: Pin,
     bytes: AtomicUsize,
-    /// Keeps the leaves pinned in the pool.
-    leaves: Mutex<Vec<Arc<Piece>>>,
+    /// What leaves and buffers are copied to.
+    shelf: Shelf,
+    /// What views held when there was no room for another copy: there is none before it is less.
+    full: AtomicUsize,
 }
 
 /// The place of a node, filled when it is first needed.
@@ -88,7 +91,8 @@ impl Pins {
             pool: Arc::clone(pool),
             top: Pin::default(),
             bytes: AtomicUsize::new(0),
-            leaves: Mutex::default(),
+            shelf: Shelf::new(pool),
+            full: AtomicUsize::new(usize::MAX),
         }
     }
 
@@ -103,6 +107,20 @@ impl Pins {
             self.bytes.fetch_add(bytes, Ordering::Relaxed);
         }
         held
+    }
+
+    /// Counts the bytes of a chunk for copies, if there is room for it.
+    fn hold_copies(&self, bytes: usize) -> bool {
+        let held = self.hold(bytes, LEAVES);
+        if !held {
+            self.full.store(self.pool.held(), Ordering::Relaxed);
+        }
+        held
+    }
+
+    /// True if it would be in vain to look for room for another copy.
+    fn is_full(&self) -> bool {
+        self.pool.held() >= self.full.load(Ordering::Relaxed)
     }
 
     fn most(&self, eighths: usize) -> usize {
@@ -147,34 +165,27 @@ impl Pins {
 
     /// Keeps a leaf that is asked for often, if there is room.
     #[cold]
-    pub(super) fn keep_leaf(&self, pin: &LeafPin, piece: Arc<Piece>) {
+    pub(super) fn keep_leaf(&self, pin: &LeafPin, piece: &Piece) {
         let Ok(leaf) = piece.leaf() else { return };
-        if !self.hold_block(&piece, leaf.len()) {
+        if self.is_full() {
             return;
         }
-        if let Some(reader) = BlockReader::new(leaf)
-            && pin.0.set(reader).is_ok()
-        {
-            self.leaves.lock().push(piece);
+        // Of two threads that fill it at once one has copied in vain.
+        if let Some(reader) = BlockReader::new(leaf, &self.shelf, |bytes| self.hold_copies(bytes)) {
+            let _ = pin.0.set(reader);
         }
     }
 
     /// Keeps a buffer that is asked for often, if there is room.
     #[cold]
-    pub(super) fn keep_buffer(&self, pin: &BufferPin, piece: Arc<Piece>) {
+    pub(super) fn keep_buffer(&self, pin: &BufferPin, piece: &Piece) {
         let Ok(buffer) = piece.buffer() else { return };
-        if self.hold_block(&piece, buffer.points.len())
-            && let Some(reader) = BufferReader::new(piece)
-        {
-            // Of two threads that fill it at once one has counted in vain.
+        if self.is_full() {
+            return;
+        }
+        if let Some(reader) = BufferReader::new(buffer, &self.shelf, |bytes| self.hold_copies(bytes)) {
             let _ = pin.0.set(reader);
         }
-    }
-
-    /// Counts a piece with a block of so many entries, and what makes that ready, if there is room for them.
-    fn hold_block(&self, piece: &Piece, entries: usize) -> bool {
-        let bytes = piece.memory() + BlockReader::memory(entries);
-        self.pool.held() < self.most(LEAVES) && self.hold(bytes, LEAVES)
     }
 }
 

@@ -95,7 +95,7 @@ pub(super) fn find(
     let (piece, wanted) = store.read_rated(&ptr)?;
     in_leaf(store, &piece, &ptr, key, found)?;
     if let Some(place) = place.filter(|_| wanted) {
-        pins.keep_leaf(place, piece);
+        pins.keep_leaf(place, &piece);
     }
     Ok(())
 }
@@ -133,7 +133,7 @@ fn hear_at_hand(
     let buffer = piece.buffer().map_err(|error| store.at(error, ptr))?;
     let done = heard.hear(buffer, key);
     if let Some(place) = place.filter(|_| wanted) {
-        pins.keep_buffer(place, piece);
+        pins.keep_buffer(place, &piece);
     }
     Ok(done)
 }
