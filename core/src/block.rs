@@ -1,5 +1,6 @@
 //! Blocks: what is read from a run and cached at once, ready to be searched.
 
+mod keys;
 mod search;
 
 use std::fmt::Debug;
@@ -8,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::array::{Array, ArrayRef, BinaryArray, Int8Array, Int64Array, RecordBatch};
 use arrow::buffer::ScalarBuffer;
 
-use crate::entry::{EntryRef, Op, SeqNo, common_prefix, prefix_of};
+use crate::entry::{EntryRef, Op, SeqNo, common_prefix};
 use crate::keycodec::{Keys, UnmadeKeys};
 use crate::rowcodec::RowCodec;
 use crate::schema::TableSchema;
@@ -226,9 +227,9 @@ impl ColumnBlock {
     #[inline]
     pub fn copy_key(&self, row: usize, out: &mut Vec<u8>) {
         out.clear();
-        match (self.keys.get(), &self.unmade) {
-            (None, Some(keys)) => keys.put(row, out),
-            _ => out.extend_from_slice(self.key(row)),
+        match self.unmade() {
+            Some(keys) => keys.put(row, out),
+            None => out.extend_from_slice(self.key(row)),
         }
     }
 
@@ -305,21 +306,6 @@ impl ColumnBlock {
             .filter(|(_, pair)| pair[1] < pair[0]);
         let mut rows = falls.map(|(row, _)| from + row + 1);
         rows.find(|&row| self.key(row) == self.key(row - 1))
-    }
-
-    /// Puts the first eight bytes of each key, after those at the front that the caller knows all to have, into `out`, as
-    /// [`prefix_of`] does.
-    pub fn prefixes(&self, skip: usize, out: &mut Vec<u64>) {
-        out.clear();
-        if skip == 0
-            && self.keys.get().is_none()
-            && let Some(keys) = &self.unmade
-            && keys.prefixes(out)
-        {
-            return;
-        }
-        let (keys, rows) = (self.keys(), 0..self.rows());
-        out.extend(rows.map(|row| prefix_of(keys.value(row).get(skip..).unwrap_or_default())));
     }
 
     /// A row of a key-value table as an entry; a typed table's row has an empty value here (see [`value`](Self::value)).

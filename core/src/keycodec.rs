@@ -7,9 +7,11 @@
 mod decode;
 mod encode;
 mod fixed;
+mod heads;
 pub mod ordered;
 #[cfg(test)]
 mod tests;
+mod text;
 mod unmade;
 pub(crate) mod view;
 
@@ -20,6 +22,7 @@ use arrow::datatypes::DataType;
 
 use crate::schema::TableSchema;
 use crate::{Error, Result};
+pub use heads::KeyPlace;
 pub use unmade::{Keys, UnmadeKeys};
 use view::{Physical, physical, plain};
 
@@ -224,6 +227,22 @@ impl KeyCodec {
             return Ok(vec![column]);
         }
         decode::columns(&self.parts, keys)
+    }
+
+    /// Those of the key columns that are `wanted`, by their place in [`TableSchema::key`]; what is behind the last of them in a key
+    /// is not looked at.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_some(&self, keys: &BinaryArray, wanted: impl Fn(usize) -> bool) -> Result<Vec<Option<ArrayRef>>> {
+        if self.schema.has_raw_key() {
+            return Ok(self
+                .decode(keys)?
+                .into_iter()
+                .map(|column| wanted(0).then_some(column))
+                .collect());
+        }
+        decode::some_columns(&self.parts, keys, wanted)
     }
 }
 

@@ -44,6 +44,22 @@ pub(super) fn columns(parts: &[Part], keys: &BinaryArray) -> Result<Vec<ArrayRef
     }
 }
 
+/// The columns of `parts` that are `wanted`, by their numbers. What is behind the last one is not looked at.
+pub(super) fn some_columns(
+    parts: &[Part],
+    keys: &BinaryArray,
+    wanted: impl Fn(usize) -> bool,
+) -> Result<Vec<Option<ArrayRef>>> {
+    let mut rests: Vec<&[u8]> = keys.iter().map(|key| key.unwrap_or_default()).collect();
+    let last = (0..parts.len()).rfind(|&number| wanted(number));
+    let column = |(number, part)| match Some(number) > last {
+        true => Ok(None),
+        false if wanted(number) => column(part, &mut rests).map(Some),
+        false => pass(part, &mut rests).map(|()| None),
+    };
+    parts.iter().enumerate().map(column).collect()
+}
+
 #[cold]
 fn malformed(part: &Part, row: usize) -> Error {
     Error::corruption(format!(
@@ -91,6 +107,39 @@ fn column(part: &Part, rests: &mut [&[u8]]) -> Result<ArrayRef> {
         |error| Error::corruption(format!("key column \"{}\" holds invalid values", part.name)).with_source(error);
     let plain = make_array(data.build().map_err(wrong)?);
     repack(part, plain)
+}
+
+/// Passes over the value of one column at the front of each key.
+fn pass(part: &Part, rests: &mut [&[u8]]) -> Result<()> {
+    let invert = if part.descending { 0xFF } else { 0 };
+    let physical = part.physical()?;
+    for (row, rest) in rests.iter_mut().enumerate() {
+        let passed = match part.nullable.then(|| rest.split_off_first()) {
+            Some(Some(&NULL)) => continue,
+            Some(None) => None,
+            _ => match physical {
+                Physical::Bool => rest.get(1..),
+                Physical::Fixed { width, .. } => rest.get(width..),
+                Physical::Var { .. } if part.tail => Some(&rest[rest.len()..]),
+                Physical::Var { .. } => pass_escaped(rest, invert),
+            },
+        };
+        *rest = passed.ok_or_else(|| malformed(part, row))?;
+    }
+    Ok(())
+}
+
+/// What follows the value at the front of `rest`; `None` if that has no end.
+#[inline]
+fn pass_escaped(mut rest: &[u8], invert: u8) -> Option<&[u8]> {
+    loop {
+        let zero = rest.iter().position(|&byte| byte == invert)?;
+        let escape = *rest.get(zero + 1)?;
+        rest = &rest[zero + 2..];
+        if escape ^ invert == END {
+            return Some(rest);
+        }
+    }
 }
 
 fn repack(part: &Part, plain: ArrayRef) -> Result<ArrayRef> {
@@ -219,5 +268,53 @@ fn unescape<'a>(mut rest: &'a [u8], invert: u8, out: &mut Vec<u8>) -> Option<&'a
             _ => return None,
         }
         rest = &tail[2..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Random, TYPES, codec_of, column};
+    use super::*;
+
+    #[test]
+    fn some_columns_are_what_they_are_among_all_and_damage_is_corruption() {
+        let mut random = Random(11);
+        for _ in 0..200 {
+            let count = 1 + random.below(4) as usize;
+            let mut chosen = || (0..count).map(|_| random.below(2) == 0).collect::<Vec<bool>>();
+            let (nullable, descending, wanted) = (chosen(), chosen(), chosen());
+            let columns: Vec<ArrayRef> = nullable
+                .iter()
+                .map(|&nullable| {
+                    column(
+                        &TYPES[random.below(TYPES.len() as u64) as usize],
+                        20,
+                        nullable,
+                        &mut random,
+                    )
+                })
+                .collect();
+            let codec = codec_of(&columns, &nullable, &descending);
+            let keys = codec.encode(&columns).expect("every type has an order");
+            let all = codec.decode(&keys).expect("just encoded").into_iter().zip(&wanted);
+            let expected: Vec<_> = all.map(|(column, wanted)| wanted.then_some(column)).collect();
+            let some = codec.decode_some(&keys, |number| wanted[number]);
+            assert_eq!(some.expect("just encoded"), expected, "{columns:?}");
+            let key = keys.value(0);
+            for cut in 0..key.len() {
+                let mut damaged = key.to_vec();
+                damaged[cut] ^= 1 << random.below(8);
+                for bytes in [&key[..cut], &damaged] {
+                    if let Err(error) =
+                        codec.decode_some(&BinaryArray::from_iter_values([bytes]), |number| wanted[number])
+                    {
+                        assert_eq!(error.kind(), ErrorKind::Corruption, "{error}");
+                    }
+                }
+                let last = count - 1;
+                let short = codec.decode_some(&BinaryArray::from_iter_values([&key[..cut]]), |number| number == last);
+                assert!(short.is_err() || codec.parts[last].tail, "{columns:?}, {cut} bytes");
+            }
+        }
     }
 }

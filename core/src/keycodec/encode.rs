@@ -13,6 +13,8 @@ pub(super) const VALUE: u8 = 1;
 /// A zero byte in a value of variable width becomes `0 ESCAPED_ZERO`; its end is `0 END`.
 pub(super) const ESCAPED_ZERO: u8 = 0xFF;
 pub(super) const END: u8 = 0;
+/// Bytes of the end of a value of variable width.
+pub(super) const END_BYTES: usize = 2;
 
 /// Turns the stored bytes of a fixed-width value into bytes that compare as the value does.
 #[inline(always)]
@@ -56,7 +58,7 @@ pub(super) fn view<'a>(part: &Part, array: &'a ArrayRef) -> Result<View<'a>> {
 /// Bytes that a value of variable width takes.
 #[inline]
 fn escaped_len(value: &[u8]) -> usize {
-    value.len() + value.iter().filter(|&&byte| byte == 0).count() + 2
+    value.len() + value.iter().filter(|&&byte| byte == 0).count() + END_BYTES
 }
 
 /// The keys of all rows. `arrays` are plain, of equal length, and of the parts' types.
@@ -159,7 +161,7 @@ fn add_lengths(part: &Part, view: &View<'_>, physical: Physical, constant: &mut 
         Physical::Fixed { width, .. } => width,
         Physical::Var { .. } => {
             if let Some(short) = Plain::of(view) {
-                let ends = if part.tail { 0 } else { 2 };
+                let ends = if part.tail { 0 } else { END_BYTES };
                 let lens = short.offsets.windows(2).map(|pair| (pair[1] - pair[0]) as usize);
                 lengths
                     .iter_mut()
@@ -313,9 +315,23 @@ pub(super) fn put_row(part: &Part, physical: Physical, view: &View<'_>, row: usi
         // Which is not inverted.
         _ if part.tail => out.extend_from_slice(view.value(row)),
         _ => {
-            let value = view.value(row);
-            out.resize(start + escaped_len(value), 0);
-            put_escaped(value, invert, &mut out[start..]);
+            put_text(view.value(row), out);
+            if invert != 0 {
+                out[start..].iter_mut().for_each(|byte| *byte ^= invert);
+            }
         }
     }
+}
+
+/// Appends a value of variable width, not inverted, its zeros escaped, and its end.
+#[inline]
+pub(super) fn put_text(value: &[u8], out: &mut Vec<u8>) {
+    let mut rest = value;
+    while let Some(zero) = rest.iter().position(|&byte| byte == 0) {
+        out.extend_from_slice(&rest[..zero]);
+        out.extend_from_slice(&[0, ESCAPED_ZERO]);
+        rest = &rest[zero + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.extend_from_slice(&[0, END]);
 }

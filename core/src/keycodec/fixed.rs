@@ -1,5 +1,6 @@
-//! Keys of fixed width.
+//! Key columns of fixed width.
 
+use std::cmp::Ordering;
 use std::sync::OnceLock;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, downcast_primitive};
@@ -8,19 +9,12 @@ use arrow::datatypes::DataType;
 
 use super::Part;
 use super::encode::{VALUE, ordered};
+use super::heads::Heads;
 use super::view::{Order, Physical};
 
-/// Key columns of fixed width without nulls.
+/// A key column of fixed width without nulls.
 #[derive(Debug, Clone)]
-pub(super) struct FixedKeys {
-    parts: Vec<FixedPart>,
-    rows: usize,
-    /// Of a key.
-    width: usize,
-}
-
-#[derive(Debug, Clone)]
-struct FixedPart {
+pub(super) struct FixedPart {
     /// As many values as there are rows.
     bytes: Buffer,
     width: usize,
@@ -30,129 +24,146 @@ struct FixedPart {
     marked: bool,
 }
 
-impl FixedKeys {
-    /// The keys of columns that are plain and of the parts' types; `None` if one of them is of another kind, and for more than
-    /// 2 GiB.
-    pub(super) fn new(parts: &[Part], arrays: &[ArrayRef]) -> Option<Self> {
-        let rows = arrays.first()?.len();
-        let mut width = 0;
-        let mut fixed = Vec::with_capacity(parts.len());
-        for (part, array) in parts.iter().zip(arrays) {
-            let Some(Physical::Fixed {
-                width: own @ (1 | 2 | 4 | 8 | 16),
-                order,
-            }) = part.physical
-            else {
-                return None;
-            };
-            if array.len() != rows || array.null_count() > 0 {
-                return None;
-            }
-            let bytes = values(array, own)?;
-            if bytes.len() != rows * own {
-                return None;
-            }
-            width += own + usize::from(part.nullable);
-            fixed.push(FixedPart {
-                bytes,
-                width: own,
-                order,
-                invert: if part.descending { 0xFF } else { 0 },
-                marked: part.nullable,
-            });
-        }
-        i32::try_from(rows.checked_mul(width)?).ok()?;
-        Some(Self {
-            parts: fixed,
-            rows,
-            width,
-        })
-    }
-
-    /// How many there are.
-    pub(super) fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Bytes that they take once they are encoded.
-    pub(super) fn memory(&self) -> usize {
-        self.rows * (self.width + size_of::<i32>())
-    }
-
-    /// Appends the key of a row.
-    ///
-    /// # Panics
-    /// If there is no such row.
-    pub(super) fn put(&self, row: usize, out: &mut Vec<u8>) {
-        for part in &self.parts {
-            if part.marked {
-                out.push(VALUE);
-            }
-            match part.width {
-                1 => part.put::<1>(row, out),
-                2 => part.put::<2>(row, out),
-                4 => part.put::<4>(row, out),
-                8 => part.put::<8>(row, out),
-                _ => part.put::<16>(row, out),
-            }
-        }
-    }
-
-    /// Appends what the keys begin with, as [`prefix_of`](crate::entry::prefix_of) tells; false, and nothing, if that takes
-    /// no less than to encode them.
-    pub(super) fn prefixes(&self, out: &mut Vec<u64>) -> bool {
-        let [only] = self.parts.as_slice() else { return false };
-        let (values, _) = only.bytes.as_chunks::<8>();
-        match (only.marked, only.width, only.order, only.invert) {
-            (false, 8, Order::Signed, 0) => {
-                out.extend(values.iter().map(|value| u64::from_le_bytes(*value) ^ 1 << 63));
-                true
-            }
-            (false, 8, Order::Unsigned, 0) => {
-                out.extend(values.iter().map(|value| u64::from_le_bytes(*value)));
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// All of them.
-    pub(super) fn encode(&self) -> BinaryArray {
-        let bytes = match self.parts.as_slice() {
-            [only] if !only.marked => match only.width {
-                1 => only.alone::<1>(),
-                2 => only.alone::<2>(),
-                4 => only.alone::<4>(),
-                8 => only.alone::<8>(),
-                _ => only.alone::<16>(),
-            },
-            parts => {
-                let mut out = vec![0u8; self.rows * self.width];
-                let mut at = 0;
-                for part in parts {
-                    if part.marked {
-                        out.chunks_exact_mut(self.width).for_each(|key| key[at] = VALUE);
-                        at += 1;
-                    }
-                    match part.width {
-                        1 => part.put_at::<1>(&mut out, self.width, at),
-                        2 => part.put_at::<2>(&mut out, self.width, at),
-                        4 => part.put_at::<4>(&mut out, self.width, at),
-                        8 => part.put_at::<8>(&mut out, self.width, at),
-                        _ => part.put_at::<16>(&mut out, self.width, at),
-                    }
-                    at += part.width;
+/// The keys of `rows` rows whose columns are all of fixed width.
+pub(super) fn encode(parts: &[&FixedPart], rows: usize) -> BinaryArray {
+    let width = parts.iter().map(|part| part.len()).sum();
+    let bytes = match parts {
+        [only] if !only.marked => match only.width {
+            1 => only.alone::<1>(),
+            2 => only.alone::<2>(),
+            4 => only.alone::<4>(),
+            8 => only.alone::<8>(),
+            _ => only.alone::<16>(),
+        },
+        parts => {
+            let mut out = vec![0u8; rows * width];
+            let mut at = 0;
+            for part in parts {
+                if part.marked {
+                    out.chunks_exact_mut(width).for_each(|key| key[at] = VALUE);
+                    at += 1;
                 }
-                out
+                match part.width {
+                    1 => part.put_at::<1>(&mut out, width, at),
+                    2 => part.put_at::<2>(&mut out, width, at),
+                    4 => part.put_at::<4>(&mut out, width, at),
+                    8 => part.put_at::<8>(&mut out, width, at),
+                    _ => part.put_at::<16>(&mut out, width, at),
+                }
+                at += part.width;
             }
-        };
-        BinaryArray::new(offsets(self.width, self.rows), Buffer::from_vec(bytes), None)
-    }
+            out
+        }
+    };
+    BinaryArray::new(offsets(width, rows), Buffer::from_vec(bytes), None)
 }
 
 impl FixedPart {
+    /// A column that is plain and of the part's type; `None` if it is of another kind.
+    pub(super) fn new(part: &Part, array: &ArrayRef) -> Option<Self> {
+        let Some(Physical::Fixed {
+            width: width @ (1 | 2 | 4 | 8 | 16),
+            order,
+        }) = part.physical
+        else {
+            return None;
+        };
+        if array.null_count() > 0 {
+            return None;
+        }
+        let bytes = values(array, width)?;
+        (bytes.len() == array.len() * width).then_some(Self {
+            bytes,
+            width,
+            order,
+            invert: if part.descending { 0xFF } else { 0 },
+            marked: part.nullable,
+        })
+    }
+
+    /// Bytes that a value takes.
+    pub(super) fn len(&self) -> usize {
+        self.width + usize::from(self.marked)
+    }
+
+    /// Appends the value of a row.
+    ///
+    /// # Panics
+    /// If there is no such row.
     #[inline]
-    fn put<const W: usize>(&self, row: usize, out: &mut Vec<u8>) {
+    pub(super) fn put(&self, row: usize, out: &mut Vec<u8>) {
+        if self.marked {
+            out.push(VALUE);
+        }
+        match self.width {
+            1 => self.put_value::<1>(row, out),
+            2 => self.put_value::<2>(row, out),
+            4 => self.put_value::<4>(row, out),
+            8 => self.put_value::<8>(row, out),
+            _ => self.put_value::<16>(row, out),
+        }
+    }
+
+    /// How the value of a row compares with one of another column of the same part.
+    #[inline]
+    pub(super) fn compare(&self, row: usize, other: &Self, with: usize) -> Ordering {
+        match self.width {
+            1 => self.compare_of::<1>(row, other, with),
+            2 => self.compare_of::<2>(row, other, with),
+            4 => self.compare_of::<4>(row, other, with),
+            8 => self.compare_of::<8>(row, other, with),
+            _ => self.compare_of::<16>(row, other, with),
+        }
+    }
+
+    #[inline]
+    fn compare_of<const W: usize>(&self, row: usize, other: &Self, with: usize) -> Ordering {
+        let (one, other) = (self.bytes.as_chunks::<W>().0[row], other.bytes.as_chunks::<W>().0[with]);
+        match one == other {
+            true => Ordering::Equal,
+            false => ordered(one, self.order, self.invert).cmp(&ordered(other, self.order, self.invert)),
+        }
+    }
+
+    /// Adds what values have behind their first `skip` bytes.
+    pub(super) fn add_heads(&self, skip: usize, heads: &mut Heads<'_>) {
+        match self.width {
+            1 => self.add_heads_of::<1>(skip, heads),
+            2 => self.add_heads_of::<2>(skip, heads),
+            4 => self.add_heads_of::<4>(skip, heads),
+            8 => self.add_heads_of::<8>(skip, heads),
+            _ => self.add_heads_of::<16>(skip, heads),
+        }
+    }
+
+    fn add_heads_of<const W: usize>(&self, skip: usize, heads: &mut Heads<'_>) {
+        let (values, _) = self.bytes.as_chunks::<W>();
+        let len = self.len().saturating_sub(skip);
+        // How far a value is moved to the right to make room for the mark, or to the left since its first bytes are skipped.
+        let (mark, right) = match (self.marked, skip) {
+            (true, 0) => (u64::from(VALUE) << 56, 8),
+            _ => (0, 0),
+        };
+        let left = 8 * skip.saturating_sub(usize::from(self.marked)) as u32;
+        let head = |value: &[u8; W], order: Order, invert: u8| {
+            let mut wide = [0; 16];
+            wide[..W].copy_from_slice(&ordered(*value, order, invert));
+            let wide = u128::from_be_bytes(wide);
+            match W {
+                16 => (wide.checked_shl(left).unwrap_or(0) >> 64) as u64 >> right | mark,
+                _ => ((wide >> 64) as u64).checked_shl(left).unwrap_or(0) >> right | mark,
+            }
+        };
+        // Each with its own loop, which the compiler can make one of vectors.
+        match (self.order, self.invert) {
+            (Order::Signed, 0) => heads.add_alike(len, values.iter().map(|value| head(value, Order::Signed, 0))),
+            (Order::Unsigned, 0) => heads.add_alike(len, values.iter().map(|value| head(value, Order::Unsigned, 0))),
+            (order, invert) => heads.add_alike(len, values.iter().map(|value| head(value, order, invert))),
+        }
+    }
+
+    #[inline]
+    fn put_value<const W: usize>(&self, row: usize, out: &mut Vec<u8>) {
         let (values, _) = self.bytes.as_chunks::<W>();
         out.extend_from_slice(&ordered(values[row], self.order, self.invert));
     }
@@ -259,16 +270,13 @@ mod tests {
                 let codec = KeyCodec::new(&TableSchema::new(Arc::clone(&schema), &key).expect("schema"));
                 let all = codec.encode(&arrays).expect("keys");
                 let values: Vec<ArrayRef> = codec.parts.iter().map(|part| arrays[part.index].clone()).collect();
-                let fixed = FixedKeys::new(&codec.parts, &values).expect("the key is of fixed width");
-                assert_eq!((fixed.encode(), fixed.rows), (all.clone(), 3));
-                let mut prefixes = vec![];
-                if fixed.prefixes(&mut prefixes) {
-                    let expected: Vec<u64> = all.iter().flatten().map(crate::entry::prefix_of).collect();
-                    assert_eq!(prefixes, expected);
-                }
+                let fixed = codec.parts.iter().zip(&values);
+                let fixed: Option<Vec<FixedPart>> = fixed.map(|(part, array)| FixedPart::new(part, array)).collect();
+                let fixed = fixed.expect("the key is of fixed width");
+                assert_eq!(encode(&fixed.iter().collect::<Vec<_>>(), 3), all);
                 for row in 0..3 {
                     let (mut alone, mut encoded) = (vec![], vec![]);
-                    fixed.put(row, &mut alone);
+                    fixed.iter().for_each(|part| part.put(row, &mut alone));
                     codec.encode_row(&arrays, row, &mut encoded).expect("key");
                     assert_eq!((alone.as_slice(), encoded.as_slice()), (all.value(row), all.value(row)));
                 }

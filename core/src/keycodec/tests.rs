@@ -21,7 +21,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 
@@ -170,7 +170,7 @@ pub(super) fn column(data_type: &DataType, rows: usize, nullable: bool, random: 
     }
 }
 
-fn codec_of(columns: &[ArrayRef], nullable: &[bool], descending: &[bool]) -> KeyCodec {
+pub(super) fn codec_of(columns: &[ArrayRef], nullable: &[bool], descending: &[bool]) -> KeyCodec {
     let fields: Vec<Field> = columns
         .iter()
         .enumerate()

@@ -1,11 +1,14 @@
 //! Keys that are encoded when they are first looked at: reads of blocks that overlap no others look at none, or at a few.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BinaryArray};
 
 use super::encode;
-use super::fixed::FixedKeys;
+use super::fixed::{self, FixedPart};
+use super::heads::{self, Heads, KeyPlace};
+use super::text::TextPart;
 use super::view::{Bytes, Physical, View};
 use super::{Part, Result};
 
@@ -39,17 +42,18 @@ impl From<BinaryArray> for Keys {
     }
 }
 
-/// Key columns, checked so that nothing can go wrong when they are encoded: that may wait, and one key can be had without the
-/// others.
+/// Key columns, checked so that nothing can go wrong when they are encoded: that may wait, and one key, or what keys begin with,
+/// can be had without the others.
 #[derive(Debug, Clone)]
-pub struct UnmadeKeys(Columns);
-
-#[derive(Debug, Clone)]
-enum Columns {
-    /// Of fixed width, without nulls.
-    Fixed(FixedKeys),
-    /// Any.
-    Other(OtherKeys),
+pub struct UnmadeKeys {
+    parts: Arc<[Part]>,
+    /// Of the parts, equally long.
+    arrays: Vec<ArrayRef>,
+    /// The same.
+    columns: Vec<KeyColumn>,
+    rows: usize,
+    /// Of all keys, about.
+    bytes: usize,
 }
 
 impl UnmadeKeys {
@@ -59,26 +63,44 @@ impl UnmadeKeys {
     /// # Errors
     /// `InvalidInput` for a type without an order.
     pub(super) fn new(parts: &Arc<[Part]>, arrays: Vec<ArrayRef>) -> Result<Option<Self>> {
-        Ok(match FixedKeys::new(parts, &arrays) {
-            Some(keys) => Some(Self(Columns::Fixed(keys))),
-            None => OtherKeys::new(parts, arrays)?.map(|keys| Self(Columns::Other(keys))),
-        })
+        let rows = arrays.first().map_or(0, |array| array.len());
+        let (mut bytes, mut most) = (0usize, 0usize);
+        let mut columns = Vec::with_capacity(parts.len());
+        for (number, (part, array)) in parts.iter().zip(&arrays).enumerate() {
+            if array.len() != rows {
+                return Ok(None);
+            }
+            let marker = usize::from(part.nullable) * rows;
+            let (own, own_most) = match part.physical()? {
+                Physical::Bool => (rows, rows),
+                Physical::Fixed { width, .. } => (rows.saturating_mul(width), rows.saturating_mul(width)),
+                Physical::Var { .. } => {
+                    let values = text_bytes(&encode::view(part, array)?, rows);
+                    // Each byte may be one that is escaped.
+                    (values + 2 * rows, values.saturating_mul(2) + 2 * rows)
+                }
+            };
+            bytes = bytes.saturating_add(own + marker);
+            most = most.saturating_add(own_most + marker);
+            columns.push(KeyColumn::new(parts, number, array));
+        }
+        Ok(i32::try_from(most).is_ok().then(|| Self {
+            parts: Arc::clone(parts),
+            arrays,
+            columns,
+            rows,
+            bytes,
+        }))
     }
 
     /// How many there are.
     pub fn rows(&self) -> usize {
-        match &self.0 {
-            Columns::Fixed(keys) => keys.rows(),
-            Columns::Other(keys) => keys.rows,
-        }
+        self.rows
     }
 
     /// Bytes that they take once they are encoded; about so many, if they are not all equally long.
     pub fn memory(&self) -> usize {
-        match &self.0 {
-            Columns::Fixed(keys) => keys.memory(),
-            Columns::Other(keys) => keys.bytes + keys.rows * size_of::<i32>(),
-        }
+        self.bytes + self.rows * size_of::<i32>()
     }
 
     /// Appends the key of a row.
@@ -86,79 +108,154 @@ impl UnmadeKeys {
     /// # Panics
     /// If there is no such row.
     pub fn put(&self, row: usize, out: &mut Vec<u8>) {
-        match &self.0 {
-            Columns::Fixed(keys) => keys.put(row, out),
-            Columns::Other(keys) => keys.put(row, out),
-        }
+        self.columns.iter().for_each(|column| column.put(row, out));
     }
 
-    /// Appends what the keys begin with, as [`prefix_of`](crate::entry::prefix_of) tells; false, and nothing, if that takes
-    /// no less than to encode them.
-    pub fn prefixes(&self, out: &mut Vec<u64>) -> bool {
-        match &self.0 {
-            Columns::Fixed(keys) => keys.prefixes(out),
-            Columns::Other(_) => false,
+    /// Appends the key of a row from `place` on.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[inline]
+    pub fn put_from(&self, place: KeyPlace, row: usize, out: &mut Vec<u8>) {
+        let columns = self.columns.get(place.column..).unwrap_or_default();
+        columns.iter().for_each(|column| column.put(row, out));
+    }
+
+    /// How the key of a row, from `place` on, compares with one of other rows of the table; `rooms` are room to make keys in.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    #[inline]
+    pub fn compare_from(
+        &self,
+        place: KeyPlace,
+        row: usize,
+        (other, with): (&Self, usize),
+        rooms: (&mut Vec<u8>, &mut Vec<u8>),
+    ) -> Ordering {
+        let columns = self.columns.iter().zip(&other.columns).skip(place.column);
+        for (one, other) in columns {
+            let order = one.compare(row, (other, with), (rooms.0, rooms.1));
+            if order != Ordering::Equal {
+                return order;
+            }
         }
+        Ordering::Equal
+    }
+
+    /// Puts the first eight bytes of the key of each row behind the first `skip` ones into `out`, which is empty, as
+    /// [`prefix_of`](crate::entry::prefix_of) does. Rows whose keys do not begin with the same `skip` bytes as that of `row` get
+    /// anything. Returns up to where rows of which it is the same have the same key.
+    pub fn heads(&self, skip: usize, row: usize, out: &mut Vec<u64>) -> KeyPlace {
+        heads::heads(&self.columns, skip, row, out)
     }
 
     /// All of them.
     pub fn encode(&self) -> BinaryArray {
-        match &self.0 {
-            Columns::Fixed(keys) => keys.encode(),
-            Columns::Other(keys) => keys.encode(),
+        let fixed = self.columns.iter().map(|column| match column {
+            KeyColumn::Fixed(part) => Some(part),
+            _ => None,
+        });
+        match fixed.collect::<Option<Vec<_>>>() {
+            Some(parts) => fixed::encode(&parts, self.rows),
+            // `new` has seen to it that they can be.
+            None => encode::columns(&self.parts, &self.arrays)
+                .unwrap_or_else(|_| BinaryArray::from_iter_values(vec![[]; self.rows])),
         }
     }
 }
 
+/// The values of a key column, as they lie.
 #[derive(Debug, Clone)]
-struct OtherKeys {
-    parts: Arc<[Part]>,
-    /// Of the parts, equally long.
-    arrays: Vec<ArrayRef>,
-    rows: usize,
-    /// Of all keys, about.
-    bytes: usize,
+pub(super) enum KeyColumn {
+    /// Of fixed width, none of them null.
+    Fixed(FixedPart),
+    /// Ascending texts or bytes, none of them null.
+    Text(TextPart),
+    /// Any, of the part with this number.
+    Other(Arc<[Part]>, usize, ArrayRef),
 }
 
-impl OtherKeys {
-    fn new(parts: &Arc<[Part]>, arrays: Vec<ArrayRef>) -> Result<Option<Self>> {
-        let rows = arrays.first().map_or(0, |array| array.len());
-        let (mut bytes, mut most) = (0usize, 0usize);
-        for (part, array) in parts.iter().zip(&arrays) {
-            if array.len() != rows {
-                return Ok(None);
-            }
-            let marker = usize::from(part.nullable) * rows;
-            let own = match part.physical()? {
-                Physical::Bool => rows,
-                Physical::Fixed { width, .. } => rows.saturating_mul(width),
-                Physical::Var { .. } => text_bytes(&encode::view(part, array)?, rows) + 2 * rows,
-            };
-            bytes = bytes.saturating_add(own + marker);
-            // Each byte may be one that is escaped.
-            most = most.saturating_add(own.saturating_mul(2) + marker);
+impl KeyColumn {
+    fn new(parts: &Arc<[Part]>, number: usize, array: &ArrayRef) -> Self {
+        let part = &parts[number];
+        let fixed = FixedPart::new(part, array).map(Self::Fixed);
+        fixed
+            .or_else(|| TextPart::new(part, array).map(Self::Text))
+            .unwrap_or_else(|| Self::Other(Arc::clone(parts), number, Arc::clone(array)))
+    }
+
+    /// Nothing follows its values, which have no end of their own.
+    pub(super) fn is_tail(&self) -> bool {
+        match self {
+            Self::Fixed(_) => false,
+            Self::Text(part) => part.tail,
+            Self::Other(parts, number, _) => parts[*number].tail,
         }
-        Ok(i32::try_from(most).is_ok().then(|| Self {
-            parts: Arc::clone(parts),
-            arrays,
-            rows,
-            bytes,
-        }))
+    }
+
+    /// Appends the value of a row.
+    #[inline]
+    pub(super) fn put(&self, row: usize, out: &mut Vec<u8>) {
+        match self {
+            Self::Fixed(part) => part.put(row, out),
+            Self::Text(part) => part.put(row, out),
+            Self::Other(parts, number, array) => Viewed::new(&parts[*number], array).put(row, out),
+        }
+    }
+
+    /// How the value of a row compares with one of another column of the same part.
+    #[inline]
+    fn compare(&self, row: usize, (other, with): (&Self, usize), rooms: (&mut Vec<u8>, &mut Vec<u8>)) -> Ordering {
+        match (self, other) {
+            (Self::Fixed(one), Self::Fixed(other)) => one.compare(row, other, with),
+            (Self::Text(one), Self::Text(other)) => one.value(row).cmp(other.value(with)),
+            _ => {
+                rooms.0.clear();
+                self.put(row, rooms.0);
+                rooms.1.clear();
+                other.put(with, rooms.1);
+                rooms.0.cmp(&rooms.1)
+            }
+        }
+    }
+
+    /// Adds what values have behind their first `skip` bytes, which are those of `row`.
+    pub(super) fn add_heads(&self, skip: usize, row: usize, heads: &mut Heads<'_>) {
+        match self {
+            Self::Fixed(part) => part.add_heads(skip, heads),
+            Self::Text(part) => {
+                if !part.add_heads(skip, row, heads) {
+                    heads.add_encoded(skip, part.rows(), |row, out| part.put(row, out));
+                }
+            }
+            Self::Other(parts, number, array) => {
+                let viewed = Viewed::new(&parts[*number], array);
+                heads.add_encoded(skip, array.len(), |row, out| viewed.put(row, out));
+            }
+        }
+    }
+}
+
+/// A column of any kind, looked at.
+struct Viewed<'a> {
+    part: &'a Part,
+    /// `None` never, as [`UnmadeKeys::new`] has seen.
+    view: Option<(View<'a>, Physical)>,
+}
+
+impl<'a> Viewed<'a> {
+    fn new(part: &'a Part, array: &'a ArrayRef) -> Self {
+        Self {
+            part,
+            view: View::new(array).zip(part.physical),
+        }
     }
 
     fn put(&self, row: usize, out: &mut Vec<u8>) {
-        for (part, array) in self.parts.iter().zip(&self.arrays) {
-            // Both are there, as `new` has seen.
-            if let (Some(view), Some(physical)) = (View::new(array), part.physical) {
-                encode::put_row(part, physical, &view, row, out);
-            }
+        if let Some((view, physical)) = &self.view {
+            encode::put_row(self.part, *physical, view, row, out);
         }
-    }
-
-    fn encode(&self) -> BinaryArray {
-        // `new` has seen to it that they can be.
-        encode::columns(&self.parts, &self.arrays)
-            .unwrap_or_else(|_| BinaryArray::from_iter_values(vec![[]; self.rows]))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Measures the engine against yardsticks of the same run, and prints each ratio beside the one aimed at.
 //!
 //! `cargo run --release -p kodiak --example targets [KEYS] [SECTION]` (1,000,000 keys unless told; 16-byte keys, 100-byte
-//! values; sections are reads, formats, writes, compaction, syncs, runs, typed).
+//! values; sections are reads, formats, writes, compaction, syncs, runs, typed, flights).
 //! Each figure is the best of three rounds. Trust ratios, not nanoseconds: machines are noisy.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
@@ -426,19 +426,19 @@ fn measure(count: u64, only: Option<&str>) -> Result<()> {
         "yardstick",
         "ratio"
     );
-    let wanted = |section: &str| only.is_none_or(|only| only == section);
-    let sections: [(&str, &dyn Fn() -> Result<()>); 7] = [
+    let sections: [(&str, &dyn Fn() -> Result<()>); 8] = [
         ("reads", &|| reads(dir.path(), count)),
         ("formats", &|| formats(dir.path(), count)),
         ("writes", &|| writes(dir.path(), count)),
         ("compaction", &|| compaction(dir.path(), count)),
         ("syncs", &|| syncs(dir.path(), count)),
         ("runs", &|| many_runs(dir.path(), count)),
-        ("typed", &|| typed::typed(dir.path(), count)),
+        ("typed", &|| typed::orders(dir.path(), count)),
+        ("flights", &|| typed::flights(dir.path(), count)),
     ];
     sections
         .iter()
-        .filter(|(name, _)| wanted(name))
+        .filter(|(name, _)| only.is_none_or(|only| only == *name))
         .try_for_each(|(_, section)| section())
 }
 

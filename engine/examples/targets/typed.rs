@@ -150,7 +150,8 @@ fn is_changed(key: u64) -> bool {
     mixed.wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 32 < (1 << 32) / 10
 }
 
-pub fn typed(dir: &Path, count: u64) -> Result<()> {
+/// A table with a key of eight bytes.
+pub fn orders(dir: &Path, count: u64) -> Result<()> {
     let formats = [
         ("feather", 32),
         ("feather", 128),
@@ -159,7 +160,11 @@ pub fn typed(dir: &Path, count: u64) -> Result<()> {
         ("parquet", 128),
         ("parquet", 512),
     ];
-    measure(&ORDERS, dir, count, &formats)?;
+    measure(&ORDERS, dir, count, &formats)
+}
+
+/// A table with a key of seven columns.
+pub fn flights(dir: &Path, count: u64) -> Result<()> {
     measure(&FLIGHTS, dir, count, &[("feather", 128), ("parquet", 128)])
 }
 

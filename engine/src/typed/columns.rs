@@ -78,16 +78,14 @@ pub fn columns_of(
     wanted: &[usize],
 ) -> Result<Vec<ArrayRef>> {
     let schema = target.schema();
-    let key_columns = match wanted.iter().any(|&index| schema.is_key_column(index)) {
-        true => target.codecs().key.decode(keys)?,
-        false => Vec::new(),
-    };
+    let is_wanted = |place: usize| wanted.contains(&schema.key()[place].index);
+    let key_columns = target.codecs().key.decode_some(keys, is_wanted)?;
     let places: Vec<usize> = schema.value_columns().collect();
     let column = |&index: &usize| {
         let key = schema.key().iter().position(|key| key.index == index);
         let value = || places.iter().position(|&place| place == index);
         match key {
-            Some(key) => key_columns.get(key).cloned(),
+            Some(key) => key_columns[key].clone(),
             None => value().and_then(|value| value_columns[value].clone()),
         }
         .ok_or_else(|| Error::corruption("a column of rows in memory was not decoded"))

@@ -3,12 +3,14 @@
 //! Every source is a stream of blocks, memtables too. The streams are compared by eight bytes of their next keys; all rows of the
 //! first stream that come before the next row of any other are taken at once, without a look at each unless their block has
 //! deletes, old versions or rows that the reader must not see. Where a few rows in a hundred were updated, a row so costs a
-//! comparison of integers. Keys are encoded only in blocks that overlap others.
+//! comparison of integers. What keys begin with is taken from their columns as they lie in blocks that overlap others, and so is what
+//! tells apart those that begin alike.
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use kodiak_core::entry::{MAX_SEQ, common_prefix};
+use kodiak_core::keycodec::KeyPlace;
 use kodiak_core::{Op, Result};
 
 use super::Target;
@@ -19,6 +21,7 @@ use crate::read::Account;
 
 mod operands;
 mod pair;
+mod tied;
 
 /// Rows from which on a stretch of a block is handed out as it lies instead of being copied.
 const LONG_STRETCH: usize = 64;
@@ -84,6 +87,7 @@ impl Merge {
                 plain: false,
                 prefixes: Vec::new(),
                 prefixed: false,
+                place: KeyPlace::encoded(0),
                 gathered: None,
             });
             merge.heads.push(0);
@@ -190,72 +194,6 @@ impl Merge {
         }
         self.account.rows += (row - begin - taken) as u64;
         self.advance(front, row, resolved)
-    }
-
-    /// Takes the newest row that is seen of the least key of several streams, whose next keys all begin so.
-    fn take_tied(&mut self, least: u64, gather: &mut Gather) -> Result<()> {
-        self.tied.clear();
-        let heads = self.heads.iter().enumerate();
-        self.tied
-            .extend(heads.filter(|(_, head)| **head == least).map(|(stream, _)| stream));
-        if !self.exact {
-            self.keep_least();
-        }
-        let mut newest = (self.tied[0], 0);
-        for &tied in &self.tied {
-            let stream = &self.streams[tied];
-            let seq = stream.block.seq(stream.row);
-            if seq > self.sight.seq {
-                let next = stream.row + 1;
-                self.account.rows += 1;
-                return self.advance(tied, next, false);
-            }
-            if seq >= newest.1 {
-                newest = (tied, seq);
-            }
-        }
-        let stream = &mut self.streams[newest.0];
-        let row = stream.row;
-        match self.sight.sees(&stream.block, row) {
-            Op::Put => {
-                let updated = stream.number(gather);
-                // Most likely the next rows come from the longest one as well.
-                let left = |tied: &&usize| self.streams[**tied].end - self.streams[**tied].row;
-                match self.tied.iter().max_by_key(left) {
-                    Some(&over) if over != newest.0 => {
-                        let over = &mut self.streams[over];
-                        let number = over.number(gather);
-                        gather.push_over((number, over.row), (updated, row));
-                    }
-                    _ => gather.push(updated, row, row + 1),
-                }
-            }
-            Op::Merge => {
-                let key = stream.block.key(row).to_vec();
-                return self.merge_operands(&key, gather);
-            }
-            Op::Delete | Op::RangeDelete => {}
-        }
-        // From the last on, because a stream without rows gives its place to the last one.
-        while let Some(tied) = self.tied.pop() {
-            let stream = &self.streams[tied];
-            let mut next = stream.row + 1;
-            while !stream.plain && next < stream.end && stream.is_same(next, self.exact) {
-                next += 1;
-            }
-            self.account.rows += (next - stream.row) as u64;
-            self.advance(tied, next, true)?;
-        }
-        Ok(())
-    }
-
-    /// Keeps those of the tied streams whose next key is the least one.
-    fn keep_least(&mut self) {
-        let streams = &self.streams;
-        let key = |&tied: &usize| streams[tied].block.key(streams[tied].row);
-        if let Some(least) = self.tied.iter().map(key).min() {
-            self.tied.retain(|tied| key(tied) == least);
-        }
     }
 
     /// Moves a stream on to `row`, at or before its end. If the row before is `resolved`, older versions of its key are passed.

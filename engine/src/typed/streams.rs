@@ -1,9 +1,11 @@
 //! What is merged: streams of blocks, and what a reader sees of them.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use kodiak_core::block::ColumnBlock;
 use kodiak_core::entry::{MAX_SEQ, prefix_of};
+use kodiak_core::keycodec::KeyPlace;
 use kodiak_core::{Op, Result, SeqNo};
 
 use super::gather::Gather;
@@ -83,6 +85,8 @@ pub struct Stream {
     pub prefixes: Vec<u64>,
     /// They have been.
     pub prefixed: bool,
+    /// From where on keys have to be compared that begin so.
+    pub place: KeyPlace,
     /// The number of the block among those that are gathered, and when it was given.
     pub gathered: Option<(u64, usize)>,
 }
@@ -111,30 +115,54 @@ impl Stream {
     #[inline]
     pub fn find_prefixes(&mut self, skip: usize) {
         if !self.prefixed {
-            self.block.prefixes(skip, &mut self.prefixes);
+            self.place = self.block.prefixes(skip, self.row, &mut self.prefixes);
             self.prefixed = true;
         }
     }
 
-    /// The first row from `row` on that is not before `key`, of the rows whose prefixes, which are known, are `prefix`, as that of
-    /// `key` is; most likely one of the next.
-    pub fn pass_alike(&self, row: usize, prefix: u64, key: &[u8]) -> usize {
-        let before = |row: usize| self.prefixes[row] == prefix && self.block.key(row) < key;
-        let (mut low, mut step) = (row, 1);
-        while low + step <= self.end && before(low + step - 1) {
+    /// The first row from `row` on that is not before the next key of `other`, and whether it has that key, of the rows whose
+    /// prefixes, which are known, are `prefix`, as that of the key; most likely it is one of the next. `rooms` are room to make
+    /// keys in.
+    pub fn pass_alike(
+        &self,
+        row: usize,
+        prefix: u64,
+        (other, next): (&Self, usize),
+        rooms: (&mut Vec<u8>, &mut Vec<u8>),
+    ) -> (usize, bool) {
+        let place = self.place.min(other.place);
+        let mut order = |row: usize| {
+            let rooms = (&mut *rooms.0, &mut *rooms.1);
+            self.block.compare_keys(row, (&other.block, next), place, rooms)
+        };
+        let first = order(row);
+        if first != Ordering::Less {
+            return (row, first == Ordering::Equal);
+        }
+        let mut is_before = |row: usize| self.prefixes[row] == prefix && order(row) == Ordering::Less;
+        let (mut low, mut step) = (row + 1, 1);
+        while low + step <= self.end && is_before(low + step - 1) {
             low += step;
             step *= 2;
         }
         let mut high = self.end.min(low + step - 1);
         while low < high {
             let middle = low.midpoint(high);
-            if before(middle) {
+            if is_before(middle) {
                 low = middle + 1;
             } else {
                 high = middle;
             }
         }
-        low
+        let is_same = low < self.end && self.prefixes[low] == prefix && order(low) == Ordering::Equal;
+        (low, is_same)
+    }
+
+    /// How the next key compares with that of another stream that begins alike, where both are known to.
+    pub fn compare_next(&self, other: &Self, rooms: (&mut Vec<u8>, &mut Vec<u8>)) -> Ordering {
+        let place = self.place.min(other.place);
+        self.block
+            .compare_keys(self.row, (&other.block, other.row), place, rooms)
     }
 
     /// True if a row has the key of the row at hand.

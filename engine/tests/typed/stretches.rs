@@ -94,6 +94,8 @@ fn forward_reads_give_what_backward_reads_give() {
         &["some", "id"],
         &["long"],
         &["long", "id"],
+        &["group", "-flag", "name", "id"],
+        &["-long", "some", "id"],
     ];
     for (number, key) in keys.into_iter().enumerate() {
         let dir = tempfile::tempdir().expect("a directory");

@@ -162,16 +162,24 @@ impl Page {
     /// A column of 8-bit integers that is never null.
     pub fn bytes8(&self, budget: &mut Budget) -> Result<ScalarBuffer<i8>> {
         budget.take(self.rows, 1)?;
-        let mut out = Vec::with_capacity(self.rows);
-        let mut wrong = false;
-        let used = delta::decode(&self.values, self.rows, |values| {
-            wrong |= values
-                .iter()
-                .fold(false, |wrong, &value| wrong | (i64::from(value as i8) != value));
-            out.extend(values.iter().map(|&value| value as i8));
+        Ok(self.integers::<i8>(self.rows)?.into())
+    }
+
+    /// So many packed integers, which are all there is.
+    fn integers<N: TryFrom<i64> + ArrowNativeType>(&self, count: usize) -> Result<Vec<N>> {
+        let (mut out, mut wrong) = (Vec::with_capacity(count), false);
+        let mut number = |value: i64| {
+            let number = N::try_from(value);
+            wrong |= number.is_err();
+            number.unwrap_or_default()
+        };
+        let used = delta::decode(&self.values, count, |values| match values {
+            delta::Values::Each(values) => out.extend(values.iter().map(|&value| number(value))),
+            delta::Values::Same(value, times) => out.resize(out.len() + times, number(value)),
         });
-        self.used(used, wrong)?;
-        Ok(out.into())
+        let good = used == Some(self.values.len()) && !wrong;
+        good.then_some(out)
+            .ok_or_else(|| Error::corruption("a page's packed integers are malformed"))
     }
 
     fn expect(&self, count: usize, width: usize) -> Result<()> {
@@ -182,13 +190,6 @@ impl Page {
             "a page has {} bytes for {count} values of {width}",
             self.values.len()
         )))
-    }
-
-    fn used(&self, used: Option<usize>, wrong: bool) -> Result<()> {
-        if used == Some(self.values.len()) && !wrong {
-            return Ok(());
-        }
-        Err(Error::corruption("a page's packed integers are malformed"))
     }
 
     /// Places for all rows, each of `into` bytes, filled from the present values of `from` bytes by `put`.
@@ -283,12 +284,20 @@ impl Page {
         let mut offsets: Vec<i32> = Vec::with_capacity(self.rows + 1);
         offsets.push(0);
         let (mut end, mut wrong) = (0u64, false);
-        let used = delta::decode(&self.values, self.present, |lengths| {
-            wrong |= lengths.iter().fold(0, |bits, &len| bits | len as u64) > i32::MAX as u64;
-            offsets.extend(lengths.iter().map(|&len| {
-                end = end.wrapping_add(len as u64);
-                end as i32
-            }));
+        let used = delta::decode(&self.values, self.present, |lengths| match lengths {
+            delta::Values::Each(lengths) => {
+                wrong |= lengths.iter().fold(0, |bits, &len| bits | len as u64) > i32::MAX as u64;
+                offsets.extend(lengths.iter().map(|&len| {
+                    end = end.wrapping_add(len as u64);
+                    end as i32
+                }));
+            }
+            delta::Values::Same(len, times) => {
+                let (start, len) = (end, len as u64);
+                wrong |= len > i32::MAX as u64;
+                offsets.extend((1..=times as u64).map(|many| start.wrapping_add(many.wrapping_mul(len)) as i32));
+                end = start.wrapping_add(len.wrapping_mul(times as u64));
+            }
         });
         let Some(start) = used.filter(|&used| !wrong && end == (self.values.len() - used) as u64) else {
             return Err(Error::corruption("a page's lengths do not add up to its bytes"));
@@ -310,16 +319,7 @@ impl Page {
         budget: &mut Budget,
     ) -> Result<ArrayRef> {
         budget.take(self.rows, size_of::<N>())?;
-        let mut present: Vec<N> = Vec::with_capacity(self.present);
-        let mut wrong = false;
-        let used = delta::decode(&self.values, self.present, |values| {
-            present.extend(values.iter().map(|&value| {
-                let value = N::try_from(value);
-                wrong |= value.is_err();
-                value.unwrap_or_default()
-            }));
-        });
-        self.used(used, wrong)?;
+        let present = self.integers::<N>(self.present)?;
         let values = match &self.nulls {
             None => present,
             Some(nulls) => {

@@ -70,10 +70,18 @@ fn pack(mini: &[i64], min: i64, width: usize, out: &mut Vec<u8>) {
     }
 }
 
+/// Some of the values of a page, one after the other.
+pub(super) enum Values<'a> {
+    /// Each.
+    Each(&'a [i64]),
+    /// One, so often.
+    Same(i64, usize),
+}
+
 /// Hands `count` values to `push`, some at a time, and returns how many bytes they took; `None` if the bytes are not what
 /// [`encode`] writes for that many values. What was pushed before a `None` means nothing.
 #[inline]
-pub(super) fn decode(bytes: &[u8], count: usize, mut push: impl FnMut(&[i64])) -> Option<usize> {
+pub(super) fn decode(bytes: &[u8], count: usize, mut push: impl FnMut(Values<'_>)) -> Option<usize> {
     let mut reader = Reader::new(bytes);
     let head = (reader.varint()?, reader.varint()?, reader.varint()?);
     if head != (BLOCK as u64, MINIS as u64, count as u64) {
@@ -83,7 +91,8 @@ pub(super) fn decode(bytes: &[u8], count: usize, mut push: impl FnMut(&[i64])) -
     if count == 0 {
         return Some(reader.position());
     }
-    push(&[value]);
+    // The last value, which was not handed on, as often as it came.
+    let mut same = 1;
     let mut left = count - 1;
     let mut at = reader.position();
     while left > 0 {
@@ -92,14 +101,20 @@ pub(super) fn decode(bytes: &[u8], count: usize, mut push: impl FnMut(&[i64])) -
         at += head.position();
         let widths: [u8; MINIS] = *bytes.get(at..)?.first_chunk()?;
         at += MINIS;
+        let now = left.min(BLOCK);
+        if widths == [0; MINIS] && min == 0 {
+            same += now;
+            left -= now;
+            continue;
+        }
+        if same > 0 {
+            push(Values::Same(value, std::mem::take(&mut same)));
+        }
         if widths == [0; MINIS] {
             // Differences are all alike: no bits follow.
-            let now = left.min(BLOCK);
-            let mut values = [value; BLOCK];
-            if min != 0 {
-                sum(&mut values, &mut value, |_| min);
-            }
-            push(&values[..now]);
+            let mut values = [0; BLOCK];
+            sum(&mut values, &mut value, |_| min);
+            push(Values::Each(&values[..now]));
             left -= now;
             continue;
         }
@@ -115,9 +130,13 @@ pub(super) fn decode(bytes: &[u8], count: usize, mut push: impl FnMut(&[i64])) -
             let now = left.min(MINI);
             let (deltas, mut values) = (unpack(packed, width), [0; MINI]);
             sum(&mut values, &mut value, |place| min.wrapping_add(deltas[place]));
-            push(&values[..now]);
+            push(Values::Each(&values[..now]));
             left -= now;
         }
+    }
+    // What fills up the last miniblock is no value.
+    if same > 0 {
+        push(Values::Same(value, same));
     }
     Some(at)
 }
@@ -159,7 +178,13 @@ mod tests {
         out.extend_from_slice(&[0xAB; 3]);
         let mut decoded = Vec::new();
         assert_eq!(
-            decode(&out, values.len(), |values| decoded.extend_from_slice(values)),
+            decode(&out, values.len(), |values| match values {
+                Values::Each(values) => decoded.extend_from_slice(values),
+                Values::Same(value, times) => {
+                    assert_ne!(times, 0);
+                    decoded.extend(std::iter::repeat_n(value, times));
+                }
+            }),
             Some(len)
         );
         assert_eq!(decoded, values);
@@ -184,6 +209,22 @@ mod tests {
             }
         }
         round(&[i64::from(i32::MIN), 0, -1, 1, i64::from(i32::MIN) + 5]);
+        // Runs that begin and end anywhere, at a page's ends too.
+        let runs = |lens: &[usize]| -> Vec<i64> {
+            let runs = lens.iter().enumerate();
+            runs.flat_map(|(value, &len)| std::iter::repeat_n(value as i64 * 7, len))
+                .collect()
+        };
+        for lens in [
+            &[400][..],
+            &[1, 300],
+            &[129, 300],
+            &[300, 1],
+            &[257, 128, 128, 3],
+            &[1, 1, 1, 390, 2],
+        ] {
+            round(&runs(lens));
+        }
     }
 
     #[test]

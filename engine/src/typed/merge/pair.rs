@@ -44,9 +44,8 @@ impl Merge {
             let mut same = !halted && stop < end && keys[stop] == key;
             if same && !exact {
                 // What keys begin with does not tell them apart.
-                let least = update.block.key(next);
-                stop = ahead.pass_alike(stop, key, least);
-                same = stop < end && ahead.block.key(stop) == least;
+                let rooms = (&mut self.key, &mut self.other);
+                (stop, same) = ahead.pass_alike(stop, key, (update, next), rooms);
             }
             let to = stop.min(row + (full - gather.rows()));
             if row < to {
