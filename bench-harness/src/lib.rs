@@ -22,4 +22,4 @@ pub mod workloads;
 pub use comparison::Comparison;
 pub use configuration::Configuration;
 pub use plan::Plan;
-pub use run::{Outcome, Progress, Quiet, run_configuration};
+pub use run::{Outcome, Progress, Quiet, Workspace, run_configuration};

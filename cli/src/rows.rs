@@ -55,29 +55,46 @@ pub fn key(table: &Table, text: &str, whole: bool) -> Result<RecordBatch> {
         return Err(Error::invalid_input(message));
     }
     let own: Vec<Field> = fields[..values.len()].iter().map(|field| (*field).clone()).collect();
+    let values: Vec<Option<&str>> = values.iter().map(|value| Some(value.as_str())).collect();
+    parse(&own, &values, "key column")
+}
+
+/// One row of values that are written as text, or missing. Binary values are hexadecimal digits. `what` the fields are called in
+/// messages.
+///
+/// # Errors
+/// `InvalidInput` naming the first field that cannot have its value.
+pub fn parse(fields: &[Field], values: &[Option<&str>], what: &str) -> Result<RecordBatch> {
     let mut given = Vec::new();
     let mut columns: Vec<ArrayRef> = Vec::new();
-    for (field, value) in own.iter().zip(&values) {
-        let binary = matches!(
-            field.data_type(),
-            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_)
-        );
-        columns.push(match binary {
-            true => Arc::new(BinaryArray::from(vec![from_hex(value)?.as_slice()])),
-            false => Arc::new(StringArray::from(vec![value.as_str()])),
-        });
-        let column = &columns[columns.len() - 1];
-        given.push(Field::new(field.name(), column.data_type().clone(), false));
+    for (field, value) in fields.iter().zip(values) {
+        if value.is_none() && !field.is_nullable() {
+            return Err(Error::invalid_input(format!(
+                "{what} \"{}\" may not be null",
+                field.name()
+            )));
+        }
+        let column: ArrayRef = match field.data_type() {
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+                let bytes = value.map(from_hex).transpose()?;
+                Arc::new(BinaryArray::from(vec![bytes.as_deref()]))
+            }
+            _ => Arc::new(StringArray::from(vec![*value])),
+        };
+        given.push(Field::new(field.name(), column.data_type().clone(), true));
+        columns.push(column);
     }
     let given = RecordBatch::try_new(Arc::new(Schema::new(given)), columns)
-        .map_err(|error| Error::invalid_input("this is no key").with_source(error))?;
-    let (key, misfits) = Fitting::columns(Arc::new(Schema::new(own))).parsing().fit(&given)?;
+        .map_err(|error| Error::invalid_input(format!("these are no values of a {what}")).with_source(error))?;
+    let (row, misfits) = Fitting::columns(Arc::new(Schema::new(fields.to_vec())))
+        .parsing()
+        .fit(&given)?;
     match misfits.first() {
         Some(misfit) => Err(Error::invalid_input(format!(
-            "key column \"{}\": {}",
+            "{what} \"{}\": {}",
             misfit.column, misfit.reason
         ))),
-        None => Ok(key),
+        None => Ok(row),
     }
 }
 

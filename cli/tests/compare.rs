@@ -165,3 +165,60 @@ fn components_are_listed_with_capabilities_and_options() {
     );
     assert!(kodiak.prints(&["settings", "presets"]).contains("write-heavy"));
 }
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_comparison_leaves_no_databases_behind() {
+    let kodiak = Kodiak::new();
+    std::fs::create_dir(kodiak.path("made")).expect("made");
+    let databases = || std::fs::read_dir(kodiak.path("made")).expect("a list").count();
+    let wait_for = |count: usize| {
+        // Long enough for any machine; what is waited for comes at once.
+        for _ in 0..6000 {
+            if databases() == count {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("{} directories, not {count}", databases());
+    };
+    let arguments = [
+        "compare",
+        "--data",
+        "kv:200000",
+        "--ops",
+        "2000000",
+        "--configs",
+        "default",
+        "--dir",
+        "made",
+    ];
+    let mut child = kodiak
+        .command(&arguments)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("started");
+    wait_for(1);
+    // The process that does the work lives on until it finds out.
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    wait_for(0);
+    // Of one that was killed itself.
+    let dead = kodiak.path("made/kodiak-compare-0");
+    std::fs::create_dir_all(dead.join("db")).expect("made");
+    std::fs::write(dead.join("OWNER"), "").expect("written");
+    let arguments = [
+        "compare",
+        "--data",
+        "kv:1000",
+        "--ops",
+        "10",
+        "--configs",
+        "default",
+        "--dir",
+        "made",
+        "--json",
+    ];
+    kodiak.prints(&arguments);
+    assert_eq!(databases(), 0);
+}

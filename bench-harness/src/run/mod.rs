@@ -2,6 +2,7 @@
 
 mod model;
 mod session;
+mod workspace;
 
 use std::path::Path;
 use std::time::Instant;
@@ -16,6 +17,7 @@ use crate::workloads::Workload;
 
 use model::Model;
 use session::Session;
+pub use workspace::Workspace;
 
 /// What became of one configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

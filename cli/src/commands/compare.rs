@@ -41,7 +41,7 @@ pub struct Compare {
     /// Keep memtables, runs and log segments as large as the settings say, even if the data does not fill one
     #[arg(long)]
     unscaled: bool,
-    /// Where databases are made, and removed afterwards, if it is not interrupted [default: the directory for temporary files]
+    /// Where databases are made, and removed afterwards [default: the directory for temporary files]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Print everything that was measured as JSON
@@ -140,13 +140,20 @@ impl Compare {
             dir: self.dir.clone(),
         };
         let program = std::env::current_exe().map_err(|source| failed("find this program", source))?;
-        let mut child = Command::new(program)
-            .arg("compare-one")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+        let mut command = Command::new(program);
+        command.arg("compare-one").stdin(Stdio::piped()).stdout(Stdio::piped());
+        // An interruption from the terminal ends this process alone, and the other one when it finds that out: so it can clean up.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command
             .spawn()
             .map_err(|source| failed("start this program again", source))?;
-        let sent = child.stdin.take().map(|stdin| serde_json::to_writer(stdin, &request));
+        // Open until the other process has ended.
+        let mut stdin = child.stdin.take();
+        let sent = stdin.as_mut().map(|stdin| -> std::io::Result<()> {
+            serde_json::to_writer(&mut *stdin, &request)?;
+            writeln!(stdin)
+        });
         let output = child
             .wait_with_output()
             .map_err(|source| failed("wait for it", source))?;
@@ -162,8 +169,9 @@ impl Compare {
             });
         }
         if let Some(Err(error)) = sent {
-            return Err(failed("pass the plan on", error.into()).into());
+            return Err(failed("pass the plan on", error).into());
         }
+        drop(stdin);
         serde_json::from_slice(&output.stdout).map_err(|error| failed("read the outcome", error.into()).into())
     }
 }

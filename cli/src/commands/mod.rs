@@ -24,6 +24,7 @@ mod secondary;
 mod settings;
 mod stats;
 mod tables;
+mod update;
 mod verify;
 mod wal;
 
@@ -45,6 +46,8 @@ pub enum Command {
     Merge(merge::Merge),
     /// Print the value of a key
     Get(get::Get),
+    /// Change columns of a row of a typed table, by its key
+    Update(update::Update),
     /// Take the value of a key, or of a range of keys, away
     Delete(delete::Delete),
     /// Print the entries of a key range in key order
@@ -109,6 +112,7 @@ impl Command {
             Self::Put(command) => command.run(),
             Self::Merge(command) => command.run(),
             Self::Get(command) => command.run(out),
+            Self::Update(command) => command.run(),
             Self::Delete(command) => command.run(),
             Self::Scan(command) => command.run(out),
             Self::Import(command) => command.run(out),

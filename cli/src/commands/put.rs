@@ -31,7 +31,7 @@ impl Put {
         let table = db.table(&self.table)?;
         if rows::by_columns(&table, self.encoding.hex) {
             let message = format!(
-                "table \"{}\" has columns: put rows into it with kodiak import, from a file",
+                "table \"{}\" has columns: put rows into it with kodiak import, from a file, or with kodiak update --or-insert",
                 self.table
             );
             return Err(Error::invalid_input(message).into());
