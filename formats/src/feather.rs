@@ -89,6 +89,12 @@ impl BlockFormat for Feather {
         CAPABILITIES.check(NAME, schema)?;
         recover::recover(file, schema)
     }
+
+    fn check(&self, file: &dyn ReadableFile, schema: &TableSchema) -> Result<FileLayout> {
+        let layout = self.recover(file, schema)?;
+        recover::check_stream(file, schema, &layout)?;
+        Ok(layout)
+    }
 }
 
 fn refuses(data_type: &DataType) -> Option<String> {

@@ -276,7 +276,7 @@ impl DataFile {
     /// `Corruption`.
     pub fn check_footer(&self, format: &FormatFactory) -> Result<()> {
         let found = (format.create)()
-            .recover(&*self.file, &self.version.schema)
+            .check(&*self.file, &self.version.schema)
             .map_err(|error| error.with_file(&self.path))?;
         if found == self.layout {
             return Ok(());

@@ -126,6 +126,25 @@ fn every_flipped_byte_of_a_run_is_seen() {
     assert!(!builder(&storage).verify("/db").expect("verify").is_clean());
     flip(&*storage, &data, len - 3);
     assert!(builder(&storage).verify("/db").expect("verify").is_clean());
+    // Nor one that readers of the stream could not: the first message, as long as it is, the name of a column in it, and the end.
+    let bytes = storage.open(&data).expect("open").read(0, len as usize).expect("read");
+    let name = bytes.windows(5).position(|bytes| bytes == b"value").expect("a column") as u64;
+    let footer = i32::from_le_bytes(bytes[bytes.len() - 10..bytes.len() - 6].try_into().expect("a length"));
+    let end = len - 10 - footer as u64 - 8;
+    for (offset, what) in [
+        (9, "message"),
+        (12, "message"),
+        (name, "column"),
+        (end, "stream"),
+        (end + 4, "stream"),
+    ] {
+        flip(&*storage, &data, offset);
+        let report = builder(&storage).verify("/db").expect("verify");
+        let told = report.problems.iter().any(|problem| problem.message().contains(what));
+        assert!(told && report.problems.len() == 1, "at {offset}: {report}");
+        flip(&*storage, &data, offset);
+    }
+    assert!(builder(&storage).verify("/db").expect("verify").is_clean());
 }
 
 #[test]

@@ -9,14 +9,18 @@ use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::ReadableFile;
 use kodiak_core::{Error, Result};
 
-use super::MAGIC;
 use super::read::Message;
+use super::{CONTINUATION, MAGIC};
 use crate::file::{crc_of, read_at};
 
 /// Length of the footer's length and the magic after it.
 const TAIL: u64 = 10;
 /// Where the first message begins.
 const HEAD: u64 = 8;
+/// Length of what begins a message: the continuation, and the length of what follows.
+const PREFIX: u64 = 8;
+/// A message of no length, which ends the stream.
+const END: [u8; PREFIX as usize] = [0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0];
 
 pub(super) fn recover(file: &dyn ReadableFile, schema: &TableSchema) -> Result<FileLayout> {
     let columns = super::file_columns(schema);
@@ -73,6 +77,36 @@ pub(super) fn recover(file: &dyn ReadableFile, schema: &TableSchema) -> Result<F
     })
 }
 
+/// Compares what readers of the stream go by, who never see the footer, with what the footer has told: the schema at the beginning of the
+/// file, and the end of the stream.
+pub(super) fn check_stream(file: &dyn ReadableFile, schema: &TableSchema, layout: &FileLayout) -> Result<()> {
+    let (footer_start, _) = read_footer(file)?;
+    let first = layout.blocks.first().and_then(|block| block.parts.first());
+    // Behind the blocks lies the end of the stream.
+    let end = first.map_or(footer_start.saturating_sub(PREFIX), |part| part.offset);
+    let prefix = read_at(file, HEAD, PREFIX)?;
+    let len = match prefix.split_first_chunk::<4>() {
+        Some((&CONTINUATION, len)) => u64::from(u32::from_le_bytes(len.try_into().unwrap_or_default())),
+        _ => return Err(damaged("no message begins here, where the schema is to be", HEAD)),
+    };
+    if HEAD + PREFIX + len != end {
+        return Err(damaged(
+            "the schema's message does not end where the first block begins",
+            HEAD,
+        ));
+    }
+    let message = read_at(file, HEAD + PREFIX, len)?;
+    let message = ipc::root_as_message(&message)
+        .map_err(|error| damaged("the schema's message is malformed", HEAD).with_source(error))?;
+    let found = message.header_as_schema();
+    check_schema(found, &super::file_columns(schema)).map_err(|error| error.with_offset(HEAD))?;
+    let end = footer_start.saturating_sub(PREFIX);
+    if *read_at(file, end, PREFIX)? != END {
+        return Err(damaged("the stream of blocks does not end before the footer", end));
+    }
+    Ok(())
+}
+
 /// Where the footer begins, and its bytes.
 pub(crate) fn read_footer(file: &dyn ReadableFile) -> Result<(u64, Buffer)> {
     let len = file.len();
@@ -106,7 +140,7 @@ fn check_schema(found: Option<ipc::Schema<'_>>, columns: &SchemaRef) -> Result<(
     let expected = ipc::root_as_schema(expected.finished_data())
         .map_err(|error| Error::invalid_input("the schema cannot be encoded").with_source(error))?;
     let (Some(found), Some(expected)) = (found.and_then(|schema| schema.fields()), expected.fields()) else {
-        return Err(Error::corruption("the footer has no schema"));
+        return Err(Error::corruption("there is no schema"));
     };
     if found.len() != expected.len() {
         return Err(Error::corruption(format!(
