@@ -33,6 +33,7 @@ mod compact;
 pub mod components;
 mod db;
 mod deletion;
+mod exact;
 pub mod inspect;
 pub mod maintenance;
 pub mod manifest;

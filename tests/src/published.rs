@@ -1,6 +1,7 @@
 //! What is published of tables, as a reader finds it that knows nothing of the engine: by the record, and as a Delta table.
 
 mod delta;
+mod lists;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,6 +16,7 @@ use kodiak::core::SeqNo;
 use kodiak::core::storage::Storage;
 use kodiak::outside::OutsideFile;
 use kodiak::publish::{PUBLISHED_DIR, RECORD_FILE};
+pub use lists::files;
 use serde_json::Value;
 
 /// So often a publication is read that is being replaced.
@@ -100,7 +102,7 @@ fn read(storage: &dyn Storage, dir: &Path) -> Result<Option<Found>, String> {
 
 fn by_record(storage: &dyn Storage, dir: &Path, record: &Value) -> Result<Publication, String> {
     let columns = names(&record["columns"])?;
-    let mut files = record["files"].as_array().ok_or("it has no list of files")?.clone();
+    let mut files = files(storage, dir, record)?;
     files.extend(Some(record["merged"].clone()).filter(|merged| !merged.is_null()));
     let (mut rows, mut whole) = (Vec::new(), None);
     for file in &files {

@@ -126,7 +126,9 @@ fn manifest_files(files: &Files) -> Vec<PathBuf> {
 }
 
 fn run_files(files: &Files) -> Vec<PathBuf> {
-    let wanted = |path: &&PathBuf| path.starts_with("/db/tables") && !path.ends_with("TABLE");
+    let wanted = |path: &&PathBuf| {
+        path.starts_with("/db/tables") && !["TABLE", "EXACT.json"].iter().any(|name| path.ends_with(name))
+    };
     files.keys().filter(wanted).cloned().collect()
 }
 

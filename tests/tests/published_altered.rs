@@ -117,8 +117,9 @@ impl Case<'_> {
         );
         let record = std::fs::read(published.dir.join("PUBLISHED.json")).expect("a record");
         let record: serde_json::Value = serde_json::from_slice(&record).expect("JSON");
-        let files = record["files"].as_array().expect("a list").iter();
-        let names = files.map(|file| file["file"].as_str().expect("text").to_owned());
+        let files =
+            kodiak_tests::published::files(&kodiak::LocalStorage::new(), &published.dir, &record).expect("lists");
+        let names = files.iter().map(|file| file["file"].as_str().expect("text").to_owned());
         names
             .map(|name| {
                 let known = std::fs::metadata(published.dir.join(&name)).expect("a file").ino();

@@ -151,18 +151,16 @@ impl Shared {
     /// Carries out a plan whose inputs are taken.
     fn compact(&self, table: &Arc<TableInner>, plan: &CompactionPlan, version: &Version, inputs: Inputs) -> Result<()> {
         tracing::debug!(table = table.name, ?plan.kind, inputs = ?plan.inputs, reason = plan.reason, "compaction begins");
+        let writes = plan.kind != PlanKind::Move;
+        let _changing = writes.then(|| self.changing(table)).transpose()?;
         let done = match plan.kind {
             PlanKind::Move => self.move_runs(table, plan, &inputs),
             PlanKind::Drop => {
-                let place = Place {
-                    level: 0,
-                    sorted_run: 0,
-                };
                 let left_out = LeftOut {
                     lost: true,
                     ..LeftOut::default()
                 };
-                self.replace(table, &inputs, Vec::new(), place, &left_out)
+                self.replace(table, &inputs, Vec::new(), Place::default(), &left_out)
             }
             PlanKind::Merge => self.merge_runs(table, plan, version, &inputs),
         };

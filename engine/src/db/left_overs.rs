@@ -12,6 +12,7 @@ use kodiak_core::{ErrorKind, Result};
 use super::open::TABLES_DIR;
 use super::shared::Shared;
 use super::table_state::TableInner;
+use crate::exact::EXACT_FILE;
 use crate::maintenance::{TABLE_FILE, TableFile};
 use crate::manifest::{State, TableState};
 
@@ -43,7 +44,7 @@ pub(super) fn remove(shared: &Shared, state: &State, later: bool) -> Result<()> 
 fn remove_files(shared: &Shared, table: &TableInner, dir: &Path, state: &TableState) -> Result<()> {
     let indexes = index_files(state);
     for file in shared.storage.list(dir)? {
-        if file == TABLE_FILE || indexes.contains(&file) {
+        if file == TABLE_FILE || file == EXACT_FILE || indexes.contains(&file) {
             continue;
         }
         let named = number(&file).map_or(Ok(false), |id| state.runs.has(id))?;
@@ -130,7 +131,7 @@ fn still_named(shared: &Shared, table: &TableInner, run: u64) -> Result<bool> {
     known.map_or(Ok(false), |known| known.runs.has(run))
 }
 
-/// The file in the directory of each table tells of it what the manifest does.
+/// The file in the directory of each table tells of it what the manifest does; another one, whether its data files are exact.
 fn write_table_files(shared: &Shared, state: &State) -> Result<()> {
     let storage = &shared.storage;
     for table in shared.all_tables() {
@@ -148,6 +149,7 @@ fn write_table_files(shared: &Shared, state: &State) -> Result<()> {
         if stale {
             expected.write(&**storage, &table.runs.dir)?;
         }
+        shared.read_exact_marker(&table)?;
     }
     Ok(())
 }

@@ -135,6 +135,7 @@ impl Db {
             ..TableState::default()
         };
         TableFile::of(shared.identity, id, &state).write(&*shared.storage, &inner.runs.dir)?;
+        shared.read_exact_marker(&inner)?;
         let mut edit = VersionEdit::new().with(Change::CreateTable {
             id,
             name: state.name,
@@ -230,6 +231,7 @@ impl Db {
         let shared = self.shared();
         shared.check_writable()?;
         let inner = self.table(name)?.inner;
+        let _changing = shared.changing(&inner)?;
         {
             // Writers that have checked the flag are waited for, so that nothing is acknowledged after the drop.
             let _alone = shared.gate.write().map_err(|_| write::poisoned_gate())?;

@@ -14,6 +14,7 @@ use super::options::TableOptions;
 use super::seq_times::SeqTimes;
 use super::shared::Shared;
 use super::table_state::{TableInner, View};
+use crate::exact::Exactness;
 use crate::primary::IndexSlot;
 use crate::publish::Continuous;
 use crate::run::{RunContext, RunPlan};
@@ -90,6 +91,7 @@ impl Shared {
             primary: IndexSlot::default(),
             secondary: Secondaries::default(),
             runs: Arc::new(runs),
+            exactness: Exactness::default(),
             dropped: AtomicBool::new(false),
         })
     }

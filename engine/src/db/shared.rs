@@ -371,6 +371,7 @@ impl Open {
         if let Some(background) = self.background.lock().take() {
             background.stop(&self.shared);
         }
+        self.shared.look_at_all();
         let noted = saved.and_then(|()| self.shared.note_log_end());
         // Handles of programs may keep the log alive; whoever opens the database next must have its files to himself.
         let ended = self.shared.wal.as_ref().map_or(Ok(()), |wal| wal.close());

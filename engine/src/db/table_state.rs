@@ -15,6 +15,7 @@ use super::slot::Slot;
 use super::write::poisoned_gate;
 use crate::components::Roles;
 use crate::deletion::Passing;
+use crate::exact::Exactness;
 use crate::merge::MergeOperator;
 use crate::primary::{IndexSlot, IndexedRuns};
 use crate::publish::Continuous;
@@ -80,6 +81,8 @@ pub(crate) struct TableInner {
     pub publishing: Mutex<()>,
     /// Whether it is to be published in the background, and is behind.
     pub continuous: Continuous,
+    /// Whether its files are exact as they lie, as far as somebody has looked.
+    pub exactness: Exactness,
     pub dropped: std::sync::atomic::AtomicBool,
 }
 

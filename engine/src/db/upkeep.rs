@@ -139,6 +139,7 @@ impl Shared {
         self.flush_tables(tables)?;
         for table in tables {
             self.compact_fully(table)?;
+            self.look_whether_exact(table);
         }
         self.stalls.refresh(self);
         self.signals.progress.raise();

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crossbeam_utils::sync::ShardedLockReadGuard;
 use kodiak_core::batch::{Batch, TableId};
 use kodiak_core::wal::{Appended, SyncMode, Wal};
 use kodiak_core::{Error, ErrorKind, Op, Result};
@@ -239,7 +240,7 @@ impl Shared {
         let wal = self.check_writable()?;
         self.stalls.admit(self, batch.payload().len())?;
         let full = {
-            let _writing = self.gate.read().map_err(|_| poisoned_gate())?;
+            let _writing = self.write_among(tables)?;
             for table in tables {
                 if table.dropped.load(Ordering::Acquire) {
                     return Err(Error::new(
@@ -274,6 +275,21 @@ impl Shared {
             tables.iter().for_each(|table| self.make_room(table));
         }
         Ok(())
+    }
+
+    /// Keeps memtables where they are, once no table's files are said to be exact as they lie.
+    #[inline]
+    fn write_among(&self, tables: &[Arc<TableInner>]) -> Result<ShardedLockReadGuard<'_, ()>> {
+        loop {
+            let writing = self.gate.read().map_err(|_| poisoned_gate())?;
+            match tables.iter().find(|table| !table.exactness.is_taken_back()) {
+                None => return Ok(writing),
+                Some(table) => {
+                    drop(writing);
+                    self.take_exact_back(table)?;
+                }
+            }
+        }
     }
 
     #[inline]

@@ -13,6 +13,7 @@ use kodiak_core::{Error, Result};
 use super::indexes::{HeldIndexes, each_index};
 use super::{TableFile, files};
 use crate::db::{LOCK_FILE, Shared, TABLES_DIR};
+use crate::exact::Marker;
 use crate::manifest::{Manifest, State, TableState};
 use crate::run::Run;
 use crate::settings::SETTINGS_FILE;
@@ -166,6 +167,7 @@ fn fill(
             place.run(id, run, &dir)?;
         }
         place.indexes(id, table, &dir)?;
+        Marker::unknown(state.identity, id, &table.name).write(&**storage, &dir)?;
         let file = TableFile::of(state.identity, id, table);
         // This syncs the directory as well.
         file.write(&**storage, &dir)?;

@@ -13,6 +13,7 @@ use kodiak_core::{EntryRef, Error, ErrorKind, Op, Result, SeqNo};
 
 use crate::compact::{change_version, remove_runs};
 use crate::db::{IndexUpdates, Moved, Shared, Table, TableInner, check_limits, poisoned_gate};
+use crate::exact::Changing;
 use crate::manifest::{Change, Place, RunMeta, VersionEdit};
 use crate::primary::RunChange;
 use crate::range_delete::RangeTombstones;
@@ -106,7 +107,7 @@ struct Ingestion<'s> {
     seq: SeqNo,
     micros: u64,
     limits: (u64, u64),
-    _alone: parking_lot::MutexGuard<'s, ()>,
+    _alone: (parking_lot::MutexGuard<'s, ()>, Changing<'s>),
 }
 
 impl<'s> Ingestion<'s> {
@@ -131,7 +132,7 @@ impl<'s> Ingestion<'s> {
             limits: shared.limits(),
             shared,
             table,
-            _alone: alone,
+            _alone: (alone, shared.changing(table)?),
         })
     }
 

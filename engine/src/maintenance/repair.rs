@@ -22,6 +22,7 @@ use super::verify::{runs_in, settings_file};
 use super::{TABLE_FILE, TableFile, files};
 use crate::components::Resolved;
 use crate::db::{Builder, LOCK_FILE, TABLES_DIR, WAL_DIR, wal_context};
+use crate::exact::Marker;
 use crate::manifest::{
     CURRENT, Change, Manifest, Place, PlacedRun, RunMeta, State, TAIL, TableState, VersionEdit, parse_file_name,
 };
@@ -268,6 +269,7 @@ impl Repair<'_> {
         for (&id, table) in &state.tables {
             let dir = table_dir(self.path, id);
             self.storage.create_dir_all(&dir)?;
+            Marker::remove(&*self.storage, &dir)?;
             let file = TableFile::of(state.identity, id, table);
             if !TableFile::read(&*self.storage, &dir).is_ok_and(|found| found.covers(&file)) {
                 self.lose_if_there(&dir.join(TABLE_FILE))?;
@@ -324,6 +326,7 @@ impl Repair<'_> {
                 continue;
             };
             next_table = next_table.max(id + 1);
+            Marker::remove(&*self.storage, &dir)?;
             let read = TableFile::read(&*self.storage, &dir).and_then(|file| {
                 let schemas = file.state().schemas()?;
                 if file.table == id {

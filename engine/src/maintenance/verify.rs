@@ -1,5 +1,7 @@
 //! Verification: every byte that the engine relies on is read and compared with whatever else tells of it.
 
+mod exact;
+mod log;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -8,13 +10,12 @@ use std::sync::Arc;
 use kodiak_core::batch::TableId;
 use kodiak_core::compaction::RunId;
 use kodiak_core::storage::Storage;
-use kodiak_core::wal::WalContext;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
 use super::capture::table_dir;
 use super::check::{DataFile, Expected, TableFiles, Totals};
 use super::{TableFile, files};
-use crate::components::{Components, Resolved};
+use crate::components::Components;
 use crate::db::{Builder, Db, LOCK_FILE, TABLES_DIR, TableOptions, wal_context};
 use crate::manifest::{Manifest, PlacedRun, RunMeta, State, TableState};
 use crate::primary::{verify_index, verify_open_index};
@@ -23,6 +24,8 @@ use crate::secondary::{verify_closed, verify_open};
 use crate::settings::SETTINGS_FILE;
 use crate::version::Version;
 
+use exact::verify_exact;
+use log::verify_log;
 pub use report::VerifyReport;
 
 impl Builder {
@@ -65,12 +68,13 @@ impl Builder {
             None => verify_found(&self.storage, &self.components, path, &mut report),
         }
         let from = state.as_ref().map_or(0, State::log_from);
-        verify_log(
-            &resolved,
-            &wal_context(&resolved, &self.storage, path),
-            from,
-            &mut report,
-        );
+        let context = wal_context(&resolved, &self.storage, path);
+        let unflushed = verify_log(&resolved, &context, (from, state.as_ref()), &mut report);
+        for (&id, table) in state.iter().flat_map(|state| &state.tables) {
+            let files = (&self.storage, &self.components, table_dir(path, id));
+            let database = state.as_ref().map_or(0, |state| state.identity);
+            report.note(verify_exact(files, (database, id), table, unflushed.contains(&id)));
+        }
         Ok(report)
     }
 }
@@ -107,7 +111,7 @@ impl Db {
             Ok((state, from)) => {
                 check_structure(&state, &shared.dir, &mut report);
                 let context = wal_context(&shared.resolved, &shared.storage, &shared.dir);
-                verify_log(&shared.resolved, &context, from, &mut report);
+                verify_log(&shared.resolved, &context, (from, None), &mut report);
             }
             Err(error) => report.problems.push(error),
         }
@@ -117,6 +121,7 @@ impl Db {
         for table in shared.all_tables() {
             report.indexes += u64::from(verify_open_index(&table, &mut report.problems));
             report.secondary_indexes += verify_open(shared, &table, &mut report.problems);
+            report.note(shared.verify_exact(&table));
         }
         Ok(report)
     }
@@ -136,21 +141,6 @@ pub(super) fn settings_file(storage: &dyn Storage, path: &Path) -> Result<()> {
         .map_err(|error| Error::corruption("the settings are not UTF-8").with_source(error))
         .and_then(crate::Settings::from_toml);
     text.map(|_| ()).map_err(|error| error.with_file(file))
-}
-
-fn verify_log(resolved: &Resolved, context: &WalContext, from: u64, report: &mut VerifyReport) {
-    let picked = &resolved.wal;
-    let mode = resolved.settings.wal.recovery;
-    let mut sink = |record: kodiak_core::wal::WalRecord<'_>| {
-        record
-            .ops()
-            .try_for_each(|op| op.map(|_| ()))
-            .map_err(|error| error.with_offset(record.offset))
-    };
-    match (picked.factory.replay)(context, &picked.options, from, mode, &mut sink) {
-        Ok(replayed) => (report.log_batches, report.log_torn_bytes) = (replayed.records, replayed.torn_bytes),
-        Err(error) => report.problems.push(error),
-    }
 }
 
 /// What the manifest says must make sense: no overlap within a sorted run, no number that was not given out.

@@ -59,7 +59,7 @@ impl RunMeta {
 }
 
 /// Where a run hangs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The level, from 0.
     pub level: u32,

@@ -1,7 +1,7 @@
 //! A Delta table over the published Parquet files, with deletion vectors for their dead rows.
 //!
 //! Follows the Delta transaction log protocol (github.com/delta-io/delta, PROTOCOL.md): one JSON file for each publication, with a
-//! checkpoint after every tenth. Of the log Kodiak reads only versions that a publication has left that was cut short before its
+//! checkpoint when those since the last one, ten at least, have as many bytes as that. Of the log Kodiak reads only versions that a publication has left that was cut short before its
 //! record was written.
 //!
 //! The log asks of readers to know deletion vectors only while some file has one. A publication that has the first of them raises
@@ -20,7 +20,7 @@ use kodiak_core::storage::Storage;
 use kodiak_core::{Error, Result};
 use serde_json::{Value, json};
 
-use super::record::{PublishedFile, Record};
+use super::record::{Checkpoint, PublishedFile, Record};
 use super::{types, write_file};
 use crate::maintenance::read_small;
 use header::{metadata, protocol};
@@ -76,7 +76,9 @@ pub fn commit(
     for (_, new) in now.iter().filter(|(key, _)| !before.contains_key(*key)) {
         lines.push(json!({"add": add(new, millis)}));
     }
-    let due = checkpoint::is_due(version);
+    let mut last_checkpoint = last.as_ref().map_or_else(Checkpoint::default, |last| last.checkpoint);
+    let due = version >= last_checkpoint.version + checkpoint::INTERVAL
+        && last_checkpoint.bytes_since >= last_checkpoint.bytes;
     let affordable = due || lines.len() as u64 * checkpoint::INTERVAL >= now.len() as u64;
     let told = last.as_ref().is_some_and(|last| last.vectors);
     let vectors = now.values().any(|file| file.vector.is_some()) || told && !affordable;
@@ -88,12 +90,18 @@ pub fn commit(
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     write_file(storage, &log.join(file_name(version)), text.as_bytes())?;
     record.delta_version = Some(version);
+    last_checkpoint.bytes_since += text.len() as u64;
     if due || told && !vectors {
         let adds = now.values().map(|file| json!({"add": add(file, millis)}));
         let header = [protocol(schema, vectors), metadata(record)];
         let actions: Vec<Value> = header.into_iter().chain(adds).collect();
-        checkpoint::write(storage, &log, version, &actions)?;
+        last_checkpoint = Checkpoint {
+            version,
+            bytes: checkpoint::write(storage, &log, version, &actions)?,
+            bytes_since: 0,
+        };
     }
+    record.delta_checkpoint = last_checkpoint;
     Ok(())
 }
 
@@ -106,7 +114,7 @@ pub fn clean(storage: &dyn Storage, dir: &Path, record: &Record) -> Result<()> {
     let log = dir.join(LOG_DIR);
     match record.delta_version {
         None => super::remove_dir(storage, &log),
-        Some(version) if checkpoint::is_due(version) => checkpoint::clean(storage, &log),
+        Some(version) if version == record.delta_checkpoint.version => checkpoint::clean(storage, &log),
         Some(_) => Ok(()),
     }
 }
@@ -144,6 +152,7 @@ struct Last {
     schema: Option<String>,
     /// Readers must know deletion vectors.
     vectors: bool,
+    checkpoint: Checkpoint,
 }
 
 impl Last {
@@ -162,6 +171,7 @@ impl Last {
             schema: known.delta_schema.clone(),
             // As versions of Kodiak that did not note it had it.
             vectors: known.delta_vectors.unwrap_or(true),
+            checkpoint: known.delta_checkpoint,
         };
         while storage.len(&log.join(file_name(last.version + 1)))?.is_some() {
             let path = log.join(file_name(last.version + 1));
@@ -169,6 +179,7 @@ impl Last {
             last.apply(&bytes).map_err(|error| error.with_file(&path))?;
             last.version += 1;
             last.schema = None;
+            last.checkpoint.bytes_since += bytes.len() as u64;
         }
         Ok(Some(last))
     }

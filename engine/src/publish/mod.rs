@@ -11,6 +11,7 @@ mod columns;
 mod continuous;
 mod dead;
 mod delta;
+mod lists;
 mod publisher;
 mod record;
 mod scripts;
@@ -24,6 +25,7 @@ use kodiak_core::storage::Storage;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
 use crate::db::{Shared, Table, TableInner, View, closing};
+pub use crate::exact::EXACT_FILE;
 use crate::maintenance::replace_file;
 use crate::run::Run;
 use crate::typed::Target;

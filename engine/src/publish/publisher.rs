@@ -13,7 +13,7 @@ use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 use super::columns::{Columns, Layout};
 use super::dead::{self, Dead, Question};
 use super::record::{PublishedFile, Record};
-use super::{PUBLISHED_DIR, Published, delta, facts, scripts};
+use super::{PUBLISHED_DIR, Published, delta, facts, lists, scripts};
 use crate::components::export::Export;
 use crate::components::outside::{FileKind, OutsideFile};
 use crate::db::{Shared, Snapshot, TableInner, View};
@@ -93,6 +93,8 @@ impl Publisher<'_> {
         (record.generation, record.expired_below) = (generation, hidden_below);
         (record.files, record.merged, record.defaults) = (files, merged, defaults);
         record.explain();
+        record.tell_layouts();
+        lists::write(storage, &self.dir, known, &mut record)?;
         // Everything that it names is there before the record is.
         storage.sync_dir(&self.dir)?;
         delta::commit(storage, &self.dir, known, &mut record, self.target.schema())?;
@@ -206,6 +208,7 @@ impl Publisher<'_> {
             let own = [".parquet", ".arrow", ".orc", ".bin", ".new"]
                 .iter()
                 .any(|end| name.ends_with(end));
+            let own = own || name.starts_with("files-") && generation_of(&name).is_some();
             if own && !named.contains(name.as_str()) {
                 storage.remove(&self.dir.join(name))?;
             }
@@ -229,10 +232,11 @@ impl Publisher<'_> {
     }
 }
 
-/// The number of the publication that a file of dead or merged rows or defaults was written for, by its name.
+/// The number of the publication that a list of files, or a file of dead or merged rows or defaults, was written for, by its name.
 fn generation_of(name: &str) -> Option<u64> {
     let (stem, rest) = name.split_once('.')?;
-    let number = match stem.strip_prefix("merged-").or_else(|| stem.strip_prefix("defaults-")) {
+    let prefixes = ["merged-", "defaults-", "files-"];
+    let number = match prefixes.iter().find_map(|prefix| stem.strip_prefix(prefix)) {
         Some(number) => number,
         None => rest.strip_prefix("dead-")?.split('.').next()?,
     };
@@ -263,6 +267,7 @@ mod tests {
         assert_eq!(generation_of("merged-12.parquet"), Some(12));
         assert_eq!(generation_of("defaults-7.arrow"), Some(7));
         assert_eq!(generation_of("0000000012.dead-3.parquet"), Some(3));
+        assert_eq!(generation_of("files-4.csv"), Some(4));
         for other in [
             "0000000012.parquet",
             "merged-x.orc",

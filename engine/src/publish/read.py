@@ -3,9 +3,10 @@
     table = read.table()          # a pyarrow.Table
     frame = read.frame()          # a polars.LazyFrame; not for ORC files
 
-Made by `kodiak publish`. `PUBLISHED.json` says which files there are, and which of their rows are not the table's.
+Made by `kodiak publish`. `PUBLISHED.json`, and the lists that it names, say which files there are, and which of their rows are not the table's.
 """
 
+import csv
 import json
 import pathlib
 
@@ -14,7 +15,23 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 def publication():
     """What is published: files, numbers of rows, the sequence number."""
-    return json.loads((HERE / "PUBLISHED.json").read_text(encoding="utf-8"))
+    published = json.loads((HERE / "PUBLISHED.json").read_text(encoding="utf-8"))
+    lines = {}
+    for part in published["lists"]:
+        with open(HERE / part["file"], newline="", encoding="utf-8") as text:
+            # Of several lines of a run the newest counts.
+            lines.update((int(line["run"]), line) for line in csv.DictReader(text, quoting=csv.QUOTE_NONE))
+    layouts = published.get("layouts", {})
+    published["files"] = [listed(line, layouts) for _, line in sorted(lines.items()) if line["file"]]
+    return published
+
+
+def listed(line, layouts):
+    """A data file, as a line of a list has it."""
+    file = {"file": line["file"], "kind": line["kind"], "bytes": int(line["bytes"]), "rows": int(line["rows"])}
+    if line["dead"]:
+        file |= {"dead": line["dead"], "dead_rows": int(line["dead_rows"])}
+    return file | layouts.get(line["schema"], {})
 
 
 def files(published):

@@ -13,13 +13,15 @@ use serde::{Deserialize, Serialize};
 
 use super::columns::Layout;
 use super::delta::Vector;
+use super::lists::{self, Gone, List};
 use super::{RECORD_FILE, scripts, types, write_file};
 use crate::db::TableInner;
 use crate::maintenance::read_small;
 
 /// The version of the record that is written.
-const FORMAT: u32 = 3;
-/// Versions that are read: in the first, every file has all columns, in the second under their names and of their types.
+const FORMAT: u32 = 4;
+/// Versions that are read: in the first, every file has all columns, in the second under their names and of their types; up to the third
+/// the record has what lists have since.
 const KNOWN: RangeInclusive<u32> = 1..=FORMAT;
 
 /// A data file.
@@ -57,10 +59,13 @@ pub struct PublishedFile {
     /// The dead rows as Delta tables have them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vector: Option<Vector>,
+    /// The publication in which it became as it is.
+    #[serde(skip)]
+    pub publication: u64,
 }
 
 /// A publication.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The version of the record.
     pub format: u32,
@@ -88,8 +93,18 @@ pub struct Record {
     /// The number of the table's schema; `None` in records of versions that did not write it.
     #[serde(default)]
     pub schema: Option<u32>,
-    /// The data files, by the numbers of their runs.
+    /// The lists that say which data files there are, oldest first.
+    #[serde(default)]
+    pub lists: Vec<List>,
+    /// How columns lie in data files of these schemas, by their numbers; in all others they lie as the table has them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub layouts: BTreeMap<u32, Layout>,
+    /// The data files, by the numbers of their runs: what the lists come to.
+    #[serde(default, skip_serializing)]
     pub files: Vec<PublishedFile>,
+    /// What lists know, and is there no more.
+    #[serde(skip)]
+    pub gone: Gone,
     /// Rows that were merged of partial updates: all its rows are the table's. Perhaps none, for readers to know the columns.
     pub merged: Option<PublishedFile>,
     /// One row, which is none of the table's: the defaults of the columns that files name in `defaults`.
@@ -102,6 +117,9 @@ pub struct Record {
     /// Whether its log asks of readers to know deletion vectors; `None` in records of versions whose logs always did.
     #[serde(default)]
     pub delta_vectors: Option<bool>,
+    /// Its last checkpoint.
+    #[serde(default)]
+    pub delta_checkpoint: Checkpoint,
     /// Why there is none.
     pub why_no_delta: Option<String>,
     /// Counts publications.
@@ -131,15 +149,7 @@ impl Record {
             exact: true,
             why_not_exact: Vec::new(),
             schema: Some(schema.number()),
-            files: Vec::new(),
-            merged: None,
-            defaults: None,
-            delta_version: None,
-            delta_schema: None,
-            delta_vectors: None,
-            why_no_delta: None,
-            generation: 0,
-            expired_below: 0,
+            ..Self::default()
         }
     }
 
@@ -154,37 +164,55 @@ impl Record {
                 return None;
             }
         };
-        record.files.sort_by_key(|file| file.run);
         let own = KNOWN.contains(&record.format) && record.database == format!("{database:016x}");
         // Names become paths: they stay within the directory whatever the file says.
         let inside = |name: &str| !name.contains('/') && !name.contains('\\') && name != "..";
-        (own && record.table_number == table && record.names().all(inside)).then_some(record)
+        if !own || record.table_number != table || !record.names().all(inside) {
+            return None;
+        }
+        match lists::read(storage, dir, &record.lists) {
+            Ok((files, gone)) => {
+                record.files.extend(files);
+                record.gone = gone;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a list of a publication's files cannot be read");
+                return None;
+            }
+        }
+        record.files.sort_by_key(|file| file.run);
+        for file in &mut record.files {
+            if let Some(layout) = file.schema.and_then(|schema| record.layouts.get(&schema)) {
+                file.layout = layout.clone();
+            }
+        }
+        let all_inside = record.names().all(inside);
+        all_inside.then_some(record)
     }
 
-    /// Writes it in place of the one before.
+    /// Writes it in place of the one before. Its lists are there already.
     ///
     /// # Errors
     /// `Io`.
-    pub fn write(&mut self, storage: &dyn Storage, dir: &Path) -> Result<()> {
-        let json = self
-            .json()
+    pub fn write(&self, storage: &dyn Storage, dir: &Path) -> Result<()> {
+        let json = serde_json::to_string_pretty(self)
             .map_err(|error| Error::corruption("the record of a publication cannot be written").with_source(error))?;
-        write_file(storage, &dir.join(RECORD_FILE), json.as_bytes())
+        write_file(storage, &dir.join(RECORD_FILE), (json + "\n").as_bytes())
     }
 
-    /// Its JSON, with a line for each file: the files are most of what a publication of a large table writes.
-    fn json(&mut self) -> serde_json::Result<String> {
-        let files = std::mem::take(&mut self.files);
-        let rest = serde_json::to_string_pretty(self);
-        self.files = files;
-        let lines = self
-            .files
-            .iter()
-            .map(|file| Ok(format!("    {}", serde_json::to_string(file)?)));
-        let lines = lines.collect::<serde_json::Result<Vec<String>>>()?;
-        // Texts in JSON have no line breaks, so this is the field.
-        let files = format!("\n  \"files\": [\n{}\n  ]", lines.join(",\n"));
-        Ok(rest?.replacen("\n  \"files\": []", &files, 1) + "\n")
+    /// Has it say how columns lie in its files.
+    pub fn tell_layouts(&mut self) {
+        let told = self.files.iter().filter(|file| !file.layout.is_plain());
+        self.layouts = told
+            .filter_map(|file| Some((file.schema?, file.layout.clone())))
+            .collect();
+    }
+
+    /// How many files have become as they are in this publication or later ones, or are gone since.
+    pub fn lines_since(&self, publication: u64) -> u64 {
+        let files = self.files.iter().filter(|file| file.publication >= publication).count();
+        let gone = self.gone.values().filter(|since| **since >= publication).count();
+        (files + gone) as u64
     }
 
     /// The file of a run.
@@ -245,7 +273,10 @@ impl Record {
                 .into_iter()
                 .flatten()
         });
-        names.chain([RECORD_FILE, scripts::VIEW_FILE, scripts::PYTHON_FILE])
+        let lists = self.lists.iter().map(|list| list.file.as_str());
+        names
+            .chain(lists)
+            .chain([RECORD_FILE, scripts::VIEW_FILE, scripts::PYTHON_FILE])
     }
 }
 
@@ -253,24 +284,52 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+/// The last checkpoint of a Delta table's log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Its version; 0 for none.
+    pub version: u64,
+    /// Bytes of it.
+    pub bytes: u64,
+    /// Bytes of the versions since.
+    pub bytes_since: u64,
+}
+
 #[cfg(test)]
 mod tests {
+    use kodiak_storage::MemoryStorage;
+
     use super::*;
 
     #[test]
-    fn a_record_has_a_line_for_each_file_and_reads_back() {
-        let text = r#"{"format": 1, "database": "0000000000000001", "table": "a\n  \"files\": []", "table_number": 2, "sequence": 7,
+    fn records_of_earlier_versions_are_read_and_written_with_lists() {
+        let text = r#"{"format": 3, "database": "0000000000000001", "table": "a", "table_number": 2, "sequence": 7,
             "published_micros": 1, "rows": 3, "columns": ["id"], "exact": false, "why_not_exact": [], "merged": null, "files": [
-            {"file": "0000000004.parquet", "kind": "parquet", "bytes": 1, "rows": 2},
-            {"file": "0000000009.parquet", "kind": "parquet", "bytes": 1, "rows": 2, "dead": "d", "dead_rows": 1, "lacks": ["x"]},
-            {"file": "0000000010.parquet", "kind": "parquet", "bytes": 1, "rows": 2, "names": {"y": "x"}, "widened": {"y": null}}],
+            {"file": "0000000010.parquet", "kind": "parquet", "bytes": 1, "rows": 2, "run": 10, "schema": 1, "names": {"y": "x"}},
+            {"file": "0000000004.parquet", "kind": "parquet", "bytes": 1, "rows": 2, "run": 4, "schema": 2, "dead": "d", "dead_rows": 1}],
             "delta_version": null, "delta_schema": null, "why_no_delta": null, "generation": 1, "expired_below": 0}"#;
-        let mut record: Record = serde_json::from_str(text).expect("as earlier versions wrote it");
-        let json = record.json().expect("text");
-        assert_eq!(serde_json::from_str::<Record>(&json).expect("a record"), record);
-        let lines = json.lines().filter(|line| line.contains("\"file\":\"00000000"));
-        assert_eq!(lines.count(), 3, "{json}");
-        assert_eq!(record.files.len(), 3);
-        assert_eq!(record.files[1].layout.lacks, ["x"]);
+        let (storage, dir) = (MemoryStorage::new(), Path::new("/published"));
+        storage.create_dir_all(dir).expect("a directory");
+        write_file(&storage, &dir.join(RECORD_FILE), text.as_bytes()).expect("written");
+        let old = Record::read(&storage, dir, 1, 2).expect("as earlier versions wrote it");
+        assert_eq!(old.files.iter().map(|file| file.run).collect::<Vec<_>>(), [4, 10]);
+        assert_eq!(old.files[1].layout.names["y"], "x");
+        let mut new = Record {
+            format: FORMAT,
+            generation: 2,
+            ..old.clone()
+        };
+        lists::write(&storage, dir, Some(&old), &mut new).expect("written");
+        new.tell_layouts();
+        new.write(&storage, dir).expect("written");
+        let found = Record::read(&storage, dir, 1, 2).expect("a record");
+        assert_eq!(found, new);
+        assert_eq!(
+            (found.lists.len(), found.lists[0].lines, found.layouts.len()),
+            (1, 2, 1)
+        );
+        // A list that is not as it was makes the next publication begin anew.
+        write_file(&storage, &dir.join("files-2.csv"), b"run\n").expect("written");
+        assert_eq!(Record::read(&storage, dir, 1, 2), None);
     }
 }

@@ -10,7 +10,7 @@ use kodiak_core::storage::Storage;
 
 use super::columns::Layout;
 use super::record::{PublishedFile, Record};
-use super::{types, write_file};
+use super::{lists, types, write_file};
 use crate::db::TableInner;
 use crate::maintenance::read_small;
 
@@ -38,7 +38,15 @@ pub fn write(
         &dir.join(VIEW_FILE),
         view(dir, record, table, schema).as_bytes(),
     )?;
-    write_file(storage, &dir.join(PYTHON_FILE), PYTHON.as_bytes())
+    match holds(storage, &dir.join(PYTHON_FILE), PYTHON) {
+        true => Ok(()),
+        false => write_file(storage, &dir.join(PYTHON_FILE), PYTHON.as_bytes()),
+    }
+}
+
+/// True if a file is there as it would be written.
+fn holds(storage: &dyn Storage, path: &Path, text: &str) -> bool {
+    read_small(storage, path).is_ok_and(|found| *found == *text.as_bytes())
 }
 
 /// True if both are there as they would be written.
@@ -49,9 +57,8 @@ pub fn are_written(
     table: &TableInner,
     schema: &TableSchema,
 ) -> bool {
-    let holds =
-        |file: &str, text: &str| read_small(storage, &dir.join(file)).is_ok_and(|found| *found == *text.as_bytes());
-    holds(VIEW_FILE, &view(dir, record, table, schema)) && holds(PYTHON_FILE, PYTHON)
+    holds(storage, &dir.join(VIEW_FILE), &view(dir, record, table, schema))
+        && holds(storage, &dir.join(PYTHON_FILE), PYTHON)
 }
 
 /// A name as SQL has it.
@@ -83,31 +90,44 @@ fn view(dir: &Path, record: &Record, table: &TableInner, schema: &TableSchema) -
         "-- The table as of write {}, for DuckDB. Made by `kodiak publish`, and made anew by the next one.\n",
         record.sequence
     );
-    let files = || record.files.iter().chain(&record.merged);
     if let Some(why) = why_no_view(record) {
         let _ = writeln!(out, "-- {why}: use read.py, or set format.kind to parquet and compact.");
         return out;
     }
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let sources = Sources {
+        record,
+        table: &table.name,
+        dir: &dir,
+    };
     let mut parts = Vec::new();
-    // Nulls and narrower types become those of other parts: one has all columns, and comes first, since it names no schema.
+    // Nulls and narrower types become those of other parts: one has all columns, and comes first.
+    if let Some(merged) = &record.merged {
+        parts.push(part(&sources, schema, merged, &sources.file(&merged.file), None));
+    }
     let mut alike: BTreeMap<(bool, Option<u32>), Vec<&PublishedFile>> = BTreeMap::new();
-    for file in files() {
+    for file in &record.files {
         alike.entry((file.dead.is_some(), file.schema)).or_default().push(file);
     }
     // The column that tells from which file a row is must not be mistaken for one of the table, present or past.
     let schemas = table.schemas.all();
     let mut names = schemas.iter().flat_map(|version| version.schema.columns().fields());
     let apart = names.any(|field| field.name().eq_ignore_ascii_case("filename"));
-    for ((dead, _), alike) in &alike {
-        match dead {
-            true if apart => parts.extend(
-                alike
-                    .iter()
-                    .map(|file| part(record, schema, &dir, std::slice::from_ref(file))),
-            ),
-            _ => parts.push(part(record, schema, &dir, alike)),
+    let mut types = String::new();
+    for (number, (&(dead, of), alike)) in (1..).zip(&alike) {
+        if dead && apart {
+            for file in alike {
+                let rows = file.dead.as_ref().map(|dead| (sources.file(dead), false));
+                parts.push(part(&sources, schema, file, &sources.file(&file.file), rows));
+            }
+            continue;
         }
+        let data = sources.list(&mut types, "data", number, (dead, of));
+        let rows = dead.then(|| (sources.list(&mut types, "dead", number, (dead, of)), true));
+        parts.extend(alike.first().map(|file| part(&sources, schema, file, &data, rows)));
+    }
+    if !types.is_empty() {
+        let _ = writeln!(out, "{}{types}DROP VIEW {};", sources.listed(), sources.lines());
     }
     let _ = writeln!(
         out,
@@ -118,35 +138,100 @@ fn view(dir: &Path, record: &Record, table: &TableInner, schema: &TableSchema) -
     out
 }
 
-/// The statement for the rows of files of one layout, all of which have dead rows, or none.
-fn part(record: &Record, schema: &TableSchema, dir: &Path, files: &[&PublishedFile]) -> String {
-    let path = |file: &str| text(&dir.join(file).to_string_lossy());
-    let paths: Vec<String> = files.iter().map(|file| path(&file.file)).collect();
-    let paths = paths.join(", ");
-    let dead: Vec<String> = files.iter().filter_map(|file| file.dead.as_deref()).map(path).collect();
-    let layout = files.first().map(|file| file.layout.clone()).unwrap_or_default();
-    let columns = columns(schema, &layout);
-    let mut part = match dead.as_slice() {
-        [] => format!("SELECT {columns}\nFROM read_parquet([{paths}]) AS _data"),
-        [dead] => format!(
-            "SELECT {columns}\nFROM read_parquet([{paths}], file_row_number = true) AS _data\n\
+/// Where the view has its files from: a few by their names, and the data files from the record's lists, so that the statements are not longer
+/// of more files. What a function reads must be known when the view is read, which no subquery is; the values of a type are.
+struct Sources<'r> {
+    record: &'r Record,
+    table: &'r str,
+    dir: &'r Path,
+}
+
+impl Sources<'_> {
+    /// The path of a file.
+    fn file(&self, file: &str) -> String {
+        text(&self.dir.join(file).to_string_lossy())
+    }
+
+    /// The view of the lines that count, while the types are made.
+    fn lines(&self) -> String {
+        format!("temp.{}", name(&format!("{} files", self.table)))
+    }
+
+    /// The statement that makes that view.
+    fn listed(&self) -> String {
+        let lists: Vec<String> = self.record.lists.iter().map(|list| self.file(&list.file)).collect();
+        let columns = lists::COLUMNS.map(|column| {
+            let kind = match column {
+                "run" | "publication" => "UBIGINT",
+                _ => "VARCHAR",
+            };
+            format!("'{column}': '{kind}'")
+        });
+        format!(
+            "CREATE OR REPLACE TEMP VIEW {} AS\nSELECT * FROM read_csv([{}], auto_detect = false, header = true, delim = ',', quote = '', \
+             escape = '',\ncolumns = {{{}}})\nQUALIFY row_number() OVER (PARTITION BY \"run\" ORDER BY publication DESC) = 1;\n",
+            name(&format!("{} files", self.table)),
+            lists.join(", "),
+            columns.join(", ")
+        )
+    }
+
+    /// Adds the statements that make a type of the paths in one column, `data` or `dead`, of the files of one schema that have dead rows, or none;
+    /// returns the list of these.
+    fn list(&self, types: &mut String, column: &str, number: usize, (dead, schema): (bool, Option<u32>)) -> String {
+        let kind = name(&format!("{} {column} {number}", self.table));
+        let paths = format!(
+            "{} || {}",
+            text(&format!("{}/", self.dir.display())),
+            if column == "data" { "file" } else { "dead" }
+        );
+        let has = if dead { "IS NOT NULL" } else { "IS NULL" };
+        let schema = schema.map_or("IS NULL".to_owned(), |schema| format!("= '{schema}'"));
+        let _ = write!(
+            types,
+            "DROP TYPE IF EXISTS {kind};\nCREATE TYPE {kind} AS ENUM (SELECT {paths} FROM {}\n\
+             WHERE file IS NOT NULL AND dead {has} AND \"schema\" {schema} ORDER BY \"run\");\n",
+            self.lines()
+        );
+        format!("enum_range(NULL::{kind})")
+    }
+}
+
+/// The statement for the rows of files of the layout of one; `data` their paths. `dead` the files of their dead rows, if they have any, and
+/// whether these are of several files.
+fn part(
+    sources: &Sources<'_>,
+    schema: &TableSchema,
+    file: &PublishedFile,
+    data: &str,
+    dead: Option<(String, bool)>,
+) -> String {
+    let layout = &file.layout;
+    let columns = columns(schema, layout);
+    let mut part = match dead {
+        None => format!("SELECT {columns}\nFROM read_parquet({data}) AS _data"),
+        Some((dead, false)) => format!(
+            "SELECT {columns}\nFROM read_parquet({data}, file_row_number = true) AS _data\n\
              ANTI JOIN read_parquet({dead}) AS _dead ON _data.file_row_number = _dead.\"row\""
         ),
         // Both begin with the number of the run. One join is planned and run much faster than one for each file.
-        dead => {
+        Some((dead, true)) => {
             let run = |of: &str| format!("split_part(parse_filename({of}.filename), '.', 1)");
             format!(
-                "SELECT {columns}\nFROM read_parquet([{paths}], file_row_number = true, filename = true) AS _data\n\
-                 ANTI JOIN read_parquet([{}], filename = true) AS _dead\n\
+                "SELECT {columns}\nFROM read_parquet({data}, file_row_number = true, filename = true) AS _data\n\
+                 ANTI JOIN read_parquet({dead}, filename = true) AS _dead\n\
                  ON _data.file_row_number = _dead.\"row\" AND {} = {}",
-                dead.join(", "),
                 run("_data"),
                 run("_dead")
             )
         }
     };
-    if let (false, Some(defaults)) = (layout.defaults.is_empty(), &record.defaults) {
-        let _ = write!(part, "\nCROSS JOIN read_parquet({}) AS _defaults", path(&defaults.file));
+    if let (false, Some(defaults)) = (layout.defaults.is_empty(), &sources.record.defaults) {
+        let _ = write!(
+            part,
+            "\nCROSS JOIN read_parquet({}) AS _defaults",
+            sources.file(&defaults.file)
+        );
     }
     part
 }

@@ -19,6 +19,9 @@ use crate::range_delete::RangeTombstones;
 use crate::sidecar::{Sidecar, SidecarBuilder, SidecarMeta, StatisticsBuilder};
 use crate::typed::Target;
 
+/// The property, without a value, of runs that hold no more than one version of each key.
+pub const DISTINCT: &str = "distinct";
+
 /// How a run is to be written.
 #[derive(Debug, Clone)]
 pub struct RunPlan {
@@ -51,6 +54,8 @@ pub struct RunWriter {
     /// The bytes that the last filter hash was made of.
     hashed: Vec<u8>,
     any_hashed: bool,
+    /// Some key has several versions.
+    repeats: bool,
     bytes_closed: u64,
     done: bool,
 }
@@ -91,6 +96,7 @@ impl RunWriter {
             hashes: Vec::new(),
             hashed: Vec::new(),
             any_hashed: false,
+            repeats: false,
             bytes_closed: 0,
             done: false,
         })
@@ -115,6 +121,7 @@ impl RunWriter {
     /// Takes an entry; entries come in order.
     #[inline]
     pub fn push(&mut self, entry: EntryRef<'_>) -> Result<()> {
+        self.repeats = self.repeats || self.last_key() == Some(entry.key);
         self.builder.push(entry);
         self.hash(entry.key);
         let meta = &mut self.sidecar.meta;
@@ -132,6 +139,7 @@ impl RunWriter {
 
     /// Takes rows `from..to` of a block: puts of distinct keys, none of which is the last key taken unless it is one row.
     pub fn push_rows(&mut self, block: &Arc<ColumnBlock>, mut from: usize, to: usize) -> Result<()> {
+        self.repeats = self.repeats || self.last_key() == Some(block.key(from));
         while from < to {
             let room = self.plan.block_size.saturating_sub(self.builder.bytes());
             let until = self.builder.rows_within(block, from, to, room);
@@ -225,6 +233,9 @@ impl RunWriter {
             meta.min_seq = 0;
         }
         (meta.oldest_micros, meta.newest_micros) = times;
+        if !self.repeats {
+            meta.properties.push((DISTINCT.to_owned(), Vec::new()));
+        }
         meta.data_bytes = self.sidecar.layout.file_bytes;
         self.sidecar.times = samples(meta.min_seq, meta.max_seq);
         let bytes = self.sidecar.write()?;

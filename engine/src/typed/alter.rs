@@ -138,6 +138,7 @@ impl Alteration<'_> {
         let before = inner.schemas.current();
         let wanted = before.schema.altered(before.number() + 1, &self.changes)?;
         shared.check_formats(&wanted)?;
+        let _changing = shared.changing(inner)?;
         let _alone = shared.gate.write().map_err(|_| poisoned_gate())?;
         check_alteration(inner, &before.schema, &wanted)?;
         // Rows written before survive whatever this survives.

@@ -113,6 +113,13 @@ impl Version {
         self.levels.iter().flat_map(|level| &level.sorted_runs)
     }
 
+    /// What its runs come to, whether or not they have been read.
+    pub fn totals(&self) -> Totals {
+        self.levels
+            .iter()
+            .fold(Totals::default(), |sum, level| sum.and(&level.totals()))
+    }
+
     /// Every run with its level; those that have not been read are read now.
     ///
     /// # Errors

@@ -128,7 +128,7 @@ fn what_is_not_sorted_or_fails_leaves_nothing() {
     assert_eq!(table.scan(..).expect("scan").count(), 1);
     assert_eq!(
         storage.list(Path::new("/db/tables/000001")).expect("list"),
-        ["TABLE"],
+        ["EXACT.json", "TABLE"],
         "what was written is removed"
     );
     db.drop_table("t").expect("drop");

@@ -162,7 +162,10 @@ fn what_does_not_fit_is_refused_with_file_row_and_column_and_leaves_nothing() {
         table.scan(..).expect("scan").count() + kv.scan(..).expect("scan").count(),
         0
     );
-    assert_eq!(storage.list(Path::new("/db/tables/000001")).expect("list"), ["TABLE"]);
+    assert_eq!(
+        storage.list(Path::new("/db/tables/000001")).expect("list"),
+        ["EXACT.json", "TABLE"]
+    );
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn files(history: &History, published: &Published) -> (BTreeSet<String>, BTreeSe
     let bytes = file.read(0, file.len() as usize).expect("read");
     let record: Value = serde_json::from_slice(&bytes).expect("JSON");
     let (mut names, mut lacked) = (BTreeSet::new(), BTreeSet::new());
-    for file in record["files"].as_array().expect("a list") {
+    for file in super::listed(&*history.storage, &published.dir, &record) {
         names.insert(file["file"].as_str().expect("text").to_owned());
         lacked.extend(super::texts(&file["lacks"]));
     }

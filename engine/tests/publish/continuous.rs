@@ -15,7 +15,7 @@ use kodiak::{Builder, ErrorKind, Settings, TableOptions, TableSchema};
 use kodiak_storage::{CrashOptions, Fault, FaultRule, Moment, OpEvent, OpKind};
 use rand::RngExt;
 
-use super::{History, open, read_published, read_table, settings};
+use super::{History, listed, open, read_published, read_table, settings};
 
 fn continuous(format: &str) -> Settings {
     let mut settings = settings(format);
@@ -204,12 +204,9 @@ fn files_of_the_last_publication_stay_for_those_who_are_about_to_read_them() {
         let file = history.storage.open(&dir().join(RECORD_FILE)).expect("a record");
         let bytes = file.read(0, file.len() as usize).expect("read");
         let record: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
-        let files = record["files"].as_array().expect("a list").iter();
-        earlier.push(
-            files
-                .map(|file| file["file"].as_str().expect("text").to_owned())
-                .collect(),
-        );
+        let files = listed(&*history.storage, &dir(), &record);
+        let names = files.iter().map(|file| file["file"].as_str().expect("text").to_owned());
+        earlier.push(names.collect());
     }
 }
 

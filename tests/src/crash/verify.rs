@@ -227,7 +227,10 @@ pub fn check_files(storage: &FaultStorage) -> Result<(), String> {
     let mut sidecars = 0;
     for dir in storage.list(&root).map_err(failed)? {
         let files = storage.list(&root.join(&dir)).map_err(failed)?;
-        for file in files.iter().filter(|file| *file != "TABLE") {
+        for file in files
+            .iter()
+            .filter(|file| !["TABLE", "EXACT.json"].contains(&file.as_str()))
+        {
             if file.ends_with(".index") {
                 let file = format!("{dir}/{file}");
                 if !indexes.remove(&file) {

@@ -14,24 +14,19 @@ use super::file_name;
 use crate::components::export::parquet_bytes;
 use crate::publish::write_file;
 
-/// Versions from one checkpoint to the next: as many as the protocol's own writers let pass.
+/// Versions from one checkpoint to the next, at least: as many as the protocol's own writers let pass.
 pub const INTERVAL: u64 = 10;
 /// What an old checkpoint's name ends with.
 const SUFFIX: &str = ".checkpoint.parquet";
 /// The file that tells readers of the newest checkpoint.
 const LAST: &str = "_last_checkpoint";
 
-/// True if a checkpoint follows this version in any case.
-pub fn is_due(version: u64) -> bool {
-    version > 0 && version.is_multiple_of(INTERVAL)
-}
-
 /// Writes the checkpoint of a version with these actions: protocol, metadata and the files there are. Files that were removed are
-/// left out, since nobody has to keep them for them to be removed later.
+/// left out, since nobody has to keep them for them to be removed later. Returns how many bytes it has.
 ///
 /// # Errors
 /// `Io`.
-pub fn write(storage: &dyn Storage, log: &Path, version: u64, actions: &[Value]) -> Result<()> {
+pub fn write(storage: &dyn Storage, log: &Path, version: u64, actions: &[Value]) -> Result<u64> {
     let wrong = |error| Error::corruption("the checkpoint of a Delta table cannot be made").with_source(error);
     let decode = || {
         let builder = ReaderBuilder::new(Arc::new(schema())).with_batch_size(actions.len().max(1));
@@ -50,7 +45,8 @@ pub fn write(storage: &dyn Storage, log: &Path, version: u64, actions: &[Value])
         "sizeInBytes": bytes.len(),
         "numOfAddFiles": actions.iter().filter(|action| action.get("add").is_some()).count(),
     });
-    write_file(storage, &log.join(LAST), last.to_string().as_bytes())
+    write_file(storage, &log.join(LAST), last.to_string().as_bytes())?;
+    Ok(bytes.len() as u64)
 }
 
 /// Removes versions and checkpoints before the last checkpoint but one: a reader that has begun with that one ends.
