@@ -133,6 +133,9 @@ pub trait ReadableFile: Send + Sync + Debug {
     }
 }
 
+/// The unit of [`LogFile::write_durably`], bytes: a page, which is also what disks and file systems are laid out for.
+pub const LOG_BLOCK: usize = 4096;
+
 /// A preallocated file, overwritten in place by concurrent writers that agree on disjoint ranges.
 pub trait LogFile: Send + Sync + Debug {
     /// The length in bytes; only [`grow`](Self::grow) and [`trim`](Self::trim) change it.
@@ -154,6 +157,18 @@ pub trait LogFile: Send + Sync + Debug {
 
     /// Makes what was written survive a power loss: what came through `write_at`, and through a mapping as well.
     fn sync_data(&self) -> Result<()>;
+
+    /// Writes all of `bytes` at `offset` and makes *them* survive a power loss, which says nothing of what else was written. The
+    /// length of the file must survive one already. A storage may have a faster way than [`write_at`](Self::write_at) and
+    /// [`sync_data`](Self::sync_data), past the system's cache, for whole blocks: where offset, length and the address of
+    /// `bytes` are multiples of [`LOG_BLOCK`]. Nobody may write to those blocks in another way at the same time.
+    ///
+    /// # Errors
+    /// `InvalidInput` beyond the end; `Io`, after which nothing is known of the range, and the file must be given up.
+    fn write_durably(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.write_at(offset, bytes)?;
+        self.sync_data()
+    }
 
     /// Makes the file `len` bytes long, the new ones zero, for every handle of it; a file that is as long already stays as it
     /// is. The space need not be allocated: a later write may find the disk full. The new length survives a power loss

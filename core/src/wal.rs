@@ -110,6 +110,9 @@ pub struct WalContext {
     pub max_record_bytes: u64,
     /// Payloads of at least this many bytes are compressed with LZ4, if that makes them smaller; `None`: never.
     pub compress_above: Option<usize>,
+    /// Commits in mode `full` may go past the system's cache
+    /// ([`LogFile::write_durably`](crate::storage::LogFile::write_durably)).
+    pub direct_io: bool,
     /// False: no counters, no histograms, at no cost.
     pub metrics: bool,
 }

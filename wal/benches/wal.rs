@@ -35,6 +35,7 @@ fn context(dir: &Path, metrics: bool) -> WalContext {
         segment_bytes: 64 << 20,
         max_record_bytes: 16 << 20,
         compress_above: None,
+        direct_io: true,
         metrics,
     }
 }

@@ -74,6 +74,7 @@ fn open(dir: &Path, kind: &str, metrics: bool) -> Result<Box<dyn Wal>> {
         segment_bytes: 64 << 20,
         max_record_bytes: 16 << 20,
         compress_above: None,
+        direct_io: true,
         metrics,
     };
     (factory.open)(context, &Options::defaults(factory.component.options), 1)

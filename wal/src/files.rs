@@ -9,6 +9,7 @@ use kodiak_core::wal::{SegmentId, WalContext};
 use kodiak_core::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 
+use crate::blocks::Blocks;
 use crate::format::{
     Identity, Link, SEGMENT_HEADER, SegmentHeader, is_spare_name, segment_of_name, segment_path, spare_name,
 };
@@ -240,6 +241,20 @@ impl Files {
             self.storage.sync_dir(&self.dir)?;
             segment.listed.store(true, Ordering::Release);
         }
+        segment.synced.fetch_max(end, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Writes `blocks` to `segment` and makes them survive a power loss. Everything before them must do so already, the
+    /// segment's size and name included.
+    pub fn write_durably(&self, segment: &Segment, blocks: &mut Blocks) -> Result<()> {
+        let end = blocks.end();
+        let Some((offset, whole)) = blocks.whole(segment.file.len()) else {
+            let (offset, unwritten) = blocks.unwritten();
+            segment.file.write_at(offset, unwritten)?;
+            return self.sync(segment, end);
+        };
+        segment.file.write_durably(offset, whole)?;
         segment.synced.fetch_max(end, Ordering::AcqRel);
         Ok(())
     }

@@ -6,6 +6,7 @@
 // Files, clock and randomness come from `Storage`: see `clippy.toml`.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
+mod blocks;
 mod dump;
 mod files;
 pub mod format;

@@ -6,6 +6,10 @@
 //! until those before it are complete, and one that is not running holds up all. What is in the mapping survives a killed
 //! process; mode `full` adds a sync, made by one thread for all that wait.
 //!
+//! While all appends are in mode `full` the mapping is of no use. Their records are gathered in memory then, and written past
+//! the system's cache by the thread that syncs, which saves a call for each (see [`Blocks`]). A first append in another mode
+//! goes back to the mapping.
+//!
 //! A thread of the log's own prepares the next segment and touches its pages, so that neither a new file nor page faults
 //! delay an append.
 
@@ -18,16 +22,23 @@ use crossbeam_utils::CachePadded;
 use kodiak_core::batch::Batch;
 use kodiak_core::options::Options;
 use kodiak_core::registry::Component;
-use kodiak_core::storage::MappedLog as Mapping;
+use kodiak_core::storage::{LOG_BLOCK, MappedLog as Mapping};
 use kodiak_core::wal::{Appended, SegmentId, SyncMode, Wal, WalCapabilities, WalContext, WalFactory, WalStats};
 use kodiak_core::{Error, ErrorKind, Result};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::blocks::Blocks;
 use crate::files::{Blank, Files, Segment};
 use crate::format::SEGMENT_HEADER;
 use crate::metrics::{Health, Metrics, PUBLISH_EVERY};
 use crate::staging::{Encoding, Staged, close_record};
-use prepare::Preparer;
+use prepare::{Preparer, Wanted};
+
+/// After so many appends in mode `full` in a row, without any in another mode, records are gathered and written directly. To go back
+/// costs a sync, which is nothing beside so many.
+const DURABLE_RUN: u32 = 16;
+/// Memory kept for gathering.
+const KEEP_BYTES: usize = 1 << 20;
 
 /// The factory of `mapped`.
 pub const FACTORY: WalFactory = WalFactory {
@@ -53,6 +64,7 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
     let active = Arc::new(Active::new(segment, ready.mapping, &header));
     let preparer = Preparer::start(files.clone())?;
     Ok(Box::new(MappedLog {
+        direct_io: context.direct_io,
         encoding: Encoding::new(&context),
         metrics: Metrics::new(context.metrics, FACTORY.component.name),
         health: Health::default(),
@@ -61,6 +73,8 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
             end: SEGMENT_HEADER as u64,
             attention: active.segment.file.len() / 2,
             active,
+            gathered: None,
+            durable_run: 0,
             records: 0,
             bytes: 0,
             next_seq: 0,
@@ -71,6 +85,7 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
             unsynced: Vec::new(),
             synced: 0,
             leading: false,
+            idle: Blocks::default(),
         }),
         sync_done: Condvar::new(),
         preparer,
@@ -118,6 +133,7 @@ impl Active {
 #[derive(Debug)]
 struct MappedLog {
     files: Arc<Files>,
+    direct_io: bool,
     encoding: Encoding,
     metrics: Metrics,
     health: Health,
@@ -137,6 +153,11 @@ struct Place {
     /// The offset at which the preparer is to be asked for the next segment.
     attention: u64,
     active: Arc<Active>,
+    /// Records in mode `full` that wait to be written. While it is there the mapping must be left alone: direct writes of the
+    /// block that the log ends in would race with it.
+    gathered: Option<Box<Blocks>>,
+    /// Appends in mode `full` since the last one in another mode.
+    durable_run: u32,
     records: u64,
     bytes: u64,
     next_seq: u64,
@@ -155,30 +176,57 @@ struct Syncing {
     /// The position up to which the disk has the log.
     synced: u64,
     leading: bool,
+    /// The memory of the records that were last gathered and written.
+    idle: Blocks,
+}
+
+/// What is to be made durable: the active segment up to `end`.
+#[derive(Debug)]
+struct Round {
+    active: Arc<Active>,
+    end: u64,
+    /// To be written first; everything before it was synced.
+    gathered: Option<Blocks>,
+}
+
+impl Place {
+    /// Takes what has gathered for a sync by this thread, which leaves `idle` in its place.
+    fn round(&mut self, idle: &mut Blocks) -> Round {
+        let gathered = self.gathered.as_mut().map(|gathered| {
+            idle.follow(gathered);
+            std::mem::replace(&mut **gathered, std::mem::take(idle))
+        });
+        Round {
+            active: self.active.clone(),
+            end: self.end,
+            gathered,
+        }
+    }
 }
 
 impl MappedLog {
     /// Waits until the disk has the log up to position `target`; makes it so if nobody else is at it.
     fn sync_to(&self, target: u64) -> Result<()> {
         while !self.synced_by_others(&mut self.syncing.lock(), target)? {
-            let place = self.place.lock();
+            let mut place = self.place.lock();
             let mut syncing = self.syncing.lock();
-            let (active, end) = (place.active.clone(), place.end);
-            drop(place);
             if !syncing.leading {
-                self.lead_sync(&mut syncing, &active, end)?;
+                let round = place.round(&mut syncing.idle);
+                drop(place);
+                self.lead_sync(&mut syncing, round)?;
             }
         }
         Ok(())
     }
 
     /// As [`sync_to`](Self::sync_to), up to the last record, with `place` locked.
-    fn sync_all(&self, place: &Place) -> Result<()> {
+    fn sync_all(&self, place: &mut Place) -> Result<()> {
         let mut syncing = self.syncing.lock();
         if self.synced_by_others(&mut syncing, place.active.segment.base + place.end)? {
             return Ok(());
         }
-        self.lead_sync(&mut syncing, &place.active, place.end)
+        let round = place.round(&mut syncing.idle);
+        self.lead_sync(&mut syncing, round)
     }
 
     /// Waits as long as somebody is syncing and the disk does not have the log up to position `target`; returns whether it has.
@@ -193,20 +241,28 @@ impl MappedLog {
         Ok(true)
     }
 
-    /// Syncs the closed segments, and `active` up to `end`, which was the end of the log when `syncing` was locked.
-    fn lead_sync(&self, syncing: &mut MutexGuard<'_, Syncing>, active: &Active, end: u64) -> Result<()> {
+    /// Syncs the closed segments, then the active one up to where the log ended when `syncing` was locked.
+    fn lead_sync(&self, syncing: &mut MutexGuard<'_, Syncing>, mut round: Round) -> Result<()> {
         let unsynced = std::mem::take(&mut syncing.unsynced);
         syncing.leading = true;
         let result = MutexGuard::unlocked(syncing, || {
             for (closed, end) in &unsynced {
                 self.files.sync(closed, *end)?;
             }
+            let (segment, end) = (&round.active.segment, round.end);
             self.metrics
-                .time_sync(self.files.storage.as_ref(), || self.files.sync(&active.segment, end))?;
-            Ok(active.segment.base + end)
+                .time_sync(self.files.storage.as_ref(), || match &mut round.gathered {
+                    Some(gathered) => self.files.write_durably(segment, gathered),
+                    None => self.files.sync(segment, end),
+                })?;
+            Ok(segment.base + end)
         });
         syncing.leading = false;
         self.sync_done.notify_all();
+        if let Some(mut written) = round.gathered {
+            written.shrink(KEEP_BYTES);
+            syncing.idle = written;
+        }
         syncing.synced = result.map_err(|error| self.health.poison(&self.metrics, error))?;
         Ok(())
     }
@@ -214,6 +270,7 @@ impl MappedLog {
     /// Makes the next segment the active one, with room for a batch of `record` bytes.
     #[cold]
     fn switch(&self, place: &mut Place, record: u64, sync: bool) -> Result<()> {
+        self.stop_gathering(place)?;
         let old = place.active.clone();
         let position = old.segment.base + place.end;
         if sync {
@@ -256,8 +313,50 @@ impl MappedLog {
         place.attention = u64::MAX;
         place.requested = place.active.segment.number + 1;
         let retired = place.retired.take();
-        self.preparer
-            .request(place.requested, self.durable.load(Ordering::Relaxed), retired);
+        self.preparer.request(Wanted {
+            number: place.requested,
+            durable: self.durable.load(Ordering::Relaxed),
+            touch: place.gathered.is_none(),
+            retired,
+        });
+    }
+
+    /// From now on records are gathered and written past the system's cache.
+    #[cold]
+    fn start_gathering(&self, place: &mut Place) -> Result<()> {
+        self.sync_all(place)?;
+        let block = place.end - place.end % LOG_BLOCK as u64;
+        let mut there = vec![0; (place.end - block) as usize];
+        let segment = &place.active.segment;
+        if segment.file.read_at(block, &mut there)? == there.len() {
+            let mut gathered = Box::<Blocks>::default();
+            gathered.begin(block, &there);
+            place.gathered = Some(gathered);
+        }
+        Ok(())
+    }
+
+    /// From now on records go to the mapping.
+    fn stop_gathering(&self, place: &mut Place) -> Result<()> {
+        if place.gathered.is_some() {
+            self.sync_all(place)?;
+            place.gathered = None;
+        }
+        Ok(())
+    }
+
+    /// Decides where the next record goes.
+    #[inline]
+    fn choose_way(&self, place: &mut Place, mode: SyncMode) -> Result<()> {
+        if mode != SyncMode::Full {
+            place.durable_run = 0;
+            return self.stop_gathering(place);
+        }
+        place.durable_run = place.durable_run.saturating_add(1);
+        if place.gathered.is_none() && self.direct_io && place.durable_run > DURABLE_RUN {
+            self.start_gathering(place)?;
+        }
+        Ok(())
     }
 
     /// Gives a batch its place and puts it there; returns what it is told, and the position of its end.
@@ -272,12 +371,15 @@ impl MappedLog {
         if place.end + len > place.active.segment.file.len() {
             self.switch(place, len, mode == SyncMode::Full)?;
         }
+        self.choose_way(place, mode)?;
         let count = u64::from(staged.count);
         let first_seq = next_seq.fetch_add(count, Ordering::AcqRel);
         let active = &*place.active;
         let segment = &active.segment;
         let records = staged.seal(&segment.identity, first_seq, segment.synced.load(Ordering::Relaxed));
-        if mode == SyncMode::Full {
+        if let Some(gathered) = &mut place.gathered {
+            gathered.push(records);
+        } else if mode == SyncMode::Full {
             // A sync write-protects the page again, and the fault that a store would take costs more than a system call.
             let written = segment.file.write_at(place.end, records);
             written.map_err(|error| self.health.poison(&self.metrics, error))?;
@@ -383,6 +485,9 @@ impl Wal for MappedLog {
             return Ok(());
         }
         self.metrics.publish(|| self.snapshot(&place));
+        if self.stop_gathering(&mut place).is_err() {
+            return Ok(());
+        }
         let segment = &place.active.segment;
         let now = self.files.storage.now_micros();
         let synced = segment.synced.load(Ordering::Acquire);

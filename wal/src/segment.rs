@@ -15,6 +15,7 @@ use kodiak_core::registry::Component;
 use kodiak_core::wal::{Appended, SegmentId, SyncMode, Wal, WalCapabilities, WalContext, WalFactory, WalStats};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::blocks::Blocks;
 use crate::files::{Files, Segment};
 use crate::format::SEGMENT_HEADER;
 use crate::metrics::{Health, Metrics, PUBLISH_EVERY};
@@ -48,8 +49,11 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
     let blank = files.blank(first, 0)?;
     let (active, header) = files.segment(blank, true, previous, 0);
     active.file.write_at(0, &header)?;
+    let mut blocks = Blocks::default();
+    blocks.begin(0, &header);
     Ok(Box::new(SegmentLog {
         files,
+        direct_io: context.direct_io,
         encoding: Encoding::new(&context),
         metrics: Metrics::new(context.metrics, FACTORY.component.name),
         health: Health::default(),
@@ -58,8 +62,8 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
         state: Mutex::new(State {
             active: Arc::new(active),
             end: SEGMENT_HEADER as u64,
-            buffer: Vec::new(),
-            idle_buffer: Vec::new(),
+            buffer: blocks,
+            idle_buffer: Blocks::default(),
             written: SEGMENT_HEADER as u64,
             synced: 0,
             leading: false,
@@ -75,6 +79,7 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
 #[derive(Debug)]
 struct SegmentLog {
     files: Files,
+    direct_io: bool,
     encoding: Encoding,
     metrics: Metrics,
     health: Health,
@@ -92,9 +97,9 @@ struct State {
     /// The offset of the next record.
     end: u64,
     /// The records before `end` that were not handed to the operating system.
-    buffer: Vec<u8>,
-    /// The buffer that the last leader has emptied.
-    idle_buffer: Vec<u8>,
+    buffer: Blocks,
+    /// The buffer that the last leader has written.
+    idle_buffer: Blocks,
     /// The position up to which the operating system has the log.
     written: u64,
     /// The position up to which the disk has it.
@@ -115,6 +120,11 @@ type Guard<'a> = MutexGuard<'a, State>;
 impl State {
     fn position(&self) -> u64 {
         self.active.base + self.end
+    }
+
+    /// Bytes that were not handed to the operating system.
+    fn gathered(&self) -> usize {
+        self.buffer.unwritten().1.len()
     }
 }
 
@@ -157,24 +167,34 @@ impl SegmentLog {
 
     /// Writes what has gathered, and syncs it if asked. Nobody else may be leading.
     fn lead<'a>(&'a self, mut state: Guard<'a>, sync: bool) -> Result<Guard<'a>> {
-        let idle = std::mem::take(&mut state.idle_buffer);
-        let mut buffer = std::mem::replace(&mut state.buffer, idle);
+        let mut buffer = std::mem::take(&mut state.idle_buffer);
+        std::mem::swap(&mut buffer, &mut state.buffer);
         let active = state.active.clone();
         let (end, position) = (state.end, state.position());
+        // Everything before the buffer is on disk, the segment's size and name included.
+        let direct = sync && self.direct_io && state.synced == state.written;
         let unsynced = if sync {
+            state.buffer.follow(&buffer);
             std::mem::take(&mut state.unsynced)
         } else {
+            state.buffer.begin(end, &[]);
             Vec::new()
         };
         state.leading = true;
         let result = MutexGuard::unlocked(&mut state, || {
-            if !buffer.is_empty() {
-                active.file.write_at(end - buffer.len() as u64, &buffer)?;
+            if direct {
+                let storage = self.files.storage.as_ref();
+                return self
+                    .metrics
+                    .time_sync(storage, || self.files.write_durably(&active, &mut buffer));
+            }
+            let (offset, unwritten) = buffer.unwritten();
+            if !unwritten.is_empty() {
+                active.file.write_at(offset, unwritten)?;
             }
             if sync {
                 self.sync_segments(&unsynced, &active, end)?;
             }
-            buffer.clear();
             Ok(())
         });
         state.leading = false;
@@ -183,9 +203,8 @@ impl SegmentLog {
         if let Err(error) = result {
             return Err(self.health.poison(&self.metrics, error));
         }
-        if buffer.capacity() <= BUFFER_LIMIT {
-            state.idle_buffer = buffer;
-        }
+        buffer.shrink(BUFFER_LIMIT);
+        state.idle_buffer = buffer;
         state.written = position;
         if sync {
             state.synced = position;
@@ -205,12 +224,12 @@ impl SegmentLog {
     /// Makes the next segment the active one, with room for a batch of `record` bytes. Nobody may be leading.
     fn switch<'a>(&'a self, state: Guard<'a>, record: u64) -> Result<Guard<'a>> {
         let sync = state.wants_sync;
-        let mut state = if state.buffer.is_empty() && !sync {
+        let mut state = if state.gathered() == 0 && !sync {
             state
         } else {
             self.lead(state, sync)?
         };
-        if state.leading || !state.buffer.is_empty() {
+        if state.leading || state.gathered() > 0 {
             // Another thread was quicker while this one was writing.
             return Ok(state);
         }
@@ -228,6 +247,7 @@ impl SegmentLog {
         }
         self.files.closed(old.number);
         state.active = Arc::new(segment);
+        state.buffer.begin(0, &header);
         state.end = SEGMENT_HEADER as u64;
         state.written = state.position();
         state.wants_sync = false;
@@ -252,7 +272,7 @@ impl Wal for SegmentLog {
             let len = staged.len();
             let mut state = self.state.lock();
             self.health.check()?;
-            while state.end + len > state.active.file.len() || (state.leading && state.buffer.len() > BUFFER_LIMIT) {
+            while state.end + len > state.active.file.len() || (state.leading && state.gathered() > BUFFER_LIMIT) {
                 state = self.calm(state)?;
                 if state.end + len > state.active.file.len() {
                     state = self.switch(state, len)?;
@@ -261,7 +281,7 @@ impl Wal for SegmentLog {
             let first_seq = next_seq.fetch_add(u64::from(staged.count), Ordering::AcqRel);
             let active = state.active.clone();
             let records = staged.seal(&active.identity, first_seq, active.synced.load(Ordering::Acquire));
-            state.buffer.extend_from_slice(records);
+            state.buffer.push(records);
             state.end += len;
             state.records += 1;
             state.bytes += len;
@@ -271,7 +291,7 @@ impl Wal for SegmentLog {
                 self.metrics.publish(|| self.snapshot(&state));
             }
             match mode {
-                SyncMode::None if state.buffer.len() < BUFFER_BYTES || state.leading => {}
+                SyncMode::None if state.gathered() < BUFFER_BYTES || state.leading => {}
                 SyncMode::None | SyncMode::Normal => drop(self.settle(state, target, false)?),
                 SyncMode::Full => {
                     state.wants_sync = true;
@@ -329,16 +349,17 @@ impl Wal for SegmentLog {
         };
         let now = self.files.storage.now_micros();
         let active = state.active.clone();
-        let start = state.end - state.buffer.len() as u64;
         let synced = active.synced.load(Ordering::Acquire);
         let close = close_record(&active.identity, state.next_seq, now, synced);
         if state.end + close.len() as u64 <= active.file.len() {
-            state.buffer.extend_from_slice(&close);
+            state.buffer.push(&close);
             state.end += close.len() as u64;
         }
         // Under the lock, as this is the last write.
-        let written = active.file.write_at(start, &state.buffer);
-        state.buffer.clear();
+        let (offset, unwritten) = state.buffer.unwritten();
+        let written = active.file.write_at(offset, unwritten);
+        let end = state.end;
+        state.buffer.begin(end, &[]);
         self.metrics.publish(|| self.snapshot(&state));
         self.health.close();
         self.changed.notify_all();

@@ -37,12 +37,11 @@ fn appends_of_many_threads_come_back_once_each() {
             thread::spawn(move || {
                 for number in 0..300 {
                     let batch = batch(writer << 32 | number, 1 + number % 3, 100);
-                    let mode = if durable && number % 50 != 0 {
-                        MODES[number as usize % 2]
-                    } else if durable {
-                        SyncMode::Full
-                    } else {
-                        SyncMode::None
+                    // Stretches in which a commit now and then is durable, and others in which all are.
+                    let mode = match (durable, number % 100 < 60 && number % 50 != 0) {
+                        (true, true) => MODES[number as usize % 2],
+                        (true, false) => SyncMode::Full,
+                        (false, _) => SyncMode::None,
                     };
                     let appended = shared.wal.append(&batch, number, &shared.next_seq, mode);
                     assert!(appended.expect("appends").first_seq > 0);

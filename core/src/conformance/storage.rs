@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrow::buffer::Buffer;
 
-use crate::storage::{LogFile, Storage};
+use crate::storage::{LOG_BLOCK, LogFile, Storage};
 use crate::{ErrorKind, Result};
 
 /// Makes a storage and the path of an existing, empty directory in it.
@@ -17,7 +17,7 @@ pub type MakeStorage<'a> = &'a dyn Fn() -> (Arc<dyn Storage>, PathBuf);
 /// # Panics
 /// If one fails.
 pub fn storage_suite(make: MakeStorage<'_>) {
-    let checks: [fn(&dyn Storage, &Path); 16] = [
+    let checks: [fn(&dyn Storage, &Path); 17] = [
         files_are_created_once_and_read_back,
         positions_count_every_byte,
         missing_files_and_directories_are_not_found,
@@ -27,6 +27,7 @@ pub fn storage_suite(make: MakeStorage<'_>) {
         a_log_refuses_what_lies_beyond_its_end,
         a_log_grows_with_zeros_and_never_shrinks,
         mapped_and_written_bytes_meet_in_a_log,
+        durable_writes_meet_all_others_in_a_log,
         disjoint_mapped_writes_do_not_disturb_each_other,
         rename_replaces,
         a_hard_link_is_a_second_name,
@@ -236,6 +237,49 @@ pub fn a_log_refuses_what_lies_beyond_its_end(storage: &dyn Storage, dir: &Path)
     }
     log.write_at(100, &[]).expect("nothing fits at the end");
     assert!(log_bytes(&*log).iter().all(|&byte| byte == 0));
+}
+
+/// Durable writes, of whole blocks and of anything else, are seen through every handle and mapping, and see what those wrote.
+pub fn durable_writes_meet_all_others_in_a_log(storage: &dyn Storage, dir: &Path) {
+    let block = LOG_BLOCK as u64;
+    let log = storage.create_log(&dir.join("log"), 8 * block).expect("space");
+    let second = storage.open_log(&dir.join("log")).expect("opens");
+    let mapping = log.map().expect("maps, or says that it cannot");
+    log.sync_data().expect("syncs");
+    let memory: Vec<u8> = (0..4 * LOG_BLOCK).map(|at| (at / 7) as u8).collect();
+    let skip = memory.as_ptr().align_offset(LOG_BLOCK).min(LOG_BLOCK);
+    let aligned = &memory[skip..skip + 2 * LOG_BLOCK];
+    let mut expected = vec![0; 8 * LOG_BLOCK];
+    let writes = [
+        (block, aligned),
+        (2 * block, &aligned[..LOG_BLOCK]),
+        (3 * block, &aligned[1..=LOG_BLOCK]),
+        (block + 5, aligned),
+        (6 * block, aligned),
+        (block, aligned),
+        (8 * block, &aligned[..0]),
+    ];
+    for (round, (offset, bytes)) in writes.into_iter().enumerate() {
+        let handle = if round % 2 == 0 { &log } else { &second };
+        handle.write_durably(offset, bytes).expect("within the log");
+        expected[offset as usize..][..bytes.len()].copy_from_slice(bytes);
+        let other = 100 + round * 3000;
+        match &mapping {
+            Some(mapping) => mapping.write(other, &[0xAB; 50]),
+            None => log.write_at(other as u64, &[0xAB; 50]).expect("within the log"),
+        }
+        expected[other..other + 50].fill(0xAB);
+        assert!(
+            log_bytes(&*log) == expected && log_bytes(&*second) == expected,
+            "the log differs after durable write {round}"
+        );
+    }
+    for (offset, len) in [(7 * block, 2 * LOG_BLOCK), (u64::MAX - block + 1, LOG_BLOCK)] {
+        assert_eq!(
+            kind(log.write_durably(offset, &aligned[..len])),
+            ErrorKind::InvalidInput
+        );
+    }
 }
 
 /// A log that is made longer keeps its bytes, through every handle; asking for less changes nothing.

@@ -47,6 +47,7 @@ pub fn context(storage: &Arc<dyn Storage>, dir: &Path) -> WalContext {
         segment_bytes: 64 << 10,
         max_record_bytes: 16 << 20,
         compress_above: None,
+        direct_io: true,
         metrics: false,
     }
 }

@@ -192,6 +192,7 @@ pub(crate) fn wal_context(resolved: &Resolved, storage: &Arc<dyn Storage>, path:
         // A batch may hold many entries of the largest size; what is above is refused before it is allocated.
         max_record_bytes: MAX_BATCH_BYTES.max(4 * (settings.limits.max_key + settings.limits.max_value)),
         compress_above: settings.wal.compress_threshold(),
+        direct_io: settings.wal.direct_io,
         metrics: settings.metrics.enabled,
     }
 }

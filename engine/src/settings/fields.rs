@@ -197,6 +197,11 @@ pub const FIELDS: &[Field] = &[
         },
     },
     Field {
+        path: "wal.direct_io",
+        help: "Commits in mode `full` go past the system's cache where the file system can: faster, and no less durable.",
+        access: Access::Bool(|s| &mut s.wal.direct_io),
+    },
+    Field {
         path: "wal.segment_size",
         help: "Bytes at which a log segment is full.",
         access: Access::Size(|s| &mut s.wal.segment_size, (64 * KIB, 64 * GIB)),

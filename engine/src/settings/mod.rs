@@ -206,6 +206,8 @@ pub struct WalSettings {
     pub kind: String,
     /// When a write is acknowledged.
     pub sync: SyncMode,
+    /// Commits in mode `full` go past the system's cache where the file system can.
+    pub direct_io: bool,
     /// Bytes at which a segment is full.
     pub segment_size: u64,
     /// Compression of records: `None` or `Lz4`.

@@ -102,6 +102,7 @@ pub(super) fn base() -> Settings {
         wal: WalSettings {
             kind: kinds.wal.to_owned(),
             sync: SyncMode::Normal,
+            direct_io: true,
             segment_size: 16 * MIB,
             compression: Compression::None,
             compress_above: KIB,

@@ -29,12 +29,21 @@ struct Shared {
     changed: Condvar,
 }
 
+/// The segment to be prepared.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub number: SegmentId,
+    /// Its name and size are to be made durable.
+    pub durable: bool,
+    /// It will be written through its mapping, whose pages are to be touched.
+    pub touch: bool,
+    /// A mapping that is to be dropped.
+    pub retired: Option<Arc<dyn Mapping>>,
+}
+
 #[derive(Debug, Default)]
 struct Tasks {
-    /// The segment to be prepared, and whether its name and size are to be made durable as well.
-    wanted: Option<(SegmentId, bool)>,
-    /// To be dropped.
-    retired: Option<Arc<dyn Mapping>>,
+    wanted: Option<Wanted>,
     /// The one in the works.
     working: bool,
     ready: Option<Ready>,
@@ -65,11 +74,9 @@ impl Preparer {
         })
     }
 
-    /// Asks for segment `number`, and drops a mapping that is not needed any more.
-    pub fn request(&self, number: SegmentId, durable: bool, retired: Option<Arc<dyn Mapping>>) {
-        let mut tasks = self.shared.tasks.lock();
-        (tasks.wanted, tasks.retired) = (Some((number, durable)), retired);
-        drop(tasks);
+    /// Asks for a segment.
+    pub fn request(&self, wanted: Wanted) {
+        self.shared.tasks.lock().wanted = Some(wanted);
         self.shared.changed.notify_all();
     }
 
@@ -107,13 +114,12 @@ impl Shared {
     fn work(&self) {
         let mut tasks = self.tasks.lock();
         while !tasks.stop {
-            if let Some((number, durable)) = tasks.wanted.take() {
+            if let Some(mut wanted) = tasks.wanted.take() {
                 tasks.working = true;
-                let retired = tasks.retired.take();
                 drop(tasks);
                 // First, so that no more than two segments are ever in memory.
-                drop(retired);
-                let ready = self.prepare(number, durable);
+                drop(wanted.retired.take());
+                let ready = self.prepare(&wanted);
                 tasks = self.tasks.lock();
                 tasks.working = false;
                 tasks.ready = ready;
@@ -124,15 +130,20 @@ impl Shared {
         }
     }
 
-    fn prepare(&self, number: SegmentId, durable: bool) -> Option<Ready> {
+    fn prepare(&self, wanted: &Wanted) -> Option<Ready> {
         let prepare = || -> Result<Ready> {
-            let mut blank = self.files.blank(number, 0)?;
-            if durable && let Err(error) = self.files.settle_blank(&mut blank) {
+            let mut blank = self.files.blank(wanted.number, 0)?;
+            if wanted.durable
+                && let Err(error) = self.files.settle_blank(&mut blank)
+            {
                 // Whoever needs the segment now makes the file anew.
                 self.files.discard(blank);
                 return Err(error);
             }
             let ready = Ready::new(blank)?;
+            if !wanted.touch {
+                return Ok(ready);
+            }
             // Nobody writes to the segment before it is taken, so that a page is not faulted in by an append. The zeros fall
             // into nothing, or into stale records; a recycled file's stale header stays whole, by which a reader that
             // comes before the segment is used knows what it is.

@@ -46,6 +46,7 @@ fn context(storage: &Arc<dyn Storage>, compress_above: Option<usize>) -> WalCont
         segment_bytes: LOG_BYTES as u64,
         max_record_bytes: LIMIT,
         compress_above,
+        direct_io: true,
         metrics: false,
     }
 }
