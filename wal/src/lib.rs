@@ -7,6 +7,7 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod blocks;
+mod company;
 mod dump;
 mod files;
 pub mod format;

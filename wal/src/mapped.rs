@@ -25,9 +25,10 @@ use kodiak_core::registry::Component;
 use kodiak_core::storage::{LOG_BLOCK, MappedLog as Mapping};
 use kodiak_core::wal::{Appended, SegmentId, SyncMode, Wal, WalCapabilities, WalContext, WalFactory, WalStats};
 use kodiak_core::{Error, ErrorKind, Result};
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::blocks::Blocks;
+use crate::company::{Arrivals, Company, Rounds};
 use crate::files::{Blank, Files, Segment};
 use crate::format::SEGMENT_HEADER;
 use crate::metrics::{Health, Metrics, PUBLISH_EVERY};
@@ -69,6 +70,8 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
         metrics: Metrics::new(context.metrics, FACTORY.component.name),
         health: Health::default(),
         durable: AtomicBool::new(false),
+        arrivals: Arrivals::default(),
+        synced: CachePadded::default(),
         place: CachePadded::new(Mutex::new(Place {
             end: SEGMENT_HEADER as u64,
             attention: active.segment.file.len() / 2,
@@ -83,11 +86,12 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
         })),
         syncing: Mutex::new(Syncing {
             unsynced: Vec::new(),
-            synced: 0,
             leading: false,
+            assembling: false,
+            company: Company::default(),
             idle: Blocks::default(),
         }),
-        sync_done: Condvar::new(),
+        rounds: Rounds::default(),
         preparer,
         files,
     }))
@@ -139,9 +143,13 @@ struct MappedLog {
     health: Health,
     /// Something was appended in mode `full`, or synced: segments prepared from now on are made durable ahead of need.
     durable: AtomicBool,
+    arrivals: Arrivals,
+    /// The position up to which the disk has the log.
+    synced: CachePadded<AtomicU64>,
     place: CachePadded<Mutex<Place>>,
     syncing: Mutex<Syncing>,
-    sync_done: Condvar,
+    /// Of threads that sync, well or badly.
+    rounds: Rounds,
     preparer: Preparer,
 }
 
@@ -173,9 +181,10 @@ struct Syncing {
     /// Closed segments that were not synced to their end, with that, oldest first. Their mappings are gone: a log that is never
     /// synced would keep all its segments in memory.
     unsynced: Vec<(Arc<Segment>, u64)>,
-    /// The position up to which the disk has the log.
-    synced: u64,
     leading: bool,
+    /// A thread that will lead waits for company. It holds nothing up that cannot wait.
+    assembling: bool,
+    company: Company,
     /// The memory of the records that were last gathered and written.
     idle: Blocks,
 }
@@ -207,64 +216,82 @@ impl Place {
 impl MappedLog {
     /// Waits until the disk has the log up to position `target`; makes it so if nobody else is at it.
     fn sync_to(&self, target: u64) -> Result<()> {
-        while !self.synced_by_others(&mut self.syncing.lock(), target)? {
+        while self.synced.load(Ordering::Acquire) < target {
+            let mut syncing = self.syncing.lock();
+            self.health.check()?;
+            if syncing.leading || syncing.assembling {
+                let seen = self.rounds.ended();
+                drop(syncing);
+                self.rounds.wait_beyond(seen);
+                continue;
+            }
+            syncing.assembling = true;
+            let company = syncing.company;
+            drop(syncing);
+            company.wait(&self.arrivals, self.files.storage.as_ref());
             let mut place = self.place.lock();
             let mut syncing = self.syncing.lock();
-            if !syncing.leading {
+            syncing.assembling = false;
+            let led = syncing.leading || self.synced.load(Ordering::Acquire) >= target;
+            if !led && self.health.check().is_ok() {
                 let round = place.round(&mut syncing.idle);
                 drop(place);
+                self.lead_sync(&mut syncing, round)?;
+            } else {
+                // Somebody who could not wait has led meanwhile, or still does, or has failed.
+                self.rounds.end_one();
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`sync_to`](Self::sync_to), up to the last record, with `place` locked: at once, as others may be waiting for that.
+    fn sync_all(&self, place: &mut Place) -> Result<()> {
+        let target = place.active.segment.base + place.end;
+        let mut syncing = self.syncing.lock();
+        while self.synced.load(Ordering::Acquire) < target {
+            self.health.check()?;
+            if syncing.leading {
+                let seen = self.rounds.ended();
+                MutexGuard::unlocked(&mut syncing, || self.rounds.wait_beyond(seen));
+            } else {
+                let round = place.round(&mut syncing.idle);
                 self.lead_sync(&mut syncing, round)?;
             }
         }
         Ok(())
     }
 
-    /// As [`sync_to`](Self::sync_to), up to the last record, with `place` locked.
-    fn sync_all(&self, place: &mut Place) -> Result<()> {
-        let mut syncing = self.syncing.lock();
-        if self.synced_by_others(&mut syncing, place.active.segment.base + place.end)? {
-            return Ok(());
-        }
-        let round = place.round(&mut syncing.idle);
-        self.lead_sync(&mut syncing, round)
-    }
-
-    /// Waits as long as somebody is syncing and the disk does not have the log up to position `target`; returns whether it has.
-    fn synced_by_others(&self, syncing: &mut MutexGuard<'_, Syncing>, target: u64) -> Result<bool> {
-        while syncing.synced < target {
-            self.health.check()?;
-            if !syncing.leading {
-                return Ok(false);
-            }
-            self.sync_done.wait(syncing);
-        }
-        Ok(true)
-    }
-
     /// Syncs the closed segments, then the active one up to where the log ended when `syncing` was locked.
     fn lead_sync(&self, syncing: &mut MutexGuard<'_, Syncing>, mut round: Round) -> Result<()> {
         let unsynced = std::mem::take(&mut syncing.unsynced);
         syncing.leading = true;
+        syncing.company.begin(&self.arrivals);
+        let storage = self.files.storage.as_ref();
+        let begun = storage.monotonic_nanos();
         let result = MutexGuard::unlocked(syncing, || {
             for (closed, end) in &unsynced {
                 self.files.sync(closed, *end)?;
             }
             let (segment, end) = (&round.active.segment, round.end);
-            self.metrics
-                .time_sync(self.files.storage.as_ref(), || match &mut round.gathered {
-                    Some(gathered) => self.files.write_durably(segment, gathered),
-                    None => self.files.sync(segment, end),
-                })?;
+            self.metrics.time_sync(storage, || match &mut round.gathered {
+                Some(gathered) => self.files.write_durably(segment, gathered),
+                None => self.files.sync(segment, end),
+            })?;
             Ok(segment.base + end)
         });
         syncing.leading = false;
-        self.sync_done.notify_all();
+        let nanos = storage.monotonic_nanos().saturating_sub(begun);
+        syncing.company.end(&self.arrivals, nanos);
         if let Some(mut written) = round.gathered {
             written.shrink(KEEP_BYTES);
             syncing.idle = written;
         }
-        syncing.synced = result.map_err(|error| self.health.poison(&self.metrics, error))?;
-        Ok(())
+        let result = result
+            .map(|position| self.synced.store(position, Ordering::Release))
+            .map_err(|error| self.health.poison(&self.metrics, error));
+        self.rounds.end_one();
+        result
     }
 
     /// Makes the next segment the active one, with room for a batch of `record` bytes.
@@ -385,6 +412,9 @@ impl MappedLog {
             written.map_err(|error| self.health.poison(&self.metrics, error))?;
         } else {
             active.mapping.write(place.end as usize, records);
+        }
+        if mode == SyncMode::Full {
+            self.arrivals.count_one();
         }
         place.end += len;
 

@@ -7,15 +7,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crossbeam_utils::CachePadded;
 use kodiak_core::Result;
 use kodiak_core::batch::Batch;
 use kodiak_core::options::Options;
 use kodiak_core::registry::Component;
 use kodiak_core::wal::{Appended, SegmentId, SyncMode, Wal, WalCapabilities, WalContext, WalFactory, WalStats};
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::blocks::Blocks;
+use crate::company::{Arrivals, Company, Rounds};
 use crate::files::{Files, Segment};
 use crate::format::SEGMENT_HEADER;
 use crate::metrics::{Health, Metrics, PUBLISH_EVERY};
@@ -57,8 +57,8 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
         encoding: Encoding::new(&context),
         metrics: Metrics::new(context.metrics, FACTORY.component.name),
         health: Health::default(),
-        changed: Condvar::new(),
-        rounds: CachePadded::new(AtomicU64::new(0)),
+        rounds: Rounds::default(),
+        arrivals: Arrivals::default(),
         state: Mutex::new(State {
             active: Arc::new(active),
             end: SEGMENT_HEADER as u64,
@@ -67,6 +67,7 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
             written: SEGMENT_HEADER as u64,
             synced: 0,
             leading: false,
+            company: Company::default(),
             unsynced: Vec::new(),
             wants_sync: false,
             records: 0,
@@ -84,10 +85,9 @@ struct SegmentLog {
     metrics: Metrics,
     health: Health,
     state: Mutex<State>,
-    /// A leader has finished, well or badly.
-    changed: Condvar,
-    /// How many leaders have.
-    rounds: CachePadded<AtomicU64>,
+    /// Of leaders, well or badly.
+    rounds: Rounds,
+    arrivals: Arrivals,
 }
 
 /// Positions count the bytes of the log since it was opened; offsets those of the active segment.
@@ -106,6 +106,7 @@ struct State {
     synced: u64,
     /// A leader is at work. The active segment is not changed meanwhile.
     leading: bool,
+    company: Company,
     /// Closed segments that were not synced to their end, oldest first.
     unsynced: Vec<Arc<Segment>>,
     /// Something in the active segment was appended in mode `full`.
@@ -132,10 +133,18 @@ impl SegmentLog {
     /// Waits until there is no leader.
     fn calm<'a>(&'a self, mut state: Guard<'a>) -> Result<Guard<'a>> {
         while state.leading {
-            self.changed.wait(&mut state);
+            state = self.round_ended(state);
         }
         self.health.check()?;
         Ok(state)
+    }
+
+    /// Waits until the leader has finished.
+    fn round_ended<'a>(&'a self, state: Guard<'a>) -> Guard<'a> {
+        let seen = self.rounds.ended();
+        drop(state);
+        self.rounds.wait_beyond(seen);
+        self.state.lock()
     }
 
     /// Waits until the log is written, or synced, up to `target`; does it if nobody else is at it.
@@ -148,7 +157,7 @@ impl SegmentLog {
             if !state.leading {
                 state = self.lead(state, sync)?;
             } else if sync || !self.soon_calm(&mut state) && state.leading {
-                self.changed.wait(&mut state);
+                state = self.round_ended(state);
             }
         }
     }
@@ -156,17 +165,24 @@ impl SegmentLog {
     /// Waits a moment for the leader, who may only have to write; false if it takes longer. To be woken takes several times as
     /// long as a write to the system's cache.
     fn soon_calm(&self, state: &mut Guard<'_>) -> bool {
-        let before = self.rounds.load(Ordering::Relaxed);
+        let before = self.rounds.ended();
         MutexGuard::unlocked(state, || {
             (0..SPINS).any(|_| {
                 std::hint::spin_loop();
-                self.rounds.load(Ordering::Relaxed) != before
+                self.rounds.ended() != before
             })
         })
     }
 
     /// Writes what has gathered, and syncs it if asked. Nobody else may be leading.
     fn lead<'a>(&'a self, mut state: Guard<'a>, sync: bool) -> Result<Guard<'a>> {
+        state.leading = true;
+        let storage = self.files.storage.as_ref();
+        if sync {
+            let company = state.company;
+            MutexGuard::unlocked(&mut state, || company.wait(&self.arrivals, storage));
+            state.company.begin(&self.arrivals);
+        }
         let mut buffer = std::mem::take(&mut state.idle_buffer);
         std::mem::swap(&mut buffer, &mut state.buffer);
         let active = state.active.clone();
@@ -180,10 +196,9 @@ impl SegmentLog {
             state.buffer.begin(end, &[]);
             Vec::new()
         };
-        state.leading = true;
+        let begun = storage.monotonic_nanos();
         let result = MutexGuard::unlocked(&mut state, || {
             if direct {
-                let storage = self.files.storage.as_ref();
                 return self
                     .metrics
                     .time_sync(storage, || self.files.write_durably(&active, &mut buffer));
@@ -198,8 +213,11 @@ impl SegmentLog {
             Ok(())
         });
         state.leading = false;
-        self.rounds.fetch_add(1, Ordering::Relaxed);
-        self.changed.notify_all();
+        if sync {
+            let nanos = storage.monotonic_nanos().saturating_sub(begun);
+            state.company.end(&self.arrivals, nanos);
+        }
+        self.rounds.end_one();
         if let Err(error) = result {
             return Err(self.health.poison(&self.metrics, error));
         }
@@ -295,6 +313,7 @@ impl Wal for SegmentLog {
                 SyncMode::None | SyncMode::Normal => drop(self.settle(state, target, false)?),
                 SyncMode::Full => {
                     state.wants_sync = true;
+                    self.arrivals.count_one();
                     drop(self.settle(state, target, true)?);
                 }
             }
@@ -362,7 +381,7 @@ impl Wal for SegmentLog {
         state.buffer.begin(end, &[]);
         self.metrics.publish(|| self.snapshot(&state));
         self.health.close();
-        self.changed.notify_all();
+        self.rounds.end_one();
         self.files.give_up_space(&active, state.end);
         written
     }

@@ -212,13 +212,13 @@ impl Shared {
         self.visibility.reset(last_seq);
     }
 
-    /// Makes `first..=last` visible as soon as everything before is.
+    /// Makes `first..=last` visible as soon as everything before is. `synced`: the disk has the log up to there.
     ///
     /// # Errors
     /// `Unavailable` if the log failed meanwhile: a write before this one may have been given up then, and never become visible.
     #[inline]
-    pub fn publish(&self, first: SeqNo, last: SeqNo) -> Result<()> {
-        self.visibility.publish(first, last, || self.check_log())
+    pub fn publish(&self, first: SeqNo, last: SeqNo, synced: bool) -> Result<()> {
+        self.visibility.publish(first, last, synced, || self.check_log())
     }
 
     pub fn now_micros(&self) -> u64 {

@@ -4,7 +4,7 @@
 //! predecessors leaves a mark, is acknowledged, and goes on: whoever closes the gap takes it along. Whoever begins to read
 //! waits until all that was acknowledged is visible, which it nearly always is: the gap is what a predecessor needs to
 //! put an entry into a memtable. Only if a predecessor may be syncing the log, which takes so much longer, is it the writer
-//! that waits, not the readers.
+//! that waits, not the readers. Writers that have synced the log themselves know that none is.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::Thread;
@@ -97,28 +97,29 @@ impl Visibility {
         self.slow.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Makes `first..=last` visible as soon as all before are: whoever reads from now on will see them. `check` is asked now
-    /// and then whether to give up: then writes before these may never be completed.
+    /// Makes `first..=last` visible as soon as all before are: whoever reads from now on will see them. `synced`: the disk has
+    /// the log up to there, so that nobody before is syncing any more. `check` is asked now and then whether to give up:
+    /// then writes before these may never be completed.
     ///
     /// # Errors
     /// Those of `check`.
     #[inline]
-    pub fn publish(&self, first: SeqNo, last: SeqNo, check: impl Fn() -> Result<()>) -> Result<()> {
+    pub fn publish(&self, first: SeqNo, last: SeqNo, synced: bool, check: impl Fn() -> Result<()>) -> Result<()> {
         if self.visible() == first - 1 {
             // Nobody else moves on from here before this range is complete.
             self.ends.visible.store(last, Ordering::SeqCst);
             self.advance();
             return Ok(());
         }
-        self.publish_later(first, last, check)
+        self.publish_later(first, last, synced, check)
     }
 
-    fn publish_later(&self, first: SeqNo, last: SeqNo, check: impl Fn() -> Result<()>) -> Result<()> {
+    fn publish_later(&self, first: SeqNo, last: SeqNo, synced: bool, check: impl Fn() -> Result<()>) -> Result<()> {
         // Within the window no two ranges have one place.
         self.wait_for(first.saturating_sub(WINDOW as u64), &check)?;
         self.mark(first).store(last, Ordering::SeqCst);
         self.advance();
-        if self.slow.load(Ordering::SeqCst) > 0 {
+        if !synced && self.slow.load(Ordering::SeqCst) > 0 {
             return self.wait_for(last, &check);
         }
         if self.visible() < last {
@@ -222,7 +223,7 @@ mod tests {
                         }
                         (first..first + count).for_each(|seq| complete[seq as usize].store(true, Ordering::Release));
                         visibility
-                            .publish(first, first + count - 1, || Ok(()))
+                            .publish(first, first + count - 1, false, || Ok(()))
                             .expect("publish");
                         let newest = visibility.newest(|| Ok(()));
                         assert!(newest >= first + count - 1, "{newest} after {first}");
@@ -245,7 +246,7 @@ mod tests {
         let failed = || Err(Error::new(ErrorKind::Unavailable, "the log failed"));
         for (first, last) in [(2, 2), (3, 5000), (5001, 5001)] {
             let error = visibility
-                .publish(first, last, failed)
+                .publish(first, last, false, failed)
                 .expect_err("number 1 is missing");
             assert_eq!(error.kind(), ErrorKind::Unavailable);
         }
@@ -255,20 +256,25 @@ mod tests {
     #[test]
     fn a_write_that_nobody_slow_precedes_returns_before_it_is_visible_and_readers_wait() {
         let visibility = Visibility::new(0);
-        visibility.publish(2, 4, || Ok(())).expect("nobody is slow");
+        visibility.publish(2, 4, false, || Ok(())).expect("nobody is slow");
         assert_eq!(visibility.visible(), 0);
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| visibility.newest(|| Ok(())));
             while visibility.waiting.load(Ordering::SeqCst) == 0 {
                 std::thread::yield_now();
             }
-            visibility.publish(1, 1, || Ok(())).expect("nothing is missing");
+            visibility.publish(1, 1, false, || Ok(())).expect("nothing is missing");
             assert_eq!(reader.join().expect("no panic"), 4);
         });
         // It has stood aside for a writer that syncs, and no longer does.
         visibility.slow();
         visibility.fast();
-        visibility.publish(6, 6, || Ok(())).expect("nobody is slow");
+        visibility.publish(6, 6, false, || Ok(())).expect("nobody is slow");
+        // It has synced the log itself, and so that of all before it.
+        visibility.slow();
+        visibility
+            .publish(7, 8, true, || Ok(()))
+            .expect("nobody before is slow");
         let failed = || Err(Error::new(ErrorKind::Unavailable, "the log failed"));
         assert_eq!(visibility.newest(failed), 4);
     }
@@ -278,13 +284,13 @@ mod tests {
         let visibility = Visibility::new(0);
         visibility.slow();
         std::thread::scope(|scope| {
-            let later = scope.spawn(|| visibility.publish(3, 2000, || Ok(())));
-            let latest = scope.spawn(|| visibility.publish(2001, 2001, || Ok(())));
+            let later = scope.spawn(|| visibility.publish(3, 2000, false, || Ok(())));
+            let latest = scope.spawn(|| visibility.publish(2001, 2001, false, || Ok(())));
             while visibility.waiting.load(Ordering::SeqCst) < 2 {
                 std::thread::yield_now();
             }
             assert_eq!(visibility.visible(), 0);
-            visibility.publish(1, 2, || Ok(())).expect("nothing is missing");
+            visibility.publish(1, 2, false, || Ok(())).expect("nothing is missing");
             later.join().expect("no panic").expect("published");
             latest.join().expect("no panic").expect("published");
         });

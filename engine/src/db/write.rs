@@ -263,7 +263,7 @@ impl Shared {
                 table.times.note(last, now);
             }
             // Also after a failure: later writes wait for these sequence numbers.
-            let published = self.publish(appended.first_seq, last);
+            let published = self.publish(appended.first_seq, last, mode == SyncMode::Full);
             if mode == SyncMode::Full {
                 self.visibility.fast();
             }
