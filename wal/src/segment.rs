@@ -377,8 +377,6 @@ impl Wal for SegmentLog {
         // Under the lock, as this is the last write.
         let (offset, unwritten) = state.buffer.unwritten();
         let written = active.file.write_at(offset, unwritten);
-        let end = state.end;
-        state.buffer.begin(end, &[]);
         self.metrics.publish(|| self.snapshot(&state));
         self.health.close();
         self.rounds.end_one();
