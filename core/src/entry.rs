@@ -76,6 +76,21 @@ pub fn prefix_of(key: &[u8]) -> u64 {
     }
 }
 
+/// The first eight of the bytes `from..to`, as [`prefix_of`]; faster for short keys that lie among others.
+#[inline(always)]
+pub fn prefix_at(bytes: &[u8], from: usize, to: usize) -> u64 {
+    match bytes.get(from..).and_then(<[u8]>::first_chunk::<8>) {
+        Some(head) => u64::from_be_bytes(*head) & !behind(to.saturating_sub(from)),
+        None => prefix_of(bytes.get(from..to).unwrap_or_default()),
+    }
+}
+
+/// The bits of a prefix that are behind a key of `len` bytes.
+#[inline]
+pub(crate) fn behind(len: usize) -> u64 {
+    u64::MAX.checked_shr(8 * len as u32).unwrap_or(0)
+}
+
 /// The first sixteen bytes of `key`, as [`prefix_of`].
 #[inline]
 pub fn wide_prefix_of(key: &[u8]) -> u128 {

@@ -7,11 +7,11 @@ use arrow::array::{
     downcast_primitive_array,
 };
 use arrow::compute::{max, max_boolean, max_fixed_size_binary, min, min_boolean, min_fixed_size_binary};
-use arrow::datatypes::{ArrowPrimitiveType, ByteArrayType, DataType};
+use arrow::datatypes::{ArrowNativeType, ArrowPrimitiveType, ByteArrayType, DataType};
 
 use super::view::{Physical, physical, plain};
 use super::{Part, decode, encode};
-use crate::entry::{prefix_end, prefix_of};
+use crate::entry::{prefix_at, prefix_end};
 use crate::{Error, Result};
 
 /// Bytes of a value that [`Bounds`] keep; what is longer is cut, and the upper bound rounded up.
@@ -92,6 +92,10 @@ pub fn bounds(column: &ArrayRef) -> Result<Option<Bounds>> {
     if values.null_count() == values.len() {
         return Ok(Some(Bounds { nulls, range: None }));
     }
+    if let Some((low, high)) = text_extremes(&values) {
+        let range = Some(cut(low, high));
+        return Ok(Some(Bounds { nulls, range }));
+    }
     let range = extremes(&values)
         .map(|(low, high)| -> Result<_> {
             let (mut from, mut to) = (Vec::new(), Vec::new());
@@ -122,10 +126,9 @@ fn cut(mut from: Vec<u8>, to: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
     (from, to)
 }
 
-/// The smallest and the largest value of a plain column, as arrays of one value.
+/// The smallest and the largest value of another plain column, as arrays of one value.
 fn extremes(values: &ArrayRef) -> Option<(ArrayRef, ArrayRef)> {
     let array = values.as_ref();
-    let both = |(low, high): (usize, usize)| Some((values.slice(low, 1), values.slice(high, 1)));
     downcast_primitive_array! {
         array => {
             Some((one_of(array, min(array)?), one_of(array, max(array)?)))
@@ -134,10 +137,6 @@ fn extremes(values: &ArrayRef) -> Option<(ArrayRef, ArrayRef)> {
             let (low, high) = (min_boolean(array.as_boolean())?, max_boolean(array.as_boolean())?);
             Some((Arc::new(BooleanArray::from(vec![low])), Arc::new(BooleanArray::from(vec![high]))))
         }
-        DataType::Utf8 => both(extreme_rows(array.as_string::<i32>())?),
-        DataType::LargeUtf8 => both(extreme_rows(array.as_string::<i64>())?),
-        DataType::Binary => both(extreme_rows(array.as_binary::<i32>())?),
-        DataType::LargeBinary => both(extreme_rows(array.as_binary::<i64>())?),
         DataType::FixedSizeBinary(_) => {
             let array = array.as_fixed_size_binary();
             let one = |value: &[u8]| FixedSizeBinaryArray::try_from_iter(std::iter::once(value)).ok();
@@ -148,23 +147,58 @@ fn extremes(values: &ArrayRef) -> Option<(ArrayRef, ArrayRef)> {
     }
 }
 
-/// The rows of the smallest and of the largest value. Arrow's kernels compare whole values, once for each of both.
-fn extreme_rows<T: ByteArrayType>(array: &GenericByteArray<T>) -> Option<(usize, usize)> {
-    let value = |row: usize| -> &[u8] { array.value(row).as_ref() };
-    let mut rows = (0..array.len()).filter(|&row| array.is_valid(row));
-    let first = rows.next()?;
-    let mut low = (prefix_of(value(first)), first);
-    let mut high = low;
-    for row in rows {
-        let prefix = prefix_of(value(row));
-        if prefix < low.0 || prefix == low.0 && value(row) < value(low.1) {
-            low = (prefix, row);
-        }
-        if prefix > high.0 || prefix == high.0 && value(row) > value(high.1) {
-            high = (prefix, row);
-        }
+/// The smallest and the largest value of a column of variable width; `None` for others.
+fn text_extremes(values: &ArrayRef) -> Option<(Vec<u8>, Vec<u8>)> {
+    match values.data_type() {
+        DataType::Utf8 => extreme_texts(values.as_string::<i32>()),
+        DataType::LargeUtf8 => extreme_texts(values.as_string::<i64>()),
+        DataType::Binary => extreme_texts(values.as_binary::<i32>()),
+        DataType::LargeBinary => extreme_texts(values.as_binary::<i64>()),
+        _ => None,
     }
-    Some((low.1, high.1))
+}
+
+/// Bytes of a value's [`head`] that are its own.
+const HEAD: usize = 8;
+
+/// What a value begins with, and how long it is, as far as [`HEAD`] bytes tell. Heads compare as values do; values with the same one
+/// are the same, unless they are longer than it is.
+#[inline(always)]
+fn head(bytes: &[u8], from: usize, to: usize) -> u128 {
+    u128::from(prefix_at(bytes, from, to)) << 8 | (to - from).min(HEAD + 1) as u128
+}
+
+/// Arrow's kernels compare whole values, once for each of both.
+fn extreme_texts<T: ByteArrayType>(array: &GenericByteArray<T>) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (offsets, bytes) = (array.value_offsets(), array.value_data());
+    let place = |row: usize| (offsets[row].as_usize(), offsets[row + 1].as_usize());
+    let head_of = |(from, to): (usize, usize)| head(bytes, from, to);
+    let widen = |(low, high): (u128, u128), head: u128| (low.min(head), high.max(head));
+    let none = (u128::MAX, 0);
+    let (low, high) = match array.nulls().filter(|nulls| nulls.null_count() > 0) {
+        // Without a branch, as nobody could guess it.
+        None => offsets.windows(2).fold(none, |both, pair| {
+            widen(both, head_of((pair[0].as_usize(), pair[1].as_usize())))
+        }),
+        Some(nulls) => nulls
+            .valid_indices()
+            .fold(none, |both, row| widen(both, head_of(place(row)))),
+    };
+    let rows = || (0..array.len()).filter(|&row| array.is_valid(row)).map(place);
+    let alike = |head: u128| {
+        let alike = rows().filter(move |&place| head_of(place) == head);
+        alike.map(|(from, to)| &bytes[from..to])
+    };
+    let whole = |head: u128| {
+        ((head >> 8) as u64)
+            .to_be_bytes()
+            .get(..(head & 0xFF) as usize)
+            .map(<[u8]>::to_vec)
+    };
+    Some((
+        whole(low).or_else(|| alike(low).min().map(<[u8]>::to_vec))?,
+        whole(high).or_else(|| alike(high).max().map(<[u8]>::to_vec))?,
+    ))
 }
 
 /// A value as an array of the type of `like`, decimal places and time zone included.

@@ -7,7 +7,7 @@ use arrow::datatypes::DataType;
 use super::Part;
 use super::encode::{END_BYTES, VALUE, put_text};
 use super::heads::Heads;
-use crate::entry::prefix_of;
+use crate::entry::{behind, prefix_at};
 
 /// A key column of texts or bytes with offsets of 32 bits, ascending, without nulls.
 #[derive(Debug, Clone)]
@@ -113,12 +113,8 @@ impl TextPart {
         let (mut words, mut zeros) = (Vec::with_capacity(self.rows()), 0);
         for pair in self.offsets.windows(2) {
             let (from, to) = (pair[0] as usize + skip, pair[1] as usize);
-            let behind = behind(to.saturating_sub(from));
-            let word = match self.bytes.get(from..).and_then(<[u8]>::first_chunk::<8>) {
-                Some(some) => u64::from_be_bytes(*some) & !behind,
-                None => prefix_of(self.bytes.get(from..to).unwrap_or_default()),
-            };
-            zeros |= has_zero(word | behind);
+            let word = prefix_at(&self.bytes, from, to);
+            zeros |= has_zero(word | behind(to.saturating_sub(from)));
             words.push(word);
         }
         (zeros == 0 || self.tail).then_some(words)
@@ -155,12 +151,6 @@ fn words<const N: usize>(values: std::slice::ChunksExact<'_, u8>, skip: usize) -
         u64::from_be_bytes(word)
     };
     values.map(word).collect()
-}
-
-/// The bits of a word that are behind a value of `len` bytes at its front.
-#[inline]
-fn behind(len: usize) -> u64 {
-    u64::MAX.checked_shr(8 * len as u32).unwrap_or(0)
 }
 
 /// A byte that says that a value is there, at the front of a word.

@@ -82,9 +82,13 @@ pub struct BlockBuilder {
     target: Target,
     key_value: bool,
     run_columns: SchemaRef,
+    /// Of a key-value table.
     keys: BinaryColumn,
     values: BinaryColumn,
-    /// Of a typed table: its rows, instead of `values`.
+    /// Of a typed table: the first and the last key, and how many bytes all have. Its columns are made of its rows.
+    ends: (Vec<u8>, Vec<u8>),
+    key_bytes: usize,
+    /// Its rows.
     typed: Pieces,
     typed_bytes: usize,
     measured: Option<(Arc<ColumnBlock>, usize)>,
@@ -101,13 +105,16 @@ impl BlockBuilder {
     pub fn new(target: Target, block_size: usize) -> Self {
         let schema = target.schema();
         let (rows, bytes) = (block_size / 64 + 16, block_size + block_size / 8);
+        let (own_rows, own_bytes) = if schema.is_key_value() { (rows, bytes) } else { (0, 0) };
         Self {
             row_overhead: block_size.div_ceil(countable_rows(schema)).max(ROW_OVERHEAD),
             run_columns: schema.run_columns(),
             key_value: schema.is_key_value(),
             target,
-            keys: BinaryColumn::with_capacity(rows, bytes / 4),
-            values: BinaryColumn::with_capacity(rows, bytes),
+            keys: BinaryColumn::with_capacity(own_rows, own_bytes / 4),
+            values: BinaryColumn::with_capacity(own_rows, own_bytes),
+            ends: (Vec::new(), Vec::new()),
+            key_bytes: 0,
             typed: Pieces::default(),
             typed_bytes: 0,
             measured: None,
@@ -121,10 +128,11 @@ impl BlockBuilder {
     /// Adds one entry.
     #[inline]
     pub fn push(&mut self, entry: EntryRef<'_>) {
-        self.keys.push(entry.key);
         if self.key_value {
+            self.keys.push(entry.key);
             self.values.push(entry.value);
         } else {
+            self.note_keys(entry.key, entry.key, entry.key.len());
             self.typed
                 .push_bytes(entry.key, (entry.op != Op::Delete).then_some(entry.value));
             self.typed_bytes += entry.value.len();
@@ -135,16 +143,36 @@ impl BlockBuilder {
 
     /// Adds rows `from..to` of a block, column by column; those of a typed table are copied when all are known.
     pub fn push_rows(&mut self, block: &Arc<ColumnBlock>, from: usize, to: usize) {
-        self.keys.extend(block.keys(), from, to);
         match block.values() {
-            Values::Binary(values) => self.values.extend(values, from, to),
+            Values::Binary(values) => {
+                self.keys.extend(block.keys(), from, to);
+                self.values.extend(values, from, to);
+            }
             _ => {
+                let offsets = block.keys().value_offsets();
+                self.note_keys(
+                    block.key(from),
+                    block.key(to - 1),
+                    (offsets[to] - offsets[from]) as usize,
+                );
                 self.typed.push_rows(block, from, to);
                 self.typed_bytes += self.row_bytes(block) * (to - from);
             }
         }
         self.seqs.extend_from_slice(&block.seqs()[from..to]);
         self.ops.extend_from_slice(&block.ops()[from..to]);
+    }
+
+    /// Takes note of keys of a typed table: the first and the last of some, which have so many bytes together.
+    #[inline]
+    fn note_keys(&mut self, first: &[u8], last: &[u8], bytes: usize) {
+        if self.seqs.is_empty() {
+            self.ends.0.clear();
+            self.ends.0.extend_from_slice(first);
+        }
+        self.ends.1.clear();
+        self.ends.1.extend_from_slice(last);
+        self.key_bytes += bytes;
     }
 
     /// Bytes of a typed block's row beside its key, about; the same for all rows of a block.
@@ -189,22 +217,26 @@ impl BlockBuilder {
     /// Bytes collected.
     #[inline]
     pub fn bytes(&self) -> usize {
-        self.keys.data.len() + self.values.data.len() + self.typed_bytes + self.seqs.len() * self.row_overhead
+        let bytes = self.keys.data.len() + self.values.data.len() + self.key_bytes + self.typed_bytes;
+        bytes + self.seqs.len() * self.row_overhead
     }
 
     /// The last key collected.
     pub fn last_key(&self) -> &[u8] {
-        let offsets = &self.keys.offsets;
-        match offsets.len() {
-            0 | 1 => &[],
-            n => &self.keys.data[offsets[n - 2] as usize..],
+        match self.key_value {
+            true => self.keys.last().unwrap_or_default(),
+            false => &self.ends.1,
         }
     }
 
     /// The first entry's key and sequence number.
     pub fn first(&self) -> Option<(&[u8], SeqNo)> {
         let seq = *self.seqs.first()?;
-        Some((&self.keys.data[..self.keys.offsets[1] as usize], seq as SeqNo))
+        let key = match self.key_value {
+            true => self.keys.first()?,
+            false => &self.ends.0,
+        };
+        Some((key, seq as SeqNo))
     }
 
     /// Makes a record batch of what was collected and starts anew.
@@ -212,17 +244,17 @@ impl BlockBuilder {
     /// # Errors
     /// `Corruption` if the bytes of a typed table's rows are not what its codecs wrote.
     pub fn take(&mut self) -> Result<RecordBatch> {
-        let fresh = || BinaryColumn::with_capacity(self.expected_rows, self.expected_bytes);
-        let keys = std::mem::replace(&mut self.keys, fresh());
-        let values = std::mem::replace(&mut self.values, fresh());
         let seqs = std::mem::replace(&mut self.seqs, Vec::with_capacity(self.expected_rows));
         let ops = std::mem::replace(&mut self.ops, Vec::with_capacity(self.expected_rows));
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.run_columns.fields().len());
         if self.key_value {
+            let fresh = || BinaryColumn::with_capacity(self.expected_rows, self.expected_bytes);
+            let keys = std::mem::replace(&mut self.keys, fresh());
+            let values = std::mem::replace(&mut self.values, fresh());
             columns.push(Arc::new(keys.finish(None)?));
             columns.push(Arc::new(values.finish(None)?));
         } else {
-            self.typed_bytes = 0;
+            (self.key_bytes, self.typed_bytes) = (0, 0);
             self.measured = None;
             let rows = std::mem::take(&mut self.typed).finish(&self.target)?;
             for (index, field) in self.target.schema().columns().fields().iter().enumerate() {

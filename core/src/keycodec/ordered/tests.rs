@@ -60,6 +60,38 @@ fn bounds_are_the_extremes_and_count_nulls() {
 }
 
 #[test]
+fn bounds_of_texts_that_begin_alike_are_the_extremes() {
+    let mut random = Random(8);
+    let beginnings: [&[u8]; 5] = [b"", b"abcdefg", b"abcdefgh", b"abcdefgh\0", b"abcdefghabcdefgh"];
+    for _ in 0..400 {
+        let rows = 1 + random.below(12) as usize;
+        let (from, nullable) = (random.below(3) as usize, random.below(2) == 0);
+        let values: Vec<Option<Vec<u8>>> = (0..from + rows + 1)
+            .map(|_| {
+                let start = beginnings[random.below(5) as usize];
+                let end = (0..random.below(3)).map(|_| [0, b'a', 0xFF][random.below(3) as usize]);
+                let value = start.iter().copied().chain(end).collect();
+                (!nullable || random.below(3) > 0).then_some(value)
+            })
+            .collect();
+        // Of a part of an array, around which there are other values.
+        let some = &values[from..from + rows];
+        let expected = some
+            .iter()
+            .flatten()
+            .min()
+            .cloned()
+            .zip(some.iter().flatten().max().cloned());
+        let small: ArrayRef = Arc::new(BinaryArray::from_iter(&values).slice(from, rows));
+        let large: ArrayRef = Arc::new(LargeBinaryArray::from_iter(&values).slice(from, rows));
+        for column in [small, large] {
+            let found = bounds(&column).expect("ordered").expect("ordered");
+            assert_eq!(found.range, expected, "{some:?}");
+        }
+    }
+}
+
+#[test]
 fn long_bounds_are_cut_outward() {
     let long = |last: &[u8]| [&[b'x'; BOUND_BYTES], last].concat();
     let cases: [(&[u8], Vec<u8>); 3] = [

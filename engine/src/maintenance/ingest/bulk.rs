@@ -90,8 +90,9 @@ impl<'s> Step<'s> {
         self.ingestion.commit()
     }
 
+    /// Takes rows whose keys ascend, as all are in order by now.
     fn push(&mut self, rows: &RecordBatch, keys: BinaryArray) -> Result<()> {
-        self.ingestion.push_keyed(keys, rows).map_err(|(_, error)| error)
+        self.ingestion.push_ordered(keys, rows).map_err(|(_, error)| error)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch};
 use arrow::buffer::ScalarBuffer;
 use kodiak_core::block::{ColumnBlock, Values};
-use kodiak_core::entry::prefix_of;
+use kodiak_core::entry::prefix_at;
 use kodiak_core::{Error, Op, Result};
 
 use super::Ingestion;
@@ -34,6 +34,11 @@ impl Ingestion<'_> {
     /// As [`push_columns`](Self::push_columns).
     pub(super) fn push_keyed(&mut self, keys: BinaryArray, rows: &RecordBatch) -> Result<(), (Option<usize>, Error)> {
         self.check_order(&keys)?;
+        self.push_ordered(keys, rows)
+    }
+
+    /// As [`push_keyed`](Self::push_keyed), of keys that ascend from those of the rows before on.
+    pub(super) fn push_ordered(&mut self, keys: BinaryArray, rows: &RecordBatch) -> Result<(), (Option<usize>, Error)> {
         self.check_sizes(&keys, rows)?;
         self.push_checked(keys, rows).map_err(|error| (None, error))
     }
@@ -121,13 +126,19 @@ impl Ingestion<'_> {
 
 /// The first row whose key is the same as the one before it, or comes before that.
 pub(super) fn first_not_rising(keys: &BinaryArray) -> Option<usize> {
-    let rows = 1..keys.len();
-    let mut before = prefix_of(keys.value(0));
-    rows.into_iter().find(|&row| {
-        // Most keys differ in what they begin with.
-        let least = std::mem::replace(&mut before, prefix_of(keys.value(row)));
-        least >= before && keys.value(row - 1) >= keys.value(row)
-    })
+    let bytes = keys.value_data();
+    // Most keys differ in what they begin with.
+    let head_of = |pair: &[i32]| {
+        let (from, to) = (pair[0] as usize, pair[1] as usize);
+        (prefix_at(bytes, from, to), prefix_at(bytes, to.min(from + 8), to))
+    };
+    let mut heads = keys.value_offsets().windows(2).map(head_of);
+    let mut before = heads.next()?;
+    let falls = |(at, head): (usize, (u64, u64))| {
+        let least = std::mem::replace(&mut before, head);
+        least >= before && keys.value(at) >= keys.value(at + 1)
+    };
+    heads.enumerate().map(falls).position(|falls| falls).map(|at| at + 1)
 }
 
 /// The bytes that an array refers to, about.
@@ -135,4 +146,39 @@ pub(super) fn slice_bytes(array: &ArrayRef) -> usize {
     let data = array.to_data();
     data.get_slice_memory_size()
         .unwrap_or_else(|_| array.get_array_memory_size())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_key_that_does_not_rise_is_found() {
+        let long = [b"same beginning, " as &[u8], b"same beginning, and more"];
+        let texts: Vec<&[u8]> = [
+            b"" as &[u8],
+            b"\0",
+            b"a",
+            b"a\0",
+            b"eight by",
+            b"eight by\0",
+            b"eight byte",
+        ]
+        .into_iter()
+        .chain(long)
+        .collect();
+        for left in 0..texts.len() {
+            for right in 0..texts.len() {
+                let pair = [texts[left], texts[right]];
+                let keys = BinaryArray::from_iter_values(pair);
+                let expected = (left >= right).then_some(1);
+                assert_eq!(first_not_rising(&keys), expected, "{pair:?}");
+                // And behind others, in a part of an array.
+                let keys = BinaryArray::from_iter_values([&[0xFF], &[] as &[u8]].into_iter().chain(pair));
+                let fell = if left == 0 { Some(1) } else { expected.map(|at| at + 1) };
+                assert_eq!(first_not_rising(&keys.slice(1, 3)), fell, "{pair:?}");
+            }
+        }
+        assert_eq!(first_not_rising(&BinaryArray::from_iter_values(texts)), None);
+    }
 }
