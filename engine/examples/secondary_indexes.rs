@@ -4,6 +4,9 @@
 //! `cargo run --release -p kodiak --example secondary_indexes [ROWS] [POOL] [MEMTABLE]` (1,000,000 rows, a pool of 8 MiB, of which the
 //! indexes come to about eight times, and a memtable of twice the pool, unless told). Entries come to the indexes a memtable at a time,
 //! sorted: the smaller it is, the fewer of them a leaf gets at once. Trust ratios, not rates.
+//!
+//! `... secondary_indexes inserts ROWS POOL MEMTABLE [ROUNDS]` does the inserts alone, lazily maintained, the two kinds taking turns, and
+//! gives medians; `... secondary_indexes curve [POOL] [ROUNDS]` does that for indexes of 1, 4 and 16 pools and for several memtables.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 use std::path::Path;
@@ -99,7 +102,8 @@ fn read(table: &Table, reads: u64, names: &[&str]) -> Result<u64> {
     Ok(found)
 }
 
-fn measure_one(dir: &Path, settings: Settings, count: u64, indexed: bool) -> Result<Figures> {
+/// A new database with a table of so many rows, and how fast they were inserted.
+fn fill(dir: &Path, settings: Settings, count: u64, indexed: bool) -> Result<(Db, Table, f64)> {
     let db = Db::open(dir, settings)?;
     let table = db.create_table("t", TableSchema::new(columns(), &["id"])?)?;
     if indexed {
@@ -114,6 +118,21 @@ fn measure_one(dir: &Path, settings: Settings, count: u64, indexed: bool) -> Res
         db.flush()
     })?;
     db.wait_idle()?;
+    Ok((db, table, insert))
+}
+
+/// Numbers about its indexes.
+fn index_stats(db: &Db) -> Vec<kodiak::core::index::IndexStats> {
+    let stats = db.stats();
+    stats.tables[0]
+        .secondary
+        .iter()
+        .map(|index| index.index.clone())
+        .collect()
+}
+
+fn measure_one(dir: &Path, settings: Settings, count: u64, indexed: bool) -> Result<Figures> {
+    let (db, table, insert) = fill(dir, settings, count, indexed)?;
     let updates = count / 4;
     let update = rate(updates, || {
         for start in (0..updates).step_by(BATCH as usize) {
@@ -123,12 +142,7 @@ fn measure_one(dir: &Path, settings: Settings, count: u64, indexed: bool) -> Res
         db.flush()
     })?;
     db.wait_idle()?;
-    let stats = db.stats();
-    let written = stats.tables[0]
-        .secondary
-        .iter()
-        .map(|index| index.index.write_bytes)
-        .sum();
+    let written = index_stats(&db).iter().map(|index| index.write_bytes).sum();
     let (mut covered, mut whole) = (0.0, 0.0);
     if indexed {
         let reads = (count / 2000).clamp(3, 300);
@@ -206,14 +220,97 @@ fn measure(count: u64, pool: u64, memtable: u64) -> Result<()> {
     Ok(())
 }
 
+/// What inserts come to: rows a second, and what the indexes did on the disk.
+#[derive(Clone, Copy)]
+struct Inserts {
+    rate: f64,
+    written: u64,
+    read: u64,
+    syncs: u64,
+    used: u64,
+}
+
+fn inserts_once(settings: Settings, count: u64, indexed: bool) -> Result<Inserts> {
+    let dir = tempfile::tempdir().map_err(|error| Error::new(ErrorKind::Io, error.to_string()))?;
+    let (db, table, rate) = fill(dir.path(), settings, count, indexed)?;
+    let stats = index_stats(&db);
+    drop(table);
+    db.close()?;
+    let sum = |of: fn(&kodiak::core::index::IndexStats) -> u64| stats.iter().map(of).sum();
+    Ok(Inserts {
+        rate,
+        written: sum(|index| index.write_bytes),
+        read: sum(|index| index.read_bytes),
+        syncs: sum(|index| index.syncs),
+        used: sum(|index| index.used_bytes),
+    })
+}
+
+/// Inserts without an index and with those of either kind, which take turns; of each the run of the median rate.
+fn inserts(count: u64, pool: u64, memtable: u64, rounds: u64) -> Result<()> {
+    let kinds = [
+        ("no index", "fractal", false),
+        ("bplus", "bplus", true),
+        ("fractal", "fractal", true),
+    ];
+    let mut runs = kinds.map(|_| Vec::new());
+    for _ in 0..rounds.max(1) {
+        for ((_, kind, indexed), runs) in kinds.iter().zip(&mut runs) {
+            let settings = settings(kind, Maintenance::Lazy, pool, memtable);
+            runs.push(inserts_once(settings, count, *indexed)?);
+        }
+    }
+    let median = runs.map(|mut runs| {
+        runs.sort_by(|one, other| one.rate.total_cmp(&other.rate));
+        runs[runs.len() / 2]
+    });
+    println!("{count} rows, pool {} KiB, memtable {} KiB", pool >> 10, memtable >> 10);
+    for ((name, ..), run) in kinds.iter().zip(&median) {
+        println!(
+            "{name:<10} {:>10.0} rows/s, indexes of {:>5.1} MiB: written {:>7.1} MiB, read {:>7.1} MiB, {:>6} syncs",
+            run.rate,
+            run.used as f64 / f64::from(1 << 20),
+            run.written as f64 / f64::from(1 << 20),
+            run.read as f64 / f64::from(1 << 20),
+            run.syncs
+        );
+    }
+    println!("fractal over bplus: {:.2}", median[2].rate / median[1].rate);
+    Ok(())
+}
+
+/// About what a row takes in the three indexes.
+const ROW: u64 = 70;
+
+fn curve(pool: u64, rounds: u64) -> Result<()> {
+    for times in [1, 4, 16] {
+        for memtable in [pool / 8, pool / 2, 2 * pool] {
+            inserts(times * pool / ROW, pool, memtable, rounds)?;
+        }
+    }
+    Ok(())
+}
+
 fn main() -> Result<()> {
     let number = |nth| std::env::args().nth(nth).and_then(|number| number.parse().ok());
-    let pool = number(2).unwrap_or(8 << 20);
-    measure(number(1).unwrap_or(1_000_000), pool, number(3).unwrap_or(2 * pool))
+    let (first, second) = (number(2), number(3));
+    match std::env::args().nth(1).as_deref() {
+        Some("inserts") => {
+            let pool = second.unwrap_or(8 << 20);
+            let memtable = number(4).unwrap_or(2 * pool);
+            inserts(first.unwrap_or(1_000_000), pool, memtable, number(5).unwrap_or(3))
+        }
+        Some("curve") => curve(first.unwrap_or(2 << 20), second.unwrap_or(3)),
+        _ => {
+            let pool = first.unwrap_or(8 << 20);
+            measure(number(1).unwrap_or(1_000_000), pool, second.unwrap_or(2 * pool))
+        }
+    }
 }
 
 #[cfg(test)]
 #[test]
 fn it_runs() {
     measure(3000, 256 << 10, 512 << 10).expect("nothing fails");
+    inserts(3000, 256 << 10, 64 << 10, 1).expect("nothing fails");
 }

@@ -15,6 +15,7 @@ use kodiak_core::options::{OptionKind, OptionSpec, Options};
 use kodiak_core::registry::Component;
 
 use crate::pool::BufferPool;
+use crate::store::piece::PAGE;
 use crate::tree::Shape;
 use crate::tree::handle::Tree;
 
@@ -46,7 +47,7 @@ pub(crate) const FACTORY: IndexFactory = IndexFactory {
                     default: 16,
                     range: (4, 256),
                 },
-                help: "The most children of a node with buffers.",
+                help: "The most children of a node with buffers; fewer where the share of one in the buffers would be less than four pages.",
             },
             OptionSpec {
                 name: "buffer_share",
@@ -82,16 +83,21 @@ pub(crate) const FACTORY: IndexFactory = IndexFactory {
     },
 };
 
+/// The least share that a child has of the buffers of its node. Each buffer is written in whole pages: in smaller ones most of what is
+/// written would not be what has changed.
+const LEAST_SHARE: usize = 4 * PAGE as usize;
+
 fn shape(options: &Options) -> Shape {
     let node = options.size("node_size");
     let basement = options.size("basement_size").min(node);
+    let buffer_bytes = (node as f64 * options.float("buffer_share")) as usize;
     Shape {
         kind: FACTORY.component.name,
         leaf_bytes: basement - crate::store::piece::HEADER,
         node_bytes: node,
         bottom_fanout: (node / basement).max(4),
-        fanout: options.size("fanout"),
-        buffer_bytes: (node as f64 * options.float("buffer_share")) as usize,
+        fanout: options.size("fanout").min((buffer_bytes / LEAST_SHARE).max(4)),
+        buffer_bytes,
         promote: options.bool("promotion"),
         fill: options.size("fill"),
         compress: options.name("compression") == "lz4",

@@ -1,8 +1,10 @@
 //! The order in which files are written, synced, named and removed.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use kodiak::{Builder, SyncMode, Table, TableSchema};
+use kodiak::manifest::{Change, VersionEdit};
+use kodiak::{Builder, Settings, SyncMode, Table, TableSchema};
 use kodiak_storage::{FaultStorage, Moment, OpKind};
 use kodiak_tests::crash::order::{Violations, watch};
 use kodiak_tests::crash::points::{Sample, collect_watched};
@@ -96,4 +98,48 @@ fn nothing_is_visible_before_its_log_record_is_synced() {
         drop(table);
         db.close().expect("close");
     }
+}
+
+#[test]
+fn a_flush_is_one_edit_which_also_says_what_log_is_needed() {
+    let storage = FaultStorage::with_seed(3);
+    let builder = Builder::new(Settings::default()).storage(Arc::new(storage.clone()));
+    let db = builder.open(DIR).expect("open");
+    let table = db.create_table("t", TableSchema::key_value()).expect("create");
+    let other = db.create_table("u", TableSchema::key_value()).expect("create");
+    let manifest = || kodiak::inspect::manifest(&storage, Path::new(DIR)).expect("manifest");
+    for round in 0..5 {
+        table.put(format!("key{round}"), "value").expect("put");
+        let held_back = round == 3;
+        if held_back {
+            other.put("key", "value").expect("put");
+        }
+        let before = manifest().state.wal_from;
+        table.flush().expect("flush");
+        let after = manifest();
+        // What the other table has in memory is in the log only.
+        assert_eq!(after.state.wal_from > before, !held_back, "{round}: {after}");
+        if held_back {
+            other.flush().expect("flush");
+            assert!(manifest().state.wal_from > after.state.wal_from, "{}", manifest());
+        }
+    }
+    let edits = manifest().edits;
+    let flushed = |edit: &VersionEdit| {
+        edit.changes
+            .iter()
+            .any(|change| matches!(change, Change::Flushed { .. }))
+    };
+    assert_eq!(
+        edits.iter().filter(|(_, edit)| flushed(edit)).count(),
+        6,
+        "{}",
+        manifest()
+    );
+    let apart = edits
+        .iter()
+        .find(|(_, edit)| matches!(*edit.changes, [Change::WalFrom(_)]));
+    assert!(apart.is_none(), "an edit of the log alone: {apart:?}");
+    drop((table, other));
+    db.close().expect("close");
 }

@@ -200,7 +200,7 @@ impl Shared {
                 place,
             });
         }
-        self.commit_edit(table, &edit, &[])?;
+        self.commit_edit(table, edit, &[])?;
         self.counters
             .moves
             .fetch_add(inputs.0.len() as u64, std::sync::atomic::Ordering::Relaxed);
@@ -252,7 +252,7 @@ impl Shared {
         };
         let index = self.update_indexes(table, change, rewritten, &outputs)?;
         index.record(&mut edit);
-        self.commit_edit(table, &edit, &outputs)?;
+        self.commit_edit(table, edit, &outputs)?;
         change_version(table, Some(&index), |version| {
             for run in &inputs.0 {
                 version.remove(run);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kodiak_core::{Error, Result};
 
+use super::log_needs::next_segment;
 use super::plans::Moved;
 use super::shared::Shared;
 use super::slot::Slot;
@@ -201,6 +202,8 @@ impl Shared {
         edit.push(Change::LastSeq(self.visible()));
         let bytes: u64 = runs.iter().map(|run| run.bytes()).sum();
         self.sync_log_for_others(table)?;
+        // In the same record as the flush: an edit of its own would be synced by itself. It may be more by then, and never less.
+        let needed = self.first_needed(&|slot| !slots.iter().any(|done| std::ptr::eq(&**done, slot)))?;
         let flushed = SecondaryChange::Flushed {
             slots,
             runs: &runs,
@@ -209,7 +212,7 @@ impl Shared {
         };
         let index = self.update_indexes(table, RunChange::Newer(&runs), flushed, &runs)?;
         index.record(&mut edit);
-        self.commit_edit(table, &edit, &runs)?;
+        self.commit_edit_releasing(table, edit, needed, &runs)?;
         {
             let _edit = table.edit.lock();
             let view = table.view.load_full();
@@ -303,13 +306,29 @@ impl Shared {
     }
 
     /// Appends an edit to the manifest; if that fails, the new runs are of no use.
-    pub(crate) fn commit_edit(&self, table: &TableInner, edit: &VersionEdit, new_runs: &[Arc<Run>]) -> Result<()> {
+    pub(crate) fn commit_edit(&self, table: &TableInner, edit: VersionEdit, new_runs: &[Arc<Run>]) -> Result<()> {
+        self.commit_edit_releasing(table, edit, 0, new_runs)
+    }
+
+    /// As [`commit_edit`](Self::commit_edit), after which the log is needed from segment `needed` on.
+    fn commit_edit_releasing(
+        &self,
+        table: &TableInner,
+        mut edit: VersionEdit,
+        needed: u64,
+        new_runs: &[Arc<Run>],
+    ) -> Result<()> {
         let appended = match &mut *self.manifest.lock() {
             Some(_) if table.dropped.load(Ordering::Acquire) => Err(Error::new(
                 kodiak_core::ErrorKind::NotFound,
                 format!("table \"{}\" was dropped", table.name),
             )),
-            Some(manifest) => manifest.append(edit),
+            Some(manifest) => {
+                if manifest.state().wal_from < needed {
+                    edit.push(Change::WalFrom(needed));
+                }
+                manifest.append(&edit)
+            }
             None => Err(closing()),
         };
         if let Err(error) = &appended
@@ -365,38 +384,4 @@ impl Shared {
             .inspect_err(|_| remove_runs(self, table, &metas))?;
         Ok((metas, retention))
     }
-
-    /// Releases the log segments that no memtable depends on.
-    pub(crate) fn release_log(&self) -> Result<()> {
-        let wal = self.check_writable()?;
-        let needed = {
-            let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
-            let active = wal.active_segment();
-            self.all_tables()
-                .iter()
-                .flat_map(|table| {
-                    let view = table.view.load();
-                    view.active.advance_segment(active);
-                    view.slots().map(|slot| slot.first_segment()).collect::<Vec<_>>()
-                })
-                .min()
-                .unwrap_or(active)
-        };
-        let edit = VersionEdit::new().with(Change::WalFrom(needed));
-        match &mut *self.manifest.lock() {
-            Some(manifest) if manifest.state().wal_from < needed => manifest.append(&edit)?,
-            Some(_) => return Ok(()),
-            None => return Err(closing()),
-        }
-        wal.release(needed)
-    }
-}
-
-/// The first log segment whose entries of the table are not in `flushed`.
-fn next_segment(view: &View, flushed: &[Arc<Slot>]) -> u64 {
-    view.slots()
-        .filter(|slot| !flushed.iter().any(|done| Arc::ptr_eq(done, slot)))
-        .map(|slot| slot.first_segment())
-        .min()
-        .unwrap_or(0)
 }

@@ -7,6 +7,7 @@ mod facade;
 mod flush;
 mod index_options;
 mod left_overs;
+mod log_needs;
 mod open;
 mod options;
 mod plans;

@@ -302,7 +302,7 @@ impl<'s> Ingestion<'s> {
             None => shared.update_indexes(table, RunChange::Newer(&runs), SecondaryChange::Added(&runs), &runs),
         };
         let index = index.inspect(|index| index.record(&mut edit));
-        let committed = index.and_then(|index| shared.commit_edit(table, &edit, &runs).map(|()| index));
+        let committed = index.and_then(|index| shared.commit_edit(table, edit, &runs).map(|()| index));
         if let Ok(index) = &committed {
             change_version(table, Some(index), |version| {
                 runs.into_iter()

@@ -190,6 +190,11 @@ impl Run {
         }
     }
 
+    /// False if the filter knows that no version of `key` is in the run.
+    pub fn may_contain(self: &Arc<Self>, key: &[u8], hash: &mut KeyHash) -> Result<bool> {
+        Ok(self.reader()?.may_contain(key, hash))
+    }
+
     /// The version of `key` that a primary index has located, if it is there.
     #[inline]
     pub fn version_at(self: &Arc<Self>, key: &[u8], locator: &Locator) -> Result<Option<FoundVersion>> {

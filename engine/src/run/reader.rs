@@ -243,20 +243,24 @@ impl RunReader {
         }
     }
 
+    /// False if the filter knows that no version of `key` is in the run, which is counted.
     #[inline]
-    fn may_contain(&self, key: &[u8], hash: &mut KeyHash) -> bool {
-        match (&self.filter, self.filter_prefix) {
+    pub(super) fn may_contain(&self, key: &[u8], hash: &mut KeyHash) -> bool {
+        let may_contain = match (&self.filter, self.filter_prefix) {
             (None, _) => true,
             (Some(filter), None) => filter.may_contain(hash.of(key)),
             (Some(filter), Some(len)) => filter.may_contain(hash_key(&key[..len.min(key.len())])),
+        };
+        if !may_contain {
+            self.cache.reads.excluded();
         }
+        may_contain
     }
 
     /// As [`Run::get`].
     #[inline]
     pub(super) fn get(&self, key: &[u8], hash: &mut KeyHash, seq: SeqNo, dated: bool) -> Result<Option<FoundVersion>> {
         if !self.may_contain(key, hash) {
-            self.cache.reads.excluded();
             return Ok(None);
         }
         self.cache.reads.run();

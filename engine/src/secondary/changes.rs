@@ -7,15 +7,15 @@ use kodiak_core::{Op, Result, SeqNo};
 
 use super::Secondary;
 use super::batch::Batch;
+use super::before::Before;
 use super::entry::{ENTRY, Mark};
 use super::memory::entry_len;
 use super::replaced::{Replaced, stripe_end};
-use super::walk::{Walk, row_key, sources};
+use super::walk::{Walk, sources};
 use crate::db::{Slot, TableInner, View};
 use crate::range_delete::RangeTombstones;
 use crate::read::Source;
-use crate::run::{KeyHash, Run};
-use crate::version::Version;
+use crate::run::Run;
 
 /// Adds what flushed memtables have for an index, in its order: the versions that were kept.
 pub(super) fn add_slots(
@@ -123,7 +123,7 @@ pub(super) fn void_replaced(
     let indexes: Vec<&Arc<Secondary>> = batches.iter().map(|batch| batch.index).collect();
     let mut walk = Walk::new(table, indexes, sources)?;
     let unseen = |from: SeqNo| held.first().is_none_or(|&oldest| oldest >= from);
-    let target = table.target();
+    let mut before = Before::new(table, &view.version, batches)?;
     while let Some((key, newest, _)) = walk.current() {
         let (key, mut oldest) = (key.to_vec(), newest);
         while let Some((_, seq, op)) = walk.current().filter(|(same, ..)| *same == key) {
@@ -139,32 +139,9 @@ pub(super) fn void_replaced(
             oldest = seq;
             walk.next()?;
         }
-        let Some((seq, row)) = row_before(&view.version, &key, oldest)? else {
-            continue;
-        };
-        let row = if table.key_value { row } else { target.encoded(row)? };
-        for batch in batches.iter_mut() {
-            let codec = batch.index.codec(target.schema())?;
-            if let Some(index_key) = row_key(&target, &codec, &key, &row)? {
-                batch.forget(&index_key, &key, seq, oldest, unseen(oldest))?;
-            }
-        }
+        before.replace(&key, oldest, batches, &unseen)?;
     }
-    Ok(())
-}
-
-/// The row that the runs have of a key before a moment, if it is a put, and when it was written. Range deletes are not asked:
-/// readers ask them.
-fn row_before(version: &Version, key: &[u8], before: SeqNo) -> Result<Option<(SeqNo, kodiak_core::Slice)>> {
-    let mut hash = KeyHash::default();
-    for sorted_run in version.sorted_runs() {
-        for run in sorted_run.candidates(key)? {
-            if let Some(found) = run.get(key, &mut hash, before.saturating_sub(1), true)? {
-                return Ok((found.op == Op::Put).then_some((found.seq, found.value)));
-            }
-        }
-    }
-    Ok(None)
+    before.forget(batches, &unseen)
 }
 
 /// Takes the entries of versions away that a compaction has dropped, and adds those of rows that it has put together.

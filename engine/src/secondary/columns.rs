@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray};
+use arrow::array::{ArrayRef, BinaryArray, RecordBatch};
 use kodiak_core::Result;
 use kodiak_core::block::ColumnBlock;
 
@@ -35,6 +35,11 @@ pub(super) fn of_block(needed: &Columns, block: &ColumnBlock) -> Result<Vec<Arra
     let columns = (0..needed.indexes().len()).map(|position| needed.of_block(block, position));
     let columns = columns.collect::<Result<_>>()?;
     Ok(spread(needed.target(), block.keys(), needed.indexes(), columns))
+}
+
+/// The table's own columns, as far as they are [`needed`], of rows with these keys that have been gathered.
+pub(super) fn of_batch(needed: &Columns, keys: &BinaryArray, rows: &RecordBatch) -> Vec<ArrayRef> {
+    spread(needed.target(), keys, needed.indexes(), rows.columns().to_vec())
 }
 
 /// The table's own columns, as far as some indexes need them, of encoded rows.

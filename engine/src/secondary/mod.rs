@@ -21,6 +21,7 @@
 //! **Unique** indexes are checked before a write is logged, one writer of a table at a time (`unique.rs`).
 
 mod batch;
+mod before;
 mod changes;
 mod check;
 mod codec;

@@ -10,7 +10,7 @@ use super::batch::Batch;
 use super::changes::{Gone, add_slots, add_versions, rewritten, void_replaced};
 use super::replaced::Replaced;
 use super::walk::sources;
-use super::{IndexFile, OpenSecondary, SecondaryView, SecondaryViews};
+use super::{OpenSecondary, SecondaryView, SecondaryViews};
 use crate::db::{Slot, TableInner};
 use crate::manifest::{Change, VersionEdit};
 use crate::range_delete::RangeTombstones;
@@ -70,24 +70,22 @@ impl<'t> SecondaryUpdate<'t> {
         update.settled = false;
         // What is chosen while the indexes are held.
         let eager = table.roles.load().eager && table.operator.is_none();
-        let applied = apply(table, &mut update.open, change, eager, &held());
-        for place in 0..update.open.len() {
-            let open = &update.open[place];
-            if open.building || open.index.check_whole().is_err() {
-                continue;
-            }
-            let committed = match &applied {
-                Ok(()) => commit(&open.file).and_then(|root| Ok((root, open.view(root)?))),
-                Err(error) => Err(error.replicate()),
-            };
-            match committed {
-                Ok(next) => update.next[place] = Some(next),
-                Err(error) if error.kind() == ErrorKind::Io => return Err(error),
-                Err(error) => open.index.give_up(&error),
-            }
+        if !eager && !matches!(change, SecondaryChange::Rewritten { .. }) {
+            update.open.iter_mut().for_each(|open| open.meta.exact = false);
         }
-        if let Err(error) = applied {
-            update.open.iter().for_each(|open| open.index.give_up(&error));
+        let prepared = bring_up_to_date(table, &update.open, change, eager, &held());
+        match prepared {
+            Ok(prepared) => {
+                for (place, next) in prepared {
+                    match next {
+                        Ok(next) => update.next[place] = next,
+                        Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+                        Err(error) => update.open[place].index.give_up(&error),
+                    }
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+            Err(error) => update.open.iter().for_each(|open| open.index.give_up(&error)),
         }
         Ok(update)
     }
@@ -148,65 +146,125 @@ impl Drop for SecondaryUpdate<'_> {
     }
 }
 
-fn commit(file: &IndexFile) -> Result<Root> {
-    file.index()?.commit()
+/// Of each whole index, by its place, the next state; none of one that is being built.
+type Prepared = Vec<(usize, Result<Option<(Root, Arc<SecondaryView>)>>)>;
+
+/// Applies a change of runs to all indexes that are whole, each on a thread of its own, so that their syncs are waited for together.
+///
+/// # Errors
+/// What concerns all of them.
+fn bring_up_to_date(
+    table: &TableInner,
+    open: &[OpenSecondary],
+    change: SecondaryChange<'_>,
+    eager: bool,
+    held: &[SeqNo],
+) -> Result<Prepared> {
+    let places = (0..open.len()).filter(|&place| open[place].index.check_whole().is_ok());
+    let places: Vec<usize> = places.collect();
+    let batch = |&place: &usize| Batch::new(&open[place].index, &open[place].file, open[place].building);
+    let mut batches: Vec<Batch<'_>> = places.iter().map(batch).collect();
+    let replaced = match change {
+        SecondaryChange::Flushed { slots, snapshots, .. } if table.operator.is_none() => {
+            Some(Replaced::new(slots, snapshots)?)
+        }
+        _ => None,
+    };
+    let fill = |batch: &mut Batch<'_>| match (change, &replaced) {
+        (
+            SecondaryChange::Flushed {
+                slots,
+                snapshots,
+                expired,
+                ..
+            },
+            Some(replaced),
+        ) => add_slots(batch, slots, snapshots, replaced, expired),
+        _ => Ok(()),
+    };
+    // Before what is void, which may be among what is added.
+    let first = eager && replaced.is_some();
+    if first {
+        side_by_side(batches.iter_mut().collect(), fill)
+            .into_iter()
+            .collect::<Result<()>>()?;
+    }
+    gather(table, &mut batches, change, eager, held)?;
+    let next = |(&place, mut batch): (&usize, Batch<'_>)| {
+        let open = &open[place];
+        if !first {
+            fill(&mut batch)?;
+        }
+        batch.flush()?;
+        if open.building {
+            return Ok(None);
+        }
+        let root = open.file.index()?.commit()?;
+        Ok(Some((root, open.view(root)?)))
+    };
+    let next = side_by_side(places.iter().zip(batches).collect(), next);
+    Ok(places.iter().copied().zip(next).collect())
 }
 
-fn apply(
+/// Does work on each item on a thread of its own.
+fn side_by_side<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> Result<R> + Sync) -> Vec<Result<R>> {
+    if items.len() < 2 {
+        return items.into_iter().map(work).collect();
+    }
+    let work = &work;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = items.into_iter().map(|item| scope.spawn(move || work(item))).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, Result<R>>| {
+            let panicked = |_| Err(Error::corruption("a thread that updates an index panicked"));
+            thread.join().unwrap_or_else(panicked)
+        };
+        threads.into_iter().map(join).collect()
+    })
+}
+
+/// Adds what a change means beside the entries of flushed memtables: what is found out by walking over versions, for all indexes at once.
+fn gather(
     table: &TableInner,
-    open: &mut [OpenSecondary],
+    batches: &mut [Batch<'_>],
     change: SecondaryChange<'_>,
     eager: bool,
     held: &[SeqNo],
 ) -> Result<()> {
-    let added = !matches!(change, SecondaryChange::Rewritten { .. });
-    if added && !eager {
-        open.iter_mut().for_each(|open| open.meta.exact = false);
-    }
-    let mut batches: Vec<Batch<'_>> = open
-        .iter()
-        .filter(|open| open.index.check_whole().is_ok())
-        .map(|open| Batch::new(&open.index, &open.file, open.building))
-        .collect();
     match change {
-        SecondaryChange::Flushed {
-            slots,
-            runs,
-            snapshots,
-            expired,
-        } => {
-            let view = table.view.load_full();
-            if table.operator.is_some() {
-                // Which operands have become rows only the runs tell.
-                add_versions(table, &mut batches, sources(runs), None, &|| Ok(()))?;
-            } else {
-                let replaced = Replaced::new(slots, snapshots)?;
-                for batch in &mut batches {
-                    add_slots(batch, slots, snapshots, &replaced, expired)?;
-                }
-                if eager {
-                    let sources = slots
-                        .iter()
-                        .map(|slot| Source::Memory(Arc::clone(&slot.entries).cursor()));
-                    let mut gone = Gone {
-                        deleted: RangeTombstones::default(),
-                        expired,
-                    };
-                    slots
-                        .iter()
-                        .for_each(|slot| gone.deleted.extend(&slot.tombstones.snapshot()));
-                    void_replaced(table, &view, &mut batches, sources.collect(), held, &gone)?;
-                }
+        // Which operands have become rows only the runs tell.
+        SecondaryChange::Flushed { runs, .. } if table.operator.is_some() => {
+            add_versions(table, batches, sources(runs), None, &|| Ok(()))
+        }
+        SecondaryChange::Flushed { slots, expired, .. } => {
+            if !eager {
+                return Ok(());
             }
+            let sources = slots
+                .iter()
+                .map(|slot| Source::Memory(Arc::clone(&slot.entries).cursor()));
+            let mut gone = Gone {
+                deleted: RangeTombstones::default(),
+                expired,
+            };
+            slots
+                .iter()
+                .for_each(|slot| gone.deleted.extend(&slot.tombstones.snapshot()));
+            void_replaced(table, &table.view.load_full(), batches, sources.collect(), held, &gone)
         }
         SecondaryChange::Added(runs) => {
-            add_versions(table, &mut batches, sources(runs), None, &|| Ok(()))?;
+            add_versions(table, batches, sources(runs), None, &|| Ok(()))?;
             if eager {
-                let view = table.view.load_full();
-                void_replaced(table, &view, &mut batches, sources(runs), held, &Gone::default())?;
+                void_replaced(
+                    table,
+                    &table.view.load_full(),
+                    batches,
+                    sources(runs),
+                    held,
+                    &Gone::default(),
+                )?;
             }
+            Ok(())
         }
-        SecondaryChange::Rewritten { inputs, outputs } => rewritten(table, &mut batches, inputs, outputs, held)?,
+        SecondaryChange::Rewritten { inputs, outputs } => rewritten(table, batches, inputs, outputs, held),
     }
-    batches.iter_mut().try_for_each(Batch::flush)
 }

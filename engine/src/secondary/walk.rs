@@ -125,7 +125,7 @@ impl<'w> Walk<'w> {
 }
 
 /// The index key of a row given as bytes.
-pub(super) fn row_key(target: &Target, codec: &IndexCodec, key: &[u8], row: &[u8]) -> Result<Option<Vec<u8>>> {
+fn row_key(target: &Target, codec: &IndexCodec, key: &[u8], row: &[u8]) -> Result<Option<Vec<u8>>> {
     let one = |bytes| BinaryArray::from_iter_values([bytes]);
     let keys = codec.encode(&columns::of_rows(target, [codec], &one(key), &one(row))?)?;
     Ok(keys.is_valid(0).then(|| keys.value(0).to_vec()))

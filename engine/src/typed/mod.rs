@@ -33,7 +33,7 @@ pub(crate) use conform::complete as complete_batch;
 pub(crate) use filter::Filter;
 pub use filtered::Batches;
 pub use fit::{Fitting, Misfit};
-pub(crate) use gather::Columns;
+pub(crate) use gather::{Columns, Gather};
 pub(crate) use keys::bounds as key_bounds;
 pub(crate) use last_non_null::{LastNonNullRow, check_operator};
 pub(crate) use pieces::Pieces;

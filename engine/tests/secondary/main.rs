@@ -4,6 +4,7 @@ mod answers;
 mod copies;
 mod crashes;
 mod expiry;
+mod flushes;
 mod live;
 mod support;
 mod unique;

@@ -107,14 +107,14 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Promotion: changes pass by an empty buffer if they are many, as in sorted input, or go to the end of the keys to which
-    /// all recent ones went.
+    /// Promotion: changes pass by an empty buffer if they are as many as the fullest of evenly filled ones has, so that to wait for
+    /// more would not spare the child a change; or if they go to the end of the keys to which all recent ones went.
     fn passes_by(&self, node: &DirtyNode, index: usize, part: &Changes<'_>, within: Bounds<'_>) -> bool {
         if !self.shape.promote || !node.children[index].buffer.is_empty() {
             return false;
         }
         let share = self.shape.buffer_bytes / self.shape.fanout.max(1);
-        (self.appending && within.high.is_none()) || part.bytes() >= share
+        (self.appending && within.high.is_none()) || part.bytes() >= 2 * share
     }
 
     /// Adds changes to the buffer of a child.
