@@ -202,8 +202,8 @@ impl Shared {
         edit.push(Change::LastSeq(self.visible()));
         let bytes: u64 = runs.iter().map(|run| run.bytes()).sum();
         self.sync_log_for_others(table)?;
-        // In the same record as the flush: an edit of its own would be synced by itself. It may be more by then, and never less.
-        let needed = self.first_needed(&|slot| !slots.iter().any(|done| std::ptr::eq(&**done, slot)))?;
+        // In the same record as the flush: an edit of its own would be synced by itself.
+        let needed = self.needed_after(table, slots);
         let flushed = SecondaryChange::Flushed {
             slots,
             runs: &runs,

@@ -12,23 +12,38 @@ use super::write::poisoned_gate;
 use crate::manifest::{Change, VersionEdit};
 
 impl Shared {
-    /// The first log segment that a memtable depends on, of those that `counts`.
-    pub(super) fn first_needed(&self, counts: &dyn Fn(&Slot) -> bool) -> Result<u64> {
-        let wal = self.check_writable()?;
-        let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
-        let active = wal.active_segment();
-        let first = |table: &Arc<TableInner>| {
-            let view = table.view.load();
-            view.active.advance_segment(active);
-            let slots = view.slots().filter(|slot| counts(slot));
-            slots.map(|slot| slot.first_segment()).min()
+    /// The first log segment that is needed once memtables of a table have been flushed; perhaps an earlier one. It may be called with
+    /// the gate held and without.
+    pub(super) fn needed_after(&self, table: &TableInner, flushed: &[Arc<Slot>]) -> u64 {
+        // First this: no write was under way when this segment was begun, or the memtable was told of it. So what is written to a memtable
+        // that is empty after that is in this segment or later ones.
+        let own = next_segment(&table.view.load(), flushed);
+        let others = |other: &Arc<TableInner>| {
+            let view = other.view.load();
+            let filled = view.slots().filter(|slot| !slot.is_empty());
+            filled.map(|slot| slot.first_segment()).min()
         };
-        Ok(self.all_tables().iter().filter_map(first).min().unwrap_or(active))
+        let tables = self.all_tables();
+        let others = tables.iter().filter(|other| other.id != table.id).filter_map(others);
+        others.min().map_or(own, |others| own.min(others))
     }
 
     /// Releases the log segments that no memtable depends on.
     pub(crate) fn release_log(&self) -> Result<()> {
-        let needed = self.first_needed(&|_| true)?;
+        let wal = self.check_writable()?;
+        let needed = {
+            let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
+            let active = wal.active_segment();
+            self.all_tables()
+                .iter()
+                .flat_map(|table| {
+                    let view = table.view.load();
+                    view.active.advance_segment(active);
+                    view.slots().map(|slot| slot.first_segment()).collect::<Vec<_>>()
+                })
+                .min()
+                .unwrap_or(active)
+        };
         match &mut *self.manifest.lock() {
             Some(manifest) if manifest.state().wal_from < needed => {
                 manifest.append(&VersionEdit::new().with(Change::WalFrom(needed)))?;
@@ -36,7 +51,7 @@ impl Shared {
             Some(_) => {}
             None => return Err(closing()),
         }
-        self.check_writable()?.release(needed)
+        wal.release(needed)
     }
 }
 
