@@ -185,7 +185,8 @@ impl System {
     }
 
     pub(super) fn crash_image(&self, state: &State, options: &CrashOptions) -> Self {
-        let random = SplitMix::new(options.seed ^ self.operations());
+        // Another one than that of any image before: files are named by it.
+        let random = self.random.branch(options.seed ^ self.operations());
         Self::with(state.tree.survivor(options), self.clock.duplicate(), random)
     }
 
@@ -193,7 +194,7 @@ impl System {
         Self::with(
             state.tree.duplicate(),
             self.clock.duplicate(),
-            SplitMix::new(self.operations()),
+            self.random.branch(self.operations()),
         )
     }
 

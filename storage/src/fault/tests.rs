@@ -29,6 +29,22 @@ fn everything() -> CrashOptions {
 }
 
 #[test]
+fn no_image_of_an_image_has_random_numbers_that_one_before_it_had() {
+    let mut storage = FaultStorage::with_seed(1);
+    let mut drawn = std::collections::BTreeSet::new();
+    for round in 0..20 {
+        assert!(
+            (0..4).all(|_| drawn.insert(storage.random())),
+            "in round {round}, after as many operations as before"
+        );
+        storage = match round % 2 {
+            0 => storage.kill_image(),
+            _ => storage.crash_image(&CrashOptions::default()),
+        };
+    }
+}
+
+#[test]
 fn it_passes_the_conformance_suite() {
     kodiak_core::conformance::storage::storage_suite(&|| (Arc::new(storage()), PathBuf::from("/db")));
 }
