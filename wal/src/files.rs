@@ -15,8 +15,11 @@ use crate::format::{
 };
 use crate::reader::{SegmentFile, SegmentReader};
 
-/// Released segments kept for reuse.
-const SPARES: usize = 2;
+/// Released segments kept for reuse take so many bytes at most: those of a memtable of the default size, so that a log that is
+/// written to all the time need not fill new files with zeros.
+const SPARE_BYTES: u64 = 128 << 20;
+/// So many are kept at least, however large they are.
+const SPARES: u64 = 2;
 
 /// The directory of an open log.
 #[derive(Debug)]
@@ -209,8 +212,8 @@ impl Files {
 
     fn recycle(&self, listed: &mut Listed, segment: SegmentId) -> Result<()> {
         let path = segment_path(&self.dir, segment);
-        if segment >= self.first && listed.spares.len() < SPARES && self.storage.len(&path)? == Some(self.segment_bytes)
-        {
+        let most = (SPARE_BYTES / self.segment_bytes).max(SPARES) as usize;
+        if segment >= self.first && listed.spares.len() < most && self.storage.len(&path)? == Some(self.segment_bytes) {
             let name = spare_name(segment);
             self.storage.rename(&path, &self.dir.join(&name))?;
             listed.spares.push(name);

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use kodiak_core::conformance::wal::{batch, context, open};
 use kodiak_core::storage::Storage;
 use kodiak_core::wal::{SyncMode, WalContext};
-use kodiak_storage::LocalStorage;
+use kodiak_storage::{LocalStorage, MemoryStorage};
 
 /// How often files of `dir` are mapped, and how many are open. Nothing where there is no `/proc`.
 fn held(dir: &Path) -> Option<(usize, usize)> {
@@ -103,5 +103,33 @@ fn a_closed_log_takes_no_more_space_than_its_records() {
             "{}: {names:?}, {bytes} bytes",
             factory.component.name
         );
+    }
+}
+
+#[test]
+fn released_segments_are_kept_for_reuse_within_bounds() {
+    // The segments' bytes are zeros that nobody touches.
+    for (segment_bytes, most) in [(64 << 20, 2), (24 << 20, 5)] {
+        for factory in kodiak_wal::ALL.iter().filter(|factory| factory.capabilities.durable) {
+            let dir = Path::new("/db/wal");
+            let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+            let context = WalContext {
+                segment_bytes,
+                ..context(&storage, dir)
+            };
+            let wal = open(factory, &context, 1);
+            let spares = || {
+                let names = storage.list(dir).expect("lists");
+                names.iter().filter(|name| name.ends_with(".spare")).count()
+            };
+            for _ in 0..most + 2 {
+                wal.rotate().expect("rotates");
+            }
+            assert_eq!(spares(), 0);
+            wal.release(wal.active_segment()).expect("releases");
+            assert_eq!(spares(), most, "{} with {segment_bytes} bytes", factory.component.name);
+            wal.rotate().expect("rotates");
+            assert_eq!(spares(), most - 1, "{} takes one", factory.component.name);
+        }
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! `cargo run --release -p kodiak --example targets [KEYS] [SECTION]` (1,000,000 keys unless told; 16-byte keys, 100-byte
 //! values; sections are reads, formats, writes, compaction, syncs, runs, typed, flights).
-//! Each figure is the best of three rounds. Trust ratios, not nanoseconds: machines are noisy.
+//! Each figure is the best of three rounds, those of writes and syncs the median of more. Trust ratios, not nanoseconds: machines are noisy.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
+mod syncs;
 mod typed;
 
 use std::collections::BTreeMap;
@@ -16,10 +17,11 @@ use std::time::Instant;
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::FileWriter;
 use kodiak::core::{EntryRef, Op};
-use kodiak::{Db, Error, ErrorKind, Result, ScanOptions, Settings, SyncMode, Table, TableSchema};
+use kodiak::{Db, Error, ErrorKind, Result, ScanOptions, Settings, Table, TableSchema};
 
 const VALUE: [u8; 100] = [7; 100];
 const ROUNDS: usize = 3;
+const PUT_ROUNDS: usize = 7;
 
 /// The n-th key: well spread, and in no order.
 fn key(n: u64) -> [u8; 16] {
@@ -52,6 +54,11 @@ fn once(count: u64, work: impl FnOnce() -> Result<()>) -> Result<f64> {
     let begun = Instant::now();
     work()?;
     Ok(begun.elapsed().as_nanos() as f64 / count as f64)
+}
+
+fn median(mut rounds: Vec<f64>) -> f64 {
+    rounds.sort_by(f64::total_cmp);
+    rounds[rounds.len() / 2]
 }
 
 /// Looks at the bytes of an entry, as whoever iterates would.
@@ -235,17 +242,18 @@ fn writes(dir: &Path, count: u64) -> Result<()> {
         })?;
         Ok::<_, Error>(begun.elapsed().as_nanos() as f64 / count as f64)
     };
-    let (mut one, mut two) = (f64::INFINITY, f64::INFINITY);
+    let (mut one, mut two) = (vec![], vec![]);
     // Turn by turn, and the files go at once: the system would write them to the disk while the next round is timed.
-    for round in 0..ROUNDS {
+    for round in 0..PUT_ROUNDS {
         let names = [1, 2].map(|threads| format!("writes{round}-{threads}"));
-        one = one.min(put(&names[0], 1)?);
-        two = two.min(put(&names[1], 2)?);
+        one.push(put(&names[0], 1)?);
+        two.push(put(&names[1], 2)?);
         for name in names.iter().filter(|name| *name != REPLAYED) {
             std::fs::remove_dir_all(dir.join(name))
                 .map_err(|error| Error::corruption("cannot clear up").with_source(error))?;
         }
     }
+    let (one, two) = (median(one), median(two));
     report("put, normal mode / memtable alone", one, memtable, "<= 2.5x");
     report("put by two threads / by one", two, one, "<= 0.67x (1.5x the rate)");
     let recover = best(count, || open(dir, REPLAYED, &settings).map(drop))?;
@@ -255,63 +263,6 @@ fn writes(dir: &Path, count: u64) -> Result<()> {
         memtable,
         "<= 2x (0.5x the speed)",
     );
-    Ok(())
-}
-
-fn syncs(dir: &Path, count: u64) -> Result<()> {
-    let count = (count / 2).clamp(1, 300);
-    let path = dir.join("overwritten");
-    std::fs::write(&path, vec![0; 4 << 20]).map_err(io)?;
-    let file = File::options().write(true).open(&path).map_err(io)?;
-    file.sync_all().map_err(io)?;
-    let mut growing = File::create(dir.join("growing")).map_err(io)?;
-    let kinds = ["mapped", "segment"];
-    let mut tables = Vec::new();
-    for kind in kinds {
-        let mut settings = Settings::default();
-        settings.wal.sync = SyncMode::Full;
-        settings.wal.kind = kind.to_owned();
-        tables.push(open(dir, &format!("full-{kind}"), &settings)?);
-    }
-    let (mut raw, mut naive) = (f64::INFINITY, f64::INFINITY);
-    let (mut one, mut eight) = ([f64::INFINITY; 2], [f64::INFINITY; 2]);
-    // Turn by turn: a disk has its moods.
-    for _ in 0..2 * ROUNDS {
-        raw = raw.min(once(count, || {
-            (0..count).try_for_each(|n| {
-                std::os::unix::fs::FileExt::write_all_at(&file, &[1; 160], n * 160).map_err(io)?;
-                file.sync_data().map_err(io)
-            })
-        })?);
-        naive = naive.min(once(count, || {
-            (0..count).try_for_each(|_| {
-                std::io::Write::write_all(&mut growing, &[1; 160]).map_err(io)?;
-                growing.sync_data().map_err(io)
-            })
-        })?);
-        for (kind, (_, table)) in tables.iter().enumerate() {
-            one[kind] = one[kind].min(once(count, || fill(table, 0, count))?);
-            eight[kind] = eight[kind].min(once(8 * count, || {
-                std::thread::scope(|scope| {
-                    let running: Vec<_> = (0..8).map(|_| scope.spawn(|| fill(table, 0, count))).collect();
-                    running
-                        .into_iter()
-                        .try_for_each(|thread| thread.join().map_err(|_| Error::corruption("a panic"))?)
-                })
-            })?);
-        }
-    }
-    for (kind, name) in kinds.iter().enumerate() {
-        let of = |yardstick: &str| format!("full mode, {name} / {yardstick}");
-        report(&of("overwrite + fdatasync"), one[kind], raw, "<= 1.15x");
-        report(&of("naive growing file"), one[kind], naive, "<= 0.67x");
-        report(
-            &format!("full mode, {name}, eight writers / one"),
-            eight[kind],
-            one[kind],
-            "<= 0.33x",
-        );
-    }
     Ok(())
 }
 
@@ -438,7 +389,7 @@ fn measure(count: u64, only: Option<&str>) -> Result<()> {
         ("formats", &|| formats(dir.path(), count)),
         ("writes", &|| writes(dir.path(), count)),
         ("compaction", &|| compaction(dir.path(), count)),
-        ("syncs", &|| syncs(dir.path(), count)),
+        ("syncs", &|| syncs::measure(dir.path(), count)),
         ("runs", &|| many_runs(dir.path(), count)),
         ("typed", &|| typed::orders(dir.path(), count)),
         ("flights", &|| typed::flights(dir.path(), count)),

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use arc_swap::Guard;
 use crossbeam_utils::sync::ShardedLockReadGuard;
 use kodiak_core::batch::{Batch, TableId};
 use kodiak_core::wal::{Appended, SyncMode, Wal};
@@ -11,7 +12,7 @@ use kodiak_core::{Error, ErrorKind, Op, Result};
 
 use super::shared::Shared;
 use super::table::Table;
-use super::table_state::TableInner;
+use super::table_state::{TableInner, View};
 use crate::secondary;
 use crate::typed::check_bytes;
 
@@ -253,13 +254,21 @@ impl Shared {
             let now = self.now_micros();
             let appended = self.log(wal, batch, now, mode)?;
             let last = appended.first_seq + batch.len() as u64 - 1;
-            let inserted =
-                insert(batch, appended.first_seq, tables).and_then(|()| guarded.insert(appended.first_seq, tables));
+            // The gate keeps them as they are.
+            let (one, several);
+            let views: &[Guard<Arc<View>>] = if let [table] = tables {
+                one = [table.view.load()];
+                &one
+            } else {
+                several = tables.iter().map(|table| table.view.load()).collect::<Vec<_>>();
+                &several
+            };
+            let inserted = insert(batch, appended.first_seq, tables, views)
+                .and_then(|()| guarded.insert(appended.first_seq, tables));
             let mut full = false;
-            for table in tables {
-                let active = &table.view.load().active;
-                active.touch(now);
-                full |= active.memory() >= self.settings.memtable.size as usize;
+            for (table, view) in tables.iter().zip(views) {
+                view.active.touch(now);
+                full |= view.active.memory() >= self.settings.memtable.size as usize;
                 table.times.note(last, now);
             }
             // Also after a failure: later writes wait for these sequence numbers.
@@ -307,27 +316,24 @@ impl Shared {
     }
 }
 
+/// Puts operations into the memtables of their tables; `views` are those of `tables`.
 #[inline]
-fn insert(batch: &Batch, first_seq: u64, tables: &[Arc<TableInner>]) -> Result<()> {
-    if let [table] = tables {
-        let view = table.view.load();
-        for (seq, op) in (first_seq..).zip(batch.ops()) {
-            view.active.insert(op?.at(seq))?;
-        }
-        return Ok(());
-    }
+fn insert(batch: &Batch, first_seq: u64, tables: &[Arc<TableInner>], views: &[Guard<Arc<View>>]) -> Result<()> {
     for (seq, op) in (first_seq..).zip(batch.ops()) {
         let op = op?;
-        find(tables, op.table)?.view.load().active.insert(op.at(seq))?;
+        let view = match views {
+            [view] => view,
+            _ => find(tables, views, op.table)?,
+        };
+        view.active.insert(op.at(seq))?;
     }
     Ok(())
 }
 
-fn find(tables: &[Arc<TableInner>], id: TableId) -> Result<&Arc<TableInner>> {
-    tables
-        .iter()
-        .find(|table| table.id == id)
-        .ok_or_else(|| Error::invalid_input(format!("a batch names table {id}, which it was not given")))
+fn find<'a>(tables: &[Arc<TableInner>], views: &'a [Guard<Arc<View>>], id: TableId) -> Result<&'a Guard<Arc<View>>> {
+    let mut found = tables.iter().zip(views).filter(|(table, _)| table.id == id);
+    let missing = || Error::invalid_input(format!("a batch names table {id}, which it was not given"));
+    found.next().map(|(_, view)| view).ok_or_else(missing)
 }
 
 fn was_altered(table: &TableInner) -> Error {

@@ -166,7 +166,9 @@ impl MappedLog {
     #[inline]
     pub(super) fn choose_way(&self, place: &mut Place, mode: SyncMode) -> Result<()> {
         if mode != SyncMode::Full {
-            place.durable_run = 0;
+            if place.durable_run != 0 {
+                place.durable_run = 0;
+            }
             return self.stop_gathering(place);
         }
         place.durable_run = place.durable_run.saturating_add(1);
