@@ -14,6 +14,7 @@ mod tests;
 mod text;
 mod unmade;
 pub(crate) mod view;
+mod words;
 
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use super::unmade::KeyColumn;
 use crate::entry::prefix_of;
 
 /// Bytes of a head.
-const HEAD: usize = 8;
+pub(super) const HEAD: usize = 8;
 
 /// A place in keys where a column begins, before which keys whose first bytes are known to be the same do not differ. How far that
 /// goes depends on the rows of a block; of the places of several blocks the least one is good for all of them.
@@ -39,10 +39,7 @@ pub(super) fn heads(columns: &[KeyColumn], skip: usize, row: usize, out: &mut Ve
         }
         (first, start) = (first + 1, key.len());
     }
-    let mut heads = Heads {
-        out,
-        filled: Filled::Alike(0),
-    };
+    let mut heads = Heads::new(out, Filled::Alike(0));
     let (mut place, mut rest) = (
         KeyPlace {
             column: first,
@@ -77,14 +74,24 @@ pub(super) struct Heads<'o> {
 }
 
 /// How many bytes of the heads there are, eight or more if they are full.
-enum Filled {
+pub(super) enum Filled {
     /// As many in each.
     Alike(usize),
     /// In each of them.
     Each(Vec<u8>),
 }
 
-impl Heads<'_> {
+impl<'o> Heads<'o> {
+    /// Goes on with heads of which so much is filled.
+    pub(super) fn new(out: &'o mut Vec<u64>, filled: Filled) -> Self {
+        Self { out, filled }
+    }
+
+    /// How much of them is filled.
+    pub(super) fn finish(self) -> Filled {
+        self.filled
+    }
+
     /// Adds what a column's values, which are `len` bytes long in every row, begin with.
     #[inline]
     pub(super) fn add_alike(&mut self, len: usize, words: impl Iterator<Item = u64>) {

@@ -1,5 +1,7 @@
 //! Key columns of texts and bytes.
 
+use std::cmp::Ordering;
+
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::datatypes::DataType;
@@ -51,9 +53,34 @@ impl TextPart {
         self.offsets.len() - 1
     }
 
+    /// How many bytes a value takes at most, if there are no zeros in it.
+    pub(super) fn most_bytes(&self) -> usize {
+        let longest = self
+            .offsets
+            .windows(2)
+            .fold(0, |longest, pair| longest.max(pair[1] - pair[0]));
+        let ends = if self.tail { 0 } else { END_BYTES };
+        longest as usize + ends + usize::from(self.marked)
+    }
+
     #[inline]
     pub(super) fn value(&self, row: usize) -> &[u8] {
         &self.bytes[self.offsets[row] as usize..self.offsets[row + 1] as usize]
+    }
+
+    /// How the value of a row compares with one of another column of the same part.
+    #[inline]
+    pub(super) fn compare(&self, row: usize, other: &Self, with: usize) -> Ordering {
+        let head = |part: &Self, row: usize| {
+            let (from, to) = (part.offsets[row] as usize, part.offsets[row + 1] as usize);
+            (prefix_at(&part.bytes, from, to), to - from)
+        };
+        let (one, two) = (head(self, row), head(other, with));
+        // Of values that are not longer than what is known of them the shorter one is less.
+        match one.0 == two.0 && one.1.max(two.1) > 8 {
+            true => self.value(row).cmp(other.value(with)),
+            false => one.cmp(&two),
+        }
     }
 
     /// Appends the value of a row.
@@ -126,16 +153,16 @@ impl TextPart {
             return Some(vec![0; self.rows()]);
         }
         let start = self.offsets[0] as usize;
-        let values = self.bytes[start..start + len * self.rows()].chunks_exact(len);
+        let values = &self.bytes[start..start + len * self.rows()];
         let words = match len - skip {
-            1 => words::<1>(values, skip),
-            2 => words::<2>(values, skip),
-            3 => words::<3>(values, skip),
-            4 => words::<4>(values, skip),
-            5 => words::<5>(values, skip),
-            6 => words::<6>(values, skip),
-            7 => words::<7>(values, skip),
-            _ => words::<8>(values, skip),
+            1 => words::<1>(values, len, skip),
+            2 => words::<2>(values, len, skip),
+            3 => words::<3>(values, len, skip),
+            4 => words::<4>(values, len, skip),
+            5 => words::<5>(values, len, skip),
+            6 => words::<6>(values, len, skip),
+            7 => words::<7>(values, len, skip),
+            _ => words::<8>(values, len, skip),
         };
         let behind = behind(len - skip);
         let zeros = words.iter().fold(0, |zeros, word| zeros | has_zero(word | behind));
@@ -143,14 +170,19 @@ impl TextPart {
     }
 }
 
-/// `N` bytes of each value, behind its first `skip`.
-fn words<const N: usize>(values: std::slice::ChunksExact<'_, u8>, skip: usize) -> Vec<u64> {
-    let word = |value: &[u8]| {
+/// `N` bytes of each value, which are all `len` bytes long, behind its first `skip`.
+fn words<const N: usize>(values: &[u8], len: usize, skip: usize) -> Vec<u64> {
+    let word = |some: &[u8; N]| {
         let mut word = [0; 8];
-        word[..N].copy_from_slice(&value[skip..skip + N]);
+        word[..N].copy_from_slice(some);
         u64::from_be_bytes(word)
     };
-    values.map(word).collect()
+    if len == N {
+        // A loop without a look at each length.
+        return values.as_chunks::<N>().0.iter().map(word).collect();
+    }
+    let some = values.chunks_exact(len).filter_map(|value| value[skip..].first_chunk());
+    some.map(word).collect()
 }
 
 /// A byte that says that a value is there, at the front of a word.

@@ -10,6 +10,7 @@ use super::fixed::{self, FixedPart};
 use super::heads::{self, Heads, KeyPlace};
 use super::text::TextPart;
 use super::view::{Bytes, Physical, View};
+use super::words;
 use super::{Part, Result};
 
 /// The user keys of some rows: made, or the columns of which they can be made.
@@ -158,10 +159,19 @@ impl UnmadeKeys {
         });
         match fixed.collect::<Option<Vec<_>>>() {
             Some(parts) => fixed::encode(&parts, self.rows),
-            // `new` has seen to it that they can be.
-            None => encode::columns(&self.parts, &self.arrays)
-                .unwrap_or_else(|_| BinaryArray::from_iter_values(vec![[]; self.rows])),
+            None => words::encode(&self.columns, self.rows).unwrap_or_else(|| self.encode_columns()),
         }
+    }
+
+    fn encode_columns(&self) -> BinaryArray {
+        // `new` has seen to it that they can be.
+        encode::columns(&self.parts, &self.arrays)
+            .unwrap_or_else(|_| BinaryArray::from_iter_values(vec![[]; self.rows]))
+    }
+
+    #[cfg(test)]
+    pub(super) fn columns(&self) -> &[KeyColumn] {
+        &self.columns
     }
 }
 
@@ -194,6 +204,25 @@ impl KeyColumn {
         }
     }
 
+    /// How many bytes a value takes at most, as far as that is easily told.
+    pub(super) fn most_bytes(&self) -> Option<usize> {
+        match self {
+            Self::Fixed(part) => Some(part.len()),
+            Self::Text(part) => Some(part.most_bytes()),
+            Self::Other(..) => None,
+        }
+    }
+
+    /// Adds whole values; false if there are zeros in them that take two bytes in a key.
+    pub(super) fn add_words(&self, heads: &mut Heads<'_>) -> bool {
+        match self {
+            Self::Fixed(part) => part.add_heads(0, heads),
+            Self::Text(part) => return part.add_heads(0, 0, heads),
+            Self::Other(..) => return false,
+        }
+        true
+    }
+
     /// Appends the value of a row.
     #[inline]
     pub(super) fn put(&self, row: usize, out: &mut Vec<u8>) {
@@ -209,7 +238,7 @@ impl KeyColumn {
     fn compare(&self, row: usize, (other, with): (&Self, usize), rooms: (&mut Vec<u8>, &mut Vec<u8>)) -> Ordering {
         match (self, other) {
             (Self::Fixed(one), Self::Fixed(other)) => one.compare(row, other, with),
-            (Self::Text(one), Self::Text(other)) => one.value(row).cmp(other.value(with)),
+            (Self::Text(one), Self::Text(other)) => one.compare(row, other, with),
             _ => {
                 rooms.0.clear();
                 self.put(row, rooms.0);

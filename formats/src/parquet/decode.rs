@@ -166,18 +166,22 @@ impl Page {
     }
 
     /// So many packed integers, which are all there is.
-    fn integers<N: TryFrom<i64> + ArrowNativeType>(&self, count: usize) -> Result<Vec<N>> {
-        let (mut out, mut wrong) = (Vec::with_capacity(count), false);
-        let mut number = |value: i64| {
-            let number = N::try_from(value);
-            wrong |= number.is_err();
-            number.unwrap_or_default()
-        };
+    fn integers<N: Into<i64> + ArrowNativeType>(&self, count: usize) -> Result<Vec<N>> {
+        // What does not fit is told from what comes out, in loops without a way out.
+        let (mut out, mut lost) = (Vec::<N>::with_capacity(count), 0);
+        let cut = |value: i64| N::usize_as(value as usize);
         let used = delta::decode(&self.values, count, |values| match values {
-            delta::Values::Each(values) => out.extend(values.iter().map(|&value| number(value))),
-            delta::Values::Same(value, times) => out.resize(out.len() + times, number(value)),
+            delta::Values::Each(values) => {
+                out.extend(values.iter().map(|&value| cut(value)));
+                let pairs = values.iter().zip(&out[out.len() - values.len()..]);
+                lost |= pairs.fold(0, |lost, (&value, &number)| lost | (value ^ number.into()));
+            }
+            delta::Values::Same(value, times) => {
+                lost |= value ^ cut(value).into();
+                out.resize(out.len() + times, cut(value));
+            }
         });
-        let good = used == Some(self.values.len()) && !wrong;
+        let good = used == Some(self.values.len()) && lost == 0;
         good.then_some(out)
             .ok_or_else(|| Error::corruption("a page's packed integers are malformed"))
     }
@@ -313,11 +317,7 @@ impl Page {
         Ok((offsets, self.values.slice(start)))
     }
 
-    fn small_of<N: TryFrom<i64> + ArrowNativeType>(
-        self,
-        data_type: &DataType,
-        budget: &mut Budget,
-    ) -> Result<ArrayRef> {
+    fn small_of<N: Into<i64> + ArrowNativeType>(self, data_type: &DataType, budget: &mut Budget) -> Result<ArrayRef> {
         budget.take(self.rows, size_of::<N>())?;
         let present = self.integers::<N>(self.present)?;
         let values = match &self.nulls {
