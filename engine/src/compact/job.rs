@@ -167,7 +167,7 @@ impl Shared {
         match done {
             // Dropped meanwhile: there is nothing left to be done for it, and nobody to be told.
             Err(_) if table.dropped.load(Ordering::Acquire) => Ok(()),
-            done => done.inspect(|()| table.continuous.changed()),
+            done => done.inspect(|()| table.files_changed()),
         }
     }
 

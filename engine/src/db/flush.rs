@@ -231,7 +231,7 @@ impl Shared {
             }));
         }
         index.installed();
-        table.continuous.changed();
+        table.files_changed();
         let nanos = self.storage.monotonic_nanos().saturating_sub(begun);
         self.counters.flushed(bytes, nanos);
         tracing::info!(

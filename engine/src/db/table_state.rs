@@ -87,6 +87,12 @@ pub(crate) struct TableInner {
 }
 
 impl TableInner {
+    /// Tells whoever goes by the table's files that others are in force.
+    pub fn files_changed(&self) {
+        self.exactness.files_changed();
+        self.continuous.changed();
+    }
+
     /// Versions older than this have expired at `now`.
     pub fn hidden_below(&self, now: impl FnOnce() -> u64) -> SeqNo {
         match self.options.ttl_micros {

@@ -9,6 +9,7 @@ use kodiak_core::storage::Storage;
 use kodiak_core::{Result, SeqNo};
 use serde::{Deserialize, Serialize};
 
+use super::marker::STRANGERS;
 use crate::components::Components;
 use crate::db::TableInner;
 use crate::maintenance::list_files;
@@ -148,8 +149,6 @@ pub(super) fn strangers(
     let strangers = names.iter().filter(|name| data(name) && !own.contains(*name)).count();
     Ok(match strangers {
         0 => Vec::new(),
-        count => vec![format!(
-            "{count} data files in the directory are not the table's any more, or somebody's own"
-        )],
+        count => vec![format!("{count} {STRANGERS}")],
     })
 }

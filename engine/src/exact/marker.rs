@@ -22,6 +22,10 @@ const UNKNOWN: &str = "nobody has looked since the table was made, copied, writt
                        log only, superseded or deleted";
 /// Why files are not exact of a table that has rows elsewhere.
 pub const IN_MEMORY: &str = "rows are in memory, or in the log only";
+/// Why files are not exact while somebody changes them.
+pub(super) const UNDER_WAY: &str = "a compaction or ingestion was under way, or the table was being altered";
+/// Why files are not exact among which there are others, behind how many.
+pub(super) const STRANGERS: &str = "data files in the directory are not the table's any more, or somebody's own";
 
 /// What the file says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,9 +84,10 @@ impl Marker {
         }
     }
 
-    /// True if nobody has looked.
-    pub fn is_unknown(&self) -> bool {
-        self.why_not_exact == [UNKNOWN]
+    /// True if what it says may be over by now, although no files of the table were changed: then somebody has to look again.
+    pub fn may_be_over(&self) -> bool {
+        let passes = |why: &String| [UNKNOWN, IN_MEMORY, UNDER_WAY].contains(&why.as_str()) || why.ends_with(STRANGERS);
+        self.why_not_exact.iter().any(passes)
     }
 
     /// True if it is of this table, and says either that files are exact, and which, or that they are not.
@@ -181,7 +186,7 @@ mod tests {
             assert_eq!(Marker::read(&storage, dir).expect("read"), Some(marker.clone()));
             assert!(marker.is_of(10, 2) && !marker.is_of(11, 2) && !marker.is_of(10, 3));
         }
-        assert!(Marker::unknown(10, 2, "t").is_unknown());
+        assert!(Marker::unknown(10, 2, "t").may_be_over());
         for (bytes, kind) in [
             (&b"{"[..], ErrorKind::Corruption),
             (

@@ -18,6 +18,7 @@ use crate::db::{Shared, TableInner, poisoned_gate};
 use findings::Files;
 pub(crate) use findings::findings;
 pub use marker::EXACT_FILE;
+use marker::UNDER_WAY;
 pub(crate) use marker::{IN_MEMORY, Marker};
 
 /// The marker does not say exact, and the files have changed since somebody looked.
@@ -42,6 +43,15 @@ struct Said {
 }
 
 impl Exactness {
+    /// Takes note that the files are not those any more that somebody has looked at, so that the next one looks anew. Only for
+    /// changes before which the marker did not say exact, and to be called when they are in force.
+    pub fn files_changed(&self) {
+        // Whoever is looking sees to it that it was at what is there afterwards.
+        let _ = self
+            .state
+            .compare_exchange(INEXACT, CHANGED, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     /// True if the marker does not say exact, and whatever changes the table need not tell.
     #[inline]
     pub fn is_taken_back(&self) -> bool {
@@ -106,9 +116,9 @@ impl Shared {
     /// `Io`.
     pub(crate) fn read_exact_marker(&self, table: &TableInner) -> Result<()> {
         let found = Marker::read(&*self.storage, &table.runs.dir);
+        let view = table.view.load_full();
+        let unflushed = view.slots().any(|slot| !slot.is_empty());
         let found = found.ok().flatten().filter(|marker| {
-            let view = table.view.load();
-            let unflushed = view.slots().any(|slot| !slot.is_empty());
             let files = Files::of(&view.version);
             // Programs that know nothing of the marker may have been here.
             marker.is_of(self.identity, table.id) && marker.files.is_none_or(|known| !unflushed && known.are(&files))
@@ -116,7 +126,7 @@ impl Shared {
         let mut said = table.exactness.said.lock();
         match found {
             Some(marker) => {
-                let state = match (marker.exact, marker.is_unknown()) {
+                let state = match (marker.exact, unflushed || marker.may_be_over()) {
                     (true, _) => EXACT,
                     (false, true) => CHANGED,
                     (false, false) => INEXACT,
@@ -163,7 +173,7 @@ impl Shared {
         };
         let mut said = table.exactness.said.lock();
         if why.is_empty() && said.jobs > 0 {
-            why.push("a compaction or ingestion was under way, or the table was being altered".to_owned());
+            why.push(UNDER_WAY.to_owned());
         }
         if why.is_empty() {
             why = findings::strangers(&*self.storage, table, &view.version, self.resolved.components())?;
@@ -171,8 +181,15 @@ impl Shared {
         let state = &table.exactness.state;
         if !why.is_empty() {
             let inexact = Marker::inexact(self.identity, table.id, &table.name, why);
+            let passes = inexact.may_be_over();
             self.say(table, &mut said, inexact)?;
-            state.store(INEXACT, Ordering::Release);
+            if !passes {
+                state.store(INEXACT, Ordering::Release);
+            }
+            // A flush may have ended meanwhile, which would not know that it is to be said anew.
+            if !Arc::ptr_eq(&table.view.load().version, &view.version) {
+                table.exactness.files_changed();
+            }
             return Ok(());
         }
         // From here on whoever writes takes it back first, and waits for the lock of what was said. Writers that had seen before that

@@ -311,7 +311,7 @@ impl<'s> Ingestion<'s> {
             table.times.note(self.seq, self.micros);
         }
         shared.recovered(self.seq);
-        table.continuous.changed();
+        table.files_changed();
         committed.map(IndexUpdates::installed)?;
         Ok((place.level as usize, metas))
     }

@@ -153,11 +153,52 @@ fn what_makes_files_inexact_is_told() {
     let settings = history.settings.clone();
     drop((history, table, db));
     assert!(reasons(&*storage)[0].contains("in the log only"));
+    // And what a session makes of it that writes nothing.
     let (db, table) = open(&storage, &settings);
-    table.expect("table").insert(&rows).expect("insert");
+    let rows_before = read_table(&table.expect("table"));
     db.flush().expect("flush");
     drop(db);
-    assert!(reasons(&*storage)[0].contains("overlap"));
+    assert!(!reasons(&*storage).iter().any(|why| why.contains("in the log only")));
+    let (db, table) = open(&storage, &settings);
+    let table = table.expect("table");
+    db.compact().expect("compact");
+    assert_eq!(read_if_exact(&*storage), Some(rows_before));
+    table.delete_keys(&rows.slice(0, 1)).expect("delete");
+    db.flush().expect("flush");
+    drop((table, db));
+    assert!(reasons(&*storage)[0].contains("deletes"));
+}
+
+#[test]
+fn reasons_that_pass_do_not_stay() {
+    // Rows in the log of a database that was not closed, whose marker has an older reason.
+    let mut history = History::new(settings("parquet"), 0, 5);
+    let (storage, options) = (Arc::clone(&history.storage), history.settings.clone());
+    let rows = history.rows(false);
+    history.table.insert(&rows).expect("insert");
+    let snapshot = history.db.snapshot();
+    history.table.insert(&rows).expect("insert");
+    history.db.compact().expect("compact");
+    assert!(reasons(&*storage)[0].contains("several versions"));
+    drop(snapshot);
+    let more = history.rows(false);
+    history.table.insert(&more).expect("insert");
+    let (killed, expected) = (Arc::new(storage.kill_image()), read_table(&history.table));
+    // The opening flushes them, and the session does nothing else.
+    let (db, table) = open(&killed, &options);
+    assert_eq!(read_table(&table.expect("table")), expected);
+    drop(db);
+    let why = reasons(&*killed);
+    assert!(!why.iter().any(|why| why.contains("several versions")), "{why:?}");
+    // Files that a reader still needed.
+    let reading = history.table.read().batches().expect("a read");
+    history.db.compact().expect("compact");
+    let why = reasons(&*storage);
+    assert!(why[0].contains("not the table's any more"), "{why:?}");
+    drop(reading);
+    let expected = read_table(&history.table);
+    drop(history);
+    assert_eq!(read_if_exact(&*storage), Some(expected));
 }
 
 #[test]
