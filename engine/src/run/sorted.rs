@@ -11,6 +11,7 @@ use super::lazy::Run;
 use super::pruning::Pruning;
 use super::rows::Rows;
 use super::wanted::Wanted;
+use super::writer::DISTINCT;
 use crate::deletion::Passing;
 use crate::version::{At, SortedRun, Span};
 
@@ -261,6 +262,16 @@ impl SortedRunCursor {
     pub fn place(&self) -> Option<(RunId, usize, usize)> {
         let cursor = self.cursor.as_ref().filter(|cursor| cursor.is_positioned())?;
         Some(cursor.place())
+    }
+
+    /// True if the run under the cursor is known to hold no more than one version of each key.
+    pub fn is_distinct(&self) -> Result<bool> {
+        let Some(run) = self.runs.run(self.at)? else {
+            return Ok(false);
+        };
+        let reader = run.reader()?;
+        let mut properties = reader.sidecar().meta().properties.iter();
+        Ok(properties.any(|(name, _)| name == DISTINCT))
     }
 
     /// The block under the cursor and the row in it.

@@ -7,8 +7,9 @@ use arrow::compute::{concat_batches, filter_record_batch, prep_null_mask_filter}
 use arrow::datatypes::SchemaRef;
 use kodiak_core::{Error, Result};
 
-use super::batches::{BATCH_BYTES, VisibleRows};
+use super::batches::VisibleRows;
 use super::filter::Filter;
+use super::merge::BATCH_BYTES;
 
 /// Iterates over record batches in key order; made by [`Read::batches`](crate::Read::batches). Each has at least one row.
 ///

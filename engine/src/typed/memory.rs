@@ -64,6 +64,32 @@ impl MemoryBlocks {
         self.next()
     }
 
+    /// As [`Feed::look_back`](super::streams::Feed::look_back): nothing from `end` on is read afterwards.
+    pub fn look_back(&mut self, end: Option<&[u8]>, rows: usize, from: &mut Option<Vec<u8>>) -> Result<()> {
+        match end {
+            Some(end) => self.cursor.seek_before(end, MAX_SEQ)?,
+            None => self.cursor.seek_last()?,
+        }
+        self.bound = end.map(<[u8]>::to_vec);
+        let mut passed = 0;
+        while let Some(entry) = self.cursor.entry() {
+            if from.as_ref().is_some_and(|from| entry.key < from.as_slice()) {
+                return Ok(());
+            }
+            passed += 1;
+            if passed == rows {
+                *from = Some(entry.key.to_vec());
+                return Ok(());
+            }
+            self.cursor.prev()?;
+        }
+        if passed > 0 && from.is_none() {
+            // All of them.
+            *from = Some(Vec::new());
+        }
+        Ok(())
+    }
+
     /// To the rows that follow those of the block at hand.
     pub fn next(&mut self) -> Result<()> {
         self.block = None;

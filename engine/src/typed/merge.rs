@@ -9,8 +9,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use kodiak_core::entry::{MAX_SEQ, common_prefix};
-use kodiak_core::keycodec::KeyPlace;
+use kodiak_core::entry::common_prefix;
 use kodiak_core::{Op, Result};
 
 use super::Target;
@@ -19,17 +18,26 @@ use super::streams::{Feed, Sight, Stream};
 use crate::merge::MergeOperator;
 use crate::read::Account;
 
+mod backward;
 mod operands;
 mod pair;
+mod seek;
 mod tied;
+
+pub use backward::Backward;
 
 /// Rows from which on a stretch of a block is handed out as it lies instead of being copied.
 const LONG_STRETCH: usize = 64;
+
+/// Bytes at which a batch ends, however few its rows.
+pub const BATCH_BYTES: usize = 32 << 20;
 
 /// Streams that are merged, forward.
 pub struct Merge {
     /// Those that have rows left.
     streams: Vec<Stream>,
+    /// The feeds of those that have none.
+    idle: Vec<Feed>,
     /// What the next key of each begins with, behind what all have in common.
     heads: Vec<u64>,
     /// So many bytes at the front of all keys in the blocks at hand are the same.
@@ -49,60 +57,53 @@ pub struct Merge {
 }
 
 impl Merge {
-    /// Positions the feeds at the first row from `start` on. `exact` is as [`is_exact`] says of the table.
+    /// Of feeds that are yet to be positioned. `exact` is as [`is_exact`] says of the table.
     pub fn new(
-        mut feeds: Vec<Feed>,
-        (start, bound): (&[u8], Option<&[u8]>),
+        feeds: Vec<Feed>,
         sight: Sight,
         operator: Option<Arc<dyn MergeOperator>>,
         exact: bool,
         mut account: Account,
-    ) -> Result<Self> {
+    ) -> Self {
         account.search();
-        // All of them first, so that the processor waits for their memory at once.
-        feeds.iter_mut().try_for_each(|feed| feed.approach(start))?;
-        let mut merge = Self {
+        Self {
             streams: Vec::with_capacity(feeds.len()),
             heads: Vec::with_capacity(feeds.len()),
+            idle: feeds,
             skip: 0,
             stale: true,
             exact,
-            bound: bound.map(<[u8]>::to_vec),
+            bound: None,
             sight,
             operator,
             account,
             tied: Vec::new(),
             key: Vec::new(),
             other: Vec::new(),
-        };
-        for mut feed in feeds {
-            feed.land(start)?;
-            let Some((block, ..)) = feed.current() else { continue };
-            merge.streams.push(Stream {
-                block: Arc::clone(block),
-                feed,
-                row: 0,
-                end: 0,
-                last: false,
-                plain: false,
-                prefixes: Vec::new(),
-                prefixed: false,
-                place: KeyPlace::encoded(0),
-                gathered: None,
-            });
-            merge.heads.push(0);
-            let stream = merge.streams.len() - 1;
-            merge.enter_block(stream);
-            if !merge.has_rows(stream) {
-                merge.drop_stream(stream);
+        }
+    }
+
+    /// The next batch, of at most `rows` rows; `None` at the end.
+    ///
+    /// # Errors
+    /// Those of reading, and of [`Gather::take`].
+    pub fn batch(&mut self, gather: &mut Gather, rows: usize) -> Result<Option<RecordBatch>> {
+        let mut whole = None;
+        while whole.is_none() && gather.rows() < rows && gather.bytes() < BATCH_BYTES {
+            if !self.step(gather, rows - gather.rows(), &mut whole)? {
+                break;
             }
         }
-        Ok(merge)
+        match whole {
+            Some(batch) => Ok(Some(batch)),
+            None if gather.rows() == 0 => Ok(None),
+            None => gather.take().map(Some),
+        }
     }
 
     /// Takes what comes next: a stretch of rows or one, at most `room` of them, or passes rows that are not seen. False at the end.
     /// A stretch that is a batch of its own goes to `whole`.
-    pub fn step(&mut self, gather: &mut Gather, room: usize, whole: &mut Option<RecordBatch>) -> Result<bool> {
+    fn step(&mut self, gather: &mut Gather, room: usize, whole: &mut Option<RecordBatch>) -> Result<bool> {
         if self.stale {
             self.compare_anew();
         }
@@ -250,7 +251,7 @@ impl Merge {
     }
 
     fn drop_stream(&mut self, index: usize) {
-        self.streams.swap_remove(index);
+        self.idle.push(self.streams.swap_remove(index).feed);
         self.heads.swap_remove(index);
     }
 
@@ -266,30 +267,6 @@ impl Merge {
 }
 
 impl Merge {
-    /// Takes note of where the feed of a stream stands; false if there is nothing more to be read.
-    fn enter_block(&mut self, index: usize) -> bool {
-        let stream = &mut self.streams[index];
-        let Some((block, row, end)) = stream.feed.current() else {
-            stream.end = stream.row;
-            return false;
-        };
-        let entered = stream.end == 0 || !Arc::ptr_eq(block, &stream.block);
-        if entered {
-            stream.plain = self.sight.is_plain(&stream.feed, block);
-            stream.block = Arc::clone(block);
-            (stream.prefixed, stream.gathered) = (false, None);
-        }
-        (stream.row, stream.end) = (row, end);
-        if let Some(bound) = &self.bound {
-            stream.block.copy_key(end - 1, &mut self.key);
-            if self.key >= *bound {
-                stream.end = stream.block.lower_bound(bound, MAX_SEQ).clamp(row, end);
-                stream.last = true;
-            }
-        }
-        stream.row < stream.end
-    }
-
     /// Finds out what the keys of the blocks at hand have in common, and compares them by what follows.
     #[cold]
     fn compare_anew(&mut self) {

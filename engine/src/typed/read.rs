@@ -175,7 +175,7 @@ impl<'a> Read<'a> {
         let columns = Columns::new(target, self.names.as_deref(), also, operator.is_some())?;
         let wanted = columns.wanted();
         range.filter = filter.as_ref();
-        range.merges_fast = !self.reverse && merge::is_exact(columns.target());
+        range.merges_fast = merge::is_exact(columns.target());
         let (cursor, tombstones) = inner.sources(&view, &bounds, range, &wanted)?;
         let context = ScanContext {
             seq: range.seq,

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use kodiak_core::block::ColumnBlock;
+use kodiak_core::compaction::RunId;
 use kodiak_core::entry::{MAX_SEQ, prefix_of};
 use kodiak_core::keycodec::KeyPlace;
 use kodiak_core::{Op, Result, SeqNo};
@@ -20,16 +21,46 @@ use crate::run::SortedRunCursor;
 )]
 pub enum Feed {
     /// A sorted run.
-    Run(SortedRunCursor),
+    Run(SortedRunCursor, Last),
     /// A memtable.
     Memory(MemoryBlocks),
+}
+
+/// What is known of the last row of a run that is to be read.
+#[derive(Default)]
+pub enum Last {
+    /// Nothing yet.
+    #[default]
+    Unknown,
+    /// There is none.
+    Absent,
+    /// It is known.
+    At {
+        /// Its run, block and row.
+        place: (RunId, usize, usize),
+        /// Its key.
+        key: Vec<u8>,
+        /// The key of a row before it in the block, and the only sequence number that there is of that, if there is but one.
+        only: Option<(Vec<u8>, SeqNo)>,
+    },
+}
+
+impl Last {
+    /// The sequence number from which on versions of a key are looked for.
+    fn newest(&self, key: &[u8]) -> SeqNo {
+        match self {
+            // So they are not looked for in the block before.
+            Self::At { only: Some(only), .. } if only.0 == key => only.1,
+            _ => MAX_SEQ,
+        }
+    }
 }
 
 impl Feed {
     /// The first half of a seek to the first row from `key` on: what the second one needs is on its way then.
     pub fn approach(&mut self, key: &[u8]) -> Result<()> {
         match self {
-            Self::Run(cursor) => cursor.approach(key, MAX_SEQ),
+            Self::Run(cursor, last) => cursor.approach(key, last.newest(key)),
             Self::Memory(_) => Ok(()),
         }
     }
@@ -37,7 +68,7 @@ impl Feed {
     /// The second half.
     pub fn land(&mut self, key: &[u8]) -> Result<()> {
         match self {
-            Self::Run(cursor) => cursor.land(key, MAX_SEQ),
+            Self::Run(cursor, last) => cursor.land(key, last.newest(key)),
             Self::Memory(blocks) => blocks.seek(key),
         }
     }
@@ -45,7 +76,7 @@ impl Feed {
     /// The block at hand, the row that comes next, and the end of the rows from there on that are not passed over.
     pub fn current(&self) -> Option<(&Arc<ColumnBlock>, usize, usize)> {
         match self {
-            Self::Run(cursor) => cursor.position().map(|(block, row)| (block, row, cursor.end())),
+            Self::Run(cursor, _) => cursor.position().map(|(block, row)| (block, row, cursor.end())),
             Self::Memory(blocks) => blocks.block().map(|block| (block, 0, block.rows())),
         }
     }
@@ -53,7 +84,7 @@ impl Feed {
     /// If all rows of the block at hand are puts of distinct keys: a sequence number that none of theirs is above.
     pub fn plain(&self) -> Option<SeqNo> {
         match self {
-            Self::Run(cursor) => cursor.plain(),
+            Self::Run(cursor, _) => cursor.plain(),
             Self::Memory(blocks) => blocks.block()?.plain(),
         }
     }
@@ -61,8 +92,58 @@ impl Feed {
     /// To `row` of the block at hand, or past it.
     pub fn advance_to(&mut self, row: usize) -> Result<()> {
         match self {
-            Self::Run(cursor) => cursor.advance_to(row),
+            Self::Run(cursor, _) => cursor.advance_to(row),
             Self::Memory(blocks) => blocks.next(),
+        }
+    }
+
+    /// True for a run.
+    pub fn is_run(&self) -> bool {
+        matches!(self, Self::Run(..))
+    }
+
+    /// Looks for the last rows before `end`, and moves `from`, which is unknown at first, on to the first of them, but not so far
+    /// that there are more than `rows`, or that those of a run are in several blocks.
+    pub fn look_back(&mut self, end: Option<&[u8]>, rows: usize, from: &mut Option<Vec<u8>>) -> Result<()> {
+        let (cursor, last) = match self {
+            Self::Memory(blocks) => return blocks.look_back(end, rows, from),
+            Self::Run(cursor, last) => (cursor, last),
+        };
+        match end {
+            Some(end) => cursor.seek_before(end, MAX_SEQ)?,
+            None => cursor.seek_last()?,
+        }
+        *last = Last::Absent;
+        if let (Some((block, row)), Some(place)) = (cursor.position(), cursor.place()) {
+            let (first, mut first_key, mut key) = (row.saturating_sub(rows - 1), Vec::new(), Vec::new());
+            block.copy_key(first, &mut first_key);
+            block.copy_key(row, &mut key);
+            if from.as_ref().is_none_or(|from| *from < first_key) {
+                *from = Some(first_key.clone());
+            }
+            let only = cursor.is_distinct()?.then(|| (first_key, block.seq(first)));
+            *last = Last::At { place, key, only };
+        }
+        Ok(())
+    }
+
+    /// True if the last row that is to be read is known, and before `key`.
+    pub fn ends_before(&self, key: &[u8]) -> bool {
+        match self {
+            Self::Run(_, Last::Absent) => true,
+            Self::Run(_, Last::At { key: last, .. }) => last.as_slice() < key,
+            _ => false,
+        }
+    }
+
+    /// True if the last row that is to be read is known, and before row `end` of the block at hand.
+    pub fn ends_within(&self, end: usize) -> bool {
+        match self {
+            Self::Run(cursor, Last::At { place, .. }) => {
+                let same_block = |at: (RunId, usize, usize)| (at.0, at.1) == (place.0, place.1);
+                place.2 < end && cursor.place().is_some_and(same_block)
+            }
+            _ => false,
         }
     }
 }
@@ -248,7 +329,7 @@ impl Sight {
         if !self.tombstones.is_empty() {
             return false;
         }
-        if self.distinct && matches!(feed, Feed::Run(_)) && self.hidden_below == 0 {
+        if self.distinct && feed.is_run() && self.hidden_below == 0 {
             return true;
         }
         let oldest = || block.seqs().iter().copied().min().unwrap_or(0) as SeqNo;

@@ -1,11 +1,11 @@
-//! Forward reads, which take rows in stretches, give what backward reads give, which look at each.
+//! Reads of batches, which take rows in stretches, forward and backward, give what reads give that look at each row.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
-use kodiak::{Db, Settings, Snapshot, Table, TableSchema};
+use kodiak::{Db, ScanOptions, Settings, Snapshot, Table, TableSchema};
 
 const KEYS: u64 = 3000;
 
@@ -65,7 +65,33 @@ fn reversed(rows: &RecordBatch) -> RecordBatch {
     arrow::compute::take_record_batch(rows, &order).expect("rows")
 }
 
-fn check(table: &Table, at: Option<&Snapshot>, what: &str) {
+/// Compares rows, which have all columns, with those that are found one by one: by a scan of entries, and some by their keys.
+fn check_each(table: &Table, at: Option<&Snapshot>, key: &[&str], all: &RecordBatch, what: &str) {
+    let options = match at {
+        Some(snapshot) => ScanOptions::new(..).at(snapshot),
+        None => ScanOptions::new(..),
+    };
+    let entries: Vec<_> = table
+        .scan_with(options)
+        .expect("a scan")
+        .collect::<Result<_, _>>()
+        .expect("entries");
+    assert_eq!(entries.len(), all.num_rows(), "{what}");
+    let columns = key
+        .iter()
+        .map(|name| all.schema().index_of(name.trim_start_matches('-')));
+    let columns: Vec<usize> = columns.collect::<Result<_, _>>().expect("key columns");
+    for row in (0..all.num_rows()).step_by(61) {
+        let one = all.project(&columns).expect("keys").slice(row, 1);
+        let found = match at {
+            Some(snapshot) => table.get_row_at(snapshot, &one),
+            None => table.get_row(&one),
+        };
+        assert_eq!(found.expect("a read"), Some(all.slice(row, 1)), "{what}, row {row}");
+    }
+}
+
+fn check(table: &Table, at: Option<&Snapshot>, key: &[&str], what: &str) {
     for names in [
         &["id", "version"][..],
         &["name", "flag", "some"],
@@ -74,6 +100,17 @@ fn check(table: &Table, at: Option<&Snapshot>, what: &str) {
     ] {
         let backward = read(table, at, names, (true, usize::MAX, 500));
         let expected = reversed(&backward);
+        if names.len() == rows(0..1, 0).num_columns() {
+            check_each(table, at, key, &expected, what);
+        }
+        for (limit, batch_size) in [(usize::MAX, 8192), (usize::MAX, 7), (1000, 100), (1, 1)] {
+            let some = read(table, at, names, (true, limit, batch_size));
+            assert_eq!(
+                some,
+                backward.slice(0, limit.min(backward.num_rows())),
+                "{what}, {names:?}, the last {limit}"
+            );
+        }
         for (limit, batch_size) in [(usize::MAX, 8192), (usize::MAX, 7), (1000, 100), (1, 1)] {
             let forward = read(table, at, names, (false, limit, batch_size));
             assert_eq!(
@@ -86,7 +123,7 @@ fn check(table: &Table, at: Option<&Snapshot>, what: &str) {
 }
 
 #[test]
-fn forward_reads_give_what_backward_reads_give() {
+fn reads_in_stretches_give_what_reads_of_each_row_give() {
     let keys = [
         &["id"][..],
         &["-id"],
@@ -108,7 +145,7 @@ fn forward_reads_give_what_backward_reads_give() {
         // Some keys come later.
         let first = (0..KEYS).filter(|n| n % 13 != 5);
         table.bulk_insert([Ok(rows(first, 0))]).expect("inserted");
-        check(&table, None, &format!("{key:?}, one run"));
+        check(&table, None, key, &format!("{key:?}, one run"));
         let mut snapshots = Vec::new();
         for round in 1..6u64 {
             // Here and there, and a stretch.
@@ -116,7 +153,7 @@ fn forward_reads_give_what_backward_reads_give() {
             table.insert(&rows(changed, round)).expect("inserted");
             let gone = (0..KEYS).filter(move |n| mixed(n ^ round << 30).is_multiple_of(40));
             table.delete_keys(&rows(gone, round)).expect("deleted");
-            check(&table, None, &format!("{key:?}, round {round}, in memory"));
+            check(&table, None, key, &format!("{key:?}, round {round}, in memory"));
             snapshots.push(db.snapshot());
             if round == 3 {
                 let all: Vec<_> = table.scan(..).expect("a scan").collect::<Result<_, _>>().expect("rows");
@@ -124,17 +161,18 @@ fn forward_reads_give_what_backward_reads_give() {
             }
             if round != 4 {
                 db.flush().expect("flushed");
-                check(&table, None, &format!("{key:?}, round {round}, flushed"));
+                check(&table, None, key, &format!("{key:?}, round {round}, flushed"));
             }
         }
         for (number, snapshot) in snapshots.iter().enumerate() {
-            check(&table, Some(snapshot), &format!("{key:?}, snapshot {number}"));
+            check(&table, Some(snapshot), key, &format!("{key:?}, snapshot {number}"));
         }
         db.compact().expect("compacted");
-        check(&table, None, &format!("{key:?}, compacted"));
+        check(&table, None, key, &format!("{key:?}, compacted"));
         check(
             &table,
             snapshots.first(),
+            key,
             &format!("{key:?}, the first snapshot, compacted"),
         );
     }
