@@ -236,9 +236,9 @@ fn load_tables(shared: &Shared, state: &State) -> Result<()> {
         crate::compact::change_version(&inner, None, |empty| *empty = version);
         shared.load_secondaries(&inner, &table.secondary)?;
         if inner.options.ttl_micros > 0 {
-            let version = &inner.view.load().version;
-            let runs = version.runs()?.map(|(_, run)| run);
-            inner.times.load_runs(runs, shared.storage.now_micros())?;
+            for (_, run) in inner.view.load().version.runs()? {
+                inner.times.load(run.reader()?.sidecar().times()?);
+            }
         }
         tables.by_name.insert(table.name.clone(), id);
         tables.by_id.insert(id, Arc::new(inner));

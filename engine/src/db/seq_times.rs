@@ -1,13 +1,7 @@
 //! When sequence numbers were given out: what TTL needs, without a timestamp in every row.
 
-use std::collections::BinaryHeap;
-use std::sync::Arc;
-
-use kodiak_core::{Result, SeqNo};
+use kodiak_core::SeqNo;
 use parking_lot::RwLock;
-
-use crate::manifest::RunMeta;
-use crate::run::Run;
 
 /// Samples at which those that have expired are dropped.
 const MOST: usize = 4096;
@@ -69,7 +63,7 @@ impl SeqTimes {
     }
 
     /// Merges samples of a run or the log, in any order; called while opening.
-    fn load(&self, more: impl IntoIterator<Item = (SeqNo, u64)>) {
+    pub fn load(&self, more: impl IntoIterator<Item = (SeqNo, u64)>) {
         if self.spacing_micros == 0 {
             return;
         }
@@ -83,59 +77,6 @@ impl SeqTimes {
             true
         });
         samples.dedup_by_key(|sample| sample.0);
-    }
-
-    /// The one sample that tells as much as all those of a run: if everything up to its end has expired by `now`, or if it was
-    /// written within the spacing of samples.
-    fn of_run(&self, run: &RunMeta, now_micros: u64) -> Option<(SeqNo, u64)> {
-        let (oldest, newest) = (run.oldest_micros, run.newest_micros);
-        let expired = newest.saturating_add(self.ttl_micros) <= now_micros;
-        // Of a run that was rebuilt it may not be known.
-        let tells = newest > 0 && (expired || newest.saturating_sub(oldest) <= self.spacing_micros);
-        tells.then_some((run.max_seq, newest))
-    }
-
-    /// Learns from the runs of a version what they tell; called while opening. As few files as will do are read: a run has all the
-    /// samples of its time, whichever rows it has.
-    ///
-    /// # Errors
-    /// Those of opening runs and reading their sidecars.
-    pub fn load_runs<'r>(&self, runs: impl Iterator<Item = &'r Arc<Run>>, now_micros: u64) -> Result<()> {
-        let mut runs: Vec<&Arc<Run>> = runs.collect();
-        runs.sort_unstable_by_key(|run| run.meta().min_seq);
-        let mut samples = Vec::new();
-        // The number up to which the samples tell all that runs do, and runs that begin before it and may go on.
-        let mut told = 0;
-        let mut begun = BinaryHeap::new();
-        let mut rest = runs.iter().enumerate().peekable();
-        loop {
-            while let Some((at, run)) = rest.next_if(|(_, run)| run.meta().min_seq <= told + 1) {
-                match self.of_run(run.meta(), now_micros) {
-                    Some(sample) => {
-                        samples.push(sample);
-                        told = told.max(sample.0);
-                    }
-                    None => begun.push((run.meta().max_seq, at)),
-                }
-            }
-            match begun.pop() {
-                Some((last, at)) if last > told => {
-                    let times = runs[at].reader()?.sidecar().times()?;
-                    // Not if it was written while nobody noted times.
-                    if times.last().is_some_and(|sample| sample.0 >= last) {
-                        told = last;
-                    }
-                    samples.extend(times);
-                }
-                Some(_) => begun.clear(),
-                None => match rest.peek() {
-                    Some((_, run)) => told = run.meta().min_seq.saturating_sub(1),
-                    None => break,
-                },
-            }
-        }
-        self.load(samples);
-        Ok(())
     }
 
     /// The samples for entries of `min..=max`. They say nothing of later numbers: after a crash those may be given out anew.

@@ -3,7 +3,6 @@
 mod backup;
 mod checkpoint;
 mod common;
-mod expiry;
 mod ingest;
 mod ingest_files;
 mod inspect;
