@@ -60,10 +60,14 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
     let storage = Arc::clone(&builder.storage);
     let begun = storage.monotonic_nanos();
     let read_only = builder.mode == OpenMode::ReadOnly;
-    let exists = Manifest::exists(&*storage, path)?;
-    if !exists {
-        check_no_remains(&*storage, path)?;
-    }
+    let exists = match is_there(&*storage, path) {
+        // What looks like damage may be a database that somebody is making: nobody is under the lock.
+        Err(error) if error.kind() == ErrorKind::Corruption && !read_only => {
+            let _lock = storage.lock(&path.join(LOCK_FILE))?;
+            is_there(&*storage, path)?
+        }
+        exists => exists?,
+    };
     match builder.mode {
         OpenMode::CreateNew if exists => {
             return Err(Error::new(ErrorKind::AlreadyExists, "there is a database already").with_file(path));
@@ -153,6 +157,15 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
     Ok(Db {
         open: Arc::new(Open::new(shared, background)),
     })
+}
+
+/// Whether there is a database.
+fn is_there(storage: &dyn Storage, path: &Path) -> Result<bool> {
+    let exists = Manifest::exists(storage, path)?;
+    if !exists {
+        check_no_remains(storage, path)?;
+    }
+    Ok(exists)
 }
 
 /// Where there is no manifest there must be no data either: a new database would hide it, and remove it as left over.

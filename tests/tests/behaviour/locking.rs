@@ -8,6 +8,7 @@ use std::sync::{Arc, Barrier};
 use kodiak::core::storage::Storage;
 use kodiak::{Builder, Db, ErrorKind, LocalStorage, MemoryStorage, Settings, TableSchema};
 use kodiak_core::conformance::extent;
+use kodiak_storage::{FaultStorage, Moment};
 use parking_lot::Mutex;
 
 fn settings() -> Settings {
@@ -146,6 +147,32 @@ fn of_a_thousand_races_for_the_lock_each_has_one_winner() {
     let storage = LocalStorage::new();
     let file = dir.path().join("LOCK");
     race(1000, || storage.lock(&file));
+}
+
+/// Whoever looks at a directory while another makes a database there is told that it is locked, not that it is damaged.
+#[test]
+fn a_database_that_is_being_made_is_not_taken_for_a_damaged_one() {
+    let (mut first, mut other) = (0, 0);
+    for moment in 1.. {
+        let storage = Arc::new(FaultStorage::with_seed(moment));
+        let made = Arc::new(Mutex::new(None));
+        let (made_in, storage_in) = (Arc::clone(&made), Arc::clone(&storage));
+        storage.on_op(Some(Arc::new(move |event| {
+            if (event.number, event.moment) == (moment, Moment::Before) {
+                let opened = Builder::new(settings()).storage(storage_in.clone()).open("/db");
+                *made_in.lock() = Some(opened);
+            }
+        })));
+        let opened = Builder::new(settings()).storage(storage.clone()).open("/db");
+        storage.on_op(None);
+        match (opened, made.lock().take()) {
+            (Ok(_), None) => break,
+            (Ok(_), Some(Err(error))) if error.kind() == ErrorKind::Locked => first += 1,
+            (Err(error), Some(Ok(_))) if error.kind() == ErrorKind::Locked => other += 1,
+            outcomes => panic!("at operation {moment}: {outcomes:?}"),
+        }
+    }
+    assert!(first > 10 && other > 3, "{first} and {other} have won");
 }
 
 #[test]
