@@ -32,22 +32,18 @@ impl ColumnBlock {
     ) -> Ordering {
         match (self.unmade(), other.unmade()) {
             (Some(keys), Some(others)) => keys.compare_from(place, row, (others, with), rooms),
-            _ => {
-                let key = self.key_from(row, place, rooms.0);
-                key.cmp(other.key_from(with, place, rooms.1))
-            }
+            (Some(keys), None) => keys.compare_encoded_from(place, row, other.key_behind(with, place), rooms.0),
+            (None, Some(others)) => others
+                .compare_encoded_from(place, with, self.key_behind(row, place), rooms.0)
+                .reverse(),
+            (None, None) => self.key_behind(row, place).cmp(other.key_behind(with, place)),
         }
     }
 
-    fn key_from<'a>(&'a self, row: usize, place: KeyPlace, room: &'a mut Vec<u8>) -> &'a [u8] {
-        match self.unmade() {
-            Some(keys) => {
-                room.clear();
-                keys.put_from(place, row, room);
-                room
-            }
-            None => self.key(row).get(place.at..).unwrap_or_default(),
-        }
+    /// An encoded key from `place` on.
+    #[inline]
+    fn key_behind(&self, row: usize, place: KeyPlace) -> &[u8] {
+        self.key(row).get(place.at..).unwrap_or_default()
     }
 
     /// What keys are made of, if they have not been made.

@@ -13,8 +13,10 @@ pub(super) const VALUE: u8 = 1;
 /// A zero byte in a value of variable width becomes `0 ESCAPED_ZERO`; its end is `0 END`.
 pub(super) const ESCAPED_ZERO: u8 = 0xFF;
 pub(super) const END: u8 = 0;
-/// Bytes of the end of a value of variable width.
-pub(super) const END_BYTES: usize = 2;
+/// The end of a value of variable width.
+pub(super) const ENDING: [u8; 2] = [0, END];
+/// Its bytes.
+pub(super) const END_BYTES: usize = ENDING.len();
 
 /// Turns the stored bytes of a fixed-width value into bytes that compare as the value does.
 #[inline(always)]
@@ -282,7 +284,7 @@ fn put_escaped(value: &[u8], invert: u8, out: &mut [u8]) -> usize {
     }
     out[position..position + rest.len()].copy_from_slice(rest);
     position += rest.len();
-    out[position..position + 2].copy_from_slice(&[0, END]);
+    out[position..position + 2].copy_from_slice(&ENDING);
     position += 2;
     if invert != 0 {
         out[..position].iter_mut().for_each(|byte| *byte ^= invert);
@@ -333,5 +335,5 @@ pub(super) fn put_text(value: &[u8], out: &mut Vec<u8>) {
         rest = &rest[zero + 1..];
     }
     out.extend_from_slice(rest);
-    out.extend_from_slice(&[0, END]);
+    out.extend_from_slice(&ENDING);
 }

@@ -125,6 +125,32 @@ impl FixedPart {
         }
     }
 
+    /// How the value of a row compares with the one that `key`, the rest of an encoded key, begins with.
+    #[inline]
+    pub(super) fn compare_encoded(&self, row: usize, key: &[u8]) -> Ordering {
+        let key = match (self.marked, key) {
+            (false, key) => key,
+            (true, [VALUE, key @ ..]) => key,
+            (true, key) => return [VALUE].as_slice().cmp(key),
+        };
+        match self.width {
+            1 => self.compare_encoded_of::<1>(row, key),
+            2 => self.compare_encoded_of::<2>(row, key),
+            4 => self.compare_encoded_of::<4>(row, key),
+            8 => self.compare_encoded_of::<8>(row, key),
+            _ => self.compare_encoded_of::<16>(row, key),
+        }
+    }
+
+    #[inline]
+    fn compare_encoded_of<const W: usize>(&self, row: usize, key: &[u8]) -> Ordering {
+        let value = ordered(self.bytes.as_chunks::<W>().0[row], self.order, self.invert);
+        match key.first_chunk::<W>() {
+            Some(other) => value.cmp(other),
+            None => value.as_slice().cmp(key),
+        }
+    }
+
     /// Adds what values have behind their first `skip` bytes.
     pub(super) fn add_heads(&self, skip: usize, heads: &mut Heads<'_>) {
         match self.width {

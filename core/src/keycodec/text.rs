@@ -7,7 +7,7 @@ use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::datatypes::DataType;
 
 use super::Part;
-use super::encode::{END_BYTES, VALUE, put_text};
+use super::encode::{END_BYTES, ENDING, VALUE, put_text};
 use super::heads::Heads;
 use crate::entry::{behind, prefix_at};
 
@@ -81,6 +81,15 @@ impl TextPart {
             true => self.value(row).cmp(other.value(with)),
             false => one.cmp(&two),
         }
+    }
+
+    /// How many bytes the value of a row takes in `key`, the rest of an encoded key, if that is easily seen to begin with it.
+    #[inline]
+    pub(super) fn len_in(&self, row: usize, key: &[u8]) -> Option<usize> {
+        let value = self.value(row);
+        let rest = key.strip_prefix(value)?;
+        let found = !self.marked && !self.tail && rest.starts_with(&ENDING) && !value.contains(&0);
+        found.then_some(value.len() + END_BYTES)
     }
 
     /// Appends the value of a row.

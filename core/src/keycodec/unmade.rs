@@ -112,16 +112,6 @@ impl UnmadeKeys {
         self.columns.iter().for_each(|column| column.put(row, out));
     }
 
-    /// Appends the key of a row from `place` on.
-    ///
-    /// # Panics
-    /// If there is no such row.
-    #[inline]
-    pub fn put_from(&self, place: KeyPlace, row: usize, out: &mut Vec<u8>) {
-        let columns = self.columns.get(place.column..).unwrap_or_default();
-        columns.iter().for_each(|column| column.put(row, out));
-    }
-
     /// How the key of a row, from `place` on, compares with one of other rows of the table; `rooms` are room to make keys in.
     ///
     /// # Panics
@@ -142,6 +132,22 @@ impl UnmadeKeys {
             }
         }
         Ordering::Equal
+    }
+
+    /// How the key of a row, from `place` on, compares with `key`, an encoded one from there on; `room` is room to make keys in.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[inline]
+    pub fn compare_encoded_from(&self, place: KeyPlace, row: usize, mut key: &[u8], room: &mut Vec<u8>) -> Ordering {
+        for column in self.columns.get(place.column..).unwrap_or_default() {
+            let (order, len) = column.compare_encoded(row, key, room);
+            if order != Ordering::Equal {
+                return order;
+            }
+            key = key.get(len..).unwrap_or_default();
+        }
+        0.cmp(&key.len())
     }
 
     /// Puts the first eight bytes of the key of each row behind the first `skip` ones into `out`, which is empty, as
@@ -247,6 +253,24 @@ impl KeyColumn {
                 rooms.0.cmp(&rooms.1)
             }
         }
+    }
+
+    /// How the value of a row compares with the one that `key`, the rest of an encoded key, begins with, and how many bytes that takes
+    /// if it is the same.
+    #[inline]
+    fn compare_encoded(&self, row: usize, key: &[u8], room: &mut Vec<u8>) -> (Ordering, usize) {
+        match self {
+            Self::Fixed(part) => return (part.compare_encoded(row, key), part.len()),
+            Self::Text(part) => {
+                if let Some(len) = part.len_in(row, key) {
+                    return (Ordering::Equal, len);
+                }
+            }
+            Self::Other(..) => {}
+        }
+        room.clear();
+        self.put(row, room);
+        (room.as_slice().cmp(&key[..room.len().min(key.len())]), room.len())
     }
 
     /// Adds what values have behind their first `skip` bytes, which are those of `row`.

@@ -99,7 +99,9 @@ fn put(out: &mut [u8], at: usize, word: u64) {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Array, ArrayRef};
+    use std::sync::Arc;
+
+    use arrow::array::{Array, ArrayRef, Int8Array, StringArray};
 
     use super::super::tests::{Random, TYPES, codec_of, column};
     use super::super::{Keys, encode};
@@ -143,5 +145,28 @@ mod tests {
             }
         }
         assert!(alike > 50 && others > 20, "{alike} and {others} were encoded so");
+    }
+
+    #[test]
+    fn the_last_keys_may_end_in_nothing() {
+        let numbers: ArrayRef = Arc::new(Int8Array::from(vec![1, 2, 3]));
+        for texts in [["", "", ""], ["a", "abcdef", ""], ["", "a", "abcdefg"]] {
+            let texts: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
+            // A text by itself is its key.
+            let both = vec![Arc::clone(&numbers), Arc::clone(&texts)];
+            for columns in [both, vec![Arc::clone(&numbers), Arc::clone(&numbers), texts]] {
+                let plain = vec![false; columns.len()];
+                let codec = codec_of(&columns, &plain, &plain);
+                let Keys::Unmade(keys) = codec.keys(|index| columns.get(index)).expect("keys") else {
+                    panic!("plain columns are not encoded at once");
+                };
+                let expected = encode::columns(&codec.parts, &columns).expect("keys");
+                assert_eq!(
+                    super::encode(keys.columns(), keys.rows()),
+                    Some(expected),
+                    "{columns:?}"
+                );
+            }
+        }
     }
 }

@@ -16,10 +16,8 @@ impl Validity {
     /// Adds values, all of them valid or none.
     #[inline]
     pub fn append_n(&mut self, count: usize, valid: bool) {
-        if !valid && count > 0 && self.bits.is_none() {
-            let mut bits = BooleanBufferBuilder::new(self.len + count);
-            bits.append_n(self.len, true);
-            self.bits = Some(bits);
+        if !valid && count > 0 {
+            self.first_null(count);
         }
         if let Some(bits) = &mut self.bits {
             bits.append_n(count, valid);
@@ -30,7 +28,22 @@ impl Validity {
     /// Adds a value.
     #[inline]
     pub fn append(&mut self, valid: bool) {
-        self.append_n(1, valid);
+        if !valid {
+            self.first_null(1);
+        }
+        if let Some(bits) = &mut self.bits {
+            bits.append(valid);
+        }
+        self.len += 1;
+    }
+
+    /// Makes bits for those before, and room for more, unless there are bits already.
+    fn first_null(&mut self, more: usize) {
+        self.bits.get_or_insert_with(|| {
+            let mut bits = BooleanBufferBuilder::new(self.len + more);
+            bits.append_n(self.len, true);
+            bits
+        });
     }
 
     /// The bits, if there is a null.

@@ -131,25 +131,39 @@ fn texts<O: Offset>(sources: &[ArrayRef], layout: &Layout) -> Result<ArrayRef> {
     let mut offsets: Vec<O> = Vec::with_capacity(layout.rows() + 1 + MOVED);
     let mut data = Vec::with_capacity(most + AHEAD);
     offsets.push(O::default());
-    layout.for_each(|(source, from, to)| {
-        let (own, values) = columns[source];
-        let (first, end) = (own[from], own[to].as_usize());
-        let (own, place, rows) = (&own[from + 1..], O::usize_as(data.len()), offsets.len() + to - from);
-        match own.first_chunk::<MOVED>() {
-            Some(some) if to - from <= MOVED => {
-                offsets.extend_from_slice(&some.map(|offset| offset.moved(first, place)));
-                offsets.truncate(rows);
+    // A text that takes the place of one of the same length is put over it: so are most whose row was updated for another column's sake.
+    let len_at = |(source, row)| len((source, row, row + 1));
+    layout.for_each_cut(
+        |new, old| len_at(new) != len_at(old),
+        |(source, from, to)| {
+            let (own, values) = columns[source];
+            let (first, end) = (own[from], own[to].as_usize());
+            let (own, place, rows) = (&own[from + 1..], O::usize_as(data.len()), offsets.len() + to - from);
+            match own.first_chunk::<MOVED>() {
+                Some(some) if to - from <= MOVED => {
+                    offsets.extend_from_slice(&some.map(|offset| offset.moved(first, place)));
+                    offsets.truncate(rows);
+                }
+                _ => offsets.extend(own[..to - from].iter().map(|offset| offset.moved(first, place))),
             }
-            _ => offsets.extend(own[..to - from].iter().map(|offset| offset.moved(first, place))),
-        }
-        put(&mut data, values, first.as_usize(), end - first.as_usize());
-    });
+            put(&mut data, values, first.as_usize(), end - first.as_usize());
+        },
+    );
     if O::from_usize(data.len()).is_none() {
         let message = format!(
             "{} bytes are more than the offsets of type {data_type} count",
             data.len()
         );
         return Err(Error::new(ErrorKind::Unsupported, message));
+    }
+    for (at, source, row) in layout.patches() {
+        let (own, values) = columns[source];
+        let text = &values[own[row].as_usize()..own[row + 1].as_usize()];
+        // Those that were cut out have been put there already.
+        let place = &mut data[offsets[at].as_usize()..offsets[at + 1].as_usize()];
+        if place.len() == text.len() {
+            place.copy_from_slice(text);
+        }
     }
     let made = variable(
         data_type,

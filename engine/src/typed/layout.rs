@@ -105,7 +105,14 @@ impl Layout {
 
     /// Calls `each` with what is one after the other: pieces cut at the patches, some of them empty, and patches.
     #[inline(always)]
-    pub fn for_each(&self, mut each: impl FnMut(Stretch)) {
+    pub fn for_each(&self, each: impl FnMut(Stretch)) {
+        self.for_each_cut(|_, _| true, each);
+    }
+
+    /// As [`for_each`](Self::for_each), but pieces are cut only at those patches of which `cuts` says so, given the patch and what it
+    /// takes the place of, each a source and a row in it. The others are not handed to `each`.
+    #[inline(always)]
+    pub fn for_each_cut(&self, cuts: impl Fn((usize, usize), (usize, usize)) -> bool, mut each: impl FnMut(Stretch)) {
         let (mut at, mut patches) = (0, self.patches.iter());
         let mut patch = patches.next();
         for (source, from, to) in self.pieces() {
@@ -113,10 +120,13 @@ impl Layout {
             while let Some(some) = patch
                 && (some.at as usize) < end
             {
+                let (new, row) = (some.source as usize, some.row as usize);
                 let replaced = from + (some.at as usize - at);
-                each((source, next, replaced));
-                each((some.source as usize, some.row as usize, some.row as usize + 1));
-                next = replaced + 1;
+                if cuts((new, row), (source, replaced)) {
+                    each((source, next, replaced));
+                    each((new, row, row + 1));
+                    next = replaced + 1;
+                }
                 patch = patches.next();
             }
             each((source, next, to));
@@ -159,5 +169,14 @@ mod tests {
         let expected = [(0, 5, 9), (1, 3, 4), (1, 4, 5), (0, 11, 13), (2, 0, 2), (2, 2, 3)];
         assert_eq!((stretches.as_slice(), rows), (&expected[..], layout.rows()));
         assert_eq!(layout.patches().map(|patch| patch.0).collect::<Vec<_>>(), [4, 5, 10]);
+        // A piece is cut at some of its patches only.
+        stretches.clear();
+        let cuts = |new: (usize, usize), old: (usize, usize)| {
+            assert!([((1, 3), (0, 9)), ((1, 4), (0, 10)), ((2, 2), (0, 13))].contains(&(new, old)));
+            new == (1, 4)
+        };
+        layout.for_each_cut(cuts, |stretch| stretches.push(stretch));
+        let expected = [(0, 5, 10), (1, 4, 5), (0, 11, 13), (2, 0, 2), (0, 13, 14)];
+        assert_eq!(stretches, expected);
     }
 }

@@ -110,12 +110,17 @@ impl Page {
             Store::Bits => self.bits(budget),
             Store::Copy(width) => {
                 self.expect(self.present, width)?;
-                let values = match self.nulls {
+                let values = match &self.nulls {
                     None => {
                         budget.take(self.rows, width)?;
                         Buffer::from_slice_ref(&self.values)
                     }
-                    Some(_) => self.spread(width, width, budget, |from, to| to.copy_from_slice(from))?,
+                    Some(nulls) => {
+                        budget.take(self.rows, width)?;
+                        let mut all = MutableBuffer::from_len_zeroed(self.rows * width);
+                        put_in_places(&self.values, width, nulls, &mut all);
+                        all.into()
+                    }
                 };
                 self.fixed(&column.data_type, values)
             }
@@ -166,15 +171,14 @@ impl Page {
     }
 
     /// So many packed integers, which are all there is.
-    fn integers<N: Into<i64> + ArrowNativeType>(&self, count: usize) -> Result<Vec<N>> {
+    fn integers<N: Into<i32> + ArrowNativeType>(&self, count: usize) -> Result<Vec<N>> {
         // What does not fit is told from what comes out, in loops without a way out.
         let (mut out, mut lost) = (Vec::<N>::with_capacity(count), 0);
-        let cut = |value: i64| N::usize_as(value as usize);
+        let cut = |value: i32| N::usize_as(value as usize);
         let used = delta::decode(&self.values, count, |values| match values {
             delta::Values::Each(values) => {
                 out.extend(values.iter().map(|&value| cut(value)));
-                let pairs = values.iter().zip(&out[out.len() - values.len()..]);
-                lost |= pairs.fold(0, |lost, (&value, &number)| lost | (value ^ number.into()));
+                lost |= values.iter().fold(0, |lost, &value| lost | (value ^ cut(value).into()));
             }
             delta::Values::Same(value, times) => {
                 lost |= value ^ cut(value).into();
@@ -287,23 +291,23 @@ impl Page {
         budget.take(self.rows + 1, 4)?;
         let mut offsets: Vec<i32> = Vec::with_capacity(self.rows + 1);
         offsets.push(0);
-        let (mut end, mut wrong) = (0u64, false);
+        let (mut end, mut signs) = (0u64, 0);
         let used = delta::decode(&self.values, self.present, |lengths| match lengths {
             delta::Values::Each(lengths) => {
-                wrong |= lengths.iter().fold(0, |bits, &len| bits | len as u64) > i32::MAX as u64;
+                signs |= lengths.iter().fold(0, |signs, &len| signs | len);
                 offsets.extend(lengths.iter().map(|&len| {
                     end = end.wrapping_add(len as u64);
                     end as i32
                 }));
             }
             delta::Values::Same(len, times) => {
-                let (start, len) = (end, len as u64);
-                wrong |= len > i32::MAX as u64;
-                offsets.extend((1..=times as u64).map(|many| start.wrapping_add(many.wrapping_mul(len)) as i32));
-                end = start.wrapping_add(len.wrapping_mul(times as u64));
+                let start = end as i32;
+                signs |= len;
+                offsets.extend((1..=times as i32).map(|many| start.wrapping_add(many.wrapping_mul(len))));
+                end = end.wrapping_add((len as u64).wrapping_mul(times as u64));
             }
         });
-        let Some(start) = used.filter(|&used| !wrong && end == (self.values.len() - used) as u64) else {
+        let Some(start) = used.filter(|&used| signs >= 0 && end == (self.values.len() - used) as u64) else {
             return Err(Error::corruption("a page's lengths do not add up to its bytes"));
         };
         if end > i32::MAX as u64 {
@@ -317,20 +321,29 @@ impl Page {
         Ok((offsets, self.values.slice(start)))
     }
 
-    fn small_of<N: Into<i64> + ArrowNativeType>(self, data_type: &DataType, budget: &mut Budget) -> Result<ArrayRef> {
+    fn small_of<N: Into<i32> + ArrowNativeType>(self, data_type: &DataType, budget: &mut Budget) -> Result<ArrayRef> {
         budget.take(self.rows, size_of::<N>())?;
         let present = self.integers::<N>(self.present)?;
         let values = match &self.nulls {
             None => present,
             Some(nulls) => {
                 let mut all = vec![N::default(); self.rows];
-                for (value, row) in present.iter().zip(nulls.valid_indices()) {
-                    all[row] = *value;
-                }
+                put_in_places(&present, 1, nulls, &mut all);
                 all
             }
         };
         self.fixed(data_type, Buffer::from_vec(values))
+    }
+}
+
+/// Puts values that are there, of `width` items each and as many as are valid, in the places of their rows.
+fn put_in_places<T: Copy>(present: &[T], width: usize, nulls: &NullBuffer, all: &mut [T]) {
+    let mut rest = present;
+    // A copy for each stretch of them: most are longer than one.
+    for (from, to) in nulls.valid_slices() {
+        let (some, others) = rest.split_at((to - from) * width);
+        all[from * width..to * width].copy_from_slice(some);
+        rest = others;
     }
 }
 

@@ -73,13 +73,14 @@ fn pack(mini: &[i64], min: i64, width: usize, out: &mut Vec<u8>) {
 /// Some of the values of a page, one after the other.
 pub(super) enum Values<'a> {
     /// Each.
-    Each(&'a [i64]),
+    Each(&'a [i32]),
     /// One, so often.
-    Same(i64, usize),
+    Same(i32, usize),
 }
 
 /// Hands `count` values to `push`, some at a time, and returns how many bytes they took; `None` if the bytes are not what
-/// [`encode`] writes for that many values. What was pushed before a `None` means nothing.
+/// [`encode`] writes for that many values. What was pushed before a `None` means nothing. Sums wrap around, as Parquet has it for
+/// values of 32 bits.
 #[inline]
 pub(super) fn decode(bytes: &[u8], count: usize, mut push: impl FnMut(Values<'_>)) -> Option<usize> {
     let mut reader = Reader::new(bytes);
@@ -87,7 +88,7 @@ pub(super) fn decode(bytes: &[u8], count: usize, mut push: impl FnMut(Values<'_>
     if head != (BLOCK as u64, MINIS as u64, count as u64) {
         return None;
     }
-    let mut value = reader.int()?;
+    let mut value = i32::try_from(reader.int()?).ok()?;
     if count == 0 {
         return Some(reader.position());
     }
@@ -97,7 +98,8 @@ pub(super) fn decode(bytes: &[u8], count: usize, mut push: impl FnMut(Values<'_>
     let mut at = reader.position();
     while left > 0 {
         let mut head = Reader::new(bytes.get(at..)?);
-        let min = head.int()?;
+        // The low bits of a difference are all that sums need of it.
+        let min = head.int()? as i32;
         at += head.position();
         let widths: [u8; MINIS] = *bytes.get(at..)?.first_chunk()?;
         at += MINIS;
@@ -112,24 +114,26 @@ pub(super) fn decode(bytes: &[u8], count: usize, mut push: impl FnMut(Values<'_>
         }
         if widths == [0; MINIS] {
             // Differences are all alike: no bits follow.
-            let mut values = [0; BLOCK];
-            sum(&mut values, &mut value, |_| min);
+            let first = value;
+            let values: [i32; BLOCK] =
+                std::array::from_fn(|place| first.wrapping_add(min.wrapping_mul(place as i32 + 1)));
+            value = values[BLOCK - 1];
             push(Values::Each(&values[..now]));
             left -= now;
             continue;
         }
-        for width in widths.map(usize::from) {
+        for width in widths {
             if left == 0 {
                 break;
             }
-            if width > MAX_WIDTH {
-                return None;
-            }
-            let packed = bytes.get(at..at + width * MINI / 8)?;
+            let packed = bytes.get(at..at + usize::from(width) * MINI / 8)?;
             at += packed.len();
             let now = left.min(MINI);
-            let (deltas, mut values) = (unpack(packed, width), [0; MINI]);
-            sum(&mut values, &mut value, |place| min.wrapping_add(deltas[place]));
+            let mut values = unpack(packed, width)?;
+            for next in &mut values {
+                value = value.wrapping_add(min).wrapping_add(*next);
+                *next = value;
+            }
             push(Values::Each(&values[..now]));
             left -= now;
         }
@@ -141,28 +145,33 @@ pub(super) fn decode(bytes: &[u8], count: usize, mut push: impl FnMut(Values<'_>
     Some(at)
 }
 
-/// Adds one difference after the other to `value`.
+/// A miniblock's values of `width` bits; `None` if they are wider than any.
 #[inline]
-fn sum<const N: usize>(values: &mut [i64; N], value: &mut i64, delta: impl Fn(usize) -> i64) {
-    for (place, sum) in values.iter_mut().enumerate() {
-        *value = value.wrapping_add(delta(place));
-        *sum = *value;
+fn unpack(packed: &[u8], width: u8) -> Option<[i32; MINI]> {
+    // A function for each width, in which all shifts are known beforehand.
+    macro_rules! of_widths {
+        ($($width:literal)*) => {
+            match width {
+                0 => Some([0; MINI]),
+                $($width => packed.first_chunk().map(unpack_of::<$width, { $width * MINI / 8 }>),)*
+                _ => None,
+            }
+        };
     }
+    of_widths!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32)
 }
 
-/// A miniblock's values of `width` bits.
-#[inline]
-fn unpack(packed: &[u8], width: usize) -> [i64; MINI] {
+/// Values of `W` bits, which take `B` bytes together.
+fn unpack_of<const W: usize, const B: usize>(packed: &[u8; B]) -> [i32; MINI] {
     // Padded, so that each value can be cut from a word of eight bytes.
-    let mut bytes = [0u8; MAX_WIDTH * MINI / 8 + 8];
-    bytes[..packed.len()].copy_from_slice(packed);
-    let mask = (1u64 << width) - 1;
+    let mut bytes = [0; MAX_WIDTH * MINI / 8 + 8];
+    bytes[..B].copy_from_slice(packed);
     std::array::from_fn(|place| {
-        let bit = place * width;
+        let bit = place * W;
         let word = bytes[bit >> 3..]
             .first_chunk()
             .map_or(0, |chunk| u64::from_le_bytes(*chunk));
-        (word >> (bit & 7) & mask) as i64
+        (word >> (bit & 7) & ((1 << W) - 1)) as i32
     })
 }
 
@@ -179,10 +188,10 @@ mod tests {
         let mut decoded = Vec::new();
         assert_eq!(
             decode(&out, values.len(), |values| match values {
-                Values::Each(values) => decoded.extend_from_slice(values),
+                Values::Each(values) => decoded.extend(values.iter().copied().map(i64::from)),
                 Values::Same(value, times) => {
                     assert_ne!(times, 0);
-                    decoded.extend(std::iter::repeat_n(value, times));
+                    decoded.extend(std::iter::repeat_n(i64::from(value), times));
                 }
             }),
             Some(len)
