@@ -45,6 +45,7 @@ mod read;
 mod run;
 pub mod secondary;
 pub mod settings;
+mod side_by_side;
 pub mod sidecar;
 mod typed;
 mod version;

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use kodiak_core::Result;
 use kodiak_core::compaction::{CompactionPlan, PlanKind, RunId};
 use kodiak_core::entry::MAX_SEQ;
-use kodiak_core::{Error, Result};
 
 use super::outputs::remove_runs;
 use super::plan::{full_plan, is_bottom, split_points};
@@ -19,6 +19,7 @@ use crate::range_delete::RangeTombstones;
 use crate::read::{MergedCursor, Source, Start};
 use crate::run::{Run, SortedRunCursor};
 use crate::secondary::SecondaryChange;
+use crate::side_by_side::side_by_side;
 use crate::typed::Target;
 use crate::version::Version;
 
@@ -345,20 +346,8 @@ impl Shared {
         let starts = std::iter::once(None).chain(cuts.iter().cloned().map(Some));
         let ends = cuts.iter().cloned().map(Some).chain(std::iter::once(None));
         let ranges: Vec<KeySpan> = starts.zip(ends).collect();
-        let work =
-            |(from, to): &KeySpan| self.rewrite_range(table, plan, version, inputs, output, from.clone(), to.clone());
-        if let [only] = ranges.as_slice() {
-            return work(only);
-        }
-        let results: Vec<Result<Written>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = ranges.iter().map(|range| scope.spawn(|| work(range))).collect();
-            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
-                thread
-                    .join()
-                    .unwrap_or_else(|_| Err(Error::corruption("a compaction thread panicked")))
-            };
-            threads.into_iter().map(join).collect()
-        });
+        let work = |(from, to)| self.rewrite_range(table, plan, version, inputs, output, from, to);
+        let results = side_by_side("a compaction", ranges, work);
         let (mut written, mut failure) = (Written::default(), None);
         for result in results {
             match result {

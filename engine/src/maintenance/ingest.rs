@@ -3,24 +3,25 @@
 mod bulk;
 mod columns;
 mod files;
+mod rows;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrow::array::RecordBatch;
 use kodiak_core::entry::MAX_SEQ;
-use kodiak_core::{EntryRef, Error, ErrorKind, Op, Result, SeqNo};
+use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
-use crate::compact::{change_version, remove_runs};
-use crate::db::{IndexUpdates, Moved, Shared, Table, TableInner, check_limits, poisoned_gate};
+use crate::compact::change_version;
+use crate::db::{IndexUpdates, Moved, Shared, Table, TableInner, poisoned_gate};
 use crate::exact::Changing;
 use crate::manifest::{Change, Place, RunMeta, VersionEdit};
 use crate::primary::RunChange;
-use crate::range_delete::RangeTombstones;
-use crate::run::{Run, RunPlan, RunWriter};
-use crate::secondary::{SecondaryChange, check_ingested, check_ingestion};
-use crate::typed::{Target, check_bytes, complete_batch};
+use crate::run::Run;
+use crate::secondary::{SecondaryChange, check_ingestion};
+use crate::typed::complete_batch;
 use crate::version::Version;
+use rows::{Common, Rows};
 
 /// How far ahead the sequence number of an ingestion is taken: it must be larger than those of all writes that go on until
 /// it is done. There is room for two thousand million ingestions.
@@ -59,7 +60,7 @@ impl Table {
         let mut ingestion = Ingestion::begin(&self.open.shared, &self.inner)?;
         for entry in entries {
             let (key, value) = entry?;
-            ingestion.push(key.as_ref(), value.as_ref())?;
+            ingestion.rows.push(key.as_ref(), value.as_ref())?;
         }
         ingestion.commit()
     }
@@ -71,17 +72,17 @@ impl Table {
     pub fn ingest_batches(&self, batches: impl IntoIterator<Item = Result<RecordBatch>>) -> Result<Ingested> {
         let mut ingestion = Ingestion::begin(&self.open.shared, &self.inner)?;
         for batch in batches {
-            let target = ingestion.target.clone();
             let batch = batch?;
-            let batch = complete_batch(target.schema(), &batch)?;
-            ingestion.push_columns(&batch).map_err(|(_, error)| error)?;
+            let batch = complete_batch(ingestion.rows.common.target.schema(), &batch)?;
+            ingestion.rows.push_columns(&batch).map_err(|(_, error)| error)?;
         }
         ingestion.commit()
     }
 
     /// Inserts many rows as [`insert`](Self::insert) does, in any order, but past log and memtable: they are sorted once and
     /// written as columns, into runs, of which compactions have less to do than of what goes through the log. For batches whose
-    /// keys ascend over all of them nothing is sorted or gathered.
+    /// keys ascend over all of them nothing is sorted or gathered. Shares of the rows are written side by side, by up to
+    /// `compaction.max_subcompactions` threads.
     ///
     /// Rows are taken in steps of `memtable.size` bytes. Those of a step become visible, and survive a power loss, together; and
     /// each step before the next. Otherwise as [`ingest_batches`](Self::ingest_batches).
@@ -95,18 +96,7 @@ impl Table {
 
 /// An ingestion under way. Dropped without [`commit`](Self::commit), it removes what it wrote.
 struct Ingestion<'s> {
-    shared: &'s Shared,
-    table: &'s Arc<TableInner>,
-    /// The schema that rows are written by; it stays until the ingestion ends.
-    target: Target,
-    plan: Arc<RunPlan>,
-    writer: Option<RunWriter>,
-    finished: Vec<RunMeta>,
-    last: Option<Vec<u8>>,
-    entries: u64,
-    seq: SeqNo,
-    micros: u64,
-    limits: (u64, u64),
+    rows: Rows<'s>,
     _alone: (parking_lot::MutexGuard<'s, ()>, Changing<'s>),
 }
 
@@ -120,98 +110,28 @@ impl<'s> Ingestion<'s> {
             return Err(Error::new(ErrorKind::Unsupported, "sequence numbers are used up"));
         }
         let level = deepest(&table.view.load().version);
-        Ok(Self {
+        let common = Common {
             target: table.target(),
             plan: Arc::new(shared.run_plan(table, level, &Moved::default())),
-            writer: None,
-            finished: Vec::new(),
-            last: None,
-            entries: 0,
             seq,
             micros: shared.now_micros(),
             limits: shared.limits(),
             shared,
             table,
+        };
+        Ok(Self {
+            rows: Rows::new(&common, 0),
             _alone: (alone, shared.changing(table)?),
         })
     }
 
-    /// Adds an entry of the caller's bytes.
-    fn push(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        check_bytes(self.table, Op::Put, key, value).map_err(|error| self.placed(0, error))?;
-        self.push_row(key, value)
-    }
-
-    #[cold]
-    fn placed(&self, ahead: u64, error: Error) -> Error {
-        let entry = self.entries + ahead;
-        Error::new(error.kind(), format!("entry {entry} of the ingestion")).with_source(error)
-    }
-
-    /// Adds an entry whose bytes are what the table's codecs make.
-    fn push_row(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        let checked =
-            check_limits(self.table, Op::Put, key, value, self.limits).and_then(|()| check_ingested(self.table, key));
-        checked.map_err(|error| self.placed(0, error))?;
-        match &mut self.last {
-            Some(last) if last.as_slice() >= key => {
-                return Err(disorder(self.entries, last == key));
-            }
-            Some(last) => {
-                last.clear();
-                last.extend_from_slice(key);
-            }
-            None => self.last = Some(key.to_vec()),
-        }
-        let seq = self.seq;
-        self.writer()?.push(EntryRef {
-            key,
-            seq,
-            op: Op::Put,
-            value,
-        })?;
-        self.entries += 1;
-        Ok(())
-    }
-
-    /// The run that is being written; a new one if that is large enough.
-    fn writer(&mut self) -> Result<&mut RunWriter> {
-        let full = |writer: &RunWriter| writer.bytes() >= self.shared.settings.compaction.target_run_size;
-        if self.writer.as_ref().is_some_and(full) {
-            self.close_run()?;
-            self.shared.check_open()?;
-        }
-        match &mut self.writer {
-            Some(writer) => Ok(writer),
-            none => {
-                let (context, id) = (Arc::clone(&self.table.runs), self.shared.new_run_id()?);
-                Ok(none.insert(RunWriter::new(context, &self.target, Arc::clone(&self.plan), id)?))
-            }
-        }
-    }
-
-    fn close_run(&mut self) -> Result<()> {
-        let Some(writer) = self.writer.take() else {
-            return Ok(());
-        };
-        let times = (self.micros, self.micros);
-        let sample = if self.table.options.ttl_micros > 0 {
-            vec![(self.seq, self.micros)]
-        } else {
-            Vec::new()
-        };
-        self.finished
-            .push(writer.finish(&RangeTombstones::default(), times, |_, _| sample)?);
-        Ok(())
-    }
-
     /// Makes the entries visible.
     fn commit(mut self) -> Result<Ingested> {
-        self.close_run()?;
-        if self.finished.is_empty() {
+        self.rows.close_run()?;
+        if self.rows.finished.is_empty() {
             return Ok(Ingested::default());
         }
-        let (shared, table) = (self.shared, self.table);
+        let (shared, table) = (self.rows.common.shared, self.rows.common.table);
         shared.storage.sync_dir(&table.runs.dir)?;
         let (level, runs) = {
             let _flushing = shared.flushing.lock();
@@ -239,7 +159,7 @@ impl<'s> Ingestion<'s> {
         let bytes = runs.iter().map(RunMeta::bytes).sum();
         shared.counters.flushed(bytes, 0);
         Ok(Ingested {
-            entries: self.entries,
+            entries: self.rows.entries,
             runs: runs.len() as u64,
             bytes,
             level,
@@ -248,35 +168,43 @@ impl<'s> Ingestion<'s> {
 
     /// Moves what the table has in memory into runs: it is older than the ingestion, so it must be below it.
     fn flush_table(&self, take_gate: bool) -> Result<()> {
+        let (shared, table) = (self.rows.common.shared, self.rows.common.table);
         let gate = take_gate
-            .then(|| self.shared.gate.write().map_err(|_| poisoned_gate()))
+            .then(|| shared.gate.write().map_err(|_| poisoned_gate()))
             .transpose()?;
         self.check_there()?;
-        self.shared.freeze(self.table)?;
-        let slots = self.table.view.load().frozen.clone();
+        shared.freeze(table)?;
+        let slots = table.view.load().frozen.clone();
         drop(gate);
-        self.shared.flush_slots(self.table, &slots)
+        shared.flush_slots(table, &slots)
     }
 
     fn check_there(&self) -> Result<()> {
-        if self.table.dropped.load(Ordering::Acquire) {
-            let message = format!("table \"{}\" was dropped", self.table.name);
+        let table = self.rows.common.table;
+        if table.dropped.load(Ordering::Acquire) {
+            let message = format!("table \"{}\" was dropped", table.name);
             return Err(Error::new(ErrorKind::NotFound, message));
         }
-        check_ingestion(self.table)
+        check_ingestion(table)
     }
 
     /// What was written, as runs.
     fn runs(&self) -> Vec<Arc<Run>> {
-        let run = |meta: &RunMeta| Arc::new(Run::new(meta.clone(), Arc::clone(&self.table.runs)));
-        self.finished.iter().map(run).collect()
+        let run = |meta: &RunMeta| Arc::new(Run::new(meta.clone(), Arc::clone(&self.rows.common.table.runs)));
+        self.rows.finished.iter().map(run).collect()
     }
 
     /// Puts the runs into the version and says where and which they are. Writers are kept out, and the table has nothing in
     /// memory. `index` is the table's if it is up to date already.
     fn install(&mut self, runs: Vec<Arc<Run>>, index: Option<IndexUpdates<'_>>) -> Result<(usize, Vec<RunMeta>)> {
-        let (shared, table) = (self.shared, self.table);
-        if shared.next_seq.load(Ordering::Acquire) > self.seq {
+        let Common {
+            shared,
+            table,
+            seq,
+            micros,
+            ..
+        } = self.rows.common;
+        if shared.next_seq.load(Ordering::Acquire) > seq {
             let message = format!("more than {AHEAD} writes were made during the ingestion: do it again");
             return Err(Error::new(ErrorKind::Conflict, message));
         }
@@ -291,12 +219,12 @@ impl<'s> Ingestion<'s> {
                 run: Arc::new(run.meta().clone()),
             });
         }
-        edit.push(Change::LastSeq(self.seq));
+        edit.push(Change::LastSeq(seq));
         // What was written to other tables before must survive a power loss if this does.
         shared.sync_log_for_others(table)?;
         // From here on the manifest may name the files, whatever is returned; and what is written from now on must be newer
         // than they are, whether or not they come into force.
-        let metas = std::mem::take(&mut self.finished);
+        let metas = std::mem::take(&mut self.rows.finished);
         let index = match index {
             Some(index) => Ok(index),
             None => shared.update_indexes(table, RunChange::Newer(&runs), SecondaryChange::Added(&runs), &runs),
@@ -308,9 +236,9 @@ impl<'s> Ingestion<'s> {
                 runs.into_iter()
                     .for_each(|run| version.add(place.level as usize, place.sorted_run, run));
             });
-            table.times.note(self.seq, self.micros);
+            table.times.note(seq, micros);
         }
-        shared.recovered(self.seq);
+        shared.recovered(seq);
         table.files_changed();
         committed.map(IndexUpdates::installed)?;
         Ok((place.level as usize, metas))
@@ -319,7 +247,7 @@ impl<'s> Ingestion<'s> {
     /// The lowest level such that neither it nor one above has a run that overlaps; level 0 while a compaction is under way,
     /// whose outputs might.
     fn place(&self, version: &Version) -> Result<Place> {
-        let (first, last) = (self.finished.first(), self.finished.last());
+        let (first, last) = (self.rows.finished.first(), self.rows.finished.last());
         let min = first.map_or(&[][..], |run| &run.min_key);
         let max = last.map_or(&[][..], |run| &run.max_key);
         let overlaps = |level: usize| {
@@ -339,29 +267,14 @@ impl<'s> Ingestion<'s> {
         let level = level.saturating_sub(1);
         let present = version.levels.get(level).map_or(&[][..], |level| &level.sorted_runs);
         let sorted_run = match present {
-            [only] if level > 0 && self.table.policy.runs_allowed(level) == 1 => only.id,
-            _ => self.shared.new_sorted_run_id(),
+            [only] if level > 0 && self.rows.common.table.policy.runs_allowed(level) == 1 => only.id,
+            _ => self.rows.common.shared.new_sorted_run_id(),
         };
         Ok(Place {
             level: level as u32,
             sorted_run,
         })
     }
-}
-
-impl Drop for Ingestion<'_> {
-    fn drop(&mut self) {
-        self.writer.take();
-        remove_runs(self.shared, self.table, &self.finished);
-    }
-}
-
-#[cold]
-fn disorder(entry: u64, same: bool) -> Error {
-    let what = if same { "the same as" } else { "before" };
-    Error::invalid_input(format!(
-        "the key of entry {entry} is {what} the one before it: keys must ascend"
-    ))
 }
 
 /// The deepest level that an ingestion may go to: the deepest in use, at least level 1.

@@ -16,6 +16,7 @@ use crate::manifest::{Change, VersionEdit};
 use crate::range_delete::RangeTombstones;
 use crate::read::Source;
 use crate::run::Run;
+use crate::side_by_side::side_by_side;
 
 /// How the runs of a table are about to change.
 #[derive(Debug, Clone, Copy)]
@@ -185,7 +186,7 @@ fn bring_up_to_date(
     // Before what is void, which may be among what is added.
     let first = eager && replaced.is_some();
     if first {
-        side_by_side(batches.iter_mut().collect(), fill)
+        side_by_side("an index", batches.iter_mut().collect(), fill)
             .into_iter()
             .collect::<Result<()>>()?;
     }
@@ -202,24 +203,8 @@ fn bring_up_to_date(
         let root = open.file.index()?.commit()?;
         Ok(Some((root, open.view(root)?)))
     };
-    let next = side_by_side(places.iter().zip(batches).collect(), next);
+    let next = side_by_side("an index", places.iter().zip(batches).collect(), next);
     Ok(places.iter().copied().zip(next).collect())
-}
-
-/// Does work on each item on a thread of its own.
-fn side_by_side<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> Result<R> + Sync) -> Vec<Result<R>> {
-    if items.len() < 2 {
-        return items.into_iter().map(work).collect();
-    }
-    let work = &work;
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = items.into_iter().map(|item| scope.spawn(move || work(item))).collect();
-        let join = |thread: std::thread::ScopedJoinHandle<'_, Result<R>>| {
-            let panicked = |_| Err(Error::corruption("a thread that updates an index panicked"));
-            thread.join().unwrap_or_else(panicked)
-        };
-        threads.into_iter().map(join).collect()
-    })
 }
 
 /// Adds what a change means beside the entries of flushed memtables: what is found out by walking over versions, for all indexes at once.

@@ -174,7 +174,7 @@ pub const FIELDS: &[Field] = &[
     },
     Field {
         path: "compaction.max_subcompactions",
-        help: "Key ranges that one compaction may be split into, to run side by side.",
+        help: "Key ranges that one compaction or bulk insert may be split into, to run side by side.",
         access: Access::Count(|s| &mut s.compaction.max_subcompactions, (1, 256)),
     },
     Field {

@@ -191,7 +191,7 @@ pub struct CompactionSettings {
     pub target_run_size: u64,
     /// Threads for flushes and compactions.
     pub threads: usize,
-    /// Key ranges that one compaction may be split into, to run side by side.
+    /// Key ranges that one compaction or bulk insert may be split into, to run side by side.
     pub max_subcompactions: usize,
     /// With deletion vectors: share of dead rows from which a run is rewritten; 0 for never.
     pub dead_share: f64,

@@ -93,6 +93,57 @@ fn a_row_that_is_too_large_or_an_error_of_the_source_leaves_nothing_of_its_step(
 }
 
 #[test]
+fn threads_write_shares_of_the_rows_into_runs_of_their_own() {
+    const ROWS: i64 = 20_000;
+    let mut settings = small("skiplist", "feather");
+    settings.memtable.size = 8 << 20;
+    settings.compaction.target_run_size = 512 << 10;
+    settings.compaction.max_subcompactions = 3;
+    settings.limits.max_value = 1000;
+    let rising: Vec<i64> = (0..ROWS).collect();
+    let text = |version: &'static str| move |id: i64| format!("{id} {version} {:100}", "");
+    for sorted in [true, false] {
+        let (db, table) = table(settings.clone());
+        let batch = |version| {
+            let rows = rows(&rising, text(version));
+            match sorted {
+                true => rows,
+                // The two halves the other way around.
+                false => {
+                    let half = ROWS as usize / 2;
+                    let halves = [&rows.slice(half, ROWS as usize - half), &rows.slice(0, half)];
+                    arrow::compute::concat_batches(&rows.schema(), halves).expect("rows")
+                }
+            }
+        };
+        // One batch, and many that do not end where shares do.
+        let done = table.bulk_insert([Ok(batch("old"))]).expect("bulk insert");
+        assert_eq!(done.entries, ROWS as u64);
+        assert!(done.runs >= 3, "{done:?}");
+        let new = batch("new");
+        let parts = (0..ROWS as usize).step_by(700).map(|from| {
+            let len = 700.min(ROWS as usize - from);
+            Ok(new.slice(from, len))
+        });
+        assert_eq!(table.bulk_insert(parts).expect("bulk insert").entries, ROWS as u64);
+        // A row at the end, which the last thread has, is too large: nothing of the others stays.
+        let large = rows(&rising, |id| "x".repeat(if id == ROWS - 10 { 1001 } else { 200 }));
+        let error = table.bulk_insert([Ok(large)]).expect_err("too large").to_string();
+        assert!(error.contains(&format!("entry {}", ROWS - 10)), "{error}");
+        assert_eq!(
+            collect(table.read().batches().expect("read")),
+            rows(&rising, text("new"))
+        );
+        db.compact().expect("compact");
+        assert_eq!(
+            collect(table.read().batches().expect("read")),
+            rows(&rising, text("new"))
+        );
+        assert!(db.verify().expect("verified").problems.is_empty());
+    }
+}
+
+#[test]
 fn keys_and_values_are_inserted_in_bulk_too() {
     let db = Builder::new(small("skiplist", "feather"))
         .storage(Arc::new(MemoryStorage::new()))

@@ -6,12 +6,20 @@ use kodiak_core::entry::prefix_of;
 use kodiak_core::{Error, Result};
 
 use super::columns::first_not_rising;
+use super::rows::Rows;
 use super::{Ingested, Ingestion};
 use crate::db::Table;
+use crate::side_by_side::side_by_side;
 use crate::typed::{complete_batch, countable_rows};
 
 /// Sorted rows that are gathered at once.
 const GATHERED: usize = 64 << 10;
+
+/// Bytes of rows that are worth a thread, and runs of their own.
+const SHARE_BYTES: u64 = 8 << 20;
+
+/// Rows and their keys.
+type Keyed = (RecordBatch, BinaryArray);
 
 type Batches<'b> = dyn Iterator<Item = Result<RecordBatch>> + 'b;
 
@@ -40,8 +48,8 @@ pub(super) fn insert(table: &Table, batches: &mut Batches<'_>) -> Result<Ingeste
 /// Rows that become visible together.
 struct Step<'s> {
     ingestion: Ingestion<'s>,
-    /// Batches that wait to be sorted, with their keys; none as long as keys ascend.
-    unsorted: Vec<(RecordBatch, BinaryArray)>,
+    batches: Vec<RecordBatch>,
+    rows: usize,
     bytes: u64,
 }
 
@@ -49,64 +57,154 @@ impl<'s> Step<'s> {
     fn new(ingestion: Ingestion<'s>) -> Self {
         Self {
             ingestion,
-            unsorted: Vec::new(),
+            batches: Vec::new(),
+            rows: 0,
             bytes: 0,
         }
     }
 
     fn has_room(&self) -> bool {
-        self.bytes < self.ingestion.shared.settings.memtable.size
+        self.bytes < self.ingestion.rows.common.shared.settings.memtable.size
     }
 
     fn add(&mut self, rows: RecordBatch) -> Result<()> {
-        let target = self.ingestion.target.clone();
-        let rows = complete_batch(target.schema(), &rows)?.into_owned();
-        if rows.num_rows() == 0 {
-            return Ok(());
+        let rows = complete_batch(self.ingestion.rows.common.target.schema(), &rows)?.into_owned();
+        if rows.num_rows() > 0 {
+            self.rows += rows.num_rows();
+            self.bytes += rows.columns().iter().map(super::columns::slice_bytes).sum::<usize>() as u64;
+            self.batches.push(rows);
         }
-        self.bytes += rows.columns().iter().map(super::columns::slice_bytes).sum::<usize>() as u64;
-        let keys = target.codecs().key.encode(rows.columns())?;
-        self.unsorted.push((rows, keys));
         Ok(())
     }
 
-    fn commit(mut self) -> Result<Ingested> {
-        let batches = std::mem::take(&mut self.unsorted);
-        if ascend(&batches) {
-            for (rows, keys) in batches {
-                self.push(&rows, keys)?;
-            }
-            return self.ingestion.commit();
-        }
-        let order = order(&batches)?;
-        let rows: Vec<&RecordBatch> = batches.iter().map(|(rows, _)| rows).collect();
-        let stretch = GATHERED.min(countable_rows(self.ingestion.target.schema()));
-        for some in order.chunks(stretch) {
-            let gathered = interleave_record_batch(&rows, some)
-                .map_err(|error| Error::invalid_input("the rows cannot be sorted").with_source(error))?;
-            let keys = self.ingestion.target.codecs().key.encode(gathered.columns())?;
-            self.push(&gathered, keys)?;
-        }
-        self.ingestion.commit()
+    /// How many threads are worth while.
+    fn threads(&self) -> usize {
+        let settings = &self.ingestion.rows.common.shared.settings.compaction;
+        let most = settings.max_subcompactions.clamp(1, self.rows.max(1));
+        let wanted = self.bytes / SHARE_BYTES.min(settings.target_run_size).max(1);
+        usize::try_from(wanted).unwrap_or(most).clamp(1, most)
     }
 
-    /// Takes rows whose keys ascend, as all are in order by now.
-    fn push(&mut self, rows: &RecordBatch, keys: BinaryArray) -> Result<()> {
-        self.ingestion.push_ordered(keys, rows).map_err(|(_, error)| error)
+    fn commit(mut self) -> Result<Ingested> {
+        let (rows, threads) = (self.rows, self.threads());
+        let target = self.ingestion.rows.common.target.clone();
+        let shares = shares(std::mem::take(&mut self.batches), rows.div_ceil(threads).max(1));
+        let encoded = side_by_side("an ingestion", shares, |batches| {
+            let keyed = batches.into_iter().map(|rows| {
+                let keys = target.codecs().key.encode(rows.columns())?;
+                Ok((rows, keys))
+            });
+            let keyed = keyed.collect::<Result<Vec<Keyed>>>()?;
+            Ok((ascend(&keyed), keyed))
+        });
+        let encoded = encoded.into_iter().collect::<Result<Vec<_>>>()?;
+        let ascending = encoded.iter().all(|(ascend, _)| *ascend)
+            && encoded
+                .windows(2)
+                .all(|pair| match (pair[0].1.last(), pair[1].1.first()) {
+                    (Some(left), Some(right)) => follow(left, right),
+                    _ => true,
+                });
+        let shares: Vec<Vec<Keyed>> = encoded.into_iter().map(|(_, keyed)| keyed).collect();
+        if ascending {
+            let mut before = 0;
+            let from = shares.into_iter().map(|keyed| {
+                let first = before;
+                before += keyed.iter().map(|(rows, _)| rows.num_rows()).sum::<usize>();
+                (first, keyed)
+            });
+            return self.write(from.collect(), |rows, keyed| {
+                keyed.into_iter().try_for_each(|(batch, keys)| push(rows, &batch, keys))
+            });
+        }
+        let batches: Vec<Keyed> = shares.into_iter().flatten().collect();
+        let order = order(&batches)?;
+        let share = order.len().div_ceil(threads).max(1);
+        let from = order
+            .chunks(share)
+            .enumerate()
+            .map(|(number, some)| (number * share, some));
+        let batches: Vec<&RecordBatch> = batches.iter().map(|(rows, _)| rows).collect();
+        let stretch = GATHERED.min(countable_rows(target.schema()));
+        self.write(from.collect(), |rows, order| {
+            order.chunks(stretch).try_for_each(|some| {
+                let gathered = interleave_record_batch(&batches, some)
+                    .map_err(|error| Error::invalid_input("the rows cannot be sorted").with_source(error))?;
+                let keys = target.codecs().key.encode(gathered.columns())?;
+                push(rows, &gathered, keys)
+            })
+        })
     }
+
+    /// Writes each share into runs of its own, given how many rows there are before it and how it is put there.
+    fn write<T: Send>(
+        mut self,
+        shares: Vec<(usize, T)>,
+        put: impl Fn(&mut Rows<'_>, T) -> Result<()> + Sync,
+    ) -> Result<Ingested> {
+        let common = self.ingestion.rows.common.clone();
+        let written = side_by_side("an ingestion", shares, |(before, share)| {
+            let mut rows = Rows::new(&common, before as u64);
+            put(&mut rows, share)?;
+            Ok((rows.entries, rows.finish()?))
+        });
+        let mut failure = None;
+        let rows = &mut self.ingestion.rows;
+        for share in written {
+            match share {
+                Ok((entries, runs)) => {
+                    rows.entries = entries;
+                    rows.finished.extend(runs);
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        match failure {
+            // What the others have written is removed with the ingestion.
+            Some(error) => Err(error),
+            None => self.ingestion.commit(),
+        }
+    }
+}
+
+/// The same rows, so many to a share; the last one may have fewer.
+fn shares(batches: Vec<RecordBatch>, share: usize) -> Vec<Vec<RecordBatch>> {
+    let (mut shares, mut room) = (Vec::new(), 0);
+    for batch in batches {
+        let mut from = 0;
+        while from < batch.num_rows() {
+            if room == 0 {
+                shares.push(Vec::new());
+                room = share;
+            }
+            let some = room.min(batch.num_rows() - from);
+            if let Some(last) = shares.last_mut() {
+                last.push(batch.slice(from, some));
+            }
+            (from, room) = (from + some, room - some);
+        }
+    }
+    shares
+}
+
+/// Takes rows whose keys ascend, as all are in order by now.
+fn push(rows: &mut Rows<'_>, batch: &RecordBatch, keys: BinaryArray) -> Result<()> {
+    rows.push_ordered(keys, batch).map_err(|(_, error)| error)
+}
+
+/// True if the first key of `right` is behind the last one of `left`; neither is empty.
+fn follow(left: &Keyed, right: &Keyed) -> bool {
+    left.1.value(left.1.len() - 1) < right.1.value(0)
 }
 
 /// True if no key is before or the same as the one before it.
-fn ascend(batches: &[(RecordBatch, BinaryArray)]) -> bool {
-    let follow = |pair: &[(RecordBatch, BinaryArray)]| {
-        let (left, right) = (&pair[0].1, &pair[1].1);
-        left.value(left.len() - 1) < right.value(0)
-    };
-    batches.windows(2).all(follow) && batches.iter().all(|(_, keys)| first_not_rising(keys).is_none())
+fn ascend(batches: &[Keyed]) -> bool {
+    batches.windows(2).all(|pair| follow(&pair[0], &pair[1]))
+        && batches.iter().all(|(_, keys)| first_not_rising(keys).is_none())
 }
 
 /// Where the rows are, by batch and row, in the order of their keys; of equal keys the last one.
-fn order(batches: &[(RecordBatch, BinaryArray)]) -> Result<Vec<(usize, usize)>> {
+fn order(batches: &[Keyed]) -> Result<Vec<(usize, usize)>> {
     let rows: usize = batches.iter().map(|(rows, _)| rows.num_rows()).sum();
     if u32::try_from(rows).is_err() {
         return Err(Error::invalid_input(format!(

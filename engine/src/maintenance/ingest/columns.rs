@@ -8,14 +8,14 @@ use kodiak_core::block::{ColumnBlock, Values};
 use kodiak_core::entry::prefix_at;
 use kodiak_core::{Error, Op, Result};
 
-use super::Ingestion;
+use super::rows::{Rows, disorder};
 use crate::db::check_limits;
 use crate::secondary::check_ingested;
 
 /// Rows after which it is looked whether the run is large enough.
 const STRETCH: usize = 8192;
 
-impl Ingestion<'_> {
+impl Rows<'_> {
     /// Adds rows that have the table's own columns, keys ascending, all of them or none.
     ///
     /// # Errors
@@ -24,7 +24,7 @@ impl Ingestion<'_> {
         if rows.num_rows() == 0 {
             return Ok(());
         }
-        let keys = self.target.codecs().key.encode(rows.columns());
+        let keys = self.common.target.codecs().key.encode(rows.columns());
         self.push_keyed(keys.map_err(|error| (None, error))?, rows)
     }
 
@@ -53,7 +53,7 @@ impl Ingestion<'_> {
                     _ => Some(keys.value(row - 1)),
                 };
                 let same = before == Some(keys.value(row));
-                Err((Some(row), super::disorder(self.entries + row as u64, same)))
+                Err((Some(row), disorder(self.entries + row as u64, same)))
             }
         }
     }
@@ -66,9 +66,10 @@ impl Ingestion<'_> {
             .map(|pair| pair[1] - pair[0])
             .enumerate();
         if let Some((row, _)) = longest.max_by_key(|(_, len)| *len) {
-            check_ingested(self.table, keys.value(row)).map_err(|error| (Some(row), self.placed(row as u64, error)))?;
+            check_ingested(self.common.table, keys.value(row))
+                .map_err(|error| (Some(row), self.placed(row as u64, error)))?;
         }
-        let (max_key, max_value) = self.limits;
+        let (max_key, max_value) = self.common.limits;
         // No encoding takes more than a byte for a bit, and a few for the length of each value.
         let bytes: usize = rows.columns().iter().map(slice_bytes).sum();
         let bound = (bytes as u64)
@@ -78,10 +79,10 @@ impl Ingestion<'_> {
         if keys_fit && bound <= max_value {
             return Ok(());
         }
-        let encoder = match self.table.key_value {
+        let encoder = match self.common.table.key_value {
             true => None,
             false => {
-                let encoder = self.target.codecs().row.encoder(rows.columns());
+                let encoder = self.common.target.codecs().row.encoder(rows.columns());
                 Some(encoder.map_err(|error| (None, error))?)
             }
         };
@@ -95,7 +96,7 @@ impl Ingestion<'_> {
                 }
                 None => rows.column(1).as_binary::<i32>().value(row),
             };
-            check_limits(self.table, Op::Put, keys.value(row), value, self.limits)
+            check_limits(self.common.table, Op::Put, keys.value(row), value, self.common.limits)
                 .map_err(|error| (Some(row), self.placed(row as u64, error)))?;
         }
         Ok(())
@@ -103,16 +104,16 @@ impl Ingestion<'_> {
 
     fn push_checked(&mut self, keys: BinaryArray, rows: &RecordBatch) -> Result<()> {
         let count = keys.len();
-        let values = match self.table.key_value {
+        let values = match self.common.table.key_value {
             true => Values::Binary(rows.column(1).as_binary::<i32>().clone()),
-            false => Values::Columns(rows.clone(), Arc::clone(&self.target.codecs().row)),
+            false => Values::Columns(rows.clone(), Arc::clone(&self.common.target.codecs().row)),
         };
-        let seqs = ScalarBuffer::from(vec![self.seq as i64; count]);
+        let seqs = ScalarBuffer::from(vec![self.common.seq as i64; count]);
         let ops = ScalarBuffer::from(vec![Op::Put as i8; count]);
         let last = keys.value(count - 1).to_vec();
         let block = Arc::new(ColumnBlock::new(keys, seqs, ops, values)?);
         let row_bytes = rows.columns().iter().map(slice_bytes).sum::<usize>() / count + 1;
-        let run_size = self.shared.settings.compaction.target_run_size;
+        let run_size = self.common.shared.settings.compaction.target_run_size;
         let stretch = STRETCH.min(run_size as usize / row_bytes).max(1);
         for from in (0..count).step_by(stretch) {
             let to = count.min(from + stretch);

@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Field, Int8Type, Schema};
 use kodiak_core::schema::{OP_COLUMN, SEQ_COLUMN, TableSchema};
 use kodiak_core::{Error, ErrorKind, Op, Result};
 
+use super::rows::Rows;
 use super::{Ingested, Ingestion};
 use crate::components::outside::{OutsideBatches, OutsideFile};
 use crate::db::Table;
@@ -38,7 +39,7 @@ impl Table {
         for path in files {
             let path = path.as_ref();
             let mut row = 0;
-            self.ingest_file(&mut ingestion, path, &mut row).map_err(|error| {
+            self.ingest_file(&mut ingestion.rows, path, &mut row).map_err(|error| {
                 let error = match row {
                     0 => error,
                     row => Error::new(error.kind(), format!("row {row}: {}", told(&error))),
@@ -50,9 +51,9 @@ impl Table {
     }
 
     /// `row` is the row at fault, from 1, if an error is about one.
-    fn ingest_file(&self, ingestion: &mut Ingestion<'_>, path: &Path, row: &mut u64) -> Result<()> {
+    fn ingest_file(&self, ingestion: &mut Rows<'_>, path: &Path, row: &mut u64) -> Result<()> {
         let file = OutsideFile::open(self.open.shared.storage.open(path)?)?;
-        let layout = Layout::of(ingestion.target.schema(), file.schema())?;
+        let layout = Layout::of(ingestion.common.target.schema(), file.schema())?;
         let batches = file.batches(&layout.columns)?;
         let before = ingestion.entries;
         layout.ingest(ingestion, batches, row).map_err(|error| {
@@ -121,7 +122,7 @@ impl Layout {
         })
     }
 
-    fn ingest(&self, ingestion: &mut Ingestion<'_>, batches: OutsideBatches, row: &mut u64) -> Result<()> {
+    fn ingest(&self, ingestion: &mut Rows<'_>, batches: OutsideBatches, row: &mut u64) -> Result<()> {
         let mut versions = Versions::default();
         let mut first = 1;
         for batch in batches {
@@ -145,7 +146,7 @@ impl Layout {
     fn typed_rows(
         &self,
         fitting: &Fitting,
-        ingestion: &mut Ingestion<'_>,
+        ingestion: &mut Rows<'_>,
         versions: &mut Versions,
         (rows, first): (&RecordBatch, u64),
         row: &mut u64,
@@ -164,7 +165,7 @@ impl Layout {
                 error
             });
         }
-        let target = ingestion.target.clone();
+        let target = ingestion.common.target.clone();
         let codecs = target.codecs();
         let keys = codecs.key.encode(rows.columns())?;
         let encoder = codecs.row.encoder(rows.columns())?;
@@ -251,7 +252,7 @@ fn binary_or_text(of: &DataType) -> bool {
 }
 
 fn key_value_rows(
-    ingestion: &mut Ingestion<'_>,
+    ingestion: &mut Rows<'_>,
     versions: &mut Versions,
     rows: &RecordBatch,
     first: u64,
