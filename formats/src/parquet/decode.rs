@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayData, ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, make_array};
+use arrow::array::{Array, ArrayData, ArrayRef, BinaryArray, BooleanArray, make_array};
 use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute;
 use arrow::datatypes::{ArrowNativeType, DataType};
@@ -18,9 +18,9 @@ use crate::{packed, raw};
 
 use super::delta;
 use super::levels::Levels;
+use super::nulls;
 use super::page::PageHeader;
 use super::plan::{Column, Store, decimal_width, resize_le};
-use super::thrift::Reader;
 
 /// A page taken apart: values not compressed any more, nulls known.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Page {
         let values = values(&header, at, compression, part, budget)?;
         let nulls = match header.nulls {
             0 => None,
-            count => Some(nulls(&part[at..at + header.definitions], rows, count, budget)?),
+            count => Some(nulls::read(&part[at..at + header.definitions], rows, count, budget)?),
         };
         Ok(Self {
             rows,
@@ -118,7 +118,7 @@ impl Page {
                     Some(nulls) => {
                         budget.take(self.rows, width)?;
                         let mut all = MutableBuffer::from_len_zeroed(self.rows * width);
-                        put_in_places(&self.values, width, nulls, &mut all);
+                        nulls::put_in_places(&self.values, width, nulls, &mut all);
                         all.into()
                     }
                 };
@@ -328,22 +328,11 @@ impl Page {
             None => present,
             Some(nulls) => {
                 let mut all = vec![N::default(); self.rows];
-                put_in_places(&present, 1, nulls, &mut all);
+                nulls::put_in_places(&present, 1, nulls, &mut all);
                 all
             }
         };
         self.fixed(data_type, Buffer::from_vec(values))
-    }
-}
-
-/// Puts values that are there, of `width` items each and as many as are valid, in the places of their rows.
-fn put_in_places<T: Copy>(present: &[T], width: usize, nulls: &NullBuffer, all: &mut [T]) {
-    let mut rest = present;
-    // A copy for each stretch of them: most are longer than one.
-    for (from, to) in nulls.valid_slices() {
-        let (some, others) = rest.split_at((to - from) * width);
-        all[from * width..to * width].copy_from_slice(some);
-        rest = others;
     }
 }
 
@@ -378,37 +367,6 @@ fn values(
     let len = header.uncompressed - header.levels();
     budget.take(len, 1)?;
     Ok(Buffer::from_vec(raw::decompress(compression, &part[start..], len)?))
-}
-
-/// Reads definition levels of one bit: runs of equal levels, and groups of eight packed ones.
-fn nulls(levels: &[u8], rows: usize, count: usize, budget: &mut Budget) -> Result<NullBuffer> {
-    budget.take(rows.div_ceil(8), 1)?;
-    let wrong = || Error::corruption("a page's null flags are malformed");
-    let mut bits = BooleanBufferBuilder::new(rows);
-    let mut reader = Reader::new(levels);
-    while bits.len() < rows {
-        let head = reader.varint().ok_or_else(wrong)?;
-        let left = rows - bits.len();
-        let run = usize::try_from(head >> 1).map_err(|_| wrong())?;
-        if head & 1 == 0 {
-            let level = reader.byte().filter(|&level| level <= 1).ok_or_else(wrong)?;
-            if run == 0 || run > left {
-                return Err(wrong());
-            }
-            bits.append_n(run, level == 1);
-        } else {
-            let packed = reader
-                .bytes(run)
-                .filter(|packed| !packed.is_empty())
-                .ok_or_else(wrong)?;
-            bits.append_packed_range(0..left.min(packed.len() * 8), packed);
-        }
-    }
-    let nulls = NullBuffer::new(bits.finish());
-    if reader.position() != levels.len() || nulls.null_count() != count {
-        return Err(wrong());
-    }
-    Ok(nulls)
 }
 
 fn malformed(error: arrow::error::ArrowError) -> Error {

@@ -17,6 +17,7 @@ mod encode;
 pub(crate) mod footer;
 mod index;
 mod levels;
+mod nulls;
 mod page;
 mod plan;
 pub(crate) mod recover;
