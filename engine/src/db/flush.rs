@@ -7,54 +7,17 @@ use std::time::Duration;
 use kodiak_core::{Error, Result};
 
 use super::log_needs::next_segment;
-use super::plans::Moved;
 use super::shared::Shared;
 use super::slot::Slot;
 use super::stall::closing;
 use super::table_state::{TableInner, View};
 use super::write::poisoned_gate;
-use crate::compact::{OutputPlan, Outputs, Retention, Rewriter, remove_runs};
-use crate::manifest::{Change, Place, RunMeta, VersionEdit};
-use crate::primary::{IndexUpdate, IndexedRuns, RunChange};
-use crate::range_delete::RangeTombstones;
-use crate::read::{MergedCursor, Source, Start};
+use crate::manifest::{Change, Place, VersionEdit};
 use crate::run::Run;
-use crate::secondary::{Secondary, SecondaryChange, SecondaryUpdate, SecondaryViews};
-use crate::version::Version;
+use crate::secondary::Secondary;
 
 /// A table and its memtables that wait for their flush, newest first.
 pub(crate) type Frozen = (Arc<TableInner>, Vec<Arc<Slot>>);
-
-/// Updates of all indexes of a table under way, for one change of its runs; see [`IndexUpdate`].
-#[must_use]
-pub(crate) struct IndexUpdates<'t> {
-    primary: IndexUpdate<'t>,
-    secondary: SecondaryUpdate<'t>,
-}
-
-impl IndexUpdates<'_> {
-    /// Adds the new roots to the edit, which has the changed runs already.
-    pub fn record(&self, edit: &mut VersionEdit) {
-        self.primary.record(edit);
-        self.secondary.record(edit);
-    }
-
-    /// What gets use with the changed version.
-    pub fn view(&self, version: &mut Version) -> Option<Arc<IndexedRuns>> {
-        self.primary.view(version)
-    }
-
-    /// What reads through secondary indexes use with the changed version.
-    pub fn secondary_views(&self) -> SecondaryViews {
-        self.secondary.views()
-    }
-
-    /// The edit is durable, and the changed version in force.
-    pub fn installed(self) {
-        self.primary.installed();
-        self.secondary.installed();
-    }
-}
 
 impl Shared {
     /// Called when a table's active memtable is full: freezes it, or stops writers if too many wait already. The write that
@@ -180,9 +143,7 @@ impl Shared {
         self.recover_manifest()?;
         self.secure_log(table)?;
         slots.iter().for_each(|slot| slot.entries.freeze());
-        let (written, retention) = self.write_level0(table, slots)?;
-        let open = |meta| Arc::new(Run::new(meta, Arc::clone(&table.runs)));
-        let runs: Vec<Arc<Run>> = written.into_iter().map(open).collect();
+        let (runs, index) = self.write_indexed(table, slots)?;
         let place = Place {
             level: 0,
             sorted_run: self.new_sorted_run_id(),
@@ -201,16 +162,10 @@ impl Shared {
         });
         edit.push(Change::LastSeq(self.visible()));
         let bytes: u64 = runs.iter().map(|run| run.bytes()).sum();
-        self.sync_log_for_others(table)?;
+        self.sync_log_for_others(table)
+            .inspect_err(|_| runs.iter().for_each(|run| run.mark_obsolete()))?;
         // In the same record as the flush: an edit of its own would be synced by itself.
         let needed = self.needed_after(table, slots);
-        let flushed = SecondaryChange::Flushed {
-            slots,
-            runs: &runs,
-            snapshots: &retention.snapshots,
-            expired: retention.hidden_below,
-        };
-        let index = self.update_indexes(table, RunChange::Newer(&runs), flushed, &runs)?;
         index.record(&mut edit);
         self.commit_edit_releasing(table, edit, needed, &runs)?;
         {
@@ -282,29 +237,6 @@ impl Shared {
         }
     }
 
-    /// Brings the indexes up to date with a change of runs that is about to be put into the manifest. If that fails, the
-    /// new runs are of no use.
-    ///
-    /// # Errors
-    /// Those of [`IndexUpdate::prepare`] and [`SecondaryUpdate::prepare`].
-    pub(crate) fn update_indexes<'t>(
-        &self,
-        table: &'t TableInner,
-        primary: RunChange<'_>,
-        secondary: SecondaryChange<'_>,
-        new_runs: &[Arc<Run>],
-    ) -> Result<IndexUpdates<'t>> {
-        let update = || {
-            // An edit of which nobody knows whether it is on disk may name a root that this update gives up.
-            self.recover_manifest()?;
-            Ok(IndexUpdates {
-                primary: IndexUpdate::prepare(table, primary)?,
-                secondary: SecondaryUpdate::prepare(table, secondary, &|| self.snapshots.list())?,
-            })
-        };
-        update().inspect_err(|_| new_runs.iter().for_each(|run| run.mark_obsolete()))
-    }
-
     /// Appends an edit to the manifest; if that fails, the new runs are of no use.
     pub(crate) fn commit_edit(&self, table: &TableInner, edit: VersionEdit, new_runs: &[Arc<Run>]) -> Result<()> {
         self.commit_edit_releasing(table, edit, 0, new_runs)
@@ -338,50 +270,5 @@ impl Shared {
         }
         // After any other failure nobody knows whether the edit is on disk: the files stay, and the next opening sorts it out.
         appended
-    }
-
-    /// Returns the runs, and which versions they have.
-    fn write_level0(&self, table: &Arc<TableInner>, slots: &[Arc<Slot>]) -> Result<(Vec<RunMeta>, Retention)> {
-        let mut tombstones = RangeTombstones::default();
-        let mut sources = Vec::new();
-        let mut times = (u64::MAX, 0);
-        for slot in slots {
-            tombstones.extend(&slot.tombstones.snapshot());
-            sources.push(Source::Memory(Arc::clone(&slot.entries).cursor()));
-            let (oldest, newest) = slot.times();
-            times = (times.0.min(oldest), times.1.max(newest));
-        }
-        let mut cursor = MergedCursor::new(sources, false);
-        cursor.start(Start::Edge)?;
-        let (target, snapshots) = self.output_target(table)?;
-        let retention = Retention {
-            snapshots,
-            bottom: table.view.load().version.is_empty(),
-            hidden_below: table.hidden_below(|| self.now_micros()),
-            tombstones,
-            operator: table.operator_for(&target),
-            key_value: table.key_value,
-            passing: None,
-        };
-        let plan = OutputPlan {
-            level: 0,
-            moved: Moved {
-                taken: Vec::new(),
-                brought: slots.iter().map(|slot| slot.entries.len() as u64).sum(),
-            },
-            target,
-            target_bytes: u64::MAX,
-            times: (times.0.min(times.1), times.1),
-            tombstones: retention.surviving_tombstones(),
-            from: None,
-            to: None,
-        };
-        let mut outputs = Outputs::new(self, table, plan);
-        Rewriter::new(cursor, &retention, None).run(&mut outputs, &|| false)?;
-        let metas = outputs.finish()?;
-        self.storage
-            .sync_dir(&table.runs.dir)
-            .inspect_err(|_| remove_runs(self, table, &metas))?;
-        Ok((metas, retention))
     }
 }

@@ -60,34 +60,37 @@ pub(crate) struct IndexUpdate<'t> {
 }
 
 impl<'t> IndexUpdate<'t> {
+    /// Holds the index of a table, if it has one. It waits for an update that is under way.
+    pub fn hold(table: &'t TableInner) -> Self {
+        Self {
+            table,
+            held: table.primary.lock(),
+            next: None,
+        }
+    }
+
     /// Commits a root for the changed runs, if the table has an index, and finds out what has died by the change, if it has
-    /// deletion vectors. It waits for an update that is under way.
+    /// deletion vectors.
     ///
     /// # Errors
     /// `Io`: the index is as it was, and may be tried again. If it fails otherwise (damage, a failed sync), that is no error:
     /// the index is given up, and the vectors with it, reads go through the runs, and the next opening builds both anew.
-    pub fn prepare(table: &'t TableInner, change: RunChange<'_>) -> Result<Self> {
-        let held = table.primary.lock();
-        let mut update = Self {
-            table,
-            held,
-            next: None,
+    pub fn prepare(&mut self, change: RunChange<'_>) -> Result<()> {
+        let Some(primary) = self.held.as_ref() else {
+            return Ok(());
         };
-        let Some(primary) = update.held.as_ref() else {
-            return Ok(update);
-        };
-        match bring_up_to_date(table, primary, change) {
-            Ok(next) => update.next = Some(next),
+        match bring_up_to_date(self.table, primary, change) {
+            Ok(next) => self.next = Some(next),
             Err(error) => {
                 let back = primary.index.reset_to(primary.root());
                 if error.kind() == ErrorKind::Io && back.is_ok() {
                     return Err(error);
                 }
-                tracing::error!(%error, table = table.name, "the primary index is given up until the next opening");
-                *update.held = None;
+                tracing::error!(%error, table = self.table.name, "the primary index is given up until the next opening");
+                *self.held = None;
             }
         }
-        Ok(update)
+        Ok(())
     }
 
     /// Adds the new root and what has died to the edit, which has the changed runs already.
