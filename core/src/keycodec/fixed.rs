@@ -24,17 +24,24 @@ pub(super) struct FixedPart {
     marked: bool,
 }
 
+/// Calls a method of a part, which has the width of its values as a constant.
+macro_rules! of_width {
+    ($part:ident.$method:ident($($argument:expr),*)) => {
+        match $part.width {
+            1 => $part.$method::<1>($($argument),*),
+            2 => $part.$method::<2>($($argument),*),
+            4 => $part.$method::<4>($($argument),*),
+            8 => $part.$method::<8>($($argument),*),
+            _ => $part.$method::<16>($($argument),*),
+        }
+    };
+}
+
 /// The keys of `rows` rows whose columns are all of fixed width.
 pub(super) fn encode(parts: &[&FixedPart], rows: usize) -> BinaryArray {
     let width = parts.iter().map(|part| part.len()).sum();
     let bytes = match parts {
-        [only] if !only.marked => match only.width {
-            1 => only.alone::<1>(),
-            2 => only.alone::<2>(),
-            4 => only.alone::<4>(),
-            8 => only.alone::<8>(),
-            _ => only.alone::<16>(),
-        },
+        [only] if !only.marked => of_width!(only.alone()),
         parts => {
             let mut out = vec![0u8; rows * width];
             let mut at = 0;
@@ -43,13 +50,7 @@ pub(super) fn encode(parts: &[&FixedPart], rows: usize) -> BinaryArray {
                     out.chunks_exact_mut(width).for_each(|key| key[at] = VALUE);
                     at += 1;
                 }
-                match part.width {
-                    1 => part.put_at::<1>(&mut out, width, at),
-                    2 => part.put_at::<2>(&mut out, width, at),
-                    4 => part.put_at::<4>(&mut out, width, at),
-                    8 => part.put_at::<8>(&mut out, width, at),
-                    _ => part.put_at::<16>(&mut out, width, at),
-                }
+                of_width!(part.put_at(&mut out, width, at));
                 at += part.width;
             }
             out
@@ -95,25 +96,13 @@ impl FixedPart {
         if self.marked {
             out.push(VALUE);
         }
-        match self.width {
-            1 => self.put_value::<1>(row, out),
-            2 => self.put_value::<2>(row, out),
-            4 => self.put_value::<4>(row, out),
-            8 => self.put_value::<8>(row, out),
-            _ => self.put_value::<16>(row, out),
-        }
+        of_width!(self.put_value(row, out))
     }
 
     /// How the value of a row compares with one of another column of the same part.
     #[inline]
     pub(super) fn compare(&self, row: usize, other: &Self, with: usize) -> Ordering {
-        match self.width {
-            1 => self.compare_of::<1>(row, other, with),
-            2 => self.compare_of::<2>(row, other, with),
-            4 => self.compare_of::<4>(row, other, with),
-            8 => self.compare_of::<8>(row, other, with),
-            _ => self.compare_of::<16>(row, other, with),
-        }
+        of_width!(self.compare_of(row, other, with))
     }
 
     #[inline]
@@ -133,13 +122,7 @@ impl FixedPart {
             (true, [VALUE, key @ ..]) => key,
             (true, key) => return [VALUE].as_slice().cmp(key),
         };
-        match self.width {
-            1 => self.compare_encoded_of::<1>(row, key),
-            2 => self.compare_encoded_of::<2>(row, key),
-            4 => self.compare_encoded_of::<4>(row, key),
-            8 => self.compare_encoded_of::<8>(row, key),
-            _ => self.compare_encoded_of::<16>(row, key),
-        }
+        of_width!(self.compare_encoded_of(row, key))
     }
 
     #[inline]
@@ -153,13 +136,7 @@ impl FixedPart {
 
     /// Adds what values have behind their first `skip` bytes.
     pub(super) fn add_heads(&self, skip: usize, heads: &mut Heads<'_>) {
-        match self.width {
-            1 => self.add_heads_of::<1>(skip, heads),
-            2 => self.add_heads_of::<2>(skip, heads),
-            4 => self.add_heads_of::<4>(skip, heads),
-            8 => self.add_heads_of::<8>(skip, heads),
-            _ => self.add_heads_of::<16>(skip, heads),
-        }
+        of_width!(self.add_heads_of(skip, heads))
     }
 
     fn add_heads_of<const W: usize>(&self, skip: usize, heads: &mut Heads<'_>) {
