@@ -10,9 +10,10 @@ mod marker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use kodiak_core::Result;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use crate::db::{Shared, TableInner, poisoned_gate};
 use findings::Files;
@@ -20,6 +21,10 @@ pub(crate) use findings::findings;
 pub use marker::EXACT_FILE;
 use marker::UNDER_WAY;
 pub(crate) use marker::{IN_MEMORY, Marker};
+
+/// How long whoever looks waits for compactions and ingestions that are under way: those that have just put their runs in place are
+/// about to end.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The marker does not say exact, and the files have changed since somebody looked.
 const CHANGED: u8 = 0;
@@ -33,6 +38,8 @@ const EXACT: u8 = 2;
 pub(crate) struct Exactness {
     state: AtomicU8,
     said: Mutex<Said>,
+    /// The last of the jobs has ended.
+    idle: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +71,12 @@ pub(crate) struct Changing<'t>(&'t TableInner);
 
 impl Drop for Changing<'_> {
     fn drop(&mut self) {
-        self.0.exactness.said.lock().jobs -= 1;
+        let exactness = &self.0.exactness;
+        let mut said = exactness.said.lock();
+        said.jobs -= 1;
+        if said.jobs == 0 {
+            exactness.idle.notify_all();
+        }
     }
 }
 
@@ -159,6 +171,10 @@ impl Shared {
         if !table.exactness.is_taken_back() || table.dropped.load(Ordering::Acquire) {
             return Ok(());
         }
+        let mut said = table.exactness.said.lock();
+        let busy = |said: &mut Said| said.jobs > 0;
+        table.exactness.idle.wait_while_for(&mut said, busy, PATIENCE);
+        drop(said);
         // Most of it while nobody waits.
         let view = table.view.load_full();
         let schema = table.schemas.current();

@@ -170,6 +170,38 @@ fn what_makes_files_inexact_is_told() {
 }
 
 #[test]
+fn whoever_looks_waits_for_what_is_about_to_end() {
+    let mut history = History::new(settings("parquet"), 0, 5);
+    let (rows, more) = (history.rows(false), history.rows(false));
+    history.table.insert(&rows).expect("insert");
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let (end, may_end) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let table = history.table.clone();
+        let ingestion = scope.spawn(move || {
+            // An ingestion that fails in its second batch.
+            let batches = (0..2).map(|number| match number {
+                0 => Ok(more.slice(0, 1)),
+                _ => {
+                    begun.send(()).expect("somebody waits");
+                    may_end.recv().expect("somebody sends");
+                    Err(kodiak::Error::invalid_input("no more"))
+                }
+            });
+            table.ingest_batches(batches)
+        });
+        has_begun.recv().expect("the ingestion begins");
+        let db = history.db.clone();
+        let compaction = scope.spawn(move || db.compact());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        end.send(()).expect("the ingestion waits");
+        assert!(ingestion.join().expect("no panic").is_err());
+        compaction.join().expect("no panic").expect("compact");
+    });
+    assert_eq!(read_if_exact(&*history.storage), Some(read_table(&history.table)));
+}
+
+#[test]
 fn reasons_that_pass_do_not_stay() {
     // Rows in the log of a database that was not closed, whose marker has an older reason.
     let mut history = History::new(settings("parquet"), 0, 5);
