@@ -1,13 +1,14 @@
 //! Keys of tables with columns, as they are written on the command line, and rows as they are shown.
 
 use std::io::Write;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
-use kodiak::{Error, Fitting, Result, Table};
+use kodiak::{Error, Fitting, Result, ScanBounds, Table};
 
-use crate::bytes::from_hex;
+use crate::bytes::{Encoding, from_hex};
 use crate::export::JsonWriter;
 use crate::failure::{Failure, written};
 use crate::import::Records;
@@ -57,6 +58,27 @@ pub fn key(table: &Table, text: &str, whole: bool) -> Result<RecordBatch> {
     let own: Vec<Field> = fields[..values.len()].iter().map(|field| (*field).clone()).collect();
     let values: Vec<Option<&str>> = values.iter().map(|value| Some(value.as_str())).collect();
     parse(&own, &values, "key column")
+}
+
+/// The keys from `from` on, up to but without `to`: as [`key`] reads them in a table whose rows are shown
+/// [by columns](by_columns), otherwise as bytes.
+///
+/// # Errors
+/// As those.
+pub fn bounds(table: &Table, from: Option<&str>, to: Option<&str>, encoding: Encoding) -> Result<ScanBounds> {
+    if by_columns(table, encoding.hex) {
+        let end = |text: Option<&str>| text.map(|text| key(table, text, false)).transpose();
+        return table.key_bounds(ends(end(from)?, end(to)?));
+    }
+    let end = |text: Option<&str>| text.map(|text| encoding.parse(text)).transpose();
+    Ok(ScanBounds::of(ends(end(from)?, end(to)?)))
+}
+
+fn ends<K>(from: Option<K>, to: Option<K>) -> (Bound<K>, Bound<K>) {
+    (
+        from.map_or(Bound::Unbounded, Bound::Included),
+        to.map_or(Bound::Unbounded, Bound::Excluded),
+    )
 }
 
 /// One row of values that are written as text, or missing. Binary values are hexadecimal digits. `what` the fields are called in

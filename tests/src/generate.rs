@@ -78,18 +78,24 @@ impl Generator {
         }
     }
 
+    /// A range of keys, often a short one; now and then its end is not after its start.
+    fn range(&mut self) -> (Key, Key) {
+        let start = self.key();
+        let end = if self.chance(70) {
+            near(&start, self.below(20) as u8)
+        } else {
+            self.key()
+        };
+        (start, end)
+    }
+
     fn write(&mut self) -> Write {
         let table = self.table();
         let change = match self.below(100) {
             0..60 => Change::Put(self.key(), self.value()),
             60..78 => Change::Delete(self.key()),
             78..82 => {
-                let start = self.key();
-                let end = if self.chance(70) {
-                    near(&start, self.below(20) as u8)
-                } else {
-                    self.key()
-                };
+                let (start, end) = self.range();
                 Change::DeleteRange(start, end)
             }
             _ => {
@@ -170,8 +176,12 @@ impl Generator {
                 what: self.below(CHOICES),
             },
             44..49 => Op::Flush,
-            49..53 => Op::Compact,
-            53..60 => Op::WaitIdle,
+            49..52 => Op::Compact,
+            52..56 => Op::CompactRange {
+                table: self.table(),
+                range: self.range(),
+            },
+            56..60 => Op::WaitIdle,
             60..65 => Op::Sync,
             65..68 => {
                 let count = self.below(60);

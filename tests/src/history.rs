@@ -141,6 +141,13 @@ pub enum Op {
     Flush,
     /// Flushes, and merges every table into one sorted run.
     Compact,
+    /// Flushes, and merges what a table has from the first key up to, but without, the second.
+    CompactRange {
+        /// The table.
+        table: usize,
+        /// The range.
+        range: (Key, Key),
+    },
     /// Waits until background work is done.
     WaitIdle,
     /// Changes the columns of a typed table; skipped for others.

@@ -230,6 +230,15 @@ impl<'a> Runner<'a> {
                 self.flush_trails();
                 self.settled()
             }
+            Op::CompactRange { table, range } => {
+                let Some(handle) = &self.tables[*table] else {
+                    return Ok(());
+                };
+                let (kind, (from, to)) = (TABLES[*table].1, range);
+                let compacted = handle.compact_range(kind.key(from)..kind.key(to));
+                compacted.map_err(failed("compact_range"))?;
+                self.check_all()
+            }
             Op::WaitIdle => {
                 self.db()?.wait_idle().map_err(failed("wait_idle"))?;
                 self.check_published(true)?;

@@ -3,9 +3,10 @@ use std::io::Write;
 use clap::Args;
 
 use crate::arguments::Existing;
+use crate::bytes::Encoding;
 use crate::failure::Result;
 use crate::output::Output;
-use crate::progress;
+use crate::{progress, rows};
 
 /// `kodiak compact`
 #[derive(Debug, Args)]
@@ -14,6 +15,14 @@ pub struct Compact {
     db: Existing,
     /// Only this table
     table: Option<String>,
+    /// Only what holds keys from this one on; in a table with columns the values of the first key columns, separated by commas
+    #[arg(long, value_name = "KEY", requires = "table", allow_hyphen_values = true)]
+    from: Option<String>,
+    /// Only what holds keys before this one
+    #[arg(long, value_name = "KEY", requires = "table", allow_hyphen_values = true)]
+    to: Option<String>,
+    #[command(flatten)]
+    encoding: Encoding,
 }
 
 impl Compact {
@@ -22,7 +31,13 @@ impl Compact {
         let before = db.stats().disk_bytes();
         progress::busy("compacting", || {
             match &self.table {
-                Some(table) => db.table(table)?.compact()?,
+                Some(table) => {
+                    let table = db.table(table)?;
+                    match (self.from.as_deref(), self.to.as_deref()) {
+                        (None, None) => table.compact()?,
+                        (from, to) => table.compact_range(rows::bounds(&table, from, to, self.encoding)?)?,
+                    }
+                }
                 None => db.compact()?,
             }
             db.wait_idle()

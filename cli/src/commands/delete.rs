@@ -1,5 +1,4 @@
 use clap::Args;
-use kodiak::Table;
 
 use crate::arguments::Existing;
 use crate::bytes::Encoding;
@@ -27,32 +26,16 @@ impl Delete {
     pub fn run(self) -> Result {
         let db = self.db.open()?;
         let table = db.table(&self.table)?;
-        if rows::by_columns(&table, self.encoding.hex) {
-            self.delete_rows(&table)?;
-            return Ok(db.close()?);
-        }
-        let key = self.encoding.parse(&self.key)?;
-        let to = self.to.map(|to| self.encoding.parse(&to)).transpose()?;
-        match to {
-            None => table.delete(key)?,
-            Some(to) => table.delete_range(key..to)?,
+        match &self.to {
+            Some(_) => {
+                let range = rows::bounds(&table, Some(&self.key), self.to.as_deref(), self.encoding)?;
+                table.delete_range(range)?;
+            }
+            None if rows::by_columns(&table, self.encoding.hex) => {
+                table.delete_keys(&rows::key(&table, &self.key, true)?)?;
+            }
+            None => table.delete(self.encoding.parse(&self.key)?)?,
         }
         Ok(db.close()?)
-    }
-
-    fn delete_rows(&self, table: &Table) -> Result {
-        let Some(to) = &self.to else {
-            return Ok(table.delete_keys(&rows::key(table, &self.key, true)?)?);
-        };
-        let range = rows::key(table, &self.key, false)?..rows::key(table, to, false)?;
-        for keys in table
-            .read()
-            .project(rows::key_names(table))
-            .key_range(range)
-            .batches()?
-        {
-            table.delete_keys(&keys?)?;
-        }
-        Ok(())
     }
 }

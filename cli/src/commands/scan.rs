@@ -1,8 +1,7 @@
 use std::io::Write;
-use std::ops::Bound;
 
 use clap::Args;
-use kodiak::{ScanOptions, Table};
+use kodiak::{ScanBounds, ScanOptions, Table};
 
 use crate::arguments::Existing;
 use crate::bytes::{Encoding, to_json};
@@ -53,7 +52,7 @@ impl Scan {
         if rows::by_columns(&table, self.encoding.hex) {
             return self.rows(&table, out);
         }
-        let mut scan = table.scan_with(self.options()?.without_cache())?;
+        let mut scan = table.scan_with(self.options(&table)?.without_cache())?;
         let values = Values::of(&table, self.encoding);
         let (mut entries, mut line) = (0, String::new());
         while let Some((key, value)) = scan.next_ref()? {
@@ -71,14 +70,10 @@ impl Scan {
 
     /// The rows of a table with columns.
     fn rows(&self, table: &Table, out: &mut Output) -> Result {
-        let key = |text: &Option<String>| text.as_deref().map(|text| rows::key(table, text, false)).transpose();
         let mut read = table.read().without_cache();
-        read = match key(&self.prefix)? {
-            Some(prefix) => read.prefix(&prefix),
-            None => read.key_range((
-                key(&self.from)?.map_or(Bound::Unbounded, Bound::Included),
-                key(&self.to)?.map_or(Bound::Unbounded, Bound::Excluded),
-            )),
+        read = match &self.prefix {
+            Some(prefix) => read.prefix(&rows::key(table, prefix, false)?),
+            None => read.range(self.bounds(table)?),
         };
         if self.reverse {
             read = read.rev();
@@ -108,15 +103,19 @@ impl Scan {
             .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
     }
 
-    fn options(&self) -> Result<ScanOptions<'static>> {
-        let key = |text: &Option<String>| text.as_deref().map(|text| self.encoding.parse(text)).transpose();
-        let options = match key(&self.prefix)? {
-            Some(prefix) => ScanOptions::prefix(prefix),
-            None => {
-                let from = key(&self.from)?.map_or(Bound::Unbounded, Bound::Included);
-                let to = key(&self.to)?.map_or(Bound::Unbounded, Bound::Excluded);
-                ScanOptions::new((from, to))
-            }
+    fn bounds(&self, table: &Table) -> Result<ScanBounds> {
+        Ok(rows::bounds(
+            table,
+            self.from.as_deref(),
+            self.to.as_deref(),
+            self.encoding,
+        )?)
+    }
+
+    fn options(&self, table: &Table) -> Result<ScanOptions<'static>> {
+        let options = match &self.prefix {
+            Some(prefix) => ScanOptions::prefix(self.encoding.parse(prefix)?),
+            None => ScanOptions::new(self.bounds(table)?),
         };
         let options = options.limit(self.limit());
         Ok(if self.reverse { options.rev() } else { options })

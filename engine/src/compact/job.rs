@@ -9,7 +9,7 @@ use kodiak_core::compaction::{CompactionPlan, PlanKind, RunId};
 use kodiak_core::entry::MAX_SEQ;
 
 use super::outputs::remove_runs;
-use super::plan::{full_plan, is_bottom, split_points};
+use super::plan::{is_bottom, split_points};
 use super::{OutputPlan, Outputs, Retention, Rewriter};
 use crate::db::{IndexUpdates, Moved, Shared, TableInner, View};
 use crate::deletion::Passing;
@@ -112,45 +112,14 @@ impl Shared {
         Ok(None)
     }
 
-    /// Merges all runs of a table into one sorted run on the deepest level that it uses (at least level 1).
-    pub(crate) fn compact_fully(&self, table: &Arc<TableInner>) -> Result<()> {
-        loop {
-            let planning = self.planning.lock();
-            let version = Arc::clone(&table.view.load().version);
-            let snapshots = self.snapshots.list();
-            let dead = version.runs()?.any(|(_, run)| version.dead_rows(run, &snapshots) > 0);
-            let outdated = dead || self.has_other_schemas(table, &version)?;
-            let Some(plan) = full_plan(&version, outdated)? else {
-                return Ok(());
-            };
-            if let Some(inputs) = Inputs::take(table, &version, &plan) {
-                drop(planning);
-                return self.compact(table, &plan, &version, inputs);
-            }
-            drop(planning);
-            // Another compaction has some of the runs: wait for it.
-            self.check_open()?;
-            let seen = self.signals.progress.count();
-            self.signals.progress.wait(seen, std::time::Duration::from_millis(20));
-        }
-    }
-
-    /// True if a run has another schema than those that are written now.
-    fn has_other_schemas(&self, table: &TableInner, version: &Version) -> Result<bool> {
-        if table.key_value || table.schemas.all().len() == 1 {
-            return Ok(false);
-        }
-        let number = self.output_target(table)?.0.version().number();
-        for (_, run) in version.runs()? {
-            if run.reader()?.schema().number() != number {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// Carries out a plan whose inputs are taken.
-    fn compact(&self, table: &Arc<TableInner>, plan: &CompactionPlan, version: &Version, inputs: Inputs) -> Result<()> {
+    pub(super) fn compact(
+        &self,
+        table: &Arc<TableInner>,
+        plan: &CompactionPlan,
+        version: &Version,
+        inputs: Inputs,
+    ) -> Result<()> {
         tracing::debug!(table = table.name, ?plan.kind, inputs = ?plan.inputs, reason = plan.reason, "compaction begins");
         let writes = plan.kind != PlanKind::Move;
         let _changing = writes.then(|| self.changing(table)).transpose()?;

@@ -1,5 +1,6 @@
 //! Rewriting: what flushes and compactions have in common, and the executor of compaction plans.
 
+mod asked;
 mod job;
 mod outputs;
 mod plan;

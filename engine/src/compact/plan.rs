@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kodiak_core::Result;
-use kodiak_core::compaction::{CompactionPlan, PlanKind};
+use kodiak_core::compaction::{CompactionPlan, LevelShape, PlanKind, RunId, RunShape, VersionShape};
 
 use crate::manifest::Place;
 use crate::run::Run;
@@ -24,14 +24,60 @@ fn full_plan_of(version: &Version, outdated: bool) -> Option<CompactionPlan> {
     let sorted_runs: usize = version.levels.iter().map(|level| level.sorted_runs.len()).sum();
     let settled =
         !outdated && sorted_runs == 1 && deepest > 0 && !version.sorted_runs().any(|sorted| sorted.tombstones());
-    (!settled).then(|| CompactionPlan {
+    let inputs = version.known_runs().map(|(_, run)| run.id());
+    (!settled).then(|| asked_for(inputs.collect(), deepest.max(1).min(version.levels.len() - 1)))
+}
+
+fn asked_for(inputs: Vec<RunId>, output_level: usize) -> CompactionPlan {
+    CompactionPlan {
         kind: PlanKind::Merge,
-        inputs: version.known_runs().map(|(_, run)| run.id()).collect(),
-        output_level: deepest.max(1).min(version.levels.len() - 1),
+        inputs,
+        output_level,
         join: true,
         reason: "asked for".to_owned(),
         score: f64::INFINITY,
-    })
+    }
+}
+
+/// One step of compacting a range of keys: the plan that merges the runs of `level` that are `wanted` into the next level in
+/// use, or, if it is the deepest (at least level 1), with each other. `None` if none is wanted, or if the deepest level is one
+/// sorted run already in which nothing is to be `cleaned` away.
+///
+/// Steps from level 0 down leave the range in one sorted run: what a step leaves on its level has no keys of the range.
+pub(super) fn range_step(
+    shape: &VersionShape,
+    level: usize,
+    wanted: impl Fn(&RunShape) -> bool,
+    cleaned: impl Fn(&RunShape) -> bool,
+) -> Option<CompactionPlan> {
+    let deepest = shape.levels.iter().rposition(|level| !level.sorted_runs.is_empty())?;
+    let deepest = deepest.max(1).min(shape.levels.len() - 1);
+    let in_use = |&below: &usize| below == deepest || !shape.levels[below].sorted_runs.is_empty();
+    let (upper, output) = (
+        shape.levels.get(level)?,
+        (level + 1..=deepest).find(in_use).unwrap_or(deepest),
+    );
+    let one = upper.sorted_runs.len() == 1;
+    let settled = |run: &RunShape| level > 0 && level == output && one && !cleaned(run);
+    let mut inputs: Vec<&RunShape> = upper.runs().filter(|run| wanted(run) && !settled(run)).collect();
+    if level > output || inputs.is_empty() {
+        return None;
+    }
+    // On the level of the result, it may overlap nothing that stays; and what stays on a level of several sorted runs may not
+    // be older than what leaves it.
+    let joined = if one { output..=output } else { level..=output };
+    let mut others: Vec<&RunShape> = shape.levels[joined].iter().flat_map(LevelShape::runs).collect();
+    others.retain(|run| !inputs.iter().any(|input| input.id == run.id));
+    loop {
+        let min = inputs.iter().map(|run| &*run.min_key).min()?;
+        let max = inputs.iter().map(|run| &*run.max_key).max()?;
+        let (meeting, apart): (Vec<_>, Vec<_>) = others.into_iter().partition(|run| run.overlaps(min, max));
+        if meeting.is_empty() {
+            return Some(asked_for(inputs.iter().map(|run| run.id).collect(), output));
+        }
+        inputs.extend(meeting);
+        others = apart;
+    }
 }
 
 /// True if no run outside the inputs can hold older versions of their keys: none below the output level overlaps them, nor one

@@ -28,7 +28,8 @@ impl Db {
     /// # Errors
     /// Those of reading and writing the runs; `Unavailable`.
     pub fn compact(&self) -> Result<()> {
-        self.open.shared.compact_tables(&self.open.shared.all_tables())
+        let shared = &self.open.shared;
+        shared.compact_tables(&shared.all_tables(), |table| shared.compact_fully(table))
     }
 
     /// Waits until no flush or compaction is due or running, and, with the setting `publish.continuous`, until what is published
@@ -67,7 +68,23 @@ impl Table {
     /// # Errors
     /// As there.
     pub fn compact(&self) -> Result<()> {
-        self.open.shared.compact_tables(std::slice::from_ref(&self.inner))
+        let shared = &self.open.shared;
+        shared.compact_tables(std::slice::from_ref(&self.inner), |table| shared.compact_fully(table))
+    }
+
+    /// Flushes the table, then merges the runs that may hold keys of `range` into one sorted run, a level at a time. Runs that
+    /// have none of them are read and written only as far as they overlap those that have: after much of a range was deleted,
+    /// this gives its space back and makes reads there fast again, without work for the rest of the table.
+    ///
+    /// # Errors
+    /// Those of [`Db::compact`].
+    pub fn compact_range(&self, range: impl KeyRange) -> Result<()> {
+        let (shared, bounds) = (&self.open.shared, ScanBounds::of(range));
+        let table = std::slice::from_ref(&self.inner);
+        match bounds.is_empty() {
+            true => shared.check_open(),
+            false => shared.compact_tables(table, |table| shared.compact_range(table, &bounds)),
+        }
     }
 
     /// What the table consists of. [`Db::stats`] tells it of all tables, and what the database has done.
@@ -135,10 +152,14 @@ impl Shared {
         self.flush_tables(&self.all_tables())
     }
 
-    fn compact_tables(&self, tables: &[Arc<TableInner>]) -> Result<()> {
+    fn compact_tables(
+        &self,
+        tables: &[Arc<TableInner>],
+        compact: impl Fn(&Arc<TableInner>) -> Result<()>,
+    ) -> Result<()> {
         self.flush_tables(tables)?;
         for table in tables {
-            self.compact_fully(table)?;
+            compact(table)?;
             self.look_whether_exact(table);
         }
         self.stalls.refresh(self);

@@ -84,9 +84,16 @@ impl BlockCache {
         self.misses.fetch_add(1, Ordering::Relaxed);
         let loaded = load()?;
         if fill {
-            blocks.insert((run, block), Arc::clone(&loaded));
+            self.put(run, block, Arc::clone(&loaded));
         }
         Ok(loaded)
+    }
+
+    /// Keeps a block, in place of the one that was kept.
+    pub fn put(&self, run: RunId, block: u32, loaded: Arc<dyn Block>) {
+        if let Some(blocks) = &self.blocks {
+            blocks.insert((run, block), loaded);
+        }
     }
 
     /// The block, if it is in the cache; a look that finds nothing is not counted.

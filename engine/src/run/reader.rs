@@ -299,22 +299,29 @@ impl RunReader {
     }
 
     /// A block for a cursor: where it lies, if it can be read there; with what `projection` says, or whole if it is in the
-    /// cache or if that costs no more. A whole block stays in the cache if `fill_cache`.
+    /// cache or if that costs no more. A whole block stays in the cache if `fill_cache`, as the columns that were made of it.
     pub fn rows(&self, index: usize, projection: &Projection, fill_cache: bool) -> Result<Rows> {
         if let Some((block, map)) = self.direct_block(index)? {
             self.cache.reads.mapped();
             return Ok(Rows::direct(block, map));
         }
-        let block = match projection {
-            Projection::All => self.cached(index, fill_cache)?,
+        let whole = match projection {
+            Projection::All => Some(self.cached(index, fill_cache)?),
             // Where it lies decoded, a whole block takes little more, and more reads have use for it.
-            _ if self.lies_decoded && fill_cache => self.cached(index, fill_cache)?,
-            part => match self.cache.peek(self.id, index as u32) {
-                Some(block) => block,
-                None => self.decode(index, part)?,
-            },
+            _ if self.lies_decoded && fill_cache => Some(self.cached(index, fill_cache)?),
+            _ => self.cache.peek(self.id, index as u32),
         };
-        block.columns().map(Rows::Columns)
+        let Some(block) = whole else {
+            return self.decode(index, projection)?.columns().map(Rows::Columns);
+        };
+        let columns = Arc::clone(&block).columns()?;
+        let made = !std::ptr::addr_eq(Arc::as_ptr(&block), Arc::as_ptr(&columns));
+        if made && fill_cache {
+            // The next cursor need not make them again.
+            self.cache
+                .put(self.id, index as u32, Arc::clone(&columns) as Arc<dyn Block>);
+        }
+        Ok(Rows::Columns(columns))
     }
 
     /// Where a block is in the mapped file, if it is searched there.

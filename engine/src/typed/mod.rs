@@ -43,10 +43,13 @@ pub(crate) use schemas::{SchemaVersion, Schemas, Target};
 pub(crate) use sizes::row_bytes;
 pub(crate) use write::check_bytes;
 
+use std::ops::RangeBounds;
+
 use arrow::array::RecordBatch;
 use kodiak_core::Result;
 
 use crate::db::{Snapshot, Table};
+use crate::read::ScanBounds;
 
 impl Table {
     /// Inserts rows; a row whose key exists already replaces the old one, and of rows with equal keys in `rows` the last
@@ -85,6 +88,16 @@ impl Table {
     /// [`put`](Self::put).
     pub fn delete_keys(&self, keys: &RecordBatch) -> Result<()> {
         write::delete_keys(self, keys)
+    }
+
+    /// The range of keys that [`Read::key_range`] reads, for calls that take keys as bytes: `delete_range`, `compact_range`,
+    /// `approximate_size`. It is that of the table's key columns, which no alteration changes.
+    ///
+    /// # Errors
+    /// `InvalidInput` naming the column if an end is not one row of the first key columns.
+    pub fn key_bounds(&self, range: impl RangeBounds<RecordBatch>) -> Result<ScanBounds> {
+        let version = self.inner.schemas.current();
+        keys::bounds(&version.schema, &version.codecs, &range)
     }
 
     /// The row with a key: `key` has the key columns, found by name, and one row.

@@ -235,6 +235,75 @@ fn the_size_of_a_range_is_known_without_reading_it() {
 }
 
 #[test]
+fn a_range_is_compacted_and_the_rest_left_alone() {
+    let mut settings = small();
+    settings.compaction.target_run_size = 64 << 10;
+    settings.format.kind = "feather".to_owned();
+    let (db, table) = open(settings);
+    let filled = |round: u8| (0..4000).map(move |number| (key(number), [round; 240]));
+    for (key, value) in filled(0) {
+        table.put(key, value).expect("put");
+    }
+    table.compact().expect("compact");
+    db.wait_idle().expect("idle");
+    let runs = || table.stats().levels.iter().map(|level| level.runs).sum::<usize>();
+    let size = |from: u32, to: u32| table.approximate_size(key(from)..key(to)).expect("size").entries;
+    assert!(runs() > 8, "{} runs", runs());
+    assert!(size(1000, 1500) >= 500);
+    table.delete_range(key(1000)..key(1500)).expect("delete");
+    for (key, value) in filled(1).skip(1400).take(200) {
+        table.put(key, value).expect("put");
+    }
+    let before = db.stats().compactions;
+    table.compact_range(key(1000)..key(1600)).expect("compact");
+    let first = db.stats().compactions;
+    assert!(first.bytes_read - before.bytes_read < 4000 * 240 / 2, "{first:?}");
+    assert!(size(1100, 1300) <= size(0, 100), "the range is gone");
+    assert_eq!(table.stats().sorted_runs(), 1);
+    let left: Entries = filled(0)
+        .take(1000)
+        .chain(filled(1).skip(1400).take(200))
+        .chain(filled(0).skip(1600))
+        .map(|(key, value)| (key.to_vec(), value.to_vec()))
+        .collect();
+    assert_eq!(collected(table.scan(..).expect("scan")), left);
+    table.compact_range(key(1000)..key(1600)).expect("compact");
+    table.compact_range(key(7)..key(7)).expect("an empty range");
+    assert_eq!(db.stats().compactions.jobs, first.jobs, "nothing was left to be done");
+    table.compact_range(..).expect("everything");
+    assert_eq!(collected(table.scan(..).expect("scan")), left);
+}
+
+#[test]
+fn columns_that_a_cursor_made_of_row_blocks_are_kept() {
+    let mut settings = small();
+    settings.format.kind = "row".to_owned();
+    settings.cache.capacity = 1 << 20;
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = Db::open(dir.path(), settings).expect("open");
+    let table = db.create_table("t", TableSchema::key_value()).expect("create");
+    for number in 0..2000 {
+        table.put(key(number), [7; 50]).expect("put");
+    }
+    table.compact().expect("compact");
+    let all = || collected(table.scan(..).expect("scan"));
+    let entries = all();
+    assert_eq!(entries.len(), 2000);
+    let bytes: usize = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let kept = db.stats().cache;
+    assert!(kept.used >= bytes as u64, "{kept:?} of {bytes} bytes");
+    assert!(kept.used <= kept.capacity, "{kept:?}");
+    assert_eq!(all(), entries);
+    assert_eq!(table.get(key(5)).expect("get").as_deref(), Some(&[7; 50][..]));
+    let then = db.stats().cache;
+    assert_eq!(
+        (then.used, then.misses),
+        (kept.used, kept.misses),
+        "nothing was made again"
+    );
+}
+
+#[test]
 fn a_batch_is_cleared_and_filled_again() {
     let (db, table) = open(small());
     let mut batch = db.batch();
