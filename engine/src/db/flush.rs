@@ -20,52 +20,37 @@ use crate::secondary::Secondary;
 pub(crate) type Frozen = (Arc<TableInner>, Vec<Arc<Slot>>);
 
 impl Shared {
-    /// Called when a table's active memtable is full: freezes it, or stops writers if too many wait already. The write that
-    /// has filled it is done, so a failure is left to the next one, which tries again: the log bounds what gathers.
-    #[cold]
-    pub(crate) fn make_room(&self, table: &Arc<TableInner>) {
-        if let Err(error) = self.try_make_room(table) {
-            tracing::warn!(%error, table = table.name, "a full memtable could not be frozen");
-        }
-    }
-
-    fn try_make_room(&self, table: &Arc<TableInner>) -> Result<()> {
-        let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
-        if table.view.load().active.memory() < self.settings.memtable.size as usize {
-            return Ok(());
-        }
-        let waiting: usize = self
-            .all_tables()
-            .iter()
-            .map(|table| table.view.load().frozen.len())
-            .sum();
-        if waiting >= self.settings.limits.max_immutable_memtables {
-            self.stalls.stop_for_memtable();
-            // The flush may have ended just before.
-            self.stalls.refresh(self);
-            return Ok(());
-        }
-        self.freeze(table)
-    }
-
     /// Replaces the active memtable by an empty one; the caller keeps writers out.
     pub(crate) fn freeze(&self, table: &Arc<TableInner>) -> Result<()> {
-        let _edit = table.edit.lock();
-        let view = table.view.load_full();
-        if view.active.is_empty() {
-            return Ok(());
+        self.freeze_tables(std::slice::from_ref(table))
+    }
+
+    /// [`freeze`](Self::freeze) for several tables, whose next memtables begin with the same segment of the log.
+    pub(crate) fn freeze_tables(&self, tables: &[Arc<TableInner>]) -> Result<()> {
+        let mut begun = None;
+        for table in tables {
+            let _edit = table.edit.lock();
+            let view = table.view.load_full();
+            if view.active.is_empty() {
+                continue;
+            }
+            let segment = match begun {
+                Some(segment) => segment,
+                None => *begun.insert(self.check_writable()?.rotate()?),
+            };
+            let active = Arc::new(self.new_slot(segment, &table.secondary.all())?);
+            let frozen = std::iter::once(&view.active).chain(&view.frozen).cloned().collect();
+            table.view.store(Arc::new(View {
+                active,
+                frozen,
+                version: Arc::clone(&view.version),
+                index: view.index.clone(),
+                secondary: Arc::clone(&view.secondary),
+            }));
         }
-        let segment = self.check_writable()?.rotate()?;
-        let active = Arc::new(self.new_slot(segment, &table.secondary.all())?);
-        let frozen = std::iter::once(&view.active).chain(&view.frozen).cloned().collect();
-        table.view.store(Arc::new(View {
-            active,
-            frozen,
-            version: Arc::clone(&view.version),
-            index: view.index.clone(),
-            secondary: Arc::clone(&view.secondary),
-        }));
-        self.signals.flush.raise();
+        if begun.is_some() {
+            self.signals.flush.raise();
+        }
         Ok(())
     }
 
@@ -86,7 +71,7 @@ impl Shared {
         self.check_writable()?;
         {
             let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
-            tables.iter().try_for_each(|table| self.freeze(table))?;
+            self.freeze_tables(tables)?;
         }
         // An earlier failure says nothing about this attempt.
         self.trouble.lock().flush = None;
@@ -127,7 +112,7 @@ impl Shared {
     pub(crate) fn freeze_all(&self) -> Result<Vec<Frozen>> {
         let tables = self.all_tables();
         let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
-        tables.iter().try_for_each(|table| self.freeze(table))?;
+        self.freeze_tables(&tables)?;
         Ok(tables
             .into_iter()
             .map(|table| (Arc::clone(&table), table.view.load().frozen.clone()))

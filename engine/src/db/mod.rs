@@ -13,6 +13,7 @@ mod log_needs;
 mod open;
 mod options;
 mod plans;
+mod room;
 mod scan_options;
 mod seq_times;
 mod shared;

@@ -413,20 +413,27 @@ fn finish_recovery(shared: &mut Shared, context: WalContext, report: &ReplayRepo
     }
     let picked = &shared.resolved.wal;
     shared.wal = Some((picked.factory.open)(context, &picked.options, first)?);
+    // What was replayed goes on being written to if the log may be read again, and is not too long: or each of many short
+    // openings would leave a run.
+    let closed = report.closed || report.records == 0;
+    let goes_on = closed && report.torn_bytes == 0 && report.skipped == 0;
+    let oldest = first.saturating_sub(shared.settings.log_segments());
     for table in &replayed {
-        if !table.view.load().active.is_empty() {
+        let active = Arc::clone(&table.view.load().active);
+        if !active.is_empty() && (!goes_on || active.first_segment() <= oldest) {
             start_slot(shared, table, first)?;
         }
         table.view.load().active.advance_segment(first);
     }
+    // A process that ended before it could, or whose last flush was cut short.
+    shared.check_writable()?.release(state.wal_from)?;
     // A log that ends in damage must not be read again: its end would cut off what follows. Nor may one be relied on that was
     // not closed: if a sync has failed, it may be readable and yet lost with the power, in spite of the sync above. So its
     // records are written to runs before anything that comes after them is accepted.
-    let closed = report.closed || report.records == 0;
     if report.torn_bytes > 0 {
         tracing::warn!(dir = %shared.dir.display(), bytes = report.torn_bytes, "the end of the log is cut off");
     }
-    if report.torn_bytes > 0 || report.skipped > 0 || !closed {
+    if !goes_on {
         while shared.flush_next()? {}
         shared.release_log()?;
     }

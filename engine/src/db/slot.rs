@@ -8,8 +8,9 @@ use kodiak_core::options::Options;
 use kodiak_core::wal::SegmentId;
 use kodiak_core::{EntryRef, Op, Result, SeqNo};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use super::room::LOOK_BYTES;
 use crate::range_delete::LiveRangeTombstones;
 use crate::secondary::{Secondary, SlotIndex};
 
@@ -26,6 +27,8 @@ pub struct Slot {
     writer: Option<Mutex<()>>,
     /// What secondary indexes have of its entries.
     pub indexes: Box<[SlotIndex]>,
+    /// Bytes of memory from which all memtables are looked at.
+    look_at: AtomicUsize,
     times: CachePadded<Times>,
 }
 
@@ -57,6 +60,7 @@ impl Slot {
             entries: (factory.create)(options, capacity)?,
             tombstones: LiveRangeTombstones::default(),
             first_segment: AtomicU64::new(segment),
+            look_at: AtomicUsize::new(capacity.min(LOOK_BYTES)),
             writer: (!factory.capabilities.concurrent_insert).then(|| Mutex::new(())),
             times: CachePadded::new(Times {
                 oldest: AtomicU64::new(u64::MAX),
@@ -108,6 +112,23 @@ impl Slot {
             true => memory,
             false => memory + self.indexes.iter().map(|index| index.entries.memory()).sum::<usize>(),
         }
+    }
+
+    /// True if it has grown so much that all memtables are to be looked at.
+    #[inline]
+    pub fn has_grown(&self) -> bool {
+        self.memory() >= self.look_at.load(Ordering::Relaxed)
+    }
+
+    /// It has been looked at; the next look is due when it has grown by [`LOOK_BYTES`], or is full with `size` bytes.
+    pub fn look_again(&self, size: usize) {
+        self.look_at
+            .store(size.min(self.memory() + LOOK_BYTES), Ordering::Relaxed);
+    }
+
+    /// True if it depends on a log segment up to `oldest`.
+    pub fn holds(&self, oldest: SegmentId) -> bool {
+        !self.is_empty() && self.first_segment() <= oldest
     }
 
     /// The first log segment that it depends on.

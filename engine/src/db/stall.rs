@@ -6,6 +6,7 @@ use std::time::Duration;
 use kodiak_core::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 
+use super::room::Memtables;
 use super::shared::Shared;
 use crate::settings::Settings;
 
@@ -135,19 +136,17 @@ impl Stalls {
     /// Looks at all tables anew. One thread at a time: what an earlier look has found never replaces what a later one has.
     pub fn refresh(&self, shared: &Shared) {
         let _one_at_a_time = self.refreshing.lock();
-        let mut frozen = 0;
-        let mut full = false;
+        let tables = shared.all_tables();
+        let memtables = Memtables::of(&tables, shared.settings.memtable.size as usize);
         let (mut level0, mut pending) = (0, 0);
-        for table in shared.all_tables() {
+        for table in tables {
             let view = table.view.load();
-            frozen += view.frozen.len();
-            full |= view.active.memory() >= shared.settings.memtable.size as usize;
             level0 = level0.max(view.version.levels.first().map_or(0, |level| level.sorted_runs.len()));
             // What cannot be read makes compactions fail, which tell of it.
             let shape = view.version.shape(0, &[]);
             pending += shape.map_or(0, |shape| table.policy.pending_bytes(&shape));
         }
-        if full && frozen >= shared.settings.limits.max_immutable_memtables {
+        if memtables.stop(shared) {
             self.set(STOP, StallCause::MemtableFull);
         } else if level0 >= self.l0_stop {
             self.set(STOP, StallCause::Level0);

@@ -240,7 +240,7 @@ impl Shared {
     pub(crate) fn commit(&self, batch: &Batch, tables: &[Arc<TableInner>], mode: SyncMode) -> Result<()> {
         let wal = self.check_writable()?;
         self.stalls.admit(self, batch.payload().len())?;
-        let full = {
+        let grown = {
             let _writing = self.write_among(tables)?;
             for table in tables {
                 if table.dropped.load(Ordering::Acquire) {
@@ -265,10 +265,10 @@ impl Shared {
             };
             let inserted = insert(batch, appended.first_seq, tables, views)
                 .and_then(|()| guarded.insert(appended.first_seq, tables));
-            let mut full = false;
+            let mut grown = false;
             for (table, view) in tables.iter().zip(views) {
                 view.active.touch(now);
-                full |= view.active.memory() >= self.settings.memtable.size as usize;
+                grown |= view.active.has_grown();
                 table.times.note(last, now);
             }
             // Also after a failure: later writes wait for these sequence numbers.
@@ -278,9 +278,9 @@ impl Shared {
             }
             inserted.and(published)?;
             self.counters.written(batch.payload().len() as u64, batch.len() as u64);
-            full
+            grown
         };
-        if full {
+        if grown {
             tables.iter().for_each(|table| self.make_room(table));
         }
         Ok(())

@@ -207,6 +207,12 @@ pub const FIELDS: &[Field] = &[
         access: Access::Size(|s| &mut s.wal.segment_size, (64 * KIB, 64 * GIB)),
     },
     Field {
+        path: "wal.max_size",
+        help: "Bytes of log (at least 4 segments, at most 256) from which memtables that hold on to the oldest of it are flushed, \
+               however little they hold; not set: twice what all memtables may take.",
+        access: Access::MaybeSize(|s| &mut s.wal.max_size, (64 * KIB, 64 * TIB)),
+    },
+    Field {
         path: "wal.compression",
         help: "Compression of log records.",
         access: Access::Name {

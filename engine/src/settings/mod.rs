@@ -210,6 +210,8 @@ pub struct WalSettings {
     pub direct_io: bool,
     /// Bytes at which a segment is full.
     pub segment_size: u64,
+    /// Bytes of log from which memtables that hold on to the oldest of it are flushed; `None`: twice what all memtables may take.
+    pub max_size: Option<u64>,
     /// Compression of records: `None` or `Lz4`.
     pub compression: Compression,
     /// Records of fewer bytes are not compressed.
@@ -347,16 +349,27 @@ impl Settings {
 
     /// Bytes that memtables, cache, primary indexes and background threads may come to.
     pub fn memory_needed(&self) -> u64 {
-        let memtables = self
-            .memtable
-            .size
-            .saturating_mul(self.limits.max_immutable_memtables as u64 + 1);
         let work = WORK_BYTES_PER_THREAD.saturating_mul(self.compaction.threads as u64);
         let indexes = self.index_memory().saturating_add(self.catalogue_memory());
-        memtables
+        self.memtable_budget()
             .saturating_add(self.cache.capacity)
             .saturating_add(indexes)
             .saturating_add(work)
+    }
+
+    /// Bytes that the memtables of all tables may come to: one that is written to, and those that wait for their flush.
+    pub fn memtable_budget(&self) -> u64 {
+        let memtables = self.limits.max_immutable_memtables as u64 + 1;
+        self.memtable.size.saturating_mul(memtables)
+    }
+
+    /// Segments of log that memtables may hold on to. A recovery has all of them open, so they are not too many.
+    pub(crate) fn log_segments(&self) -> u64 {
+        let bytes = self
+            .wal
+            .max_size
+            .unwrap_or_else(|| self.memtable_budget().saturating_mul(2));
+        (bytes / self.wal.segment_size).clamp(4, 256)
     }
 
     /// Bytes that primary indexes may come to.

@@ -104,6 +104,7 @@ pub(super) fn base() -> Settings {
             sync: SyncMode::Normal,
             direct_io: true,
             segment_size: 16 * MIB,
+            max_size: None,
             compression: Compression::None,
             compress_above: KIB,
             recovery: RecoveryMode::PointInTime,

@@ -10,4 +10,5 @@ mod names;
 mod operators;
 mod reads;
 mod regressions;
+mod room;
 mod statistics;
