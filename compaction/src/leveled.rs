@@ -152,6 +152,7 @@ impl CompactionPolicy for Leveled {
                 })
             })
             .or_else(|| trigger::dead(shape, self.context.dead_share))
+            .or_else(|| pick::join_small(shape, &self.context, 0.5))
     }
 
     fn plan_for_reads(&self, shape: &VersionShape) -> Option<CompactionPlan> {

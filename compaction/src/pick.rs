@@ -9,6 +9,12 @@ use crate::movement::{Candidate, Movement};
 /// A compaction may take this many target runs from the upper level when that costs nothing more below.
 const MAX_WIDENED_RUNS: u64 = 8;
 
+/// A run is small if so many of them make less than a target run ...
+const SMALL_PART: u64 = 4;
+
+/// ... and so many small neighbours are made one: each byte is rewritten once for it, or twice.
+const MANY_SMALL: usize = 8;
+
 /// The runs of a level that has at most one sorted run.
 pub(crate) fn only_run(level: &LevelShape) -> &[RunShape] {
     level.sorted_runs.first().map_or(&[], |sorted| &sorted.runs)
@@ -335,6 +341,30 @@ fn widen(upper: &[RunShape], ranges: &[std::ops::Range<usize>], first: usize, li
         bytes += upper[start].bytes;
     }
     start..end
+}
+
+/// Makes one run of many small neighbours on a level: short flushes of ascending keys go down as they are, and would leave a
+/// file each.
+pub(crate) fn join_small(shape: &VersionShape, context: &PolicyContext, score: f64) -> Option<CompactionPlan> {
+    let small = |run: &RunShape| !run.busy && run.bytes < context.target_run_bytes / SMALL_PART;
+    let levels = shape.levels.iter().enumerate().skip(1);
+    let single = levels.filter(|(_, level)| level.sorted_runs.len() == 1);
+    let stretches = single.flat_map(|(number, level)| {
+        let stretches = only_run(level).chunk_by(|left, right| small(left) == small(right));
+        stretches.map(move |stretch| (number, stretch))
+    });
+    let (level, stretch) = stretches
+        .filter(|(_, stretch)| stretch.len() >= MANY_SMALL && small(&stretch[0]))
+        .max_by_key(|(_, stretch)| stretch.len())?;
+    let mut room = context.target_run_bytes.saturating_mul(SMALL_PART);
+    let taken = stretch.iter().take_while(|run| {
+        let fits = run.bytes <= room;
+        room = room.saturating_sub(run.bytes);
+        fits
+    });
+    let inputs: Vec<RunId> = taken.map(|run| run.id).collect();
+    let reason = format!("{} small runs lie side by side on level {level}", inputs.len());
+    Some(plan(PlanKind::Merge, inputs, level, score, reason))
 }
 
 #[cfg(test)]

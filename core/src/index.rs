@@ -17,6 +17,7 @@ use crate::Result;
 use crate::options::Options;
 use crate::registry::{Component, impl_factory};
 use crate::storage::Storage;
+use serde::Serialize;
 
 mod range;
 mod updates;
@@ -215,7 +216,7 @@ pub struct IndexFinding {
 }
 
 /// Numbers about an index since it was opened, and about its file as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct IndexStats {
     /// Pieces found in the pool, and those that had to be read.
     pub hits: u64,

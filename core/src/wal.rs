@@ -14,6 +14,7 @@ use crate::options::Options;
 use crate::registry::{Component, impl_factory};
 use crate::storage::Storage;
 use crate::{Error, ErrorKind, Result};
+use serde::Serialize;
 
 /// The number of a log segment. It grows by one with each and is never reused.
 pub type SegmentId = u64;
@@ -127,7 +128,7 @@ pub struct Appended {
 }
 
 /// A snapshot of a log's own counters since it was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct WalStats {
     /// Records appended.
     pub records: u64,

@@ -11,11 +11,22 @@ use crate::output::Output;
 pub struct Stats {
     #[command(flatten)]
     db: Existing,
+    /// Print all figures as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Stats {
     pub fn run(self, out: &mut Output) -> Result {
-        write!(out, "{}", self.db.open_read_only()?.stats())?;
+        let stats = self.db.open_read_only()?.stats();
+        match self.json {
+            true => writeln!(
+                out,
+                "{}",
+                serde_json::to_string_pretty(&stats).map_err(std::io::Error::from)?
+            )?,
+            false => write!(out, "{stats}")?,
+        }
         Ok(())
     }
 }

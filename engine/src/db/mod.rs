@@ -207,7 +207,29 @@ impl Db {
     /// # Errors
     /// As [`create_table`](Self::create_table); `InvalidInput` if the table has other columns or another key by now.
     pub fn table_or_create(&self, name: &str, schema: TableSchema) -> Result<Table> {
-        match self.create_table(name, schema.clone()) {
+        self.existing_or_new(name, schema, TableOptions::default())
+    }
+
+    /// As [`table_or_create`](Self::table_or_create), with options. How indexes are made and kept may be another by now; that
+    /// is left as it is.
+    ///
+    /// # Errors
+    /// As there; `InvalidInput` also if the table was created with another TTL or merge operator.
+    pub fn table_or_create_with(&self, name: &str, schema: TableSchema, options: TableOptions) -> Result<Table> {
+        let table = self.existing_or_new(name, schema, options.clone())?;
+        let known = table.options();
+        let wrong = match () {
+            () if known.get_ttl() != options.get_ttl() => "TTL",
+            () if known.get_merge_operator() != options.get_merge_operator() => "merge operator",
+            () => return Ok(table),
+        };
+        Err(Error::invalid_input(format!(
+            "table \"{name}\" exists with another {wrong}"
+        )))
+    }
+
+    fn existing_or_new(&self, name: &str, schema: TableSchema, options: TableOptions) -> Result<Table> {
+        match self.create_table_with(name, schema.clone(), options) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let table = self.table(name)?;
                 if table.schema().same_columns(&schema) {

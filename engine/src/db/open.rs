@@ -318,6 +318,7 @@ fn replay(shared: &Shared, context: &WalContext, state: &State) -> Result<Replay
         .iter()
         .map(|(id, table)| (*id, (table.flushed, table.runs.newest())))
         .collect();
+    let mut full = Vec::new();
     let mut sink = |record: WalRecord<'_>| -> Result<()> {
         let damaged = |error: Error| error.with_offset(record.offset);
         for (seq, op) in (record.first_seq..).zip(record.ops()) {
@@ -338,6 +339,12 @@ fn replay(shared: &Shared, context: &WalContext, state: &State) -> Result<Replay
             view.active.touch(record.timestamp_micros);
             table.times.note(seq, record.timestamp_micros);
             if view.active.memory() >= shared.settings.memtable.size as usize {
+                full.push(table);
+            }
+        }
+        // Not earlier: a batch is flushed as a whole, or not at all.
+        for table in full.drain(..) {
+            if table.view.load().active.memory() >= shared.settings.memtable.size as usize {
                 start_slot(shared, &table, record.segment)?;
             }
         }

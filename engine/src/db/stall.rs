@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use kodiak_core::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
+use serde::Serialize;
 
 use super::room::Memtables;
 use super::shared::Shared;
 use crate::settings::Settings;
 
 /// Why writers wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StallCause {
     /// Frozen memtables wait for their flush, and the active one is full.
     MemtableFull,

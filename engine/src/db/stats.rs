@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use kodiak_core::index::IndexStats;
 use kodiak_core::wal::WalStats;
+use serde::Serialize;
 
 use super::counters::Work;
 use super::shared::Shared;
@@ -16,7 +17,7 @@ use crate::run::{CacheStats, ReadStats};
 use crate::secondary::SecondaryStats;
 
 /// One level of a table.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct LevelStats {
     /// Sorted runs: what a scan merges.
     pub sorted_runs: usize,
@@ -33,7 +34,7 @@ pub struct LevelStats {
 }
 
 /// One table.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct TableStats {
     /// Its name.
     pub name: String,
@@ -101,7 +102,7 @@ impl TableStats {
 }
 
 /// One kind of background work.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct WorkStats {
     /// Jobs done.
     pub jobs: u64,
@@ -126,7 +127,7 @@ impl WorkStats {
 
 /// A snapshot of a database's figures; counters begin at its opening. Its [`Display`](std::fmt::Display) is the report that
 /// `kodiak stats` prints.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Stats {
     /// The tables, by number.
     pub tables: Vec<TableStats>,

@@ -30,6 +30,18 @@ pub struct WriteBatch {
     limits: (u64, u64),
 }
 
+impl Clone for WriteBatch {
+    fn clone(&self) -> Self {
+        Self {
+            batch: self.batch.clone(),
+            tables: self.tables.clone(),
+            schemas: self.schemas.clone(),
+            mistake: self.mistake.as_ref().map(Error::replicate),
+            limits: self.limits,
+        }
+    }
+}
+
 impl WriteBatch {
     pub(crate) fn new(limits: (u64, u64)) -> Self {
         Self {

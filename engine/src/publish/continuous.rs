@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 use parking_lot::Mutex;
+use serde::Serialize;
 
 use super::publisher::Publisher;
 use super::record::Record;
@@ -25,7 +26,7 @@ const ATTEMPTS: usize = 4;
 const EXPIRY_SHARE: u64 = 8;
 
 /// What has been published of a table in the background since the database was opened.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct PublicationStats {
     /// Publications made.
     pub publications: u64,

@@ -9,6 +9,7 @@ use kodiak_core::block::Block;
 use kodiak_core::compaction::RunId;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use serde::Serialize;
 
 use super::reads::ReadCounters;
 
@@ -36,7 +37,7 @@ pub struct BlockCache {
 }
 
 /// What a cache has done since the database was opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct CacheStats {
     /// Bytes allowed.
     pub capacity: u64,

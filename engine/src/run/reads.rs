@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
+use serde::Serialize;
 
 /// Threads beyond so many share their counters, and may then lose counts to each other.
 const STRIPES: usize = 64;
@@ -22,7 +23,7 @@ struct Stripe {
 }
 
 /// What point reads and scans have touched.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct ReadStats {
     /// Point reads that memtables did not answer.
     pub gets: u64,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kodiak_core::schema::TableSchema;
 use kodiak_core::varint::{Reader, put_bytes, put_u64};
 use kodiak_core::{Error, ErrorKind, Result};
+use serde::Serialize;
 
 /// Takes out of an entry of a key-value table what an index orders it by. Named by definitions of indexes and registered with
 /// [`Builder::key_extractor`](crate::Builder::key_extractor) at every opening.
@@ -85,7 +86,7 @@ impl IndexDefinition {
 }
 
 /// A column of an index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct IndexColumn {
     /// Its number within the table, which stays whatever the column is called.
     pub number: u32,
@@ -94,7 +95,8 @@ pub struct IndexColumn {
 }
 
 /// What the entries of an index are ordered by.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum IndexedBy {
     /// Columns.
     Columns(Vec<IndexColumn>),
@@ -103,7 +105,7 @@ pub enum IndexedBy {
 }
 
 /// What an index is of, as the manifest keeps it. Bytes in `docs/formats/secondary.md`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StoredDefinition {
     /// What its entries are ordered by.
     pub by: IndexedBy,

@@ -60,6 +60,7 @@ pub use definition::{IndexColumn, IndexDefinition, IndexedBy, KeyExtractor, Stor
 pub(crate) use entry::{ENTRY, Mark, NewestMark};
 pub(crate) use memory::{SlotIndex, check_ingested, check_ingestion, guard, replay};
 pub use read::{IndexBatches, IndexEntries, IndexRead};
+use serde::Serialize;
 pub(crate) use update::{SecondaryChange, SecondaryUpdate};
 
 use crate::manifest::SecondaryMeta;
@@ -270,7 +271,7 @@ pub(crate) struct Secondaries {
 }
 
 /// Numbers about a secondary index.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SecondaryStats {
     /// Its name.
     pub name: String,

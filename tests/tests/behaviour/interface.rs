@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kodiak::{Builder, Db, MemoryStorage, Result, Scan, ScanBounds, ScanOptions, Settings, Table, TableSchema};
+use kodiak::{
+    Builder, Db, MemoryStorage, Result, Scan, ScanBounds, ScanOptions, Settings, Table, TableOptions, TableSchema,
+};
 use kodiak_tests::factors::small;
 
 type Entries = Vec<(Vec<u8>, Vec<u8>)>;
@@ -301,6 +303,38 @@ fn columns_that_a_cursor_made_of_row_blocks_are_kept() {
         (kept.used, kept.misses),
         "nothing was made again"
     );
+}
+
+#[test]
+fn a_table_is_opened_or_made_with_its_options() {
+    let (db, _table) = open(small());
+    let day = std::time::Duration::from_secs(86_400);
+    let options = || TableOptions::new().ttl(day).merge_operator("append");
+    let made = |options| db.table_or_create_with("log", TableSchema::key_value(), options);
+    made(options()).expect("made").merge("k", "a").expect("merge");
+    made(options()).expect("opened").merge("k", "b").expect("merge");
+    let log = db.table("log").expect("there");
+    assert_eq!(log.get("k").expect("get").as_deref(), Some(&b"ab"[..]));
+    let refused = |options| made(options).expect_err("other options").to_string();
+    assert!(refused(TableOptions::new().merge_operator("append")).contains("TTL"));
+    assert!(refused(options().merge_operator("counter")).contains("merge operator"));
+}
+
+#[test]
+fn a_batch_is_written_again_from_a_copy() {
+    let (db, table) = open(small());
+    let mut batch = db.batch();
+    batch.put(&table, "a", "1").delete(&table, "b");
+    db.write(batch.clone()).expect("written");
+    table.put("b", "2").expect("put");
+    db.write(batch).expect("written");
+    assert_eq!(
+        collected(table.scan(..).expect("scan")),
+        [(b"a".to_vec(), b"1".to_vec())]
+    );
+    let mut wrong = db.batch();
+    wrong.put(&table, vec![0; 17 << 20], "too long");
+    wrong.clone().check().expect_err("a copy has the mistake, too");
 }
 
 #[test]

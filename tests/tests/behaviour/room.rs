@@ -85,3 +85,24 @@ fn short_openings_do_not_leave_a_run_each() {
     assert!(stats.wal.segments <= 8, "{} segments", stats.wal.segments);
     assert_eq!(table(&db, "t").scan(..).expect("scan").count(), 60);
 }
+
+#[test]
+fn a_batch_that_fills_a_memtable_is_replayed_as_a_whole() {
+    let storage = Arc::new(MemoryStorage::new());
+    let settings = small();
+    let db = open(&storage, &settings);
+    let t = table(&db, "t");
+    let mut batch = db.batch();
+    batch
+        .put(&t, "large", vec![7; 60 << 10])
+        .put(&t, "larger", vec![8; 60 << 10]);
+    batch.put(&t, "small", "value").put(&t, "smaller", "value");
+    t.put("before", "value").expect("put");
+    db.write(batch).expect("written");
+    drop((t, db));
+    let db = open(&storage, &settings);
+    db.wait_idle().expect("idle");
+    let stats = table(&db, "t").stats();
+    assert_eq!(stats.memtable_entries, 0, "half of a batch is in a run: {stats:?}");
+    assert_eq!(table(&db, "t").scan(..).expect("scan").count(), 5);
+}
