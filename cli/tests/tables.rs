@@ -59,7 +59,17 @@ fn a_scan_has_bounds_prefix_limit_and_direction() {
         assert!(kodiak.prints(&["compact", "db", "t"]).contains("bytes of runs"));
     }
     assert!(kodiak.refuses(&["compact", "db", "u"]).contains("the tables are: t"));
+    assert!(
+        kodiak
+            .prints(&["compact", "db", "t", "--from", "b", "--to", "c"])
+            .contains("bytes of runs")
+    );
+    kodiak.misunderstands(&["compact", "db", "--from", "b"]);
     assert!(kodiak.prints(&["stats", "db"]).contains("table t"));
+    let stats: serde_json::Value = serde_json::from_str(&kodiak.prints(&["stats", "db", "--json"])).expect("JSON");
+    assert_eq!(stats["tables"][0]["name"], "t");
+    let entries = stats["tables"][0]["levels"].as_array().expect("levels").iter();
+    assert_eq!(entries.filter_map(|level| level["entries"].as_u64()).sum::<u64>(), 5);
     kodiak.misunderstands(&["scan", "db", "t", "--prefix", "b", "--from", "a"]);
 }
 
@@ -331,4 +341,33 @@ fn an_import_that_fails_before_its_first_row_leaves_no_table() {
     assert_eq!(kodiak.prints(&["tables", "db"]), "");
     kodiak.prints(&[&import[..], &["a:int8, b:text"]].concat());
     assert_eq!(kodiak.prints(&["tables", "db"]), "t\n");
+}
+
+#[test]
+fn a_range_of_rows_is_deleted_and_compacted_by_key_columns() {
+    let kodiak = Kodiak::new();
+    kodiak.file(
+        "c.csv",
+        "country,city,people\nFR,Lyon,1\nIT,Bologna,2\nIT,Turin,3\nUS,Boise,4\n",
+    );
+    kodiak.prints(&["import", "db", "c", "c.csv", "--key", "country,city"]);
+    kodiak.prints(&["delete", "db", "c", "IT,Bologna", "--to", "IT,C"]);
+    assert_eq!(kodiak.prints(&["scan", "db", "c", "--count"]), "3\n");
+    kodiak.prints(&["delete", "db", "c", "IT", "--to", "US"]);
+    let left = kodiak.prints(&["scan", "db", "c"]);
+    assert!(
+        left.contains("Lyon") && left.contains("Boise") && !left.contains("Turin"),
+        "{left}"
+    );
+    assert!(
+        kodiak.prints(&["wal", "dump", "db"]).contains("delete"),
+        "ranges of the first key columns are shown"
+    );
+    kodiak.prints(&["compact", "db", "c", "--from", "G", "--to", "US"]);
+    assert_eq!(kodiak.prints(&["scan", "db", "c"]), left);
+    assert!(
+        kodiak
+            .refuses(&["compact", "db", "c", "--from", "IT,Turin,3"])
+            .contains("country, city")
+    );
 }
