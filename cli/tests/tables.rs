@@ -3,7 +3,7 @@
 mod support;
 
 use std::io::Read;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use support::Kodiak;
 
@@ -370,4 +370,31 @@ fn a_range_of_rows_is_deleted_and_compacted_by_key_columns() {
             .refuses(&["compact", "db", "c", "--from", "IT,Turin,3"])
             .contains("country, city")
     );
+}
+
+#[test]
+fn a_system_that_allows_few_open_files_is_enough() {
+    let kodiak = Kodiak::new();
+    let rows = (0..40_000).map(|number| format!("{number:08},{number:0100}\n"));
+    kodiak.file("t.csv", &format!("key,value\n{}", rows.collect::<String>()));
+    let small = [
+        "--set",
+        "compaction.target_run_size=64KiB",
+        "--set",
+        "memtable.size=64KiB",
+    ];
+    kodiak.prints(&[&["import", "db", "t", "t.csv", "--key-value"], &small[..]].concat());
+    kodiak.prints(&["compact", "db"]);
+    let runs = std::fs::read_dir(kodiak.path("db/tables/000001"))
+        .expect("runs")
+        .count()
+        / 2;
+    assert!(runs > 48, "{runs} runs");
+    let counted = Command::new("sh")
+        .args(["-c", "ulimit -n 48 && exec \"$0\" scan db t --count"])
+        .arg(env!("CARGO_BIN_EXE_kodiak"))
+        .current_dir(kodiak.path("."))
+        .output()
+        .expect("run");
+    assert_eq!(String::from_utf8_lossy(&counted.stdout), "40000\n", "{counted:?}");
 }

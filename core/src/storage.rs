@@ -48,6 +48,11 @@ pub trait Storage: Send + Sync + Debug {
     /// Opens an existing file to be overwritten in place.
     fn open_log(&self, path: &Path) -> Result<Arc<dyn LogFile>>;
 
+    /// How many files the system lets the process have open at once, if it is known to set a limit.
+    fn open_file_limit(&self) -> Option<usize> {
+        None
+    }
+
     /// Renames a file, replacing `to` if it exists. Both must be on the same file system.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
 

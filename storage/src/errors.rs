@@ -19,7 +19,9 @@ fn hint(code: i32) -> Option<&'static str> {
     Some(match Errno::from_raw_os_error(code) {
         Errno::NOSPC => "the file system is full: free some space",
         Errno::DQUOT => "the disk quota is used up: free some space or raise it",
-        Errno::MFILE | Errno::NFILE => "too many open files: raise the system's limit or lower the database's own",
+        Errno::MFILE | Errno::NFILE => {
+            "too many open files: raise the system's limit (ulimit -n), or set limits.max_open_files lower"
+        }
         Errno::LOOP => "symbolic links are not followed: give the real path",
         Errno::ACCESS | Errno::PERM => "permission denied: only the owner may use the database's files",
         Errno::ROFS => "the file system is read-only",

@@ -154,6 +154,11 @@ impl Storage for LocalStorage {
         Ok(Arc::new(log::LocalLog::new(path, file, len)))
     }
 
+    fn open_file_limit(&self) -> Option<usize> {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        usize::try_from(limit.current?).ok()
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         fs::rename(from, to).map_err(|error| io_error(&format!("rename the file to {}", to.display()), from, error))
     }

@@ -44,6 +44,10 @@ impl Storage for ReadOnlyStorage {
         }))
     }
 
+    fn open_file_limit(&self) -> Option<usize> {
+        self.0.open_file_limit()
+    }
+
     fn rename(&self, from: &Path, _to: &Path) -> Result<()> {
         refused(from)
     }

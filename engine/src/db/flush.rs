@@ -57,13 +57,15 @@ impl Shared {
     /// An empty memtable, with what these indexes need beside it.
     pub(crate) fn new_slot(&self, segment: u64, indexes: &[Arc<Secondary>]) -> Result<Slot> {
         let picked = &self.resolved.memtable;
-        Slot::new(
+        let slot = Slot::new(
             picked.factory,
             &picked.options,
             self.settings.memtable.size as usize,
             segment,
             indexes,
-        )
+        )?;
+        slot.advance_segment(segment, self.log_bytes());
+        Ok(slot)
     }
 
     /// Freezes the memtables of these tables and waits until they are flushed.

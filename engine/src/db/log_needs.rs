@@ -12,6 +12,11 @@ use super::write::poisoned_gate;
 use crate::manifest::{Change, VersionEdit};
 
 impl Shared {
+    /// Bytes that the log has got since the database was opened.
+    pub(super) fn log_bytes(&self) -> u64 {
+        self.wal.as_ref().map_or(0, |wal| wal.stats().bytes)
+    }
+
     /// The first log segment that is needed once memtables of a table have been flushed; perhaps an earlier one. It may be called with
     /// the gate held and without.
     pub(super) fn needed_after(&self, table: &TableInner, flushed: &[Arc<Slot>]) -> u64 {
@@ -33,12 +38,12 @@ impl Shared {
         let wal = self.check_writable()?;
         let needed = {
             let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
-            let active = wal.active_segment();
+            let (active, bytes) = (wal.active_segment(), self.log_bytes());
             self.all_tables()
                 .iter()
                 .flat_map(|table| {
                     let view = table.view.load();
-                    view.active.advance_segment(active);
+                    view.active.advance_segment(active, bytes);
                     view.slots().map(|slot| slot.first_segment()).collect::<Vec<_>>()
                 })
                 .min()

@@ -110,7 +110,7 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
     let metrics = resolved.settings.metrics.enabled;
     let parts = SharedParts {
         cache: Arc::new(BlockCache::new(resolved.settings.cache.capacity)),
-        open_runs: Arc::new(OpenRuns::new(resolved.settings.limits.max_open_files)),
+        open_runs: Arc::new(OpenRuns::new(open_files(&*storage, &resolved.settings))),
         counters: Counters::new(metrics),
         storage: Arc::clone(&storage),
         dir: path.to_owned(),
@@ -260,6 +260,13 @@ fn load_tables(shared: &Shared, state: &State) -> Result<()> {
     Ok(())
 }
 
+/// How many files of runs may be open: as many as the settings say, and three quarters of what the system allows, so that logs,
+/// indexes and the program's own files find room.
+fn open_files(storage: &dyn Storage, settings: &Settings) -> usize {
+    let (wanted, allowed) = (settings.limits.max_open_files, storage.open_file_limit());
+    allowed.map_or(wanted, |allowed| wanted.min(allowed / 4 * 3).max(8))
+}
+
 /// Opens the files of runs, as far as the limit on open files allows: another process may have the database open for writing, and
 /// files that it removes stay readable for those that have them open.
 ///
@@ -270,7 +277,7 @@ fn hold_files(shared: &Shared) -> Result<()> {
     let views: Vec<_> = tables.iter().map(|table| table.view.load()).collect();
     views.iter().try_for_each(|view| view.version.read())?;
     let runs = views.iter().flat_map(|view| view.version.known_runs());
-    for (_, run) in runs.take(shared.settings.limits.max_open_files) {
+    for (_, run) in runs.take(open_files(&*shared.storage, &shared.settings)) {
         match run.reader() {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
             // Damage is told by the reads that meet it.
@@ -406,6 +413,9 @@ fn start_slot(shared: &Shared, table: &Arc<TableInner>, segment: u64) -> Result<
     Ok(())
 }
 
+/// What was replayed from so many segments or fewer is not flushed.
+const REPLAYED_SEGMENTS: u64 = 8;
+
 /// After replay: opens the log for appending; what was replayed is made safe before anything new is accepted.
 fn finish_recovery(shared: &mut Shared, context: WalContext, report: &ReplayReport, state: &State) -> Result<()> {
     // Without a log there are no segments to count on from; a number below a table's mark would mean that it is flushed.
@@ -424,13 +434,13 @@ fn finish_recovery(shared: &mut Shared, context: WalContext, report: &ReplayRepo
     // openings would leave a run.
     let closed = report.closed || report.records == 0;
     let goes_on = closed && report.torn_bytes == 0 && report.skipped == 0;
-    let oldest = first.saturating_sub(shared.settings.log_segments());
+    let oldest = first.saturating_sub(REPLAYED_SEGMENTS);
     for table in &replayed {
         let active = Arc::clone(&table.view.load().active);
         if !active.is_empty() && (!goes_on || active.first_segment() <= oldest) {
             start_slot(shared, table, first)?;
         }
-        table.view.load().active.advance_segment(first);
+        table.view.load().active.advance_segment(first, 0);
     }
     // A process that ended before it could, or whose last flush was cut short.
     shared.check_writable()?.release(state.wal_from)?;

@@ -11,6 +11,9 @@ use super::write::poisoned_gate;
 /// Bytes by which a memtable grows between two looks at all of them; by as much for each table they may exceed what they share.
 pub(super) const LOOK_BYTES: usize = 64 << 10;
 
+/// Segments of the log that memtables may hold on to, however short: a recovery has all of them open.
+const MOST_SEGMENTS: u64 = 512;
+
 /// What the memtables of all tables come to.
 #[derive(Debug, Default)]
 pub(super) struct Memtables {
@@ -50,6 +53,16 @@ impl Memtables {
     }
 }
 
+/// What is to be frozen.
+#[derive(Debug)]
+struct Due {
+    memtables: Memtables,
+    /// Tables that hold on to too much of the log.
+    holding: Vec<Arc<TableInner>>,
+    /// Tables whose memtables are full, or else the one that has the largest.
+    full: Vec<Arc<TableInner>>,
+}
+
 impl Shared {
     /// Called when a table's active memtable has grown: freezes what is to be flushed, or stops writers if too many wait
     /// already. The write that made it grow is done, so a failure is left to the next one, which tries again: the log bounds
@@ -68,16 +81,24 @@ impl Shared {
             .active
             .look_again(self.settings.memtable.size as usize);
         let tables = self.all_tables();
-        let (memtables, due) = self.due(&tables)?;
-        if due.is_empty() || !(memtables.stop(self) || memtables.room(self) > 0) {
+        let due = self.due(&tables)?;
+        let nothing = due.holding.is_empty() && due.full.is_empty();
+        if nothing || !(due.memtables.stop(self) || due.memtables.room(self) > 0) {
             return Ok(());
         }
         let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
         // Another writer may have been here.
-        let (memtables, due) = self.due(&tables)?;
+        let Due {
+            memtables,
+            mut holding,
+            full,
+        } = self.due(&tables)?;
         let room = memtables.room(self);
         if room > 0 {
-            return self.freeze_tables(&due[..due.len().min(room)]);
+            // All of those, with one segment of the log for their next memtables: to begin one for each would make others hold
+            // on to too many. They go first, or a table that is always full would keep them waiting.
+            holding.extend(full.into_iter().take(room.saturating_sub(holding.len())));
+            return self.freeze_tables(&holding);
         }
         if memtables.stop(self) {
             self.stalls.stop_for_memtable();
@@ -87,29 +108,47 @@ impl Shared {
         Ok(())
     }
 
-    /// What memtables come to, and the tables whose active ones are to be frozen, the most urgent first.
-    fn due(&self, tables: &[Arc<TableInner>]) -> Result<(Memtables, Vec<Arc<TableInner>>)> {
+    fn due(&self, tables: &[Arc<TableInner>]) -> Result<Due> {
         let size = self.settings.memtable.size as usize;
         let memtables = Memtables::of(tables, size);
+        let held = self.held_log(tables)?;
+        let holds = |part: f64| {
+            held.iter()
+                .filter(move |(_, share)| *share >= part)
+                .map(|(table, _)| Arc::clone(table))
+        };
+        // Those that will be due soon go with them.
+        let holding: Vec<_> = holds(if holds(1.0).next().is_some() { 0.5 } else { 1.0 }).collect();
         let active = |table: &Arc<TableInner>| table.view.load().active.memory();
-        let mut due: Vec<_> = tables.iter().filter(|table| active(table) >= size).cloned().collect();
+        let others = tables
+            .iter()
+            .filter(|table| !holding.iter().any(|other| other.id == table.id));
+        let mut full: Vec<_> = others.clone().filter(|table| active(table) >= size).cloned().collect();
         // So many that those which wait for their flush have as much again.
         let share = size.max(self.settings.memtable_budget() as usize / 2);
-        if due.is_empty() && memtables.active >= share {
-            let largest = tables.iter().max_by_key(|table| active(table));
-            due.extend(largest.filter(|table| active(table) >= LOOK_BYTES.min(size)).cloned());
+        if full.is_empty() && memtables.active >= share {
+            let largest = others.max_by_key(|table| active(table));
+            full.extend(largest.filter(|table| active(table) >= LOOK_BYTES.min(size)).cloned());
         }
-        let oldest = self
-            .check_writable()?
-            .active_segment()
-            .saturating_sub(self.settings.log_segments());
-        let mut holding: Vec<_> = tables
-            .iter()
-            .filter(|table| table.view.load().active.holds(oldest))
-            .collect();
-        holding.retain(|table| !due.iter().any(|other| other.id == table.id));
-        holding.sort_by_key(|table| table.view.load().active.first_segment());
-        due.extend(holding.into_iter().cloned());
-        Ok((memtables, due))
+        Ok(Due {
+            memtables,
+            holding,
+            full,
+        })
+    }
+
+    /// Of each table that has anything in its active memtable, how much of the log it may hold on to it does: by bytes or by
+    /// segments, whichever is more.
+    fn held_log<'t>(&self, tables: &'t [Arc<TableInner>]) -> Result<Vec<(&'t Arc<TableInner>, f64)>> {
+        let (segment, bytes) = (self.check_writable()?.active_segment(), self.log_bytes());
+        let most = self.settings.log_bytes() as f64;
+        let filled = tables.iter().filter(|table| !table.view.load().active.is_empty());
+        let share = |table: &'t Arc<TableInner>| {
+            let view = table.view.load();
+            let held = bytes.saturating_sub(view.active.log_at_first());
+            let segments = segment.saturating_sub(view.active.first_segment());
+            (table, (held as f64 / most).max(segments as f64 / MOST_SEGMENTS as f64))
+        };
+        Ok(filled.map(share).collect())
     }
 }

@@ -23,6 +23,8 @@ pub struct Slot {
     pub tombstones: LiveRangeTombstones,
     /// The first log segment that may hold entries of this memtable.
     first_segment: AtomicU64,
+    /// What the log had got by then, bytes.
+    log_at_first: AtomicU64,
     /// Present if the memtable takes one writer at a time.
     writer: Option<Mutex<()>>,
     /// What secondary indexes have of its entries.
@@ -60,6 +62,7 @@ impl Slot {
             entries: (factory.create)(options, capacity)?,
             tombstones: LiveRangeTombstones::default(),
             first_segment: AtomicU64::new(segment),
+            log_at_first: AtomicU64::new(0),
             look_at: AtomicUsize::new(capacity.min(LOOK_BYTES)),
             writer: (!factory.capabilities.concurrent_insert).then(|| Mutex::new(())),
             times: CachePadded::new(Times {
@@ -126,9 +129,9 @@ impl Slot {
             .store(size.min(self.memory() + LOOK_BYTES), Ordering::Relaxed);
     }
 
-    /// True if it depends on a log segment up to `oldest`.
-    pub fn holds(&self, oldest: SegmentId) -> bool {
-        !self.is_empty() && self.first_segment() <= oldest
+    /// How many bytes the log had got when its entries began, as [`WalStats::bytes`](kodiak_core::wal::WalStats::bytes) counts them.
+    pub fn log_at_first(&self) -> u64 {
+        self.log_at_first.load(Ordering::Relaxed)
     }
 
     /// The first log segment that it depends on.
@@ -136,10 +139,12 @@ impl Slot {
         self.first_segment.load(Ordering::Acquire)
     }
 
-    /// An empty memtable depends on no older segment than the active one; the caller keeps writers out.
-    pub fn advance_segment(&self, active: SegmentId) {
+    /// An empty memtable depends on no older segment than the active one, and on nothing of what the log has got, `log_bytes`;
+    /// the caller keeps writers out.
+    pub fn advance_segment(&self, active: SegmentId, log_bytes: u64) {
         if self.is_empty() {
             self.first_segment.store(active, Ordering::Release);
+            self.log_at_first.store(log_bytes, Ordering::Relaxed);
         }
     }
 

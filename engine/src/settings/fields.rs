@@ -208,8 +208,8 @@ pub const FIELDS: &[Field] = &[
     },
     Field {
         path: "wal.max_size",
-        help: "Bytes of log (at least 4 segments, at most 256) from which memtables that hold on to the oldest of it are flushed, \
-               however little they hold; not set: twice what all memtables may take.",
+        help: "Bytes of log from which memtables that hold on to the oldest of it are flushed, however little they hold; not set: \
+               twice what all memtables may take.",
         access: Access::MaybeSize(|s| &mut s.wal.max_size, (64 * KIB, 64 * TIB)),
     },
     Field {
@@ -252,7 +252,7 @@ pub const FIELDS: &[Field] = &[
     },
     Field {
         path: "limits.max_open_files",
-        help: "Files of runs held open at once.",
+        help: "Files of runs held open at once; at most three quarters of what the system allows the process (`ulimit -n`).",
         access: Access::Count(|s| &mut s.limits.max_open_files, (8, 10_000_000)),
     },
     Field {

@@ -363,13 +363,11 @@ impl Settings {
         self.memtable.size.saturating_mul(memtables)
     }
 
-    /// Segments of log that memtables may hold on to. A recovery has all of them open, so they are not too many.
-    pub(crate) fn log_segments(&self) -> u64 {
-        let bytes = self
-            .wal
+    /// Bytes of log that memtables may hold on to.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.wal
             .max_size
-            .unwrap_or_else(|| self.memtable_budget().saturating_mul(2));
-        (bytes / self.wal.segment_size).clamp(4, 256)
+            .unwrap_or_else(|| self.memtable_budget().saturating_mul(2))
     }
 
     /// Bytes that primary indexes may come to.

@@ -56,7 +56,7 @@ fn a_table_that_is_hardly_written_to_does_not_keep_the_log() {
             most = most.max(db.stats().wal.segments);
         }
     }
-    assert!((4..=14).contains(&most), "{most} segments, not about 8");
+    assert!((8..=24).contains(&most), "{most} segments, for 512 KiB");
     assert_eq!(idle.stats().memtable_entries, 0);
     assert_eq!(idle.get("key").expect("get").as_deref(), Some(&b"value"[..]));
     drop((idle, busy, db));
