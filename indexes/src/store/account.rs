@@ -104,9 +104,18 @@ pub(crate) fn encode(out: &mut Vec<u8>, space: &Space, entry: Entry<'_>, chain: 
         for extent in chain {
             free.add(*extent)?;
         }
+        // What only views need is free for whoever opens the file. When the last of them goes it is free here too, which may be at any
+        // moment: the account itself may come to lie there.
+        let needed = roots.iter().map(|(id, _)| *id).collect();
+        for old in &space.dead {
+            if old.is_needed(&needed) {
+                dead.push(*old);
+            } else {
+                free.add(old.extent)?;
+            }
+        }
         put_u64(out, space.end);
         put_extents(out, free.iter());
-        dead.extend_from_slice(&space.dead);
     }
     put_u64(out, dead.len() as u64);
     for Dead { extent, birth, death } in dead {
@@ -204,13 +213,13 @@ impl Account {
                 space.free.add(extent)?;
             }
         }
-        space.carve(own)?;
         space.dead.extend(self.dead);
         space.generation = self.generation;
         space.roots = self.roots.into_iter().collect();
         space.durable = space.roots.keys().copied().collect();
         space.reap()?;
-        Ok(())
+        // Last: it may lie where something dead was that no root of its needs.
+        space.carve(own)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Commits, and giving roots up.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -17,6 +18,19 @@ const LONGEST_CHAIN: usize = 64;
 /// A commit of more pages than this, 4 MiB, syncs twice: an opening after a crash reads what the last commit wrote if that synced
 /// once. For more the second sync is the least of what the commit takes.
 const MOST_CHECKED: u64 = 1024;
+
+/// A commit whose account has been put together, but not written.
+pub(super) struct Prepared {
+    generation: u64,
+    root: RootInfo,
+    /// The roots that the account names.
+    named: BTreeSet<u64>,
+    account: Vec<u8>,
+    /// The account is whole.
+    whole: bool,
+    /// The commit syncs once, and its account names what it has written.
+    once: bool,
+}
 
 /// Writes a file with one, empty root.
 pub(super) fn write_first(storage: &dyn Storage, path: &Path, kind: &str, upsert: &str) -> Result<()> {
@@ -79,14 +93,50 @@ impl Store {
     pub(crate) fn commit(&self, root: RootInfo) -> Result<u64> {
         self.check_sound()?;
         self.settle()?;
-        let (generation, roots, once) = {
-            let space = self.space.lock();
-            let generation = space.generation + 1;
-            let old = space.roots.iter().map(|(id, root)| (*id, *root));
-            let roots: Vec<_> = old.chain([(generation, root)]).collect();
-            (generation, roots, space.fresh_pages() <= MOST_CHECKED)
+        let prepared = self.prepare(root)?;
+        self.complete(prepared)
+    }
+
+    /// Puts the account of a commit together. From here on views may still come and go, and roots be released, but nothing else may
+    /// happen until the commit is complete.
+    pub(super) fn prepare(&self, root: RootInfo) -> Result<Prepared> {
+        let (space, chain) = (self.space.lock(), self.chain.lock());
+        let generation = space.generation + 1;
+        let old = space.roots.iter().map(|(id, root)| (*id, *root));
+        let roots: Vec<_> = old.chain([(generation, root)]).collect();
+        let once = space.fresh_pages() <= MOST_CHECKED;
+        let pages: u64 = chain.extents.iter().map(|extent| extent.pages).sum();
+        let whole = chain.renew || chain.extents.len() >= LONGEST_CHAIN || pages > 3 * chain.whole_pages + 16;
+        let previous = self.slot.lock().account;
+        let entry = Entry {
+            generation,
+            roots: &roots,
+            previous: (!whole).then_some(&previous),
+            checked: once,
         };
-        let (account, whole) = self.write_account(generation, &roots, once)?;
+        let mut account = vec![0; HEADER];
+        account::encode(&mut account, &space, entry, &chain.extents)?;
+        Ok(Prepared {
+            generation,
+            root,
+            named: roots.into_iter().map(|(id, _)| id).collect(),
+            account,
+            whole,
+            once,
+        })
+    }
+
+    /// Writes the account of a commit and the slot that names it.
+    pub(super) fn complete(&self, prepared: Prepared) -> Result<u64> {
+        let Prepared {
+            generation,
+            root,
+            named,
+            mut account,
+            whole,
+            once,
+        } = prepared;
+        let account = self.write(Kind::Space, 0, &mut account)?;
         let mut slot = Slot {
             generation,
             account,
@@ -108,7 +158,7 @@ impl Store {
         // After a failure of any of them nobody knows which slot the disk has.
         saved.inspect_err(|_| self.poisoned.store(true, Ordering::Release))?;
         *self.slot.lock() = slot;
-        self.finish(generation, root, Extent::of(&account), whole)?;
+        self.finish(generation, root, named, Extent::of(&account), whole)?;
         count(&self.counters.commits, 1);
         Ok(generation)
     }
@@ -150,27 +200,15 @@ impl Store {
         self.file.sync_data()
     }
 
-    fn write_account(&self, generation: u64, roots: &[(u64, RootInfo)], checked: bool) -> Result<(Ptr, bool)> {
-        let mut bytes = vec![0; HEADER];
-        let whole = {
-            let (space, chain) = (self.space.lock(), self.chain.lock());
-            let pages: u64 = chain.extents.iter().map(|extent| extent.pages).sum();
-            let whole = chain.renew || chain.extents.len() >= LONGEST_CHAIN || pages > 3 * chain.whole_pages + 16;
-            let previous = self.slot.lock().account;
-            let entry = Entry {
-                generation,
-                roots,
-                previous: (!whole).then_some(&previous),
-                checked,
-            };
-            account::encode(&mut bytes, &space, entry, &chain.extents)?;
-            whole
-        };
-        Ok((self.write(Kind::Space, 0, &mut bytes)?, whole))
-    }
-
     /// The slot is on the disk: what only the state before needed is free.
-    fn finish(&self, generation: u64, root: RootInfo, account: Extent, whole: bool) -> Result<()> {
+    fn finish(
+        &self,
+        generation: u64,
+        root: RootInfo,
+        named: BTreeSet<u64>,
+        account: Extent,
+        whole: bool,
+    ) -> Result<()> {
         let mut space = self.space.lock();
         let mut chain = self.chain.lock();
         if whole {
@@ -183,7 +221,8 @@ impl Store {
         chain.extents.push(account);
         space.bury(generation);
         space.roots.insert(generation, root);
-        space.durable = space.roots.keys().copied().collect();
+        // Also those that have been released since the account was put together.
+        space.durable = named;
         let freed = space.reap()?;
         self.forget(&freed);
         let reached = space.end;

@@ -278,6 +278,9 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 impl Drop for Store {
     fn drop(&mut self) {
         self.pool.remove_file(self.number);

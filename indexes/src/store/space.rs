@@ -137,6 +137,13 @@ pub(crate) struct Dead {
     pub death: u64,
 }
 
+impl Dead {
+    /// True if one of these roots may need it.
+    pub(crate) fn is_needed(&self, roots: &BTreeSet<u64>) -> bool {
+        roots.range(self.birth..self.death.max(self.birth)).next().is_some()
+    }
+}
+
 /// What a committed state consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RootInfo {
@@ -281,9 +288,8 @@ impl Space {
             .copied()
             .collect();
         let mut freed = Vec::new();
-        let is_needed = |dead: &Dead| needed.range(dead.birth..dead.death.max(dead.birth)).next().is_some();
         self.dead.retain(|dead| {
-            let keep = is_needed(dead);
+            let keep = dead.is_needed(&needed);
             if !keep {
                 freed.push(dead.extent);
             }
