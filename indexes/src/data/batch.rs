@@ -7,7 +7,8 @@ use kodiak_core::{Error, ErrorKind, Result};
 use super::block::Tag;
 use super::buffer::Buffer;
 use super::builder::Builder;
-use super::merge::{fold, join};
+use super::merge::fold;
+use super::operands::Operands;
 use super::ranges::Ranges;
 use kodiak_core::index::Displaced;
 
@@ -19,7 +20,7 @@ enum Sum {
     Bare,
     Put(Vec<u8>),
     Delete,
-    Upserts(Vec<u8>),
+    Upserts(Operands),
 }
 
 /// Sorts a batch and leaves one change for each key. Values of the batch that its own later changes make dead are told.
@@ -87,7 +88,7 @@ pub(crate) fn to_buffer(
             Sum::Put(value) => points.push(Tag::Put, key, &value),
             Sum::Delete if bare => {}
             Sum::Delete => points.push(Tag::Delete, key, b""),
-            Sum::Upserts(operands) => points.push(Tag::Upserts, key, &operands),
+            Sum::Upserts(operands) => points.push(Tag::Upserts, key, operands.as_slice()),
         }
     }
     Ok(Buffer {
@@ -156,15 +157,17 @@ fn add(
         }
         Change::Upsert(operand) => operand,
     };
-    let mut operands = Vec::new();
-    put_bytes(&mut operands, operand);
-    let base = match &sum {
-        Sum::Nothing => return Ok(Sum::Upserts(operands)),
-        Sum::Upserts(older) => return Ok(Sum::Upserts(join(upsert, key, older, &operands)?)),
-        Sum::Put(value) => Some(&**value),
+    let newer = Operands::one(operand);
+    let base = match sum {
+        Sum::Nothing => return Ok(Sum::Upserts(newer)),
+        Sum::Upserts(mut older) => {
+            older.add(upsert, key, newer.as_slice())?;
+            return Ok(Sum::Upserts(older));
+        }
+        Sum::Put(value) => Some(value),
         Sum::Bare | Sum::Delete => None,
     };
-    Ok(match fold(upsert, key, base, &operands)? {
+    Ok(match fold(upsert, key, base.as_deref(), newer.as_slice())? {
         Some(value) => Sum::Put(value),
         None => Sum::Delete,
     })

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use kodiak_core::index::{Displaced, MAX_VALUE, Upsert};
-use kodiak_core::varint::{Reader, put_bytes};
+use kodiak_core::varint::Reader;
 use kodiak_core::{Error, ErrorKind, Result};
 
 use super::block::{Block, Entry, Tag};
 use super::buffer::{Buffer, Changes};
 use super::builder::Builder;
+use super::operands::Operands;
 use super::ranges::{Bounds, Ranges};
 
 /// What a merge needs to know besides the entries.
@@ -53,29 +54,6 @@ pub(crate) fn fold(
         }
     }
     Ok(value)
-}
-
-/// Appends `newer` operands to `older` ones; what can be combined is.
-pub(crate) fn join(upsert: Option<&dyn Upsert>, key: &[u8], older: &[u8], newer: &[u8]) -> Result<Vec<u8>> {
-    let mut joined = older.to_vec();
-    let mut reader = Reader::new(newer);
-    let first = reader.clone().bytes()?;
-    let mut last = Reader::new(older);
-    let mut at = 0;
-    let mut previous: &[u8] = &[];
-    while !last.is_empty() {
-        at = last.position();
-        previous = last.bytes()?;
-    }
-    if let Some(combined) = upsert.and_then(|upsert| upsert.combine(key, previous, first))
-        && combined.len() <= MAX_VALUE
-    {
-        joined.truncate(at);
-        put_bytes(&mut joined, &combined);
-        reader.bytes()?;
-    }
-    joined.extend_from_slice(reader.take(reader.remaining())?);
-    Ok(joined)
 }
 
 /// Puts changes over the entries of a leaf.
@@ -218,8 +196,9 @@ pub(crate) fn resolve<'a>(
         (Tag::Put, _) => return Ok(Some((Tag::Put, Cow::Borrowed(value)))),
         (Tag::Delete, _) => None,
         (Tag::Upserts, Some((Tag::Upserts, older))) => {
-            let joined = join(rules.upsert, key, older, value)?;
-            return Ok(Some((Tag::Upserts, Cow::Owned(joined))));
+            let mut operands = Operands::of(older.to_vec())?;
+            operands.add(rules.upsert, key, value)?;
+            return Ok(Some((Tag::Upserts, Cow::Owned(operands.into_vec()))));
         }
         (Tag::Upserts, None) if !bare => return Ok(Some((Tag::Upserts, Cow::Borrowed(value)))),
         (Tag::Upserts, Some((Tag::Put, older))) => fold(rules.upsert, key, Some(older), value)?,

@@ -7,6 +7,7 @@ pub(crate) mod builder;
 mod guide;
 pub(crate) mod keys;
 pub(crate) mod merge;
+pub(crate) mod operands;
 pub(crate) mod ranges;
 pub(crate) mod reader;
 pub(crate) mod staged;

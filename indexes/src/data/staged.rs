@@ -10,16 +10,51 @@ use super::block::{Block, Tag};
 use super::buffer::{Buffer, Said};
 use super::builder::Builder;
 use super::merge::{Rules, resolve};
+use super::operands::Operands;
 use super::ranges::Ranges;
 use crate::pool::{BufferPool, Charge};
 
 /// About what an entry takes beside its bytes.
 const OVERHEAD: usize = 96;
 
+/// What is kept of one key.
+#[derive(Debug)]
+enum Kept {
+    Put(Vec<u8>),
+    Delete,
+    Upserts(Operands),
+}
+
+impl Kept {
+    fn new(tag: Tag, value: Vec<u8>) -> Result<Self> {
+        Ok(match tag {
+            Tag::Put => Self::Put(value),
+            Tag::Delete => Self::Delete,
+            Tag::Upserts => Self::Upserts(Operands::of(value)?),
+        })
+    }
+
+    fn entry(&self) -> (Tag, &[u8]) {
+        match self {
+            Self::Put(value) => (Tag::Put, value),
+            Self::Delete => (Tag::Delete, &[]),
+            Self::Upserts(operands) => (Tag::Upserts, operands.as_slice()),
+        }
+    }
+
+    fn memory(&self) -> usize {
+        match self {
+            Self::Put(value) => value.capacity(),
+            Self::Delete => 0,
+            Self::Upserts(operands) => operands.memory(),
+        }
+    }
+}
+
 /// Changes of single keys, newer than the tree.
 #[derive(Debug, Default)]
 pub(crate) struct Staged {
-    entries: BTreeMap<Vec<u8>, (Tag, Vec<u8>)>,
+    entries: BTreeMap<Vec<u8>, Kept>,
     memory: usize,
     charge: Option<Charge>,
 }
@@ -39,20 +74,29 @@ impl Staged {
         for index in 0..newer.len() {
             newer.key_into(index, &mut key);
             let change = newer.entry(index);
-            let below = self.entries.get(&key).map(|(tag, value)| (*tag, value.as_slice()));
+            let mut below = self.entries.get_mut(&key);
+            if let (Tag::Upserts, Some(kept)) = (change.tag, &mut below)
+                && let Kept::Upserts(operands) = kept
+            {
+                let before = operands.memory();
+                operands.add(rules.upsert, &key, change.value)?;
+                self.memory = self.memory + operands.memory() - before;
+                continue;
+            }
             // What lies in the tree is not looked at: a delete has to stay one.
-            let Some((tag, value)) = resolve(rules, &key, below, (change.tag, change.value), false)? else {
+            let older = below.as_deref().map(Kept::entry);
+            let Some((tag, value)) = resolve(rules, &key, older, (change.tag, change.value), false)? else {
                 continue;
             };
-            let value = value.into_owned();
-            match self.entries.get_mut(&key) {
-                Some(entry) => {
-                    self.memory = self.memory + value.len() - entry.1.len();
-                    *entry = (tag, value);
+            let new = Kept::new(tag, value.into_owned())?;
+            match below {
+                Some(kept) => {
+                    self.memory = self.memory + new.memory() - kept.memory();
+                    *kept = new;
                 }
                 None => {
-                    self.memory += key.len() + value.len() + OVERHEAD;
-                    self.entries.insert(std::mem::take(&mut key), (tag, value));
+                    self.memory += key.len() + new.memory() + OVERHEAD;
+                    self.entries.insert(std::mem::take(&mut key), new);
                 }
             }
         }
@@ -66,9 +110,9 @@ impl Staged {
     pub(crate) fn get(&self, key: &[u8]) -> Said<'_> {
         match self.entries.get(key) {
             None => Said::Nothing,
-            Some((Tag::Put, value)) => Said::Put(value),
-            Some((Tag::Delete, _)) => Said::Deleted,
-            Some((Tag::Upserts, operands)) => Said::Upserts(operands),
+            Some(Kept::Put(value)) => Said::Put(value),
+            Some(Kept::Delete) => Said::Deleted,
+            Some(Kept::Upserts(operands)) => Said::Upserts(operands.as_slice()),
         }
     }
 
@@ -79,8 +123,9 @@ impl Staged {
             return None;
         }
         let mut points = Builder::new(b"", memory);
-        for (key, (tag, value)) in &entries {
-            points.push(*tag, key, value);
+        for (key, kept) in &entries {
+            let (tag, value) = kept.entry();
+            points.push(tag, key, value);
         }
         Some(Buffer {
             ranges: Ranges::default(),
