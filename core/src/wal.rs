@@ -220,6 +220,11 @@ impl<'a> WalRecord<'a> {
     pub fn ops(&self) -> BatchOps<'a> {
         BatchOps::new(self.payload, self.count)
     }
+
+    /// The sequence number of its last operation.
+    pub fn last_seq(&self) -> SeqNo {
+        self.first_seq + u64::from(self.count).saturating_sub(1)
+    }
 }
 
 /// What a replay found.

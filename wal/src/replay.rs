@@ -260,7 +260,7 @@ fn hand_over(report: &mut ReplayReport, sink: &mut ReplaySink<'_>, record: WalRe
     report.records += 1;
     report.bytes += record.payload.len() as u64;
     if record.count > 0 {
-        report.last_seq = report.last_seq.max(record.first_seq + u64::from(record.count) - 1);
+        report.last_seq = report.last_seq.max(record.last_seq());
     }
     sink(record)
 }

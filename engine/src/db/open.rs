@@ -12,6 +12,7 @@ use kodiak_storage::ReadOnlyStorage;
 use super::background::Background;
 use super::builder::{Builder, OpenMode};
 use super::counters::Counters;
+use super::log_end::check_log_end;
 use super::options::TableOptions;
 use super::shared::{Open, Shared, SharedParts, Tables};
 use super::table_state::{TableInner, View};
@@ -355,40 +356,24 @@ fn replay(shared: &Shared, context: &WalContext, state: &State) -> Result<Replay
                 start_slot(shared, &table, record.segment)?;
             }
         }
-        last_seq = last_seq.max(record.first_seq + u64::from(record.count).saturating_sub(1));
+        last_seq = last_seq.max(record.last_seq());
         Ok(())
     };
     let mut report = (picked.factory.replay)(context, &picked.options, state.log_from(), mode, &mut sink)?;
     report.last_seq = report.last_seq.max(last_seq);
-    match state.log_end {
-        Some(end) if report.last_seq < end => log_lacks_its_end(shared, context, &report, end, mode)?,
-        _ => {}
+    if let Err(error) = check_log_end(state, report.last_seq, &context.dir) {
+        if mode != RecoveryMode::SkipCorrupt {
+            return Err(error);
+        }
+        forget_log_end(shared, &error)?;
     }
     Ok(report)
 }
 
-/// The log was closed with more than it has now.
-///
-/// # Errors
-/// `Corruption`, unless the mode of recovery is to take what is there.
+/// The log lacks its end, and what is there is to be taken. That is told once: the mark goes with any change of what the log has to have.
 #[cold]
-fn log_lacks_its_end(
-    shared: &Shared,
-    context: &WalContext,
-    report: &ReplayReport,
-    end: u64,
-    mode: RecoveryMode,
-) -> Result<()> {
-    if mode != RecoveryMode::SkipCorrupt {
-        let message = format!(
-            "the log ends at sequence number {}, but was closed at {end}: segments are missing; restore a backup, or take what is \
-             there with recovery mode \"skip-corrupt\"",
-            report.last_seq
-        );
-        return Err(Error::corruption(message).with_file(&context.dir));
-    }
-    tracing::warn!(last_seq = report.last_seq, end, "the log lacks its end");
-    // Told once: the mark goes with any change of what the log has to have.
+fn forget_log_end(shared: &Shared, error: &Error) -> Result<()> {
+    tracing::warn!(%error, "the log lacks its end");
     match shared.manifest.lock().as_mut() {
         Some(manifest) => {
             let from = manifest.state().wal_from;

@@ -1,5 +1,6 @@
 //! Repair: a database made of what is left of one. Nothing is ever deleted: what cannot be used is moved to `lost/`.
 
+mod log;
 mod lost;
 mod order;
 mod rebuild;
@@ -21,7 +22,7 @@ use super::check::TableFiles;
 use super::verify::{runs_in, settings_file};
 use super::{TABLE_FILE, TableFile, files};
 use crate::components::Resolved;
-use crate::db::{Builder, LOCK_FILE, TABLES_DIR, WAL_DIR, wal_context};
+use crate::db::{Builder, LOCK_FILE, TABLES_DIR, WAL_DIR};
 use crate::exact::Marker;
 use crate::manifest::{
     CURRENT, Change, Manifest, Place, PlacedRun, RunMeta, State, TAIL, TableState, VersionEdit, parse_file_name,
@@ -47,7 +48,8 @@ impl Builder {
     ///   in older runs, comes back. The damaged file is moved to [`LOST_DIR`], and so is everything else that is of no use. Nothing is
     ///   deleted.
     /// - Primary indexes are given up; the next opening builds those that the settings say.
-    /// - The log stays, and is replayed by the next opening. If it is damaged, what can be read of it is put into runs now.
+    /// - The log stays, and is replayed by the next opening. If it is damaged or lacks its end, what can be read of it is put into runs
+    ///   now, and the report says which sequence numbers are lost.
     ///
     /// Run files that the manifest, before it was lost, no longer named may come back with it: what was deleted, and removed
     /// by a compaction just before, can reappear. A backup is better than any repair.
@@ -148,7 +150,7 @@ impl Repair<'_> {
             Some(state) => state.log_from(),
             None => self.unbroken_log()?,
         };
-        let (mut log_damaged, log_tables) = self.read_log(from)?;
+        let (mut log_damaged, log_tables) = self.read_log(from, old.as_ref())?;
         let state = match old {
             Some(state) => self.mend(state)?,
             None => {
@@ -173,94 +175,6 @@ impl Repair<'_> {
         self.report.tables = state.tables.len() as u64;
         self.report.runs = state.runs().count() as u64;
         Ok(log_damaged)
-    }
-
-    /// Reads the log as opening will; if it is damaged, keeps a copy of its segments. Returns whether it is, and a number
-    /// above those of all tables in it.
-    fn read_log(&mut self, from: u64) -> Result<(bool, TableId)> {
-        let context = wal_context(&self.resolved, &self.storage, self.path);
-        let picked = self.resolved.wal.clone();
-        let mut next_table = 0;
-        let mut read = |mode| {
-            let mut sink = |record: kodiak_core::wal::WalRecord<'_>| {
-                record.ops().try_for_each(|op| {
-                    next_table = next_table.max(
-                        op.map_err(|error| error.with_offset(record.offset))?
-                            .table
-                            .saturating_add(1),
-                    );
-                    Ok(())
-                })
-            };
-            (picked.factory.replay)(&context, &picked.options, from, mode, &mut sink)
-        };
-        match read(self.resolved.settings.wal.recovery) {
-            Ok(found) => {
-                self.report.log_batches = found.records;
-                Ok((false, next_table))
-            }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::Io | ErrorKind::Unsupported | ErrorKind::InvalidSettings
-                ) =>
-            {
-                Err(error)
-            }
-            Err(error) => {
-                self.report.problems.push(error);
-                self.report.log_batches = read(RecoveryMode::SkipCorrupt)?.records;
-                self.copy_log()?;
-                Ok((true, next_table))
-            }
-        }
-    }
-
-    /// Without a manifest: the first segment from which on none is missing. One before that was released, and is back only
-    /// because a power loss has undone its removal.
-    fn unbroken_log(&self) -> Result<u64> {
-        let number = |name: &String| name.strip_suffix(".wal")?.parse::<u64>().ok();
-        let mut segments: Vec<u64> = files::list(&*self.storage, &self.path.join(WAL_DIR))?
-            .iter()
-            .filter_map(number)
-            .collect();
-        segments.sort_unstable();
-        let gap = segments.windows(2).rposition(|pair| pair[0] + 1 != pair[1]);
-        Ok(segments.get(gap.map_or(0, |gap| gap + 1)).copied().unwrap_or(0))
-    }
-
-    /// True if segments before those of the state hold entries that are in no run.
-    fn older_log_is_needed(&self, state: &State) -> Result<bool> {
-        let newest = |table: &TableState| table.runs.values().map(|placed| placed.run.max_seq).max().unwrap_or(0);
-        let newest: BTreeMap<TableId, u64> = state.tables.iter().map(|(id, table)| (*id, newest(table))).collect();
-        let mut needed = false;
-        let mut sink = |record: kodiak_core::wal::WalRecord<'_>| {
-            if record.segment < state.wal_from {
-                for (seq, op) in (record.first_seq..).zip(record.ops()) {
-                    needed |= op.is_ok_and(|op| newest.get(&op.table).is_some_and(|newest| seq > *newest));
-                }
-            }
-            Ok(())
-        };
-        let (context, picked) = (
-            wal_context(&self.resolved, &self.storage, self.path),
-            &self.resolved.wal,
-        );
-        (picked.factory.replay)(&context, &picked.options, 0, RecoveryMode::SkipCorrupt, &mut sink)?;
-        Ok(needed)
-    }
-
-    /// Keeps a copy of the log, which opening will change.
-    fn copy_log(&mut self) -> Result<()> {
-        let dir = self.path.join(WAL_DIR);
-        for name in files::list(&*self.storage, &dir)? {
-            if name.ends_with(".wal") {
-                let (from, to) = (self.storage.open(&dir.join(&name))?, self.lost_path(&dir.join(&name))?);
-                files::copy(&*self.storage, &*from, &to)?;
-                self.report.lost.push(to);
-            }
-        }
-        self.sync_lost()
     }
 
     /// Takes what is damaged out of a manifest that can be read.

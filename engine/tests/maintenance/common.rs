@@ -1,6 +1,7 @@
 //! Small databases with a bit of everything, and their contents.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -130,4 +131,18 @@ pub fn table_files(storage: &dyn Storage, dir: &str, ending: &str) -> Vec<std::p
         .filter(|name| name.ends_with(ending))
         .map(|name| dir.join(name))
         .collect()
+}
+
+/// Leaves only the first bytes of a file.
+pub fn truncate(storage: &dyn Storage, path: &Path, len: usize) {
+    let bytes = storage.open(path).expect("open").read(0, len).expect("read");
+    overwrite(storage, path, &bytes);
+}
+
+/// Gives a file other bytes.
+pub fn overwrite(storage: &dyn Storage, path: &Path, bytes: &[u8]) {
+    storage.remove(path).expect("remove");
+    let mut file = storage.create(path).expect("create");
+    file.write_all(bytes).expect("write");
+    file.finish(true).expect("finish");
 }

@@ -8,4 +8,5 @@ mod ingest_files;
 mod inspect;
 mod opening;
 mod repair;
+mod repair_log;
 mod verify;

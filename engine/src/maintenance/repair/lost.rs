@@ -46,6 +46,10 @@ impl Repair<'_> {
     }
 
     pub(super) fn sync_lost(&self) -> Result<()> {
-        self.storage.sync_dir(&self.path.join(LOST_DIR))
+        match self.storage.sync_dir(&self.path.join(LOST_DIR)) {
+            // Nothing was lost.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            synced => synced,
+        }
     }
 }

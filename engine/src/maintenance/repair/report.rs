@@ -1,9 +1,10 @@
 //! What a repair tells.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use kodiak_core::Error;
+use kodiak_core::{Error, SeqNo};
 
 /// What a repair did.
 #[derive(Debug, Default)]
@@ -22,7 +23,12 @@ pub struct RepairReport {
     pub runs: u64,
     /// Whole batches in the log, which the next opening replays.
     pub log_batches: u64,
+    /// If the log is damaged: the sequence numbers that it had to have and does not. Those that are in no run are of writes that are lost.
+    pub lost_writes: Vec<RangeInclusive<SeqNo>>,
 }
+
+/// Most ranges of sequence numbers that are printed.
+const SHOWN: usize = 10;
 
 impl fmt::Display for RepairReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,6 +46,21 @@ impl fmt::Display for RepairReport {
                 f,
                 "warning: without the manifest, nobody knows which run files were in force: what was deleted or replaced \
                  shortly before may be back"
+            )?;
+        }
+        if !self.lost_writes.is_empty() {
+            let shown = self.lost_writes.iter().take(SHOWN);
+            let shown: Vec<_> = shown
+                .map(|range| format!("{} to {}", range.start(), range.end()))
+                .collect();
+            let more = match self.lost_writes.len().saturating_sub(SHOWN) {
+                0 => String::new(),
+                more => format!(", and {more} more ranges"),
+            };
+            writeln!(
+                f,
+                "warning: the log lacks the sequence numbers {}{more}: writes with them are lost, but for those that runs have",
+                shown.join(", ")
             )?;
         }
         let manifest = if self.manifest_rebuilt { "made anew" } else { "kept" };

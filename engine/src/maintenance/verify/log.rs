@@ -7,6 +7,7 @@ use kodiak_core::wal::{WalContext, WalRecord};
 
 use super::VerifyReport;
 use crate::components::Resolved;
+use crate::db::check_log_end;
 use crate::manifest::State;
 
 /// Verifies the log from a segment on; returns the tables of which it has what their runs, if a manifest names them, do not.
@@ -22,8 +23,9 @@ pub(super) fn verify_log(
     let in_runs: HashMap<TableId, _> = tables
         .map(|(&id, table)| (id, (table.flushed, table.runs.newest())))
         .collect();
-    let mut unflushed = BTreeSet::new();
+    let (mut unflushed, mut last_seq) = (BTreeSet::new(), 0);
     let mut sink = |record: WalRecord<'_>| {
+        last_seq = last_seq.max(record.last_seq());
         for (seq, op) in (record.first_seq..).zip(record.ops()) {
             let table = op.map_err(|error| error.with_offset(record.offset))?.table;
             if let Some((segment, newest)) = in_runs.get(&table)
@@ -36,7 +38,10 @@ pub(super) fn verify_log(
         Ok(())
     };
     match (picked.factory.replay)(context, &picked.options, from, mode, &mut sink) {
-        Ok(replayed) => (report.log_batches, report.log_torn_bytes) = (replayed.records, replayed.torn_bytes),
+        Ok(replayed) => {
+            (report.log_batches, report.log_torn_bytes) = (replayed.records, replayed.torn_bytes);
+            report.note(state.map_or(Ok(()), |state| check_log_end(state, last_seq, &context.dir)));
+        }
         Err(error) => report.problems.push(error),
     }
     unflushed
