@@ -389,7 +389,7 @@ fn check_copy(storage: &dyn Storage, from: &Path, copy: &Path, meta: &RunMeta) -
         .flat_map(|block| &block.parts)
         .chain(&layout.shared);
     for part in parts {
-        super::check::fetch(&*file, part).map_err(in_original)?;
+        super::fetch::fetch(&*file, part).map_err(in_original)?;
     }
     Ok(())
 }

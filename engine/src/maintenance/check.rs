@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use arrow::buffer::Buffer;
 use kodiak_core::batch::TableId;
 use kodiak_core::block::ColumnBlock;
 use kodiak_core::compaction::RunId;
@@ -13,6 +14,7 @@ use kodiak_core::format::{BlockDecoder, FileLayout, FormatFactory, Part, Project
 use kodiak_core::storage::{ReadableFile, Storage};
 use kodiak_core::{Error, ErrorKind, Op, Result, SeqNo};
 
+use super::fetch::{fetch, fetch_mended};
 use crate::components::Components;
 use crate::manifest::RunMeta;
 use crate::run::{BlockCache, OpenRuns, RunContext};
@@ -195,7 +197,23 @@ impl DataFile {
     pub fn open(table: &TableFiles, path: &Path, format: &FormatFactory, sidecar: &Sidecar) -> Result<Self> {
         let version = table.schemas.of_sidecar(sidecar.meta().schema)?;
         // A sidecar that is damaged is reported by itself; the file is then read by its own footer.
-        Self::open_as(table, path, format, version, layout_of(sidecar).ok())
+        let data = Self::open_as(table, path, format, (version, layout_of(sidecar).ok()), fetch)?;
+        let (has, layout) = (data.file.len(), data.layout.file_bytes);
+        if has != layout {
+            let message = format!("the file has {has} bytes, not {layout}");
+            return Err(Error::corruption(message).with_file(path));
+        }
+        Ok(data)
+    }
+
+    /// As [`open`](Self::open), for reading those of its blocks that are whole: whatever length the file has, and with one damaged byte in a
+    /// short part that all of them need.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_damaged(table: &TableFiles, path: &Path, format: &FormatFactory, sidecar: &Sidecar) -> Result<Self> {
+        let version = table.schemas.of_sidecar(sidecar.meta().schema)?;
+        Self::open_as(table, path, format, (version, layout_of(sidecar).ok()), fetch_mended)
     }
 
     /// Opens a data file without a sidecar, of whatever schema of the table it is.
@@ -205,7 +223,7 @@ impl DataFile {
     pub fn find(table: &TableFiles, path: &Path, format: &FormatFactory) -> Result<Self> {
         let (mut opens, mut failure) = (None, None);
         for version in table.schemas.all().iter().rev() {
-            match Self::open_as(table, path, format, Arc::clone(version), None) {
+            match Self::open_as(table, path, format, (Arc::clone(version), None), fetch) {
                 // Not every format tells in its footer what its columns are.
                 Ok(data) if data.layout.blocks.is_empty() || data.block(0, &Projection::All).is_ok() => {
                     return Ok(data);
@@ -224,8 +242,8 @@ impl DataFile {
         table: &TableFiles,
         path: &Path,
         format: &FormatFactory,
-        version: Arc<SchemaVersion>,
-        layout: Option<FileLayout>,
+        (version, layout): (Arc<SchemaVersion>, Option<FileLayout>),
+        fetch: fn(&dyn ReadableFile, &Part) -> Result<Buffer>,
     ) -> Result<Self> {
         let in_file = |error: Error| error.with_file(path);
         let file = table.storage.open(path)?;
@@ -233,10 +251,6 @@ impl DataFile {
             Some(layout) => layout,
             None => (format.create)().recover(&*file, &version.schema).map_err(in_file)?,
         };
-        if layout.file_bytes != file.len() {
-            let message = format!("the file has {} bytes, not {}", file.len(), layout.file_bytes);
-            return Err(in_file(Error::corruption(message)));
-        }
         let shared = layout
             .shared
             .iter()
@@ -363,19 +377,6 @@ pub(crate) fn layout_of(sidecar: &Sidecar) -> Result<FileLayout> {
         shared: sidecar.shared().to_vec(),
         file_bytes: sidecar.meta().data_bytes,
     })
-}
-
-/// The bytes of a part, verified.
-pub(crate) fn fetch(file: &dyn ReadableFile, part: &Part) -> Result<arrow::buffer::Buffer> {
-    let past_end =
-        || Error::corruption(format!("{} bytes reach past the end of the file", part.len)).with_offset(part.offset);
-    let inside = part.offset.checked_add(part.len).is_some_and(|end| end <= file.len());
-    let len = usize::try_from(part.len).ok().filter(|_| inside).ok_or_else(past_end)?;
-    let bytes = file.read(part.offset, len)?;
-    if crc32fast::hash(&bytes) != part.crc {
-        return Err(Error::corruption(format!("the checksum of {len} bytes differs")).with_offset(part.offset));
-    }
-    Ok(bytes)
 }
 
 /// What a sidecar says of blocks, to be compared with them.

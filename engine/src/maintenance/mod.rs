@@ -7,6 +7,7 @@ mod backup;
 mod capture;
 mod check;
 mod checkpoint;
+mod fetch;
 mod files;
 mod indexes;
 mod ingest;

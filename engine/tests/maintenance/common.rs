@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kodiak::core::storage::Storage;
+use kodiak::maintenance::RepairReport;
 use kodiak::{Builder, Db, Result, Settings, TableOptions, TableSchema};
 use kodiak_storage::{CrashOptions, FaultStorage, Moment};
 
@@ -145,4 +146,28 @@ pub fn overwrite(storage: &dyn Storage, path: &Path, bytes: &[u8]) {
     let mut file = storage.create(path).expect("create");
     file.write_all(bytes).expect("write");
     file.finish(true).expect("finish");
+}
+
+/// Removes the manifest.
+pub fn lose_manifest(storage: &dyn Storage) {
+    for name in storage.list(Path::new("/db")).expect("list") {
+        if name == "CURRENT" || name.starts_with("MANIFEST") {
+            storage.remove(&Path::new("/db").join(name)).expect("remove");
+        }
+    }
+}
+
+/// Repairs the database with the settings of these tests.
+pub fn repair<S: Storage + 'static>(storage: &Arc<S>) -> RepairReport {
+    builder(storage).repair("/db").expect("repair")
+}
+
+/// The power is lost before the `nth` mutation from now on; what of the mutations before it was not synced survives in part.
+pub fn lose_power_before(storage: &FaultStorage, nth: u64) {
+    let options = kodiak_storage::CrashOptions {
+        survival: [0, 50, 100][nth as usize % 3],
+        seed: nth,
+        ..Default::default()
+    };
+    storage.crash_at(storage.mutations() + nth, kodiak_storage::Moment::Before, options);
 }

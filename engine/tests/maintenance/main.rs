@@ -8,5 +8,6 @@ mod ingest_files;
 mod inspect;
 mod opening;
 mod repair;
+mod repair_data;
 mod repair_log;
 mod verify;

@@ -35,8 +35,12 @@ pub(super) fn keep(
         let problems = table.check_sidecar(sidecar, run, said);
         let foreign = sidecar.meta().database != table.database || sidecar.meta().table != table.table;
         if problems.is_empty() {
-            if let Some(meta) = check(repair, table, run, sidecar)? {
-                return Ok(Some(meta));
+            match check(repair, table, run, sidecar)? {
+                Checked::Sound(meta) => return Ok(Some(meta)),
+                Checked::Unreadable(data, format) => {
+                    return salvage(repair, table, run, (&data, format), (Some(sidecar), said));
+                }
+                Checked::Damaged => {}
             }
         } else if foreign {
             // Its data is of another database, or of another table of this one.
@@ -56,25 +60,31 @@ fn readable<T>(result: Result<T>) -> Result<Result<T>> {
     }
 }
 
-/// What the manifest is to know if sidecar and data file agree.
-fn check(repair: &mut Repair<'_>, table: &TableFiles, run: RunId, sidecar: &Sidecar) -> Result<Option<RunMeta>> {
+/// How the files of a run are.
+enum Checked {
+    /// Sidecar and data file agree: what the manifest is to know of them.
+    Sound(RunMeta),
+    /// So they do, but other programs cannot read the data file, because it is damaged outside its blocks.
+    Unreadable(DataFile, &'static FormatFactory),
+    /// They do not agree, or blocks are damaged.
+    Damaged,
+}
+
+/// Compares sidecar and data file.
+fn check(repair: &mut Repair<'_>, table: &TableFiles, run: RunId, sidecar: &Sidecar) -> Result<Checked> {
     let meta = sidecar.meta();
     let format = table.components.formats().find(&meta.format)?;
     let open = || {
         let data = DataFile::open(table, &table.data_path(run, format), format, sidecar)?;
         let expected = Expected::new(sidecar, &table.components)?;
         let (totals, problems) = data.read_all(&mut |index, block| expected.check(index, block));
-        Ok((
-            with_range_deletes(totals, &sidecar.range_deletes()?),
-            problems,
-            data.layout().blocks.len() as u64,
-        ))
+        Ok((with_range_deletes(totals, &sidecar.range_deletes()?), problems, data))
     };
-    let (totals, problems, blocks) = match readable(open())? {
+    let (totals, problems, data) = match readable(open())? {
         Ok(found) => found,
         Err(error) => {
             repair.report.problems.push(error.with_file(table.sidecar_path(run)));
-            return Ok(None);
+            return Ok(Checked::Damaged);
         }
     };
     let agree = totals
@@ -88,15 +98,20 @@ fn check(repair: &mut Repair<'_>, table: &TableFiles, run: RunId, sidecar: &Side
             max_seq: meta.max_seq,
         };
     if problems.is_empty() && agree {
+        if let Err(error) = readable(data.check_footer(format))? {
+            repair.report.problems.push(error);
+            return Ok(Checked::Unreadable(data, format));
+        }
+        let blocks = data.layout().blocks.len() as u64;
         let sidecar_bytes = table.storage.len(&table.sidecar_path(run))?.unwrap_or(0);
-        return Ok(Some(run_meta(meta, blocks, sidecar_bytes, sidecar.crc())));
+        return Ok(Checked::Sound(run_meta(meta, blocks, sidecar_bytes, sidecar.crc())));
     }
     if problems.is_empty() {
         let error = Error::corruption("the sidecar's counts or bounds are not those of the data file");
         repair.report.problems.push(error.with_file(table.sidecar_path(run)));
     }
     repair.report.problems.extend(problems);
-    Ok(None)
+    Ok(Checked::Damaged)
 }
 
 fn run_meta(meta: &SidecarMeta, blocks: u64, sidecar_bytes: u64, sidecar_crc: u32) -> RunMeta {
@@ -153,7 +168,7 @@ fn rebuild(
     {
         let message = "the data file is damaged: its bytes do not have the checksums that its sidecar tells";
         repair.report.problems.push(Error::corruption(message).with_file(&path));
-        return match readable(DataFile::open(table, &path, format, old))? {
+        return match readable(DataFile::open_damaged(table, &path, format, old))? {
             Ok(data) => salvage(repair, table, run, (&data, format), (Some(old), said)),
             Err(error) => {
                 repair.report.problems.push(error);

@@ -69,10 +69,13 @@ pub(super) fn salvage(
         .unwrap_or_default()
         .into_iter()
         .collect();
-    let message = format!(
-        "{} of its {rows} rows could be saved; what the others had replaced or deleted may be back",
-        whole.rows
-    );
+    let message = match whole.rows == rows {
+        true => format!("all its {rows} rows could be saved: they are written anew"),
+        false => format!(
+            "{} of its {rows} rows could be saved; what the others had replaced or deleted may be back",
+            whole.rows
+        ),
+    };
     repair
         .report
         .problems
