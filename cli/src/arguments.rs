@@ -180,7 +180,7 @@ impl Existing {
             .builder(&self.db)?
             .existing()
             .open(&self.db)
-            .map_err(advise)
+            .map_err(|error| advise(error, &self.db))
     }
 
     /// Opens it for reading: another process may have it open.
@@ -192,17 +192,15 @@ impl Existing {
             .builder(&self.db)?
             .read_only()
             .open(&self.db)
-            .map_err(advise)
+            .map_err(|error| advise(error, &self.db))
     }
 }
 
 /// Says what to do where the engine, which does not know of this program, cannot.
-fn advise(error: kodiak::Error) -> kodiak::Error {
-    match error.file() {
-        Some(file) if error.kind() == kodiak::ErrorKind::NotFound => {
-            let message = format!("{}; make one with: kodiak create {}", error.message(), file.display());
-            kodiak::Error::new(error.kind(), message)
-        }
-        _ => error,
+fn advise(error: kodiak::Error, db: &Path) -> kodiak::Error {
+    if error.kind() != kodiak::ErrorKind::NotFound || error.file() != Some(db) {
+        return error;
     }
+    let message = format!("{}; make one with: kodiak create {}", error.message(), db.display());
+    kodiak::Error::new(error.kind(), message)
 }

@@ -143,3 +143,27 @@ fn settings_that_cannot_be_read_are_told_of_and_mended() {
     assert_eq!(kodiak.prints(&["scan", "db", "users"]), entries);
     assert!(kodiak.prints(&["verify", "db"]).contains("no problems"));
 }
+
+#[test]
+fn a_missing_directory_of_a_table_is_no_database_to_make() {
+    let kodiak = database();
+    std::fs::remove_dir_all(kodiak.path("db/tables/000001")).expect("removed");
+    let message = kodiak.refuses(&["get", "db", "users", "ada"]);
+    assert!(
+        message.contains("corruption") && message.contains("tables/000001"),
+        "{message}"
+    );
+    assert!(
+        message.contains("kodiak repair") && !message.contains("kodiak create"),
+        "{message}"
+    );
+    assert!(
+        kodiak
+            .refuses(&["get", "nowhere", "users", "ada"])
+            .contains("kodiak create")
+    );
+    assert!(kodiak.refuses(&["verify", "db"]).contains("kodiak repair"));
+    kodiak.prints(&["repair", "db"]);
+    assert_eq!(kodiak.prints(&["scan", "db", "users"]), "");
+    assert!(kodiak.prints(&["verify", "db"]).ends_with("no problems\n"));
+}

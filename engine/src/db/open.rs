@@ -1,6 +1,6 @@
 //! Opening: lock, manifest, log, left-overs; then background work.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use super::background::Background;
 use super::builder::{Builder, OpenMode};
 use super::counters::Counters;
 use super::log_end::check_log_end;
+use super::named_files::{check_files, missing};
 use super::options::TableOptions;
 use super::shared::{Open, Shared, SharedParts, Tables};
 use super::table_state::{TableInner, View};
@@ -251,7 +252,11 @@ fn load_tables(shared: &Shared, state: &State) -> Result<()> {
         shared.load_secondaries(&inner, &table.secondary)?;
         if inner.options.ttl_micros > 0 {
             for (_, run) in inner.view.load().version.runs()? {
-                inner.times.load(run.reader()?.sidecar().times()?);
+                let reader = run.reader().map_err(|error| match (error.kind(), error.file()) {
+                    (ErrorKind::NotFound, Some(file)) => missing(file, &table.name),
+                    _ => error,
+                })?;
+                inner.times.load(reader.sidecar().times()?);
             }
         }
         tables.by_name.insert(table.name.clone(), id);
@@ -283,33 +288,6 @@ fn hold_files(shared: &Shared) -> Result<()> {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
             // Damage is told by the reads that meet it.
             _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Every run's files must be there with the lengths that the manifest says: found now, not at some later read.
-fn check_files(shared: &Shared) -> Result<()> {
-    for table in shared.all_tables() {
-        let view = table.view.load();
-        if view.version.is_empty() {
-            continue;
-        }
-        let names: HashSet<String> = shared.storage.list(&table.runs.dir)?.into_iter().collect();
-        for (_, run) in view.version.runs()? {
-            for path in run.paths()? {
-                let name = path
-                    .file_name()
-                    .map(|name| name.to_string_lossy().into_owned())
-                    .unwrap_or_default();
-                if !names.contains(&name) {
-                    let message = format!(
-                        "the manifest names this file of table \"{}\", but it is missing",
-                        table.name
-                    );
-                    return Err(Error::corruption(message).with_file(path));
-                }
-            }
         }
     }
     Ok(())

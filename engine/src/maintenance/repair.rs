@@ -22,7 +22,7 @@ use super::check::TableFiles;
 use super::verify::{runs_in, settings_file};
 use super::{TABLE_FILE, TableFile, files};
 use crate::components::Resolved;
-use crate::db::{Builder, LOCK_FILE, TABLES_DIR, WAL_DIR};
+use crate::db::{Builder, LOCK_FILE, TABLES_DIR, WAL_DIR, list_table};
 use crate::exact::Marker;
 use crate::manifest::{
     CURRENT, Change, Manifest, Place, PlacedRun, RunMeta, State, TAIL, TableState, VersionEdit, parse_file_name,
@@ -30,6 +30,7 @@ use crate::manifest::{
 use crate::settings::SETTINGS_FILE;
 use crate::typed::Schemas;
 
+use rebuild::readable;
 pub use report::RepairReport;
 
 /// The directory, within the database, of what repair could not use.
@@ -182,7 +183,11 @@ impl Repair<'_> {
         let mut edit = VersionEdit::new();
         for (&id, table) in &state.tables {
             let dir = table_dir(self.path, id);
-            self.storage.create_dir_all(&dir)?;
+            if let Err(error) = readable(list_table(&*self.storage, &dir, &table.name))? {
+                self.report.problems.push(error);
+                self.storage.create_dir_all(&dir)?;
+                self.storage.sync_dir(&self.path.join(TABLES_DIR))?;
+            }
             Marker::remove(&*self.storage, &dir)?;
             let file = TableFile::of(state.identity, id, table);
             if !TableFile::read(&*self.storage, &dir).is_ok_and(|found| found.covers(&file)) {

@@ -16,7 +16,7 @@ use super::capture::table_dir;
 use super::check::{DataFile, Expected, TableFiles, Totals};
 use super::{TableFile, files};
 use crate::components::Components;
-use crate::db::{Builder, Db, LOCK_FILE, TABLES_DIR, TableOptions, wal_context};
+use crate::db::{Builder, Db, LOCK_FILE, TABLES_DIR, TableOptions, list_table, wal_context};
 use crate::manifest::{Manifest, PlacedRun, RunMeta, State, TableState};
 use crate::primary::{verify_index, verify_open_index};
 use crate::run::RunContext;
@@ -195,6 +195,10 @@ fn verify_state(
     for (&id, table) in &state.tables {
         report.tables += 1;
         let dir = table_dir(path, id);
+        if let Err(error) = list_table(&**storage, &dir, &table.name) {
+            report.problems.push(error);
+            continue;
+        }
         let in_manifest = |error: Error| error.with_file(path.join(crate::manifest::CURRENT));
         report.note(
             TableOptions::from_bytes(&table.options)
@@ -214,7 +218,7 @@ fn verify_state(
                 }
             }
             // Older databases have none before they are opened for writing.
-            Err(error) if error.kind() == ErrorKind::NotFound && storage.list(&dir).is_ok() => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => report.problems.push(error),
         }
         match table.schemas() {

@@ -291,3 +291,42 @@ fn a_database_that_was_never_flushed_does_not_open_without_the_beginning_of_its_
     let left = contents(&builder().open("/db").expect("open"))["t"].len();
     assert!(left > 20 && left < 100, "{left} entries");
 }
+
+#[test]
+fn a_table_whose_directory_is_missing_is_damage_and_not_a_database_to_be_made() {
+    let storage = Arc::new(MemoryStorage::new());
+    let db = open(&storage, "/db");
+    fill(&db);
+    db.compact().expect("compact");
+    let whole = contents(&db);
+    db.close().expect("close");
+    let dir = Path::new("/db/tables/000001");
+    storage.remove_dir_all(dir).expect("remove");
+    for builder in [
+        builder(&storage),
+        builder(&storage).existing(),
+        builder(&storage).read_only(),
+    ] {
+        let error = builder.open("/db").expect_err("a table is missing");
+        assert_eq!(error.kind(), ErrorKind::Corruption, "{error}");
+        assert_eq!(error.file(), Some(dir), "{error}");
+        assert!(
+            error.message().contains("\"users\"") && error.message().contains("kodiak repair"),
+            "{error}"
+        );
+    }
+    let found = builder(&storage).verify("/db").expect("verify");
+    assert!(
+        found.problems.iter().any(|problem| problem.file() == Some(dir)),
+        "{found}"
+    );
+    let report = repair(&storage);
+    assert!(
+        report.problems.iter().any(|problem| problem.file() == Some(dir)),
+        "{report}"
+    );
+    assert!(builder(&storage).verify("/db").expect("verify").is_clean());
+    let left = contents(&open(&storage, "/db"));
+    assert!(left["users"].is_empty());
+    assert_eq!(left["counts"], whole["counts"]);
+}

@@ -53,7 +53,7 @@ pub(super) fn keep(
 }
 
 /// Passes on what cannot be helped by repair: a disk that cannot be read, files of a newer version.
-fn readable<T>(result: Result<T>) -> Result<Result<T>> {
+pub(super) fn readable<T>(result: Result<T>) -> Result<Result<T>> {
     match result {
         Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Unsupported) => Err(error),
         other => Ok(other),
