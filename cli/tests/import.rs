@@ -80,6 +80,24 @@ fn dates_and_times_get_types_that_write_them_as_they_were() {
 }
 
 #[test]
+fn whole_numbers_are_never_rounded() {
+    let kodiak = Kodiak::new();
+    let text = "id,u\n9007199254740993,18446744073709551615\n9007199254740992,0\n0.5,1\n";
+    let file = kodiak.file("rows.csv", text);
+    kodiak.prints(&["import", "db", "t", &file, "--key", "id"]);
+    let exported = kodiak.prints(&["export", "db", "t"]);
+    assert_eq!(
+        exported,
+        "id,u\n0.5,1\n9007199254740992,0\n9007199254740993,18446744073709551615\n"
+    );
+    let columns = kodiak.prints(&["tables", "db", "t"]);
+    assert!(
+        columns.contains("id: text") && columns.contains("u: uint64"),
+        "{columns}"
+    );
+}
+
+#[test]
 fn rows_are_written_in_batches_and_none_is_lost() {
     let kodiak = Kodiak::new();
     let rows: String = (0..5000).map(|row| format!("{row}\t{}\n", row * row)).collect();
@@ -111,7 +129,11 @@ fn files_that_cannot_be_imported_are_refused_with_the_place() {
     assert!(refused("ragged.csv", "a,b\n1,2\n3\n", &[]).contains("line 3: 1 fields where the header has 2"));
     assert!(refused("plain.csv", "a,b\n1,2\n", &["--key", "c"]).contains("the columns are: a, b"));
     assert!(refused("plain.csv", "a,b\n1,2\n", &["--key", "c"]).contains("plain.csv"));
-    let mixed = refused("mixed.jsonl", "{\"a\":1,\"b\":{\"c\":1}}\n\n{\"b\":2}\n", &[]);
+    let mixed = refused(
+        "mixed.jsonl",
+        "{\"a\":1,\"b\":{\"c\":1}}\n\n{\"b\":2}\n",
+        &["--key", "a"],
+    );
     assert!(
         mixed.contains("\"b\" is an object on line 1 and a single value on line 3"),
         "{mixed}"

@@ -71,8 +71,8 @@ struct Plan {
     table: Table,
     layout: Layout,
     target: SchemaRef,
-    /// Rows of JSON lines are decoded with the target's types, which may be lists and objects.
-    typed: bool,
+    /// The values of JSON lines go into JSON objects as they are written.
+    as_written: bool,
 }
 
 impl Import {
@@ -123,7 +123,7 @@ impl Import {
         let source = source.with_defaults(defaults(&plan.table)?);
         let hex = self.hex || !plan.table.schema().is_key_value();
         let sink = Sink::new(db, &plan.table, plan.layout, plan.target.clone(), format.is_text(), hex);
-        let sink = if plan.typed { sink.unconverted() } else { sink };
+        let sink = if plan.as_written { sink.as_written() } else { sink };
         if let Some(columns) = columns {
             sink.check(columns).map_err(|error| error.with_file(&self.file))?;
         }
@@ -139,7 +139,7 @@ impl Import {
         let mut rejects = Rejects::open(self.rejects.as_deref(), place, self.max_rejects, rejected)?;
         let from = done.map_or(Position::default(), |(position, _)| position);
         let texts = rejects.wants_texts();
-        let mut rows = source.rows(from, &plan.target, plan.typed, self.batch as usize, texts)?;
+        let mut rows = source.rows(from, &plan.target, plan.as_written, self.batch as usize, texts)?;
         let mut imported = 0;
         while let Some(mut chunk) = rows.next()? {
             let (mut batch, count) = sink.batch(&mut chunk)?;
@@ -198,7 +198,7 @@ impl Import {
                 table: table.clone(),
                 layout: Layout::Typed,
                 target,
-                typed: false,
+                as_written: false,
             });
         }
         // Of JSON lines, even the columns are known only when all are read.
@@ -217,7 +217,7 @@ impl Import {
                 target: table.schema().columns().clone(),
                 table,
                 layout: Layout::Entries,
-                typed: false,
+                as_written: false,
             });
         }
         let inferred = explicit.is_none();
@@ -232,7 +232,7 @@ impl Import {
                 target: table.schema().columns().clone(),
                 table,
                 layout: Layout::Typed,
-                typed: false,
+                as_written: false,
             });
         }
         let names = self.new.key_names();
@@ -253,7 +253,7 @@ impl Import {
             table,
             layout: Layout::Objects(keys),
             target,
-            typed: inferred && source.format() == FileFormat::Jsonl,
+            as_written: inferred && source.format() == FileFormat::Jsonl,
         })
     }
 

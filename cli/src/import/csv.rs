@@ -1,7 +1,5 @@
 //! CSV files: the types of their columns, and their rows as texts.
 
-mod kind;
-
 use std::io::Read;
 use std::sync::Arc;
 
@@ -9,8 +7,7 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use kodiak::{Error, Result};
 
-pub use kind::Kind;
-
+use super::kind::Kinds;
 use super::records::Records;
 use super::rows::{Chunk, Position, Reject, Rows};
 
@@ -59,19 +56,19 @@ pub fn header<R: Read>(records: &mut Records<R>) -> Result<Vec<String>> {
 pub fn infer(bytes: impl Read, options: &CsvOptions) -> Result<Schema> {
     let mut records = Records::new(bytes, options.delimiter, 0, 1);
     let names = header(&mut records)?;
-    let mut kinds = vec![Kind::Nothing; names.len()];
+    let mut kinds = vec![Kinds::default(); names.len()];
     while records.next()? {
         if records.len() != names.len() || records.problem().is_some() {
             continue;
         }
         for (index, kind) in kinds.iter_mut().enumerate() {
             let field = records.field(index);
-            if *kind != Kind::Text && !options.is_missing(field) {
-                *kind = kind.and(std::str::from_utf8(field.0).map_or(Kind::Text, Kind::of));
+            if !kind.has(Kinds::TEXT) && !options.is_missing(field) {
+                *kind = kind.and(std::str::from_utf8(field.0).map_or(Kinds::TEXT, Kinds::of));
             }
         }
     }
-    let field = |(name, kind): (String, Kind)| Field::new(name, kind.data_type(), true);
+    let field = |(name, kind): (String, Kinds)| Field::new(name, kind.data_type(), true);
     Ok(Schema::new(names.into_iter().zip(kinds).map(field).collect::<Vec<_>>()))
 }
 
@@ -234,7 +231,7 @@ mod tests {
             "007",
             "+5",
             "-0",
-            "12345678901234567890",
+            "123456789012345678901",
             "1 ",
             "inf",
             "NaN",

@@ -1,72 +1,24 @@
 //! Files with a JSON object in each line.
 
 mod infer;
+mod lines;
+mod raw;
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, Read};
+use std::io::BufRead;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow_json::ReaderBuilder;
-use kodiak::{Error, ErrorKind, Result};
-use serde::de::IgnoredAny;
+use kodiak::{Error, Result};
 
 pub use infer::infer;
+pub use raw::RawRows;
+
+use lines::{Lines, Members};
 
 use super::rows::{Chunk, Position, Reject, Rows};
-
-/// The members of an object, whatever they are.
-type Members = BTreeMap<String, IgnoredAny>;
-
-/// A longer line is taken for a file that is not made of lines.
-const MAX_LINE: u64 = 64 << 20;
-
-/// Reads lines that are not empty.
-struct Lines<R> {
-    source: R,
-    line: Vec<u8>,
-    offset: u64,
-    /// Of the line at hand.
-    number: u64,
-    next: u64,
-}
-
-impl<R: BufRead> Lines<R> {
-    fn new(source: R, offset: u64, line: u64) -> Self {
-        Self {
-            source,
-            line: Vec::new(),
-            offset,
-            number: line,
-            next: line,
-        }
-    }
-
-    fn next(&mut self) -> Result<bool> {
-        loop {
-            self.line.clear();
-            let read = (&mut self.source)
-                .take(MAX_LINE)
-                .read_until(b'\n', &mut self.line)
-                .map_err(|error| Error::new(ErrorKind::Io, "cannot read the rows").with_source(error))?;
-            if read == 0 {
-                return Ok(false);
-            }
-            if read as u64 == MAX_LINE {
-                let message = format!("line {} has more than {} MiB", self.next, MAX_LINE >> 20);
-                return Err(Error::invalid_input(message));
-            }
-            self.offset += read as u64;
-            self.number = self.next;
-            self.next += 1;
-            if !self.line.trim_ascii().is_empty() {
-                return Ok(true);
-            }
-        }
-    }
-}
 
 /// The rows of a file.
 pub struct JsonRows<R> {
@@ -82,11 +34,12 @@ pub struct JsonRows<R> {
 }
 
 impl<R: BufRead> JsonRows<R> {
-    /// Rows with these columns, which have their types, as lists and objects too.
-    pub fn typed(source: R, schema: SchemaRef, from: Position, batch: usize, raw: bool) -> Self {
+    /// Rows with these columns as texts.
+    pub fn texts(source: R, names: impl Iterator<Item = String>, from: Position, batch: usize, raw: bool) -> Self {
+        let fields: Vec<Field> = names.map(|name| Field::new(name, DataType::Utf8, true)).collect();
         Self {
             lines: Lines::new(source, from.offset, from.line.max(1)),
-            schema,
+            schema: Arc::new(Schema::new(fields)),
             batch,
             row: from.row,
             raw,
@@ -109,10 +62,10 @@ impl<R: BufRead> JsonRows<R> {
             return lacking;
         }
         for &end in ends {
-            let object: Members = serde_json::from_slice(&lines[start..end]).unwrap_or_default();
+            let object = Members::of(&lines[start..end]).unwrap_or_default();
             start = end;
             for (name, rows) in &mut lacking {
-                rows.push(!object.contains_key(name));
+                rows.push(object.get(name).is_none());
             }
         }
         lacking
@@ -122,12 +75,6 @@ impl<R: BufRead> JsonRows<R> {
     pub fn among_others(mut self) -> Self {
         self.strict = false;
         self
-    }
-
-    /// Rows with these columns as texts.
-    pub fn texts(source: R, names: impl Iterator<Item = String>, from: Position, batch: usize, raw: bool) -> Self {
-        let fields: Vec<Field> = names.map(|name| Field::new(name, DataType::Utf8, true)).collect();
-        Self::typed(source, Arc::new(Schema::new(fields)), from, batch, raw)
     }
 
     fn decode(&self, lines: &[u8], rows: usize) -> Result<RecordBatch, String> {
@@ -208,9 +155,7 @@ impl<R: BufRead> Rows for JsonRows<R> {
             }
             ends.push(lines.len());
             if self.raw {
-                chunk
-                    .texts
-                    .push(String::from_utf8_lossy(self.lines.line.trim_ascii()).into_owned());
+                chunk.texts.push(self.lines.text());
             }
         }
         if ends.is_empty() {
@@ -260,7 +205,7 @@ mod tests {
         let mut rest = JsonRows::texts(&text.as_bytes()[8..], names(), from, 100, false);
         assert_eq!(rest.next().expect("memory").expect("rows").numbers, [6]);
         assert!(
-            infer("[]\nx\n".as_bytes(), &[], false)
+            infer("[]\nx\n".as_bytes(), &[], true)
                 .expect_err("nothing")
                 .to_string()
                 .contains("no JSON objects")

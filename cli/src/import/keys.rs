@@ -1,8 +1,9 @@
 //! The key of a row in a key-value table.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use kodiak::{Error, Result};
@@ -14,6 +15,8 @@ use super::schema::column_index;
 pub struct RowKeys {
     schema: SchemaRef,
     columns: Vec<usize>,
+    /// The columns hold JSON.
+    json: bool,
 }
 
 impl RowKeys {
@@ -26,7 +29,17 @@ impl RowKeys {
             .iter()
             .map(|name| column_index(&schema, name))
             .collect::<Result<_>>()?;
-        Ok(Self { schema, columns })
+        Ok(Self {
+            schema,
+            columns,
+            json: false,
+        })
+    }
+
+    /// Keys of columns that hold the JSON of values: those of texts are the texts.
+    pub fn of_json(mut self) -> Self {
+        self.json = true;
+        self
     }
 
     /// The rows whose keys lack a value, and the column that does.
@@ -48,7 +61,10 @@ impl RowKeys {
         }
         let mut keys = vec![String::new(); rows.num_rows()];
         for (nth, &column) in self.columns.iter().enumerate() {
-            let array = rows.column(column);
+            let array = match self.json {
+                true => &unquoted(rows.column(column)),
+                false => rows.column(column),
+            };
             let cannot = |error| {
                 let name = self.schema.field(column).name();
                 Error::invalid_input(format!("column \"{name}\" cannot be a key")).with_source(error)
@@ -65,4 +81,14 @@ impl RowKeys {
         }
         Ok(keys)
     }
+}
+
+/// The texts that JSON texts are, and other JSON as it is.
+fn unquoted(json: &ArrayRef) -> ArrayRef {
+    let text = |json: &str| match json.starts_with('"') {
+        true => serde_json::from_str(json).unwrap_or_else(|_| json.to_owned()),
+        false => json.to_owned(),
+    };
+    let texts = json.as_string::<i32>().iter().map(|json| json.map(text));
+    Arc::new(texts.collect::<StringArray>())
 }

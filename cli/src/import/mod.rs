@@ -7,6 +7,7 @@
 mod csv;
 mod json;
 mod keys;
+mod kind;
 mod records;
 mod rejects;
 mod resume;

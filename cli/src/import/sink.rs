@@ -52,9 +52,12 @@ impl<'t> Sink<'t> {
         }
     }
 
-    /// Rows have the columns of the target already.
-    pub fn unconverted(mut self) -> Self {
+    /// Rows have the columns of the target already, and hold the JSON of their values.
+    pub fn as_written(mut self) -> Self {
         self.fitting = None;
+        if let Layout::Objects(keys) = self.layout {
+            self.layout = Layout::Objects(keys.of_json());
+        }
         self
     }
 
@@ -188,6 +191,13 @@ impl<'t> Sink<'t> {
             }
             Layout::Objects(keys) => {
                 let texts = keys.of(rows, numbers)?;
+                if self.fitting.is_none() {
+                    let names = json_names(rows.schema_ref())?;
+                    for (row, key) in texts.iter().enumerate() {
+                        batch.put(self.table, key, object(rows, row, &names));
+                    }
+                    return Ok(batch);
+                }
                 let mut lines = Vec::new();
                 let mut writer = WriterBuilder::new()
                     .with_explicit_nulls(true)
@@ -202,6 +212,29 @@ impl<'t> Sink<'t> {
         }
         Ok(batch)
     }
+}
+
+/// The names of columns as JSON.
+fn json_names(columns: &Schema) -> Result<Vec<String>> {
+    let names = columns.fields().iter().map(|field| serde_json::to_string(field.name()));
+    names
+        .collect::<Result<_, _>>()
+        .map_err(|error| Error::invalid_input("a name cannot be written as JSON").with_source(error))
+}
+
+/// The object of a row whose columns are called these and hold JSON.
+fn object(rows: &RecordBatch, row: usize, names: &[String]) -> String {
+    let mut object = String::from("{");
+    for (column, name) in rows.columns().iter().zip(names) {
+        if object.len() > 1 {
+            object.push(',');
+        }
+        let json = column.as_string::<i32>();
+        let value = if json.is_null(row) { "null" } else { json.value(row) };
+        object.extend([name, ":", value]);
+    }
+    object.push('}');
+    object
 }
 
 /// A row that cannot be written, by its place in a batch; the column at fault; and what is wrong.

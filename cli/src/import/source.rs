@@ -13,7 +13,7 @@ use kodiak::outside::{FileKind, OutsideBatches, OutsideFile};
 use kodiak::{Error, LocalStorage, Result};
 
 use super::csv::{self, CsvOptions, CsvRows};
-use super::json::{self, JsonRows};
+use super::json::{self, JsonRows, RawRows};
 use super::records::Records;
 use super::rows::{Chunk, Position, Rows};
 use super::schema::column_index;
@@ -137,18 +137,18 @@ impl Source {
         Ok((records, names))
     }
 
-    /// The file's columns, of those chosen: with their types, which for text files takes reading all of it. Texts of JSON lines
-    /// become dates and times if they are to be `dated`.
+    /// The file's columns, of those chosen: with their types, which for text files takes reading all of it. Unless they are
+    /// to be `typed`, it is only told of columns of JSON lines whether they hold texts.
     ///
     /// # Errors
     /// Those of reading; `InvalidInput` for a column that is chosen and not there.
-    pub fn infer(&self, dated: bool) -> Result<SchemaRef> {
+    pub fn infer(&self, typed: bool) -> Result<SchemaRef> {
         let infer = || {
             let schema = match self.format {
                 FileFormat::Csv => Arc::new(csv::infer(self.open(0, "looking for types")?, &self.options)?),
                 FileFormat::Jsonl => {
                     let bytes = self.open(0, "looking for types")?;
-                    Arc::new(json::infer(bytes, &self.chosen, dated)?)
+                    Arc::new(json::infer(bytes, &self.chosen, typed)?)
                 }
                 _ => Arc::clone(self.outside()?.schema()),
             };
@@ -188,12 +188,19 @@ impl Source {
             .map_err(|error| Error::invalid_input("the columns cannot be chosen").with_source(error))
     }
 
-    /// The rows from a position on. JSON objects have the columns of `target`, with its types if `typed`, else as texts. `raw`
-    /// keeps the texts of rows.
+    /// The rows from a position on. JSON objects have the columns of `target` as texts; `as_written` these are JSON. `raw` keeps the
+    /// texts of rows.
     ///
     /// # Errors
     /// Those of reading.
-    pub fn rows(self, from: Position, target: &SchemaRef, typed: bool, batch: usize, raw: bool) -> Result<Progressing> {
+    pub fn rows(
+        self,
+        from: Position,
+        target: &SchemaRef,
+        as_written: bool,
+        batch: usize,
+        raw: bool,
+    ) -> Result<Progressing> {
         let path = self.path.clone();
         let rows = || -> Result<Box<dyn Rows>> {
             Ok(match self.format {
@@ -229,14 +236,9 @@ impl Source {
                         raw,
                     ))
                 }
-                FileFormat::Jsonl if typed => {
+                FileFormat::Jsonl if as_written => {
                     let bytes = self.open(from.offset, "reading")?;
-                    let rows = JsonRows::typed(bytes, Arc::clone(target), from, batch, raw);
-                    Box::new(if self.chosen.is_empty() {
-                        rows
-                    } else {
-                        rows.among_others()
-                    })
+                    Box::new(RawRows::new(bytes, target, from, batch, raw))
                 }
                 FileFormat::Jsonl => {
                     let bytes = self.open(from.offset, "reading")?;

@@ -1,172 +1,197 @@
 //! The columns of files with a JSON object in each line, and their types.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::io::BufRead;
+use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema};
-use arrow::error::ArrowError;
-use arrow_json::reader::infer_json_schema_from_iterator;
+use arrow::datatypes::{DataType, Field, Fields, Schema};
 use kodiak::{Error, Result};
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::Lines;
-use crate::import::csv::Kind;
+use super::lines::{Lines, Members};
+use crate::import::kind::Kinds;
 
-/// On which line each column was first an object, a list and a single value.
-#[derive(Default)]
-struct Shapes(BTreeMap<String, [Option<u64>; 3]>);
+/// Values inside of one another: more would be a mistake, or malice.
+const DEEPEST: usize = 32;
 
-impl Shapes {
-    fn note(&mut self, members: &serde_json::Map<String, Value>, line: u64) {
-        for (name, value) in members {
-            let shape = match value {
-                Value::Null => continue,
-                Value::Object(_) => 0,
-                Value::Array(_) => 1,
-                Value::Bool(_) | Value::Number(_) | Value::String(_) => 2,
-            };
-            if !self.0.contains_key(name) {
-                self.0.insert(name.clone(), [None; 3]);
-            }
-            if let Some(lines) = self.0.get_mut(name) {
-                lines[shape].get_or_insert(line);
-            }
-        }
-    }
-
-    /// Why there is no type for one of the columns.
-    fn conflict(&self) -> String {
-        let conflict = self.0.iter().find_map(|(name, lines)| match lines {
-            [Some(object), Some(list), _] => Some((name, object, "a list", list)),
-            [Some(object), None, Some(value)] => Some((name, object, "a single value", value)),
-            _ => None,
-        });
-        match conflict {
-            Some((name, object, other, line)) => format!(
-                "column \"{name}\" is an object on line {object} and {other} on line {line}, for which there is no type: leave \
-                 it out, naming the others with --columns"
-            ),
-            None => "the types of the columns cannot be told: leave out those with lists and objects of different kinds, naming \
-                     the others with --columns"
-                .to_owned(),
-        }
-    }
-}
-
-/// The names of an object's members, in their order.
-struct Names(Vec<String>);
-
-impl<'de> Deserialize<'de> for Names {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Names;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Names, A::Error> {
-                let mut names = Vec::new();
-                while let Some((name, IgnoredAny)) = members.next_entry()? {
-                    names.push(name);
-                }
-                Ok(Names(names))
-            }
-        }
-        deserializer.deserialize_map(Object)
-    }
-}
-
-/// What is found out about columns beside their types.
+/// What is found out about the values of a column, or about those inside of them.
 #[derive(Default)]
 struct Found {
-    /// The columns in the order in which they came.
-    order: Vec<String>,
-    shapes: Shapes,
-    /// What the texts of columns of texts alone can be.
-    texts: BTreeMap<String, Kind>,
+    /// On which line they were first an object, a list and a single value.
+    shapes: [Option<u64>; 3],
+    /// What single values are.
+    kinds: Kinds,
+    /// There are texts among them.
+    texts: bool,
+    members: Columns,
+    items: Option<Box<Found>>,
+    /// The line of values that are inside of too many others.
+    too_deep: Option<u64>,
 }
 
+const OBJECT: usize = 0;
+const LIST: usize = 1;
+const SINGLE: usize = 2;
+
 impl Found {
-    fn note(&mut self, members: &serde_json::Map<String, Value>, line: &[u8], number: u64) {
-        self.shapes.note(members, number);
-        if members.keys().any(|name| !self.order.contains(name)) {
-            let names = serde_json::from_slice(line).map_or(Vec::new(), |Names(names)| names);
-            for name in names {
-                if members.contains_key(&name) && !self.order.contains(&name) {
-                    self.order.push(name);
+    fn note(&mut self, value: &str, line: u64, depth: usize) {
+        let shape = match value.as_bytes().first() {
+            Some(b'n') | None => return,
+            Some(b'{') => OBJECT,
+            Some(b'[') => LIST,
+            Some(_) => SINGLE,
+        };
+        self.shapes[shape].get_or_insert(line);
+        if shape != SINGLE && depth == DEEPEST {
+            self.too_deep.get_or_insert(line);
+            return;
+        }
+        // What is inside was found to be JSON when the line was read.
+        match shape {
+            OBJECT => {
+                let members = Members::of(value.as_bytes()).unwrap_or_default();
+                self.members.note(&members, line, depth + 1);
+            }
+            LIST => {
+                let found = self.items.get_or_insert_default();
+                for item in serde_json::from_str::<Vec<&RawValue>>(value).unwrap_or_default() {
+                    found.note(item.get(), line, depth + 1);
                 }
             }
-        }
-        for (name, value) in members {
-            let kind = match value {
-                Value::Null => continue,
-                Value::String(text) => Kind::of_json(text),
-                _ => Kind::Text,
-            };
-            match self.texts.get_mut(name) {
-                Some(known) => *known = known.and(kind),
-                None => drop(self.texts.insert(name.clone(), kind)),
-            }
+            _ => self.note_single(value),
         }
     }
 
-    /// The columns in their order, those of dates and times as such if they are `dated`.
-    fn schema(&self, types: &Schema, dated: bool) -> Schema {
-        let fields = self.order.iter().filter_map(|name| types.field_with_name(name).ok());
-        let fields = fields.map(|field| {
-            let kind = self.texts.get(field.name());
-            match (field.data_type(), kind) {
-                (DataType::Utf8, Some(kind)) if dated => field.clone().with_data_type(kind.data_type()),
-                _ => field.clone(),
+    fn note_single(&mut self, value: &str) {
+        let text = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        self.texts |= text.is_some();
+        if self.kinds.has(Kinds::TEXT) {
+            return;
+        }
+        let kinds = match text {
+            // A date has no escapes.
+            Some(text) => Kinds::of_json_text(text),
+            None if matches!(value, "true" | "false") => Kinds::BOOL,
+            None => Kinds::of_json_number(value),
+        };
+        self.kinds = self.kinds.and(kinds);
+    }
+
+    /// The type that holds all values of what is called `path`.
+    fn data_type(&self, path: &str) -> Result<DataType> {
+        if let Some(line) = self.too_deep {
+            let message = format!(
+                "column \"{path}\" has more than {DEEPEST} values inside of one another on line {line}: leave it out, naming the \
+                 others with --columns"
+            );
+            return Err(Error::invalid_input(message));
+        }
+        match self.shapes {
+            [Some(_), None, None] if self.members.columns.is_empty() => Err(Error::invalid_input(format!(
+                "column \"{path}\" has only empty objects, for which there is no type: say one with --schema, or leave it out, \
+                 naming the others with --columns"
+            ))),
+            [Some(_), None, None] => Ok(DataType::Struct(self.members.fields(&format!("{path}."))?)),
+            [None, Some(_), None] => {
+                let items = self.items.as_ref();
+                let of = items.map_or(Ok(DataType::Utf8), |items| items.data_type(&format!("{path}[]")))?;
+                Ok(DataType::List(Arc::new(Field::new("item", of, true))))
             }
-        });
-        Schema::new(fields.collect::<Vec<_>>())
+            [None, None, _] => Ok(self.kinds.data_type()),
+            _ => Err(self.conflict(path)),
+        }
+    }
+
+    fn conflict(&self, path: &str) -> Error {
+        let names = ["an object", "a list", "a single value"];
+        let lines = self.shapes.iter().zip(names);
+        let lines: Vec<String> = lines
+            .filter_map(|(line, name)| line.map(|line| format!("{name} on line {line}")))
+            .collect();
+        Error::invalid_input(format!(
+            "column \"{path}\" is {}, for which there is no type: leave it out, naming the others with --columns",
+            lines.join(" and ")
+        ))
+    }
+
+    /// A type that only tells texts from others.
+    fn text_or_not(&self) -> DataType {
+        match (self.shapes, self.texts) {
+            ([None, None, _], true) => DataType::Utf8,
+            _ => DataType::Null,
+        }
+    }
+}
+
+/// Columns in the order in which they came.
+#[derive(Default)]
+struct Columns {
+    columns: Vec<(String, Found)>,
+    places: HashMap<String, usize>,
+}
+
+impl Columns {
+    fn note(&mut self, members: &Members<'_>, line: u64, depth: usize) {
+        for (place, (name, value)) in members.0.iter().enumerate() {
+            // Most objects have the same members in the same order.
+            let place = match self.columns.get(place) {
+                Some((own, _)) if own == name => place,
+                _ => self.place(name),
+            };
+            self.columns[place].1.note(value, line, depth);
+        }
+    }
+
+    fn place(&mut self, name: &str) -> usize {
+        if let Some(place) = self.places.get(name) {
+            return *place;
+        }
+        let place = self.columns.len();
+        self.columns.push((name.to_owned(), Found::default()));
+        self.places.insert(name.to_owned(), place);
+        place
+    }
+
+    fn fields(&self, path: &str) -> Result<Fields> {
+        let field = |(name, found): &(String, Found)| {
+            let of = found.data_type(&format!("{path}{name}"))?;
+            Ok(Field::new(name, of, true))
+        };
+        self.columns.iter().map(field).collect()
     }
 }
 
 /// The columns and their types, by all rows; only those that are `chosen`, unless none are. Texts are dates and times if all of a
-/// column are and it is to be `dated`. Lines that are no JSON objects are passed over: they are found when they are read.
+/// column are. Unless they are to be `typed`, it is only told whether columns hold texts. Lines that are no JSON objects are passed
+/// over: they are found when they are read.
 ///
 /// # Errors
-/// `InvalidInput` if there is no object.
-pub fn infer(source: impl BufRead, chosen: &[String], dated: bool) -> Result<Schema> {
+/// `InvalidInput` if there is no object, or no type for a column.
+pub fn infer(source: impl BufRead, chosen: &[String], typed: bool) -> Result<Schema> {
     let mut lines = Lines::new(source, 0, 1);
-    let (mut failed, mut found) = (None, Found::default());
-    let objects = std::iter::from_fn(|| {
-        loop {
-            match lines.next() {
-                Ok(true) => {
-                    if let Ok(Value::Object(mut members)) = serde_json::from_slice(&lines.line) {
-                        if !chosen.is_empty() {
-                            members.retain(|name, _| chosen.contains(name));
-                        }
-                        found.note(&members, &lines.line, lines.number);
-                        return Some(Ok::<_, ArrowError>(Value::Object(members)));
-                    }
-                }
-                Ok(false) => return None,
-                Err(error) => {
-                    failed = Some(error);
-                    return None;
-                }
-            }
+    let mut found = Columns::default();
+    let mut any = false;
+    while lines.next()? {
+        let Ok(mut members) = Members::of(lines.line.trim_ascii()) else {
+            continue;
+        };
+        if !chosen.is_empty() {
+            members.0.retain(|(name, _)| chosen.iter().any(|chosen| chosen == name));
         }
-    });
-    let types = infer_json_schema_from_iterator(objects);
-    let types = types.map_err(|error| Error::invalid_input(found.shapes.conflict()).with_source(error));
-    if let Some(error) = failed {
-        return Err(error);
+        any |= !members.0.is_empty();
+        found.note(&members, lines.number, 0);
     }
-    let types = types?;
-    match types.fields().is_empty() {
-        true => Err(Error::invalid_input(
+    if !any {
+        return Err(Error::invalid_input(
             "the file has no JSON objects: each line must hold one, whole, and not be part of a list of them",
-        )),
-        false => Ok(found.schema(&types, dated)),
+        ));
     }
+    if typed {
+        return Ok(Schema::new(found.fields("")?));
+    }
+    let columns = found.columns.iter();
+    let fields = columns.map(|(name, found)| Field::new(name, found.text_or_not(), true));
+    Ok(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 #[cfg(test)]
@@ -175,6 +200,14 @@ mod tests {
 
     use super::*;
 
+    fn types(text: &str) -> Vec<(String, DataType)> {
+        let found = infer(text.as_bytes(), &[], true).expect("columns");
+        let fields = found.fields().iter();
+        fields
+            .map(|field| (field.name().clone(), field.data_type().clone()))
+            .collect()
+    }
+
     #[test]
     fn columns_come_in_their_order_and_dates_and_times_as_such() {
         let text = "{\"z\":1,\"day\":\"2013-01-31\",\"at\":\"2013-01-31T10:00:00Z\",\"odd\":\"2013-01-31\"}\n\
@@ -182,7 +215,9 @@ mod tests {
         let chosen = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let conflict = infer(text.as_bytes(), &[], true).expect_err("a list and an object");
         assert!(
-            conflict.message().contains("\"b\" is an object on line 2"),
+            conflict
+                .message()
+                .contains("\"b\" is an object on line 2 and a list on line 3"),
             "{conflict}"
         );
         let names = chosen(&["a", "z", "odd", "day", "at"]);
@@ -200,7 +235,47 @@ mod tests {
             ("a", &DataType::Boolean),
         ];
         assert_eq!(fields.collect::<Vec<_>>(), expected);
-        let plain = infer(text.as_bytes(), &names, false).expect("columns");
+        let plain = infer(text.as_bytes(), &[], false).expect("columns");
+        assert_eq!(plain.field(0).data_type(), &DataType::Null);
         assert_eq!(plain.field(1).data_type(), &DataType::Utf8);
+    }
+
+    #[test]
+    fn what_is_inside_of_values_has_the_narrowest_type_that_loses_nothing_too() {
+        let text = "{\"a\":{\"n\":18446744073709551615,\"t\":[1,0.5]},\"l\":[[],null,[{\"x\":\"2013-01-31\"}]],\"none\":[]}\n\
+                    {\"a\":{\"n\":1,\"t\":[9007199254740993],\"new\":null},\"l\":null}\n";
+        let list = |of: DataType| DataType::List(Arc::new(Field::new("item", of, true)));
+        let fields = |fields: &[(&str, DataType)]| {
+            let fields = fields.iter().map(|(name, of)| Field::new(*name, of.clone(), true));
+            DataType::Struct(fields.collect())
+        };
+        let a = fields(&[
+            ("n", DataType::UInt64),
+            ("t", list(DataType::Utf8)),
+            ("new", DataType::Utf8),
+        ]);
+        let expected = [
+            ("a".to_owned(), a),
+            ("l".to_owned(), list(list(fields(&[("x", DataType::Date32)])))),
+            ("none".to_owned(), list(DataType::Utf8)),
+        ];
+        assert_eq!(types(text), expected);
+        for (text, expected) in [
+            (
+                "{\"a\":{\"b\":1}}\n{\"a\":{\"b\":[1]}}",
+                "\"a.b\" is a list on line 2 and a single value on line 1",
+            ),
+            (
+                "{\"a\":[1,{}]}",
+                "\"a[]\" is an object on line 1 and a single value on line 1",
+            ),
+            ("{\"a\":{}}", "only empty objects"),
+        ] {
+            let error = infer(text.as_bytes(), &[], true).expect_err(text);
+            assert!(error.message().contains(expected), "{error}");
+        }
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+        let error = infer(deep.as_bytes(), &[], true).expect_err("deep");
+        assert!(error.message().contains("more than 32"), "{error}");
     }
 }
