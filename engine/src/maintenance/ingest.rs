@@ -138,8 +138,10 @@ impl<'s> Ingestion<'s> {
             // Most of what is in memory is flushed while others write; then, for a moment, they wait.
             self.flush_table(true)?;
             shared.sync_log_for_others(table)?;
-            // So is the index brought up to date, for the runs as they are; if more must be flushed, that was in vain.
+            // So is the index brought up to date, for the runs as they are; if more must be flushed, that was in vain, and is
+            // done again, and for the flush, while writers are kept out.
             let runs = self.runs();
+            let _switching = table.secondary.switch();
             let index = shared.update_indexes(table, RunChange::Newer(&runs), SecondaryChange::Added(&runs), &[])?;
             let _alone = shared.gate.write().map_err(|_| poisoned_gate())?;
             let index = if table.view.load().slots().all(|slot| slot.is_empty()) {

@@ -130,7 +130,7 @@ impl Shared {
         definition: &IndexDefinition,
     ) -> Result<(Arc<Secondary>, Vec<Arc<Slot>>)> {
         let name = &definition.name;
-        // Whoever ingests holds the indexes, and then keeps writers out: in this order.
+        let _switching = table.secondary.switch();
         let mut open = table.secondary.open.lock();
         let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
         check_there(table)?;
@@ -235,6 +235,7 @@ impl Shared {
         fill(table, &file, walk::sources(&runs), &held, &stop)?;
         drop((file, view));
         {
+            let _switching = table.secondary.switch();
             let mut all = table.secondary.open.lock();
             stop()?;
             let open = all.iter_mut().find(building).ok_or_else(lost)?;
@@ -293,6 +294,7 @@ impl Shared {
     /// Nobody maintains or reads the index any more, but for reads under way; its file goes with the last of these.
     /// The manifest is told by `edit`, if it knows the index.
     fn withdraw(&self, table: &Arc<TableInner>, index: &Arc<Secondary>, edit: Option<VersionEdit>) -> Result<()> {
+        let _switching = table.secondary.switch();
         // Nobody is about to tell the manifest of another root.
         let mut open = table.secondary.open.lock();
         edit.map_or(Ok(()), |edit| self.define(table, edit))?;

@@ -251,14 +251,17 @@ impl OpenSecondary {
 }
 
 /// The secondary indexes of a table.
+///
+/// Its locks are taken in this order: `defining`, `switching`, the primary index, `open`; then `Shared::manifest` and
+/// `TableInner::edit`. The gate that keeps writers out comes before or after `open`, as needed, and only together with `switching`:
+/// whoever has one of the two and waits for the other has that, so that no two wait for each other.
 #[derive(Debug, Default)]
 pub(crate) struct Secondaries {
     /// Writers have something to do.
     any: AtomicBool,
     /// What writers maintain, those being built included. Changed while writers are kept out.
     indexes: ArcSwap<Vec<Arc<Secondary>>>,
-    /// Held by the one job that changes the runs while it brings the indexes up to date and puts all in force; taken before
-    /// `Shared::manifest` and `TableInner::edit`, and after the primary index.
+    /// Held by the one job that changes the runs while it brings the indexes up to date and puts all in force.
     open: Mutex<Vec<OpenSecondary>>,
     /// Why rows cannot be written: an extractor that is not registered.
     unmaintained: ArcSwapOption<Error>,
@@ -266,6 +269,9 @@ pub(crate) struct Secondaries {
     checking: Mutex<()>,
     /// Held by whoever creates or drops an index.
     defining: Mutex<()>,
+    /// Held by whoever has both `open` and the gate, from before it has either: ingestions, and whoever puts an index in force or
+    /// withdraws it.
+    switching: Mutex<()>,
     /// The kinds of files and numbers about them, by name, as last seen: a job may hold the indexes for long.
     files: Mutex<HashMap<String, (String, IndexStats)>>,
 }
@@ -299,6 +305,11 @@ impl Secondaries {
     /// Keeps others from creating, dropping and choosing indexes.
     pub fn define(&self) -> MutexGuard<'_, ()> {
         self.defining.lock()
+    }
+
+    /// To be called before whoever needs both takes the indexes or keeps writers out.
+    pub fn switch(&self) -> MutexGuard<'_, ()> {
+        self.switching.lock()
     }
 
     /// What writers maintain.

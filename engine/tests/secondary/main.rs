@@ -5,6 +5,7 @@ mod copies;
 mod crashes;
 mod expiry;
 mod flushes;
+mod ingestions;
 mod live;
 mod support;
 mod unique;
