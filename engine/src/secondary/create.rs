@@ -215,23 +215,23 @@ impl Shared {
             index.check_whole().map_err(disturbed)
         };
         self.settle(table, older, &stop)?;
-        // The view first: snapshots that are taken later see the newest of all that it holds.
-        let view = table.view.load_full();
-        let held = self.snapshots.list();
-        let runs: Vec<_> = view.version.runs()?.map(|(_, run)| Arc::clone(run)).collect();
         let building = |open: &&mut OpenSecondary| Arc::ptr_eq(&open.index, index);
         let lost = || Error::new(ErrorKind::NotFound, "the index was dropped while it was built");
-        let file = {
+        let (file, view, held) = {
+            // Whoever adds runs holds the indexes until these are visible.
             let mut open = table.secondary.open.lock();
             let open = open.iter_mut().find(building).ok_or_else(lost)?;
-            OpenSecondary {
+            let file = OpenSecondary {
                 index: Arc::clone(index),
                 file: Arc::clone(&open.file),
                 meta: open.meta.clone(),
                 building: true,
                 recorded: false,
-            }
+            };
+            // The view first: snapshots that are taken later see the newest of all that it holds.
+            (file, table.view.load_full(), self.snapshots.list())
         };
+        let runs: Vec<_> = view.version.runs()?.map(|(_, run)| Arc::clone(run)).collect();
         fill(table, &file, walk::sources(&runs), &held, &stop)?;
         drop((file, view));
         {

@@ -11,7 +11,8 @@
 //! **Maintenance.** *Lazy*: flushes add entries without reading anything; what has become void is taken away by the compaction
 //! that drops the version (`update.rs`). *Eager*: a flush looks up the rows that it replaces, and marks their entries void from
 //! then on. As long as that was always so, the index is *exact*: readers of the newest state need no look at rows, and answer
-//! from the index alone. Tables with a merge operator are maintained lazily, and rows that are known by operands only are
+//! from the index alone. An ingestion marks them, too, but takes none away, because readers begin before it is visible.
+//! Tables with a merge operator are maintained lazily, and rows that are known by operands only are
 //! *pending*: the index has their keys, and every read resolves them. So are those whose entries are too long for a tree.
 //!
 //! This is "validation" of Luo and Carey, "Efficient data ingestion and query processing for LSM-based storage systems" (PVLDB

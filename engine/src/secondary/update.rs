@@ -239,14 +239,10 @@ fn gather(
         SecondaryChange::Added(runs) => {
             add_versions(table, batches, sources(runs), None, &|| Ok(()))?;
             if eager {
-                void_replaced(
-                    table,
-                    &table.view.load_full(),
-                    batches,
-                    sources(runs),
-                    held,
-                    &Gone::default(),
-                )?;
+                // Until they are visible, readers begin that see what they replace.
+                let held = &[SeqNo::MIN];
+                let view = table.view.load_full();
+                void_replaced(table, &view, batches, sources(runs), held, &Gone::default())?;
             }
             Ok(())
         }
