@@ -9,7 +9,7 @@ use super::table_state::TableInner;
 use crate::manifest::VersionEdit;
 use crate::primary::{IndexUpdate, IndexedRuns, RunChange};
 use crate::run::Run;
-use crate::secondary::{SecondaryChange, SecondaryUpdate, SecondaryViews};
+use crate::secondary::{Postponed, SecondaryChange, SecondaryUpdate, SecondaryViews};
 use crate::version::Version;
 
 /// Updates of all indexes of a table under way, for one change of its runs; see [`IndexUpdate`].
@@ -34,6 +34,12 @@ impl IndexUpdates<'_> {
     /// What reads through secondary indexes use with the changed version.
     pub fn secondary_views(&self) -> SecondaryViews {
         self.secondary.views()
+    }
+
+    /// Undoes them for now: others are going to be made for the same change.
+    pub fn postpone(self) -> Postponed {
+        drop(self.primary);
+        self.secondary.postpone()
     }
 
     /// The edit is durable, and the changed version in force.

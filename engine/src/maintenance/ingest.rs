@@ -144,15 +144,16 @@ impl<'s> Ingestion<'s> {
             let _switching = table.secondary.switch();
             let index = shared.update_indexes(table, RunChange::Newer(&runs), SecondaryChange::Added(&runs), &[])?;
             let _alone = shared.gate.write().map_err(|_| poisoned_gate())?;
-            let index = if table.view.load().slots().all(|slot| slot.is_empty()) {
+            if table.view.load().slots().all(|slot| slot.is_empty()) {
                 self.check_there()?;
-                Some(index)
+                self.install(runs, Some(index))?
             } else {
-                drop(index);
+                let postponed = index.postpone();
                 self.flush_table(false)?;
-                None
-            };
-            self.install(runs, index)?
+                let installed = self.install(runs, None)?;
+                postponed.settled();
+                installed
+            }
         };
         shared.stalls.refresh(shared);
         shared.signals.progress.raise();

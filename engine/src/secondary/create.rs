@@ -14,6 +14,7 @@ use super::{OpenSecondary, Secondary, SecondaryStats, unique, walk};
 use crate::db::{Shared, Slot, Table, TableInner, View, closing, poisoned_gate};
 use crate::maintenance::TableFile;
 use crate::manifest::{Change, VersionEdit};
+use crate::typed::SchemaVersion;
 
 impl Table {
     /// Creates a secondary index, and returns when it can be read; what the table has in memory is flushed first. Others read and write the table meanwhile; what they write is
@@ -123,37 +124,59 @@ pub(crate) fn check_alteration(table: &TableInner, before: &TableSchema, after: 
 }
 
 impl Shared {
-    /// From now on writers maintain the index. Returns the memtables whose entries they have not added to it.
+    /// Makes an index that writers maintain from now on. Returns it with the memtables whose entries they have not added to it.
     fn register_index(
         &self,
         table: &Arc<TableInner>,
         definition: &IndexDefinition,
     ) -> Result<(Arc<Secondary>, Vec<Arc<Slot>>)> {
         let name = &definition.name;
+        check_there(table)?;
+        if table.secondary.all().iter().any(|index| index.name == *name) || self.has_definition(table, name)? {
+            let message = format!("table \"{}\" has an index \"{name}\" already", table.name);
+            return Err(Error::new(ErrorKind::AlreadyExists, message));
+        }
+        loop {
+            // While others write: a new file is synced.
+            let schema = table.schemas.current();
+            let index = Arc::new(self.secondary(name, StoredDefinition::of(definition, &schema.schema)?)?);
+            index.codec(&schema.schema)?;
+            let made = self.make_secondary(table, &index, &table.roles.load().secondary)?;
+            let file = Arc::clone(&made.file);
+            let registered = self.put_to_writers(table, made, &schema);
+            if !matches!(registered, Ok(Some(_))) {
+                file.mark_obsolete();
+            }
+            if let Some(older) = registered? {
+                return Ok((index, older));
+            }
+        }
+    }
+
+    /// From now on writers maintain the index, unless the table has another schema by now. Returns the memtables as
+    /// [`register_index`](Self::register_index).
+    fn put_to_writers(
+        &self,
+        table: &Arc<TableInner>,
+        made: OpenSecondary,
+        schema: &Arc<SchemaVersion>,
+    ) -> Result<Option<Vec<Arc<Slot>>>> {
         let _switching = table.secondary.switch();
         let mut open = table.secondary.open.lock();
         let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
         check_there(table)?;
-        let mut all = Vec::clone(&table.secondary.all());
-        if all.iter().any(|index| index.name == *name) || self.has_definition(table, name)? {
-            let message = format!("table \"{}\" has an index \"{name}\" already", table.name);
-            return Err(Error::new(ErrorKind::AlreadyExists, message));
+        if !Arc::ptr_eq(schema, &table.schemas.current()) {
+            return Ok(None);
         }
-        let schema = Arc::clone(&table.schemas.current().schema);
-        let index = Arc::new(self.secondary(name, StoredDefinition::of(definition, &schema)?)?);
-        index.codec(&schema)?;
-        let made = self.make_secondary(table, &index, &table.roles.load().secondary)?;
-        all.push(Arc::clone(&index));
+        let before = table.secondary.all();
+        let all = before.iter().chain([&made.index]).cloned().collect();
         table.secondary.set(all);
         if let Err(error) = self.renew_slot(table) {
-            made.file.mark_obsolete();
-            let mut all = Vec::clone(&table.secondary.all());
-            all.pop();
-            table.secondary.set(all);
+            table.secondary.set(Vec::clone(&before));
             return Err(error);
         }
         open.push(made);
-        Ok((index, table.view.load().frozen.clone()))
+        Ok(Some(table.view.load().frozen.clone()))
     }
 
     /// Waits until these memtables are in runs. What an index is built of must not get lost once the manifest names it.
@@ -294,18 +317,16 @@ impl Shared {
     /// Nobody maintains or reads the index any more, but for reads under way; its file goes with the last of these.
     /// The manifest is told by `edit`, if it knows the index.
     fn withdraw(&self, table: &Arc<TableInner>, index: &Arc<Secondary>, edit: Option<VersionEdit>) -> Result<()> {
+        // Dropped when writers go on: its file is removed then.
+        let gone: Option<OpenSecondary>;
         let _switching = table.secondary.switch();
         // Nobody is about to tell the manifest of another root.
         let mut open = table.secondary.open.lock();
         edit.map_or(Ok(()), |edit| self.define(table, edit))?;
         let _alone = self.gate.write().map_err(|_| poisoned_gate())?;
-        open.retain(|open| {
-            let this = Arc::ptr_eq(&open.index, index);
-            if this {
-                open.file.mark_obsolete();
-            }
-            !this
-        });
+        let place = open.iter().position(|open| Arc::ptr_eq(&open.index, index));
+        gone = place.map(|place| open.remove(place));
+        gone.iter().for_each(|gone| gone.file.mark_obsolete());
         let others = |known: &&Arc<Secondary>| !Arc::ptr_eq(known, index);
         let all = table.secondary.all();
         table.secondary.set(all.iter().filter(others).cloned().collect());

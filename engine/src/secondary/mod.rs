@@ -61,8 +61,9 @@ pub use definition::{IndexColumn, IndexDefinition, IndexedBy, KeyExtractor, Stor
 pub(crate) use entry::{ENTRY, Mark, NewestMark};
 pub(crate) use memory::{SlotIndex, check_ingested, check_ingestion, guard, replay};
 pub use read::{IndexBatches, IndexEntries, IndexRead};
+pub(crate) use update::{Postponed, SecondaryChange, SecondaryUpdate};
+
 use serde::Serialize;
-pub(crate) use update::{SecondaryChange, SecondaryUpdate};
 
 use crate::manifest::SecondaryMeta;
 

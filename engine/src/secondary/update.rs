@@ -10,7 +10,7 @@ use super::batch::Batch;
 use super::changes::{Gone, add_slots, add_versions, rewritten, void_replaced};
 use super::replaced::Replaced;
 use super::walk::sources;
-use super::{OpenSecondary, SecondaryView, SecondaryViews};
+use super::{OpenSecondary, Secondary, SecondaryView, SecondaryViews};
 use crate::db::{Slot, TableInner};
 use crate::manifest::{Change, VersionEdit};
 use crate::range_delete::RangeTombstones;
@@ -113,6 +113,25 @@ impl<'t> SecondaryUpdate<'t> {
         self.next.iter().flatten().map(|(_, view)| Arc::clone(view)).collect()
     }
 
+    /// Undoes it for now: another update is going to be made for the same change.
+    pub fn postpone(mut self) -> Postponed {
+        self.take_back()
+    }
+
+    fn take_back(&mut self) -> Postponed {
+        self.settled = true;
+        self.next.clear();
+        let mut told = Vec::new();
+        for open in self.open.iter().filter(|open| open.index.check_whole().is_ok()) {
+            if open.building {
+                told.push(Arc::clone(&open.index));
+            } else if let Err(error) = open.file.index().and_then(|index| index.reset_to(open.root())) {
+                open.index.give_up(&error);
+            }
+        }
+        Postponed(told)
+    }
+
     /// The edit is durable, and the changed version in force.
     pub fn installed(mut self) {
         self.settled = true;
@@ -127,23 +146,28 @@ impl<'t> SecondaryUpdate<'t> {
 
 impl Drop for SecondaryUpdate<'_> {
     fn drop(&mut self) {
-        if self.settled {
-            return;
+        if !self.settled {
+            drop(self.take_back());
         }
-        self.next.clear();
-        for open in self.open.iter().filter(|open| open.index.check_whole().is_ok()) {
-            // What an index being built was told is in force must not be lost again.
-            let undone = match open.building {
-                true => Err(Error::new(
-                    ErrorKind::Conflict,
-                    "a change of runs was given up meanwhile",
-                )),
-                false => open.file.index().and_then(|index| index.reset_to(open.root())),
-            };
-            if let Err(error) = undone {
-                open.index.give_up(&error);
-            }
-        }
+    }
+}
+
+/// Indexes being built that were told of a change of runs which is not in force. What they were told is in force must not be lost
+/// again: unless the change is made after all, and this [`settled`](Self::settled), they are given up.
+#[must_use]
+pub(crate) struct Postponed(Vec<Arc<Secondary>>);
+
+impl Postponed {
+    /// The change is in force.
+    pub fn settled(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Postponed {
+    fn drop(&mut self) {
+        let error = || Error::new(ErrorKind::Conflict, "a change of runs was given up meanwhile");
+        self.0.iter().for_each(|index| index.give_up(&error()));
     }
 }
 

@@ -1,12 +1,15 @@
 //! Creating and dropping indexes of tables in use, altering, other openings and copies.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field};
 use kodiak::core::storage::Storage;
 use kodiak::settings::Maintenance;
 use kodiak::{Builder, ErrorKind, IndexDefinition, KeyExtractor, MemoryStorage, TableSchema};
+use kodiak_storage::FaultStorage;
 
 use crate::common::table_files;
 use crate::support::*;
@@ -64,6 +67,30 @@ fn indexes_are_created_and_dropped_while_others_write_and_read() {
         let files = table_files(&*storage, "/db/tables/000001", ".index");
         assert!(files.is_empty(), "files of dropped indexes are left: {files:?}");
     }
+}
+
+#[test]
+fn writers_do_not_wait_for_the_file_of_an_index() {
+    let storage = Arc::new(FaultStorage::with_seed(1));
+    let db = open(&storage, settings("bplus", Maintenance::Lazy));
+    let table = people(&db, false);
+    table.insert(&batch(&[(1, Some(3), None, 0)])).expect("insert");
+    let other = db.create_table("other", TableSchema::key_value()).expect("table");
+    let operations = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&operations);
+    storage.on_op(Some(Arc::new(move |event| {
+        if event.path.to_string_lossy().ends_with(".secondary.index") && event.mutation.is_some() {
+            count.fetch_add(1, Ordering::SeqCst);
+            let (other, (written, done)) = (other.clone(), channel());
+            std::thread::spawn(move || written.send(other.put("key", "value")));
+            let waited = done.recv_timeout(Duration::from_secs(10));
+            waited.expect("a writer waits").expect("put");
+        }
+    })));
+    table.create_index(by_age()).expect("create_index");
+    table.drop_index("by_age").expect("drop_index");
+    storage.on_op(None);
+    assert!(operations.load(Ordering::SeqCst) > 4);
 }
 
 #[test]
