@@ -1,6 +1,6 @@
 //! From rows to the bytes by which an index orders them, and back.
 
-use std::ops::RangeBounds;
+use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BinaryArray, RecordBatch, UInt8Array};
@@ -163,6 +163,16 @@ impl IndexCodec {
     /// # Errors
     /// `InvalidInput` naming the column that is missing or does not fit.
     pub fn bounds(&self, range: &impl RangeBounds<RecordBatch>) -> Result<ScanBounds> {
+        let unbounded = matches!(
+            (range.start_bound(), range.end_bound()),
+            (Bound::Unbounded, Bound::Unbounded)
+        );
+        if !unbounded && let Source::Extractor(extractor) = &self.source {
+            return Err(Error::invalid_input(format!(
+                "the index is by the bytes that \"{}\" takes out, not by columns: give a range of these by `range`",
+                extractor.name()
+            )));
+        }
         key_bounds(&self.schema, &self.codecs, range)
     }
 
@@ -172,8 +182,12 @@ impl IndexCodec {
     /// `InvalidInput` for an index by columns.
     pub fn extracted(&self, bounds: &ScanBounds) -> Result<ScanBounds> {
         if !matches!(self.source, Source::Extractor(_)) {
-            let message = "the index is by columns: give the ends of a range as record batches (`key_range`)";
-            return Err(Error::invalid_input(message));
+            let names: Vec<_> = self.fields().iter().map(|field| field.name().as_str()).collect();
+            return Err(Error::invalid_input(format!(
+                "the index is by columns ({}), not by bytes: give the ends of a range as record batches of one row with these columns, \
+                 or the first of them, by `key_range`, or equal values by `prefix`",
+                names.join(", ")
+            )));
         }
         let encode = |bytes: &[u8]| -> Result<Vec<u8>> {
             let mut out = Vec::new();

@@ -101,9 +101,16 @@ impl<'a> IndexRead<'a> {
         self.key_range((Bound::Included(columns), Bound::Included(columns)))
     }
 
-    /// Only entries of which the extractor took out bytes in this range; of an index by an extractor.
+    /// Only entries of which the extractor took out bytes in this range; of an index by an extractor. Of one by columns only `..`,
+    /// which is all: other ranges are given by [`key_range`](Self::key_range), and rows with equal values by
+    /// [`prefix`](Self::prefix).
     pub fn range(mut self, range: impl KeyRange) -> Self {
-        self.range = Range::Extracted(ScanBounds::of(range));
+        let bounds = ScanBounds::of(range);
+        self.range = if bounds == ScanBounds::default() {
+            Range::All
+        } else {
+            Range::Extracted(bounds)
+        };
         self
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arrow::datatypes::{DataType, Field};
 use kodiak::core::storage::Storage;
 use kodiak::settings::Maintenance;
-use kodiak::{Builder, ErrorKind, IndexDefinition, KeyExtractor, MemoryStorage, TableSchema};
+use kodiak::{Builder, ErrorKind, IndexDefinition, MemoryStorage, TableSchema};
 use kodiak_storage::FaultStorage;
 
 use crate::common::table_files;
@@ -132,8 +132,6 @@ fn wrong_definitions_are_refused_naming_what_is_wrong() {
         table.drop_index("by_size").expect_err("none").kind(),
         ErrorKind::NotFound
     );
-    let read = table.index("by_age").expect("index").range("a".."b").keys();
-    assert_eq!(read.map(drop).expect_err("by columns").kind(), ErrorKind::InvalidInput);
 }
 
 #[test]
@@ -195,95 +193,6 @@ fn columns_keep_their_index_under_another_name_and_are_neither_dropped_nor_widen
         ErrorKind::InvalidInput
     );
     assert_eq!(found(table.index("by_age").expect("index")), 2);
-}
-
-/// The tag of an entry is what its value has before the first colon.
-#[derive(Debug)]
-struct Tag;
-
-impl KeyExtractor for Tag {
-    fn name(&self) -> &str {
-        "tag"
-    }
-
-    fn extract(&self, _key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
-        let end = value.iter().position(|&byte| byte == b':')?;
-        Some(value[..end].to_vec())
-    }
-}
-
-#[test]
-fn key_value_tables_are_indexed_by_what_an_extractor_takes_out() {
-    let storage = Arc::new(MemoryStorage::new());
-    let builder =
-        || Builder::new(settings("bplus", Maintenance::Eager)).storage(Arc::clone(&storage) as Arc<dyn Storage>);
-    let db = builder()
-        .key_extractor(Arc::new(Tag))
-        .expect("register")
-        .open("/db")
-        .expect("open");
-    let table = db.create_table("notes", TableSchema::key_value()).expect("table");
-    let error = table
-        .create_index(IndexDefinition::extracted("by_tag", "unknown"))
-        .expect_err("unknown");
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
-    table
-        .create_index(IndexDefinition::extracted("by_tag", "tag"))
-        .expect("create_index");
-    table
-        .create_index(IndexDefinition::on("by_value", ["value"]))
-        .expect("create_index");
-    for n in 0..60 {
-        table
-            .put(format!("key{n:02}"), format!("tag{}:{n}", n % 7))
-            .expect("put");
-    }
-    table.put("no", "tag").expect("put");
-    table.delete("key03").expect("delete");
-    let tagged = |table: &kodiak::Table| {
-        let entries = table
-            .index("by_tag")
-            .expect("index")
-            .range("tag3".."tag4")
-            .entries()
-            .expect("read");
-        let entries: Vec<(String, String)> = entries
-            .map(|entry| entry.expect("entry"))
-            .map(|(key, value)| (key.escape_ascii().to_string(), value.escape_ascii().to_string()))
-            .collect();
-        let keys: Vec<String> = (10..60).step_by(7).map(|n| format!("key{n:02}")).collect();
-        assert_eq!(entries.iter().map(|entry| entry.0.clone()).collect::<Vec<_>>(), keys);
-        assert!(entries.iter().all(|entry| entry.1.starts_with("tag3:")));
-        let all = table.index("by_tag").expect("index").keys().expect("keys").count();
-        assert_eq!(all, 59, "the entry without tag is not in it");
-        assert_eq!(
-            table.index("by_value").expect("index").keys().expect("keys").count(),
-            60
-        );
-    };
-    tagged(&table);
-    db.flush().expect("flush");
-    tagged(&table);
-    db.close().expect("close");
-
-    // Without the extractor the table is read, and not written.
-    let db = builder().open("/db").expect("open");
-    let table = db.table("notes").expect("table");
-    assert_eq!(table.scan(..).expect("scan").count(), 60);
-    let error = table.put("key99", "tag9:99").expect_err("not maintained");
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(
-        error.message().contains("by_tag") && error.message().contains("\"tag\""),
-        "{error}"
-    );
-    db.close().expect("close");
-    let db = builder()
-        .key_extractor(Arc::new(Tag))
-        .expect("register")
-        .open("/db")
-        .expect("open");
-    tagged(&db.table("notes").expect("table"));
-    check_sound(&db);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod answers;
 mod copies;
 mod crashes;
 mod expiry;
+mod extracted;
 mod flushes;
 mod ingestions;
 mod live;
