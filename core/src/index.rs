@@ -13,11 +13,12 @@ use std::fmt::{self, Debug};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::Result;
 use crate::options::Options;
 use crate::registry::{Component, impl_factory};
 use crate::storage::Storage;
-use serde::Serialize;
 
 mod range;
 mod updates;

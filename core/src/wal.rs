@@ -8,13 +8,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use serde::Serialize;
+
 use crate::batch::{Batch, BatchOps};
 use crate::entry::SeqNo;
 use crate::options::Options;
 use crate::registry::{Component, impl_factory};
 use crate::storage::Storage;
 use crate::{Error, ErrorKind, Result};
-use serde::Serialize;
 
 /// The number of a log segment. It grows by one with each and is never reused.
 pub type SegmentId = u64;

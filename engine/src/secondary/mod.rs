@@ -52,6 +52,7 @@ use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::Storage;
 use kodiak_core::{Error, ErrorKind, Result};
 use parking_lot::{Mutex, MutexGuard};
+use serde::Serialize;
 
 pub(crate) use check::{verify_closed, verify_open};
 use codec::IndexCodec;
@@ -62,8 +63,6 @@ pub(crate) use entry::{ENTRY, Mark, NewestMark};
 pub(crate) use memory::{SlotIndex, check_ingested, check_ingestion, guard, replay};
 pub use read::{IndexBatches, IndexEntries, IndexRead};
 pub(crate) use update::{Postponed, SecondaryChange, SecondaryUpdate};
-
-use serde::Serialize;
 
 use crate::manifest::SecondaryMeta;
 
