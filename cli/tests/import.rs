@@ -2,6 +2,9 @@
 
 mod support;
 
+use std::io::Write;
+use std::process::Stdio;
+
 use support::Kodiak;
 
 const FLIGHTS: &str = "year,carrier,flight,dep_delay,dest,time_hour\n\
@@ -77,24 +80,6 @@ fn dates_and_times_get_types_that_write_them_as_they_were() {
         assert!(columns.contains(column), "{column}: {columns}");
     }
     assert_eq!(kodiak.prints(&["export", "db", "t"]), text.replace("NA", ""));
-}
-
-#[test]
-fn whole_numbers_are_never_rounded() {
-    let kodiak = Kodiak::new();
-    let text = "id,u\n9007199254740993,18446744073709551615\n9007199254740992,0\n0.5,1\n";
-    let file = kodiak.file("rows.csv", text);
-    kodiak.prints(&["import", "db", "t", &file, "--key", "id"]);
-    let exported = kodiak.prints(&["export", "db", "t"]);
-    assert_eq!(
-        exported,
-        "id,u\n0.5,1\n9007199254740992,0\n9007199254740993,18446744073709551615\n"
-    );
-    let columns = kodiak.prints(&["tables", "db", "t"]);
-    assert!(
-        columns.contains("id: text") && columns.contains("u: uint64"),
-        "{columns}"
-    );
 }
 
 #[test]
@@ -364,4 +349,35 @@ fn numbered_rows_do_not_replace_those_of_another_file() {
     assert_eq!(kodiak.prints(&["scan", "db", "t", "--count"]), "2\n");
     kodiak.prints(&["import", "db", "t", &second, "--key", "a"]);
     assert_eq!(kodiak.prints(&["scan", "db", "t", "--count"]), "3\n");
+}
+
+#[test]
+fn what_can_be_read_only_once_is_imported_too() {
+    let kodiak = Kodiak::new();
+    let piped = |text: &str, arguments: &[&str]| {
+        let mut command = kodiak.command(&[&["import", "db"], arguments].concat());
+        let pipes = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = pipes.spawn().expect("started");
+        // It may have ended before.
+        let _ = child.stdin.take().expect("a pipe").write_all(text.as_bytes());
+        let output = child.wait_with_output().expect("ended");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    let csv = "id,n\n1,10\n2,\n";
+    for (table, file) in [("a", "-"), ("b", "/dev/stdin")] {
+        let printed = piped(csv, &[table, file, "--format", "csv", "--key", "id"]);
+        assert!(printed.starts_with(&format!("2 rows into table {table}")), "{printed}");
+        assert_eq!(kodiak.prints(&["export", "db", table, "--output", "-"]), csv);
+    }
+    let json = "{\"id\":1,\"n\":[10]}\n";
+    let schema = ["--key", "id", "--schema", "id:int8,n:list<int16>"];
+    piped(json, &[&["c", "-", "--format", "jsonl"], &schema[..]].concat());
+    assert_eq!(kodiak.prints(&["export", "db", "c", "--format", "jsonl"]), json);
+    assert!(piped(csv, &["d", "-"]).contains("say --format csv"));
+    assert!(piped(csv, &["d", "-", "--format", "csv", "--resume"]).contains("--resume needs a file"));
+    assert!(piped("a\n1,2\n", &["d", "-", "--format", "csv"]).contains("line 2: 2 fields"));
+    assert!(!kodiak.prints(&["tables", "db"]).contains("_kodiak_imports"));
 }

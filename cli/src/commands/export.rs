@@ -1,5 +1,5 @@
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,7 +27,7 @@ pub struct Export {
     /// What is written [default: by the name of the output, or csv]
     #[arg(long, value_enum)]
     format: Option<FileFormat>,
-    /// The file to write [default: standard output, for csv and jsonl]
+    /// The file to write [default: standard output, also as -, for csv and jsonl]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Replace the file if there is one
@@ -65,7 +65,8 @@ enum Packing {
 }
 
 impl Export {
-    pub fn run(self, out: &mut Output) -> Result {
+    pub fn run(mut self, out: &mut Output) -> Result {
+        self.output = self.output.filter(|output| output.as_path() != Path::new("-"));
         let format = self.format.or_else(|| self.output.as_deref().and_then(FileFormat::of));
         let format = format.unwrap_or(FileFormat::Csv);
         if self.output.is_none() && !format.is_text() {

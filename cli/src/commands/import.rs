@@ -9,7 +9,8 @@ use kodiak::{Db, Error, ErrorKind, Table, TableSchema};
 use crate::arguments::SettingsArguments;
 use crate::failure::Result;
 use crate::import::{
-    CsvOptions, FileFormat, IMPORTS, Layout, Position, Progress, Rejects, RowKeys, Sink, Source, TableArguments,
+    CsvOptions, FileFormat, IMPORTS, Input, Layout, Position, Progress, Rejects, RowKeys, Sink, Source, TableArguments,
+    is_once,
 };
 use crate::output::Output;
 
@@ -21,7 +22,7 @@ pub struct Import {
     db: PathBuf,
     /// The table; made if there is none
     table: String,
-    /// The file
+    /// The file; - is standard input
     file: PathBuf,
     /// What the file is [default: by its name: .csv, .tsv, .jsonl, .ndjson, .parquet, .feather, .arrow, .orc]
     #[arg(long, value_enum)]
@@ -127,8 +128,15 @@ impl Import {
         if let Some(columns) = columns {
             sink.check(columns).map_err(|error| error.with_file(&self.file))?;
         }
-        let mut progress = Progress::open(db, &self.table, &self.file, self.how(format))?;
-        let done = if self.resume { progress.resume()? } else { None };
+        // What cannot be read again is not gone on with.
+        let mut progress = match is_once(&self.file)? {
+            true => None,
+            false => Some(Progress::open(db, &self.table, &self.file, self.how(format))?),
+        };
+        let done = match &progress {
+            Some(progress) if self.resume => progress.resume()?,
+            _ => None,
+        };
         let place = if format.is_text() { "line" } else { "row" };
         let rejected = match (self.resume, done) {
             (true, Some((_, rejected))) => Some(rejected),
@@ -146,12 +154,16 @@ impl Import {
             rejects
                 .write(&chunk.rejects)
                 .map_err(|error| error.with_file(&self.file))?;
-            progress.record(db, &mut batch, chunk.position, rejects.done())?;
+            if let Some(progress) = &mut progress {
+                progress.record(db, &mut batch, chunk.position, rejects.done())?;
+            }
             db.write(batch)?;
             imported += count;
         }
         drop(rows);
-        progress.finish(db)?;
+        if let Some(progress) = progress {
+            progress.finish(db)?;
+        }
         let seconds = begun.elapsed().as_secs_f64();
         let rate = imported as f64 / seconds.max(1e-9);
         write!(
@@ -282,7 +294,11 @@ impl Import {
             delimiter,
             missing: self.na.clone(),
         };
-        Ok(Source::new(&self.file, format, options, &self.columns)?)
+        if self.resume && is_once(&self.file)? {
+            let message = "--resume needs a file: what comes from standard input or a pipe cannot be read again";
+            return Err(Error::invalid_input(message).with_file(&self.file).into());
+        }
+        Ok(Source::new(Input::open(&self.file)?, format, options, &self.columns)?)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Writing tables as files that other programs, and `kodiak import`, read: the same rows come back, exactly.
 
+mod encode;
 mod texts;
 
 use std::io::Write;
@@ -160,14 +161,6 @@ impl Drop for NewFile {
             let _ = LocalStorage::new().remove(&self.partial);
         }
     }
-}
-
-/// Text made of some columns: durations as numbers, which is how they are read back.
-fn readable(rows: &RecordBatch) -> Result<RecordBatch> {
-    map_columns(rows, |field, column| match field.data_type() {
-        DataType::Duration(_) => cast(column, &DataType::Int64),
-        _ => Ok(Arc::clone(column)),
-    })
 }
 
 fn map_columns(rows: &RecordBatch, map: impl Fn(&Field, &ArrayRef) -> Result<ArrayRef>) -> Result<RecordBatch> {

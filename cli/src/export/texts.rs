@@ -3,14 +3,16 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Float16Type, Float32Type, Float64Type};
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, FieldRef};
+use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow_json::WriterBuilder;
-use arrow_json::writer::LineDelimited;
+use arrow_json::writer::{LineDelimited, NullableEncoder, make_encoder};
 use kodiak::{Error, ErrorKind, Result};
 
-use super::{cast, map_columns, readable, unwritable};
+use super::encode::{Exact, OPTIONS};
+use super::unwritable;
 
 /// Writes CSV with a header.
 pub struct CsvWriter<W> {
@@ -54,17 +56,14 @@ impl<W: Write> CsvWriter<W> {
     /// # Errors
     /// Those of writing; `InvalidInput` for a value that cannot be shown.
     pub fn write(&mut self, rows: &RecordBatch) -> Result<()> {
-        use std::fmt::Write;
-        let rows = readable(rows)?;
-        let options = FormatOptions::default();
-        let formats = rows
-            .columns()
-            .iter()
-            .map(|column| ArrayFormatter::try_new(column, &options))
+        let fields = rows.schema_ref().fields();
+        let columns = fields.iter().zip(rows.columns());
+        let mut values = columns
+            .map(|(field, column)| Values::of(field, column))
             .collect::<Result<Vec<_>, _>>()
             .map_err(unwritable)?;
         for row in 0..rows.num_rows() {
-            for (index, (column, format)) in rows.columns().iter().zip(&formats).enumerate() {
+            for (index, (column, values)) in rows.columns().iter().zip(&mut values).enumerate() {
                 if index > 0 {
                     self.line.push(char::from(self.delimiter));
                 }
@@ -73,9 +72,9 @@ impl<W: Write> CsvWriter<W> {
                     continue;
                 }
                 self.field.clear();
-                write!(self.field, "{}", format.value(row)).map_err(|_| {
+                values.show(row, &mut self.field).map_err(|reason| {
                     let name = rows.schema_ref().field(index).name();
-                    Error::invalid_input(format!("column \"{name}\" has a value that cannot be shown"))
+                    Error::invalid_input(format!("column \"{name}\" has a value that cannot be shown: {reason}"))
                 })?;
                 quote(&self.field, self.delimiter, &self.missing, &mut self.line);
             }
@@ -100,6 +99,38 @@ impl<W: Write> CsvWriter<W> {
         Ok(self.out)
     }
 }
+
+/// Shows the values of a column: those of nested ones, and what has no text that could be read again, as JSON.
+enum Values<'a> {
+    Text(ArrayFormatter<'a>),
+    Json(NullableEncoder<'a>, Vec<u8>),
+}
+
+impl<'a> Values<'a> {
+    fn of(field: &'a FieldRef, column: &'a ArrayRef) -> Result<Self, ArrowError> {
+        match column.data_type() {
+            of if of.is_nested() || matches!(of, DataType::Duration(_)) => {
+                Ok(Self::Json(make_encoder(field, column, &OPTIONS)?, Vec::new()))
+            }
+            _ => Ok(Self::Text(ArrayFormatter::try_new(column, &FORMAT)?)),
+        }
+    }
+
+    fn show(&mut self, row: usize, out: &mut String) -> Result<(), String> {
+        match self {
+            Self::Text(format) => format.value(row).write(out).map_err(|error| error.to_string()),
+            Self::Json(encoder, json) => {
+                json.clear();
+                encoder.encode(row, json);
+                out.push_str(std::str::from_utf8(json).map_err(|error| error.to_string())?);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Values that cannot be shown are errors, not texts that say so.
+const FORMAT: FormatOptions<'static> = FormatOptions::new().with_display_error(false);
 
 /// Appends a field, in quotes if it would be read as something else without.
 fn quote(field: &str, delimiter: u8, missing: &str, line: &mut String) {
@@ -137,15 +168,12 @@ impl<W: Write> JsonWriter<W> {
     /// # Errors
     /// Those of writing; `InvalidInput` for a value that cannot be shown.
     pub fn write(&mut self, rows: &RecordBatch, first: u64) -> Result<()> {
-        let rows = map_columns(&readable(rows)?, |_, column| match finite(column) {
-            true => Ok(Arc::clone(column)),
-            false => cast(column, &DataType::Utf8),
-        })?;
         self.lines.clear();
         let mut writer = WriterBuilder::new()
             .with_explicit_nulls(true)
+            .with_encoder_factory(Arc::new(Exact))
             .build::<_, LineDelimited>(&mut self.lines);
-        writer.write(&rows).and_then(|()| writer.finish()).map_err(|error| {
+        writer.write(rows).and_then(|()| writer.finish()).map_err(|error| {
             Error::invalid_input(format!("the rows from {first} on cannot be written as JSON")).with_source(error)
         })?;
         drop(writer);
@@ -159,28 +187,6 @@ impl<W: Write> JsonWriter<W> {
     pub fn finish(mut self) -> Result<W> {
         self.out.flush().map_err(failed)?;
         Ok(self.out)
-    }
-}
-
-/// True unless a column has infinities or NaN.
-fn finite(column: &ArrayRef) -> bool {
-    match column.data_type() {
-        DataType::Float16 => column
-            .as_primitive::<Float16Type>()
-            .iter()
-            .flatten()
-            .all(|value| value.is_finite()),
-        DataType::Float32 => column
-            .as_primitive::<Float32Type>()
-            .iter()
-            .flatten()
-            .all(f32::is_finite),
-        DataType::Float64 => column
-            .as_primitive::<Float64Type>()
-            .iter()
-            .flatten()
-            .all(f64::is_finite),
-        _ => true,
     }
 }
 

@@ -3,18 +3,20 @@
 mod infer;
 mod lines;
 mod raw;
+mod shape;
 
 use std::io::BufRead;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow_json::ReaderBuilder;
 use kodiak::{Error, Result};
 
 pub use infer::infer;
 pub use raw::RawRows;
+pub use shape::{as_texts, parsed};
 
 use lines::{Lines, Members};
 
@@ -27,23 +29,22 @@ pub struct JsonRows<R> {
     batch: usize,
     row: u64,
     raw: bool,
-    /// Objects have no other columns.
-    strict: bool,
+    /// Objects have other columns, which are not read.
+    others: bool,
     /// The columns of which it matters whether an object lacks them.
     defaults: Vec<String>,
 }
 
 impl<R: BufRead> JsonRows<R> {
-    /// Rows with these columns as texts.
-    pub fn texts(source: R, names: impl Iterator<Item = String>, from: Position, batch: usize, raw: bool) -> Self {
-        let fields: Vec<Field> = names.map(|name| Field::new(name, DataType::Utf8, true)).collect();
+    /// Rows with these columns, whose values are texts, or lists, structs and maps of texts.
+    pub fn texts(source: R, schema: SchemaRef, from: Position, batch: usize, raw: bool) -> Self {
         Self {
             lines: Lines::new(source, from.offset, from.line.max(1)),
-            schema: Arc::new(Schema::new(fields)),
+            schema,
             batch,
             row: from.row,
             raw,
-            strict: true,
+            others: false,
             defaults: Vec::new(),
         }
     }
@@ -73,33 +74,39 @@ impl<R: BufRead> JsonRows<R> {
 
     /// Passes over columns that are not read.
     pub fn among_others(mut self) -> Self {
-        self.strict = false;
+        self.others = true;
         self
     }
 
-    fn decode(&self, lines: &[u8], rows: usize) -> Result<RecordBatch, String> {
-        let decode = || {
-            let mut decoder = ReaderBuilder::new(self.schema())
-                .with_batch_size(rows + 1)
-                .with_coerce_primitive(true)
-                .with_strict_mode(self.strict)
-                .build_decoder()?;
-            let mut rest = lines;
-            while !rest.is_empty() {
-                let taken = decoder.decode(rest)?;
-                if taken == 0 {
-                    break;
+    /// Appends the line at hand, but for the columns that are not read.
+    fn append_line(&self, lines: &mut Vec<u8>) {
+        let line = &self.lines.line;
+        let members = self.others.then(|| Members::of(line.trim_ascii()));
+        match members {
+            Some(Ok(members)) => {
+                let mut separator = b'{';
+                for (name, value) in members.0 {
+                    if self.schema.field_with_name(&name).is_ok() {
+                        lines.push(separator);
+                        lines.extend_from_slice(serde_json::Value::from(name).to_string().as_bytes());
+                        lines.push(b':');
+                        lines.extend_from_slice(value.as_bytes());
+                        separator = b',';
+                    }
                 }
-                rest = &rest[taken..];
+                lines.extend_from_slice(if separator == b'{' { b"{}\n" } else { b"}\n" });
             }
-            let batch = decoder.flush()?;
-            Ok(batch.unwrap_or_else(|| RecordBatch::new_empty(self.schema())))
-        };
-        match decode() {
-            Ok(batch) if batch.num_rows() == rows => Ok(batch),
-            Ok(batch) => Err(format!("a line holds {} objects instead of one", batch.num_rows())),
-            Err::<_, ArrowError>(error) => Err(error.to_string()),
+            // What is wrong with it is found when it is decoded.
+            _ => lines.extend_from_slice(line),
         }
+        // The last line of a file may have no line break.
+        if !lines.ends_with(b"\n") {
+            lines.push(b'\n');
+        }
+    }
+
+    fn decode(&self, lines: &[u8], rows: usize) -> Result<RecordBatch, String> {
+        decode(&self.schema, lines, rows)
     }
 
     /// Decodes line by line what could not be decoded together.
@@ -148,11 +155,7 @@ impl<R: BufRead> Rows for JsonRows<R> {
             self.row += 1;
             chunk.numbers.push(self.row);
             chunk.lines.push(self.lines.number);
-            lines.extend_from_slice(&self.lines.line);
-            // The last line of a file may have no line break.
-            if !lines.ends_with(b"\n") {
-                lines.push(b'\n');
-            }
+            self.append_line(&mut lines);
             ends.push(lines.len());
             if self.raw {
                 chunk.texts.push(self.lines.text());
@@ -177,15 +180,42 @@ impl<R: BufRead> Rows for JsonRows<R> {
     }
 }
 
+/// So many objects, each on a line, as rows.
+fn decode(schema: &SchemaRef, lines: &[u8], rows: usize) -> Result<RecordBatch, String> {
+    let decode = || {
+        let mut decoder = ReaderBuilder::new(Arc::clone(schema))
+            .with_batch_size(rows + 1)
+            .with_coerce_primitive(true)
+            .with_strict_mode(true)
+            .build_decoder()?;
+        let mut rest = lines;
+        while !rest.is_empty() {
+            let taken = decoder.decode(rest)?;
+            if taken == 0 {
+                break;
+            }
+            rest = &rest[taken..];
+        }
+        let batch = decoder.flush()?;
+        Ok(batch.unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(schema))))
+    };
+    match decode() {
+        Ok(batch) if batch.num_rows() == rows => Ok(batch),
+        Ok(batch) => Err(format!("a line holds {} objects instead of one", batch.num_rows())),
+        Err::<_, ArrowError>(error) => Err(error.to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use arrow::array::AsArray;
+    use arrow::datatypes::{DataType, Field, Schema};
 
     #[test]
     fn lines_that_are_no_objects_of_these_columns_are_told_by_number() {
         let text = "{\"a\":1}\n\n{\"a\":\n[1]\n{\"b\":2}\n{\"a\":\"x\"} {\"a\":2}\n{\"a\":1.50}";
-        let names = || ["a".to_owned()].into_iter();
+        let names = || Arc::new(Schema::new(vec![Field::new("a", DataType::Utf8, true)]));
         let mut rows = JsonRows::texts(text.as_bytes(), names(), Position::default(), 100, true);
         let chunk = rows.next().expect("memory").expect("rows");
         assert_eq!(chunk.numbers, [1, 6]);

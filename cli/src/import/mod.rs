@@ -5,6 +5,7 @@
 //! so that an import that was killed goes on where it was.
 
 mod csv;
+mod input;
 mod json;
 mod keys;
 mod kind;
@@ -18,6 +19,7 @@ mod source;
 mod text;
 
 pub use csv::CsvOptions;
+pub use input::{Input, is_once};
 pub use keys::RowKeys;
 pub use records::Records;
 pub use rejects::Rejects;

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, BooleanArray, RecordBatch};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{cast, filter_record_batch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow_json::WriterBuilder;
-use arrow_json::writer::LineDelimited;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use kodiak::{Db, Error, ErrorKind, Fitting, Result, Table, WriteBatch};
 
+use super::json::{as_texts, parsed};
 use super::keys::RowKeys;
 use super::rows::{Chunk, Reject};
 use crate::bytes::from_hex;
+use crate::export::JsonWriter;
 
 /// What rows become.
 pub enum Layout {
@@ -31,8 +31,8 @@ pub struct Sink<'t> {
     /// The columns that are written, and how others become them; `None` if rows have them already.
     target: SchemaRef,
     fitting: Option<Fitting>,
-    /// Binary columns are written as hexadecimal digits.
-    hex: bool,
+    /// The file has nothing but texts.
+    texts: bool,
 }
 
 impl<'t> Sink<'t> {
@@ -42,13 +42,18 @@ impl<'t> Sink<'t> {
             Layout::Typed => Fitting::new(&table.schema()),
             Layout::Entries | Layout::Objects(_) => Fitting::columns(Arc::clone(&target)),
         };
+        let fitting = match (texts, hex) {
+            (false, _) => fitting,
+            (true, false) => fitting.parsing(),
+            (true, true) => fitting.parsing().reading_binary(from_hex),
+        };
         Self {
             db,
             table,
             layout,
             target,
-            fitting: Some(if texts { fitting.parsing() } else { fitting }),
-            hex: texts && hex,
+            fitting: Some(fitting),
+            texts,
         }
     }
 
@@ -67,6 +72,10 @@ impl<'t> Sink<'t> {
     /// `InvalidInput` naming the column.
     pub fn check(&self, columns: &Schema) -> Result<()> {
         match &self.fitting {
+            Some(fitting) if self.texts => {
+                let names = columns.fields().iter().map(|field| field.name());
+                fitting.check(&as_texts(names, &self.target))
+            }
             Some(fitting) => fitting.check(columns),
             None => Ok(()),
         }
@@ -102,10 +111,10 @@ impl<'t> Sink<'t> {
 
     /// The rows with the target's columns.
     fn fit(&self, rows: RecordBatch, chunk: &mut Chunk) -> Result<RecordBatch> {
-        let rows = match self.hex {
+        let rows = match self.texts && self.fitting.is_some() {
             true => {
-                let (decoded, wrong) = self.decode_hex(&rows)?;
-                without(&decoded, &wrong, chunk)?
+                let (parsed, wrong) = self.parse_nested(rows)?;
+                without(&parsed, &wrong, chunk)?
             }
             false => rows,
         };
@@ -135,42 +144,30 @@ impl<'t> Sink<'t> {
         without(&rows, &wrong.collect::<Vec<_>>(), chunk)
     }
 
-    /// Binary columns of the target, which are text in the file.
-    fn decode_hex(&self, rows: &RecordBatch) -> Result<(RecordBatch, Vec<Wrong>)> {
+    /// Columns of texts that are JSON, where the target has lists, structs or maps: what a CSV file has.
+    fn parse_nested(&self, rows: RecordBatch) -> Result<(RecordBatch, Vec<Wrong>)> {
+        let names = rows.schema_ref().fields().iter().map(|field| field.name());
+        let shapes = as_texts(names, &self.target);
+        if shapes.fields() == rows.schema_ref().fields() {
+            return Ok((rows, Vec::new()));
+        }
         let mut wrong: Vec<Wrong> = Vec::new();
-        let mut fields = Vec::new();
-        let mut columns: Vec<ArrayRef> = Vec::new();
-        for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
-            let own = self.target.field_with_name(field.name());
-            let is_binary = own.is_ok_and(|own| {
-                use DataType as D;
-                matches!(
-                    own.data_type(),
-                    D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_)
-                )
-            });
-            if !is_binary || *column.data_type() != DataType::Utf8 {
-                fields.push(Arc::clone(field));
+        let mut columns = Vec::new();
+        for (field, column) in shapes.fields().iter().zip(rows.columns()) {
+            if field.data_type() == column.data_type() {
                 columns.push(Arc::clone(column));
                 continue;
             }
-            let mut binary = BinaryBuilder::new();
-            for (row, text) in column.as_string::<i32>().iter().enumerate() {
-                match text.map(from_hex).transpose() {
-                    Ok(bytes) => binary.append_option(bytes),
-                    Err(error) => {
-                        binary.append_null();
-                        wrong.push((row, Some(field.name().clone()), error.message().to_owned()));
-                    }
-                }
-            }
-            fields.push(Arc::new(Field::new(field.name(), DataType::Binary, true)));
-            columns.push(Arc::new(binary.finish()));
+            let (parsed, unfit) = parsed(column, field.data_type())?;
+            let unfit = unfit.into_iter();
+            wrong.extend(unfit.map(|(row, reason)| (row, Some(field.name().clone()), reason)));
+            columns.push(parsed);
         }
         wrong.sort();
         wrong.dedup_by_key(|wrong| wrong.0);
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
         Ok((
-            RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(unfit)?,
+            RecordBatch::try_new_with_options(shapes, columns, &options).map_err(unfit)?,
             wrong,
         ))
     }
@@ -199,11 +196,9 @@ impl<'t> Sink<'t> {
                     return Ok(batch);
                 }
                 let mut lines = Vec::new();
-                let mut writer = WriterBuilder::new()
-                    .with_explicit_nulls(true)
-                    .build::<_, LineDelimited>(&mut lines);
-                writer.write(rows).and_then(|()| writer.finish()).map_err(unfit)?;
-                drop(writer);
+                let mut writer = JsonWriter::new(&mut lines);
+                writer.write(rows, numbers.first().copied().unwrap_or_default())?;
+                writer.finish()?;
                 // A line break within a text is escaped in JSON: every one here ends a row.
                 for (key, line) in texts.iter().zip(lines.split(|&byte| byte == b'\n')) {
                     batch.put(self.table, key, line);

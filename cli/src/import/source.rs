@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -13,6 +13,7 @@ use kodiak::outside::{FileKind, OutsideBatches, OutsideFile};
 use kodiak::{Error, LocalStorage, Result};
 
 use super::csv::{self, CsvOptions, CsvRows};
+use super::input::Input;
 use super::json::{self, JsonRows, RawRows};
 use super::records::Records;
 use super::rows::{Chunk, Position, Rows};
@@ -70,7 +71,7 @@ impl FileFormat {
 
 /// A file to import.
 pub struct Source {
-    path: PathBuf,
+    input: Input,
     format: FileFormat,
     options: CsvOptions,
     /// The columns of the file that are read, by name; all of them if none are named.
@@ -86,15 +87,15 @@ impl Source {
     ///
     /// # Errors
     /// `NotFound`, `Io`; `InvalidInput` for a file that is no text, though its format is.
-    pub fn new(path: &Path, format: FileFormat, options: CsvOptions, chosen: &[String]) -> Result<Self> {
+    pub fn new(input: Input, format: FileFormat, options: CsvOptions, chosen: &[String]) -> Result<Self> {
         if format.is_text() {
-            text::check(path)?;
+            text::check(&input)?;
         }
-        let bytes = std::fs::metadata(path)
-            .map_err(|error| Error::io("read the rows", path, error))?
+        let bytes = std::fs::metadata(input.path())
+            .map_err(|error| Error::io("read the rows", input.name(), error))?
             .len();
         Ok(Self {
-            path: path.to_owned(),
+            input,
             format,
             options,
             chosen: chosen.to_vec(),
@@ -116,8 +117,8 @@ impl Source {
     }
 
     fn open(&self, offset: u64, message: &'static str) -> Result<Bytes> {
-        let failed = |error| Error::io("read the rows", &self.path, error);
-        let mut file = File::open(&self.path).map_err(failed)?;
+        let failed = |error| Error::io("read the rows", self.input.name(), error);
+        let mut file = File::open(self.input.path()).map_err(failed)?;
         file.seek(SeekFrom::Start(offset)).map_err(failed)?;
         self.bar.reset();
         self.bar.set_position(offset);
@@ -127,7 +128,8 @@ impl Source {
 
     fn outside(&self) -> Result<OutsideFile> {
         // A link is followed here; the storage follows none.
-        let path = std::fs::canonicalize(&self.path).map_err(|error| Error::io("open the file", &self.path, error))?;
+        let failed = |error| Error::io("open the file", self.input.name(), error);
+        let path = std::fs::canonicalize(self.input.path()).map_err(failed)?;
         OutsideFile::open(LocalStorage::new().open(&path)?)
     }
 
@@ -154,7 +156,7 @@ impl Source {
             };
             self.choose(&schema)
         };
-        infer().map_err(|error| error.with_file(&self.path))
+        infer().map_err(|error| error.with_file(self.input.name()))
     }
 
     /// The file's columns, of those chosen, without reading it all: those of CSV files are text. `None` for JSON lines.
@@ -173,7 +175,7 @@ impl Source {
             };
             self.choose(&schema).map(Some)
         };
-        columns().map_err(|error| error.with_file(&self.path))
+        columns().map_err(|error| error.with_file(self.input.name()))
     }
 
     fn choose(&self, schema: &SchemaRef) -> Result<SchemaRef> {
@@ -201,7 +203,6 @@ impl Source {
         batch: usize,
         raw: bool,
     ) -> Result<Progressing> {
-        let path = self.path.clone();
         let rows = || -> Result<Box<dyn Rows>> {
             Ok(match self.format {
                 FileFormat::Csv => {
@@ -242,28 +243,23 @@ impl Source {
                 }
                 FileFormat::Jsonl => {
                     let bytes = self.open(from.offset, "reading")?;
-                    match self.chosen.is_empty() {
-                        true => {
-                            let names = target.fields().iter().map(|field| field.name().clone());
-                            Box::new(JsonRows::texts(bytes, names, from, batch, raw).with_defaults(&self.defaults))
-                        }
-                        false => {
-                            let names = self.chosen.iter().cloned();
-                            Box::new(
-                                JsonRows::texts(bytes, names, from, batch, raw)
-                                    .with_defaults(&self.defaults)
-                                    .among_others(),
-                            )
-                        }
-                    }
+                    let all: Vec<String> = target.fields().iter().map(|field| field.name().clone()).collect();
+                    let names = if self.chosen.is_empty() { &all } else { &self.chosen };
+                    let columns = json::as_texts(names.iter(), target);
+                    let rows = JsonRows::texts(bytes, columns, from, batch, raw).with_defaults(&self.defaults);
+                    Box::new(if self.chosen.is_empty() {
+                        rows
+                    } else {
+                        rows.among_others()
+                    })
                 }
                 _ => Box::new(self.outside_rows(from)?),
             })
         };
-        let rows = rows().map_err(|error| error.with_file(&path))?;
+        let rows = rows().map_err(|error| error.with_file(self.input.name()))?;
         Ok(Progressing {
             rows,
-            path,
+            input: self.input,
             bar: self.bar,
             begun: from.row,
         })
@@ -334,7 +330,7 @@ impl Rows for OutsideRows {
 /// The rows of a file, with a progress bar that tells the rows per second.
 pub struct Progressing {
     rows: Box<dyn Rows>,
-    path: PathBuf,
+    input: Input,
     bar: ProgressBar,
     /// Rows that were done before.
     begun: u64,
@@ -346,7 +342,7 @@ impl Progressing {
     /// # Errors
     /// As [`Rows::next`], naming the file.
     pub fn next(&mut self) -> Result<Option<Chunk>> {
-        let chunk = self.rows.next().map_err(|error| error.with_file(&self.path))?;
+        let chunk = self.rows.next().map_err(|error| error.with_file(self.input.name()))?;
         if let Some(chunk) = &chunk {
             let rows = chunk.position.row - self.begun;
             let rate = rows as f64 / self.bar.elapsed().as_secs_f64().max(1e-9);

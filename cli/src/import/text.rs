@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
 
 use kodiak::{Error, Result};
+
+use super::input::Input;
 
 /// What files begin with that are taken for text by mistake, and what to do about them.
 const NO_TEXT: [(&[u8], &str); 9] = [
@@ -28,16 +29,16 @@ const NO_TEXT: [(&[u8], &str); 9] = [
     (b"ARROW1", "it is a Feather file: say --format feather"),
 ];
 
-/// Checks that a file can be text.
+/// Checks that what is imported can be text.
 ///
 /// # Errors
 /// `InvalidInput` with what it is, and what to do about it; `NotFound`, `Io`.
-pub fn check(path: &Path) -> Result<()> {
-    let failed = |error| Error::io("read the rows", path, error);
-    let (mut file, mut head) = (File::open(path).map_err(failed)?, Vec::new());
+pub fn check(input: &Input) -> Result<()> {
+    let failed = |error| Error::io("read the rows", input.name(), error);
+    let (mut file, mut head) = (File::open(input.path()).map_err(failed)?, Vec::new());
     (&mut file).take(8).read_to_end(&mut head).map_err(failed)?;
     match NO_TEXT.iter().find(|(magic, _)| head.starts_with(magic)) {
-        Some((_, what)) => Err(Error::invalid_input(*what).with_file(path)),
+        Some((_, what)) => Err(Error::invalid_input(*what).with_file(input.name())),
         None => Ok(()),
     }
 }

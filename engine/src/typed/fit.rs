@@ -1,8 +1,12 @@
 //! Columns of someone's file as columns of a table.
 
+mod nested;
+
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, Scalar, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch, RecordBatchOptions, Scalar, new_null_array,
+};
 use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::kernels::zip::zip;
 use arrow::compute::{CastOptions, cast_with_options, filter_record_batch};
@@ -33,6 +37,8 @@ pub struct Fitting {
     table: Option<TableSchema>,
     /// Texts are read as numbers, dates and so on.
     parse: bool,
+    /// What makes binary values of texts, if those are not their bytes.
+    binary: Option<fn(&str) -> Result<Vec<u8>>>,
 }
 
 impl Fitting {
@@ -50,6 +56,7 @@ impl Fitting {
             columns,
             table: None,
             parse: false,
+            binary: None,
         }
     }
 
@@ -65,9 +72,16 @@ impl Fitting {
         self
     }
 
-    /// Columns of text become any type: what a CSV file has.
+    /// Columns of text become any type: what a CSV file has. So do lists, structs and maps of texts, which have the shape of
+    /// the table's.
     pub fn parsing(mut self) -> Self {
         self.parse = true;
+        self
+    }
+
+    /// Texts become binary values by `read`, which says what is wrong with a text: by themselves they are the bytes.
+    pub fn reading_binary(mut self, read: fn(&str) -> Result<Vec<u8>>) -> Self {
+        self.binary = Some(read);
         self
     }
 
@@ -225,7 +239,7 @@ impl Fitting {
                 }
                 _ => false,
             },
-            (from, to) if text(from) => text(to) || bytes(to) || self.parse,
+            (from, to) if text(from) => text(to) || bytes(to) || (self.parse && !to.is_nested()),
             (from, to) if bytes(from) => bytes(to),
             (from, to) if numbers(from) => numbers(to),
             (from, to) if dates(from) => dates(to) || matches!(to, D::Timestamp(..)),
@@ -237,11 +251,40 @@ impl Fitting {
         }
     }
 
+    /// Values that are missing and must not be are misfits.
+    fn required(&self, field: &Field, column: &ArrayRef, misfits: &mut Vec<Misfit>) {
+        if field.is_nullable() || column.logical_null_count() == 0 {
+            return;
+        }
+        let nulls = column.logical_nulls();
+        let nulls = nulls.iter().flat_map(|nulls| nulls.iter().enumerate());
+        misfits.extend(nulls.filter(|(_, valid)| !valid).map(|(row, _)| Misfit {
+            row,
+            column: field.name().clone(),
+            reason: "it has no value, and must have one".to_owned(),
+        }));
+    }
+
     fn convert(&self, field: &Field, column: &ArrayRef, misfits: &mut Vec<Misfit>) -> Result<ArrayRef> {
         let unfit = |error| {
             let message = format!("column \"{}\" cannot become {}", field.name(), field.data_type());
             Error::invalid_input(message).with_source(error)
         };
+        if self.parse && column.data_type().is_nested() {
+            self.required(field, column, misfits);
+            return self.convert_nested(field, column, misfits);
+        }
+        if let (Some(read), DataType::Utf8, true) = (self.binary, column.data_type(), bytes(field.data_type())) {
+            let read = read_binary(read, field, column, misfits);
+            self.required(field, column, misfits);
+            // A text that is no binary value is a misfit already.
+            return self.convert(&field.clone().with_nullable(true), &read, misfits);
+        }
+        if let (true, DataType::Dictionary(_, values)) = (text(column.data_type()), field.data_type()) {
+            let values = field.clone().with_data_type(values.as_ref().clone());
+            let values = self.convert(&values, column, misfits)?;
+            return cast_with_options(&values, field.data_type(), &CastOptions::default()).map_err(unfit);
+        }
         let same = column.data_type() == field.data_type();
         let options = CastOptions {
             safe: true,
@@ -263,15 +306,7 @@ impl Fitting {
                 cast_with_options(column, to, &options).map_err(unfit)?
             }
         };
-        if !field.is_nullable() && column.logical_null_count() > 0 {
-            let nulls = column.logical_nulls();
-            let nulls = nulls.iter().flat_map(|nulls| nulls.iter().enumerate());
-            misfits.extend(nulls.filter(|(_, valid)| !valid).map(|(row, _)| Misfit {
-                row,
-                column: field.name().clone(),
-                reason: "it has no value, and must have one".to_owned(),
-            }));
-        }
+        self.required(field, column, misfits);
         if same {
             return Ok(converted);
         }
@@ -303,6 +338,28 @@ impl Fitting {
     }
 }
 
+/// The binary values of texts; those that have none are misfits.
+fn read_binary(
+    read: fn(&str) -> Result<Vec<u8>>,
+    field: &Field,
+    column: &ArrayRef,
+    misfits: &mut Vec<Misfit>,
+) -> ArrayRef {
+    let mut values = Vec::with_capacity(column.len());
+    for (row, text) in column.as_string::<i32>().iter().enumerate() {
+        let value = text.map(read).transpose().unwrap_or_else(|error| {
+            misfits.push(Misfit {
+                row,
+                column: field.name().clone(),
+                reason: error.message().to_owned(),
+            });
+            None
+        });
+        values.push(value);
+    }
+    Arc::new(values.iter().map(Option::as_deref).collect::<BinaryArray>())
+}
+
 fn text(of: &DataType) -> bool {
     matches!(of, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
@@ -327,7 +384,7 @@ fn changed_text(
     converted: &ArrayRef,
 ) -> Result<BooleanArray, arrow::error::ArrowError> {
     let texts = cast_with_options(column, &DataType::Utf8View, &CastOptions::default())?;
-    let texts = arrow::array::AsArray::as_string_view(&texts);
+    let texts = texts.as_string_view();
     let digits = digits(to);
     Ok((0..texts.len())
         .map(|row| {
@@ -364,100 +421,4 @@ fn fraction(text: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use arrow::array::*;
-    use arrow::datatypes::Int64Type;
-
-    fn schema(data_type: DataType) -> TableSchema {
-        let columns = Schema::new(vec![
-            Field::new("id", DataType::Int32, false),
-            Field::new("value", data_type, true),
-        ]);
-        TableSchema::new(Arc::new(columns), &["id"]).expect("valid")
-    }
-
-    fn batch(values: ArrayRef) -> RecordBatch {
-        let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..values.len() as i64));
-        RecordBatch::try_from_iter_with_nullable([("value", values, true), ("id", ids, true)]).expect("valid")
-    }
-
-    fn misfits(fitting: Fitting, values: ArrayRef) -> Vec<usize> {
-        let rows = values.len();
-        let (fitted, misfits) = fitting.fit(&batch(values)).expect("fits");
-        assert_eq!(fitted.num_rows() + misfits.len(), rows);
-        misfits.iter().map(|misfit| misfit.row).collect()
-    }
-
-    #[test]
-    fn nested_columns_become_others_of_the_same_values() {
-        let item = |of: DataType| Arc::new(Field::new("element", of, true));
-        let lists = |rows: Vec<Option<Vec<Option<i64>>>>| -> ArrayRef {
-            Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(rows))
-        };
-        let rows = || {
-            lists(vec![
-                Some(vec![Some(1), None]),
-                None,
-                Some(vec![Some(300), Some(2)]),
-                Some(vec![]),
-            ])
-        };
-        let of = |data_type: DataType| misfits(Fitting::new(&schema(data_type)), rows());
-        assert_eq!(of(DataType::List(item(DataType::Int16))), [] as [usize; 0]);
-        assert_eq!(of(DataType::LargeList(item(DataType::UInt64))), [] as [usize; 0]);
-        assert_eq!(of(DataType::List(item(DataType::Int8))), [2]);
-        assert_eq!(of(DataType::FixedSizeList(item(DataType::Int64), 2)), [3]);
-        let refused = Fitting::new(&schema(DataType::List(item(DataType::Boolean)))).fit(&batch(rows()));
-        assert!(refused.expect_err("no numbers").message().contains("value"));
-    }
-
-    #[test]
-    fn values_are_converted_only_where_nothing_is_lost() {
-        let exact = |to: DataType| Fitting::new(&schema(to));
-        let ints: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(300), Some(-1)]));
-        assert_eq!(misfits(exact(DataType::Int8), Arc::clone(&ints)), [2]);
-        assert_eq!(misfits(exact(DataType::UInt16), Arc::clone(&ints)), [3]);
-        assert_eq!(misfits(exact(DataType::Float32), ints), [0usize; 0]);
-        let floats: ArrayRef = Arc::new(Float64Array::from(vec![0.5, 0.1, f64::NAN, 1e300]));
-        assert_eq!(misfits(exact(DataType::Float32), floats), [1, 3]);
-        let nanos: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![1_000_000_000, 1]));
-        let seconds = DataType::Timestamp(TimeUnit::Second, None);
-        assert_eq!(misfits(exact(seconds), nanos), [1]);
-        let words: DictionaryArray<arrow::datatypes::Int8Type> = ["a", "b", "a"].into_iter().collect();
-        let texts: ArrayRef = arrow::compute::cast(&words, &DataType::LargeUtf8).expect("texts");
-        assert_eq!(misfits(exact(DataType::Utf8), texts), [0usize; 0]);
-    }
-
-    #[test]
-    fn texts_are_read_only_when_asked_for_and_only_exactly() {
-        let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("1.50"), Some("1.234"), Some("x"), None]));
-        let to = DataType::Decimal128(10, 2);
-        let error = Fitting::new(&schema(to.clone())).fit(&batch(Arc::clone(&texts)));
-        assert!(error.expect_err("text").to_string().contains("\"value\" has type Utf8"));
-        assert_eq!(misfits(Fitting::new(&schema(to)).parsing(), texts), [1, 2]);
-        let stamps: ArrayRef = Arc::new(StringArray::from(vec![
-            "2013-01-01T10:00:00Z",
-            "2013-01-01T10:00:00.5Z",
-            "2013-13-01T10:00:00Z",
-        ]));
-        let to = DataType::Timestamp(TimeUnit::Second, Some("UTC".into()));
-        assert_eq!(misfits(Fitting::new(&schema(to)).parsing(), stamps), [1, 2]);
-    }
-
-    #[test]
-    fn rows_without_a_key_are_left_out_and_unknown_columns_are_refused() {
-        let ids: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), None, Some(3)]));
-        let fitting = Fitting::new(&schema(DataType::Int8));
-        let rows = RecordBatch::try_from_iter([("id", Arc::clone(&ids))]).expect("valid");
-        let (fitted, misfits) = fitting.fit(&rows).expect("fits");
-        assert_eq!((fitted.num_rows(), fitted.column(1).null_count()), (2, 2));
-        assert_eq!(
-            (misfits.len(), misfits[0].row, misfits[0].column.as_str()),
-            (1, 1, "id")
-        );
-        let other = RecordBatch::try_from_iter([("id", Arc::clone(&ids)), ("more", ids)]).expect("valid");
-        let error = fitting.fit(&other).expect_err("unknown").to_string();
-        assert!(error.contains("\"more\"") && error.contains("id, value"), "{error}");
-    }
-}
+mod tests;

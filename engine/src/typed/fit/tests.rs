@@ -1,0 +1,95 @@
+use super::*;
+use arrow::array::*;
+use arrow::datatypes::Int64Type;
+
+fn schema(data_type: DataType) -> TableSchema {
+    let columns = Schema::new(vec![
+        Field::new("id", DataType::Int32, false),
+        Field::new("value", data_type, true),
+    ]);
+    TableSchema::new(Arc::new(columns), &["id"]).expect("valid")
+}
+
+fn batch(values: ArrayRef) -> RecordBatch {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..values.len() as i64));
+    RecordBatch::try_from_iter_with_nullable([("value", values, true), ("id", ids, true)]).expect("valid")
+}
+
+fn misfits(fitting: Fitting, values: ArrayRef) -> Vec<usize> {
+    let rows = values.len();
+    let (fitted, misfits) = fitting.fit(&batch(values)).expect("fits");
+    assert_eq!(fitted.num_rows() + misfits.len(), rows);
+    misfits.iter().map(|misfit| misfit.row).collect()
+}
+
+#[test]
+fn nested_columns_become_others_of_the_same_values() {
+    let item = |of: DataType| Arc::new(Field::new("element", of, true));
+    let lists = |rows: Vec<Option<Vec<Option<i64>>>>| -> ArrayRef {
+        Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(rows))
+    };
+    let rows = || {
+        lists(vec![
+            Some(vec![Some(1), None]),
+            None,
+            Some(vec![Some(300), Some(2)]),
+            Some(vec![]),
+        ])
+    };
+    let of = |data_type: DataType| misfits(Fitting::new(&schema(data_type)), rows());
+    assert_eq!(of(DataType::List(item(DataType::Int16))), [] as [usize; 0]);
+    assert_eq!(of(DataType::LargeList(item(DataType::UInt64))), [] as [usize; 0]);
+    assert_eq!(of(DataType::List(item(DataType::Int8))), [2]);
+    assert_eq!(of(DataType::FixedSizeList(item(DataType::Int64), 2)), [3]);
+    let refused = Fitting::new(&schema(DataType::List(item(DataType::Boolean)))).fit(&batch(rows()));
+    assert!(refused.expect_err("no numbers").message().contains("value"));
+}
+
+#[test]
+fn values_are_converted_only_where_nothing_is_lost() {
+    let exact = |to: DataType| Fitting::new(&schema(to));
+    let ints: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(300), Some(-1)]));
+    assert_eq!(misfits(exact(DataType::Int8), Arc::clone(&ints)), [2]);
+    assert_eq!(misfits(exact(DataType::UInt16), Arc::clone(&ints)), [3]);
+    assert_eq!(misfits(exact(DataType::Float32), ints), [0usize; 0]);
+    let floats: ArrayRef = Arc::new(Float64Array::from(vec![0.5, 0.1, f64::NAN, 1e300]));
+    assert_eq!(misfits(exact(DataType::Float32), floats), [1, 3]);
+    let nanos: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![1_000_000_000, 1]));
+    let seconds = DataType::Timestamp(TimeUnit::Second, None);
+    assert_eq!(misfits(exact(seconds), nanos), [1]);
+    let words: DictionaryArray<arrow::datatypes::Int8Type> = ["a", "b", "a"].into_iter().collect();
+    let texts: ArrayRef = arrow::compute::cast(&words, &DataType::LargeUtf8).expect("texts");
+    assert_eq!(misfits(exact(DataType::Utf8), texts), [0usize; 0]);
+}
+
+#[test]
+fn texts_are_read_only_when_asked_for_and_only_exactly() {
+    let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("1.50"), Some("1.234"), Some("x"), None]));
+    let to = DataType::Decimal128(10, 2);
+    let error = Fitting::new(&schema(to.clone())).fit(&batch(Arc::clone(&texts)));
+    assert!(error.expect_err("text").to_string().contains("\"value\" has type Utf8"));
+    assert_eq!(misfits(Fitting::new(&schema(to)).parsing(), texts), [1, 2]);
+    let stamps: ArrayRef = Arc::new(StringArray::from(vec![
+        "2013-01-01T10:00:00Z",
+        "2013-01-01T10:00:00.5Z",
+        "2013-13-01T10:00:00Z",
+    ]));
+    let to = DataType::Timestamp(TimeUnit::Second, Some("UTC".into()));
+    assert_eq!(misfits(Fitting::new(&schema(to)).parsing(), stamps), [1, 2]);
+}
+
+#[test]
+fn rows_without_a_key_are_left_out_and_unknown_columns_are_refused() {
+    let ids: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), None, Some(3)]));
+    let fitting = Fitting::new(&schema(DataType::Int8));
+    let rows = RecordBatch::try_from_iter([("id", Arc::clone(&ids))]).expect("valid");
+    let (fitted, misfits) = fitting.fit(&rows).expect("fits");
+    assert_eq!((fitted.num_rows(), fitted.column(1).null_count()), (2, 2));
+    assert_eq!(
+        (misfits.len(), misfits[0].row, misfits[0].column.as_str()),
+        (1, 1, "id")
+    );
+    let other = RecordBatch::try_from_iter([("id", Arc::clone(&ids)), ("more", ids)]).expect("valid");
+    let error = fitting.fit(&other).expect_err("unknown").to_string();
+    assert!(error.contains("\"more\"") && error.contains("id, value"), "{error}");
+}
