@@ -52,3 +52,31 @@ fn what_reads_a_publication_is_told() {
         );
     }
 }
+
+#[test]
+fn columns_whose_names_differ_in_capital_letters_are_told_apart() {
+    let kodiak = Kodiak::new();
+    let file = kodiak.file("rows.csv", "id,a,A,file_row_number\n1,x,y,7\n2,z,w,8\n");
+    let more = kodiak.file("more.csv", "id,a,A,file_row_number\n2,v,u,9\n");
+    kodiak.prints(&[
+        "import",
+        "db",
+        "t",
+        &file,
+        "--key",
+        "id",
+        "--set",
+        "format.kind=parquet",
+    ]);
+    kodiak.prints(&["import", "db", "t", &more]);
+    let told = kodiak.prints(&["publish", "db", "t"]);
+    assert!(
+        told.contains("no Delta table: the names \"a\" and \"A\" differ in capital letters only"),
+        "{told}"
+    );
+    let view = std::fs::read_to_string(kodiak.path("db/published/000001/view.sql")).expect("a script");
+    assert!(
+        view.contains("_data.c1 AS \"a\", _data.c2 AS \"A\"") && !view.contains("file_row_number = true"),
+        "{view}"
+    );
+}

@@ -35,7 +35,10 @@ def with_duckdb(directory, name, columns):
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute((directory / "view.sql").read_text())
-    return connection.sql(f"SELECT {', '.join(map(quoted, columns))} FROM {quoted(name)}").to_arrow_table()
+    # By their places: DuckDB gives other names to columns whose names differ in capital letters only.
+    held = snippet(directory).publication()["columns"]
+    found = connection.sql(f"SELECT * FROM {quoted(name)}").to_arrow_table()
+    return found.rename_columns(held).select(columns)
 
 
 def with_deltalake(directory, name, columns):
@@ -58,10 +61,17 @@ def with_polars_delta(directory, name, columns):
     return polars.scan_delta(str(directory)).select(columns).collect().to_arrow()
 
 
+def with_relation(directory, name, columns):
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    return snippet(directory).relation(columns, connection).to_arrow_table().rename_columns(columns)
+
+
 READERS = {
     "pyarrow": lambda directory, name, columns: snippet(directory).table(columns),
     "polars": lambda directory, name, columns: snippet(directory).frame(columns).collect().to_arrow(),
     "duckdb": with_duckdb,
+    "duckdb, pyarrow": with_relation,
     "deltalake": with_deltalake,
     "deltalake, pyarrow": with_deltalake_and_pyarrow,
     "polars, delta": with_polars_delta,

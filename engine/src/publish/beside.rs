@@ -144,7 +144,7 @@ impl Publisher<'_> {
 }
 
 /// The columns of which files have the default.
-fn defaults_of(files: &[PublishedFile]) -> BTreeSet<&str> {
+pub(super) fn defaults_of(files: &[PublishedFile]) -> BTreeSet<&str> {
     let names = files.iter().flat_map(|file| &file.layout.defaults);
     names.map(String::as_str).collect()
 }

@@ -95,9 +95,12 @@ fn layout(file: &TableSchema, schema: &TableSchema, delta: bool) -> Result<Optio
     let mut mistaken = false;
     for (index, field) in schema.columns().fields().iter().enumerate() {
         let name = field.name();
+        let held = file.columns().fields().iter();
+        let alike = held.filter(|own| own.name().to_lowercase() == name.to_lowercase());
         match file.index_of_number(schema.column_number(index)) {
             Some(own) => {
                 let own = file.columns().field(own);
+                mistaken |= alike.count() > 1;
                 if own.name() != name {
                     layout.names.insert(name.clone(), own.name().clone());
                 }
@@ -106,8 +109,7 @@ fn layout(file: &TableSchema, schema: &TableSchema, delta: bool) -> Result<Optio
                 }
             }
             None => {
-                let mut held = file.columns().fields().iter().map(|own| own.name().to_lowercase());
-                mistaken |= held.any(|own| own == name.to_lowercase());
+                mistaken |= alike.count() > 0;
                 match schema.initial(index)? {
                     Some(_) => layout.defaults.push(name.clone()),
                     None => layout.lacks.push(name.clone()),

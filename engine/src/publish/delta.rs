@@ -240,6 +240,11 @@ fn check(record: &Record) -> Result<(), String> {
 
 /// The columns as Delta's schemas have them, or why there can be no Delta table.
 pub fn columns(schema: &TableSchema) -> Result<Vec<Value>, String> {
+    if let Some([one, other]) = types::alike(schema.columns().fields()) {
+        return Err(format!(
+            "the names \"{one}\" and \"{other}\" differ in capital letters only, which Delta tables do not tell from small ones"
+        ));
+    }
     let field = |(index, field): (usize, &std::sync::Arc<arrow::datatypes::Field>)| {
         let kind = types::in_delta(field.data_type()).ok_or_else(|| {
             format!(

@@ -1,6 +1,6 @@
 //! How to read a publication: `view.sql` for DuckDB, `read.py` for Python.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -8,8 +8,9 @@ use kodiak_core::Result;
 use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::Storage;
 
+use super::beside::defaults_of;
 use super::columns::Layout;
-use super::record::{PublishedFile, Record};
+use super::record::Record;
 use super::{lists, types, write_file};
 use crate::db::TableInner;
 use crate::maintenance::read_small;
@@ -18,6 +19,9 @@ use crate::maintenance::read_small;
 pub const VIEW_FILE: &str = "view.sql";
 /// For pyarrow and Polars.
 pub const PYTHON_FILE: &str = "read.py";
+
+/// Columns that DuckDB has besides those of files: which row of which file it is.
+const OF_DUCKDB: [&str; 2] = ["file_row_number", "filename"];
 
 /// Says the same for every publication: the rest is in the record.
 const PYTHON: &str = include_str!("read.py");
@@ -87,7 +91,8 @@ pub fn why_no_view(record: &Record) -> Option<String> {
 /// The statement that makes the view.
 fn view(dir: &Path, record: &Record, table: &TableInner, schema: &TableSchema) -> String {
     let mut out = format!(
-        "-- The table as of write {}, for DuckDB. Made by `kodiak publish`, and made anew by the next one.\n",
+        "-- The table as of write {}, for DuckDB. Made by `kodiak publish`, and made anew by the next one. Paths\n\
+         -- are absolute: if the database was moved, publish again, or replace them by the directory that this file is in.\n",
         record.sequence
     );
     if let Some(why) = why_no_view(record) {
@@ -103,28 +108,20 @@ fn view(dir: &Path, record: &Record, table: &TableInner, schema: &TableSchema) -
     let mut parts = Vec::new();
     // Nulls and narrower types become those of other parts: one has all columns, and comes first.
     if let Some(merged) = &record.merged {
-        parts.push(part(&sources, schema, merged, &sources.file(&merged.file), None));
+        let data = sources.file(&merged.file);
+        parts.push(part(&sources, schema, (schema, &merged.layout), &data, None));
     }
-    let mut alike: BTreeMap<(bool, Option<u32>), Vec<&PublishedFile>> = BTreeMap::new();
+    let mut alike: BTreeMap<(bool, Option<u32>), &Layout> = BTreeMap::new();
     for file in &record.files {
-        alike.entry((file.dead.is_some(), file.schema)).or_default().push(file);
+        alike.entry((file.dead.is_some(), file.schema)).or_insert(&file.layout);
     }
-    // The column that tells from which file a row is must not be mistaken for one of the table, present or past.
-    let schemas = table.schemas.all();
-    let mut names = schemas.iter().flat_map(|version| version.schema.columns().fields());
-    let apart = names.any(|field| field.name().eq_ignore_ascii_case("filename"));
     let mut types = String::new();
-    for (number, (&(dead, of), alike)) in (1..).zip(&alike) {
-        if dead && apart {
-            for file in alike {
-                let rows = file.dead.as_ref().map(|dead| (sources.file(dead), false));
-                parts.push(part(&sources, schema, file, &sources.file(&file.file), rows));
-            }
-            continue;
-        }
+    for (number, (&(dead, of), layout)) in (1..).zip(&alike) {
         let data = sources.list(&mut types, "data", number, (dead, of));
-        let rows = dead.then(|| (sources.list(&mut types, "dead", number, (dead, of)), true));
-        parts.extend(alike.first().map(|file| part(&sources, schema, file, &data, rows)));
+        let dead = dead.then(|| sources.list(&mut types, "dead", number, (dead, of)));
+        let found = of.and_then(|of| table.schemas.find(of).ok());
+        let held = found.as_ref().map_or(schema, |version| &version.schema);
+        parts.push(part(&sources, schema, (held, layout), &data, dead));
     }
     if !types.is_empty() {
         let _ = writeln!(out, "{}{types}DROP VIEW {};", sources.listed(), sources.lines());
@@ -197,28 +194,33 @@ impl Sources<'_> {
     }
 }
 
-/// The statement for the rows of files of the layout of one; `data` their paths. `dead` the files of their dead rows, if they have any, and
-/// whether these are of several files.
+/// The statement for the rows of files of one schema, which have the columns of `held`, and in which those of `schema` lie as the layout
+/// says; `data` their paths, `dead` the files of their dead rows, if they have any.
 fn part(
     sources: &Sources<'_>,
     schema: &TableSchema,
-    file: &PublishedFile,
+    (held, layout): (&TableSchema, &Layout),
     data: &str,
-    dead: Option<(String, bool)>,
+    dead: Option<String>,
 ) -> String {
-    let layout = &file.layout;
-    let columns = columns(schema, layout);
+    let default = defaults_of(&sources.record.files);
+    let columns = columns(schema, (held, layout), &default);
+    // By their places, since DuckDB does not tell capital letters from small ones.
+    let alias = aliases("c", held.columns().fields().len());
     let mut part = match dead {
-        None => format!("SELECT {columns}\nFROM read_parquet({data}) AS _data"),
-        Some((dead, false)) => format!(
-            "SELECT {columns}\nFROM read_parquet({data}, file_row_number = true) AS _data\n\
-             ANTI JOIN read_parquet({dead}) AS _dead ON _data.file_row_number = _dead.\"row\""
-        ),
-        // Both begin with the number of the run. One join is planned and run much faster than one for each file.
-        Some((dead, true)) => {
+        None => format!("SELECT {columns}\nFROM read_parquet({data}) AS _data({alias})"),
+        // Both names begin with the number of the run. One join is planned and run much faster than one for each file.
+        Some(dead) => {
             let run = |of: &str| format!("split_part(parse_filename({of}.filename), '.', 1)");
+            // From version 1.3 on DuckDB has these columns without being asked for them, and only so besides others of the same name.
+            let mut names = held.columns().fields().iter().map(|field| field.name());
+            let taken = names.any(|name| OF_DUCKDB.iter().any(|own| name.eq_ignore_ascii_case(own)));
+            let asked: String = match taken {
+                true => String::new(),
+                false => OF_DUCKDB.iter().map(|own| format!(", {own} = true")).collect(),
+            };
             format!(
-                "SELECT {columns}\nFROM read_parquet({data}, file_row_number = true, filename = true) AS _data\n\
+                "SELECT {columns}\nFROM read_parquet({data}{asked}) AS _data({alias})\n\
                  ANTI JOIN read_parquet({dead}, filename = true) AS _dead\n\
                  ON _data.file_row_number = _dead.\"row\" AND {} = {}",
                 run("_data"),
@@ -229,35 +231,42 @@ fn part(
     if let (false, Some(defaults)) = (layout.defaults.is_empty(), &sources.record.defaults) {
         let _ = write!(
             part,
-            "\nCROSS JOIN read_parquet({}) AS _defaults",
-            sources.file(&defaults.file)
+            "\nCROSS JOIN read_parquet({}) AS _defaults({})",
+            sources.file(&defaults.file),
+            aliases("d", default.len())
         );
     }
     part
 }
 
-/// What is selected of files in which columns lie so.
-fn columns(schema: &TableSchema, layout: &Layout) -> String {
-    let fields = schema.columns().fields().iter();
-    let columns: Vec<String> = fields
-        .map(|field| {
-            let quoted = name(field.name());
-            if layout.lacks.contains(field.name()) {
-                return format!("NULL AS {quoted}");
-            }
-            let (values, of) = if layout.defaults.contains(field.name()) {
-                (format!("_defaults.{quoted}"), Some(field.data_type().clone()))
-            } else {
-                let own = layout.names.get(field.name()).unwrap_or(field.name());
-                let of = match layout.widened.get(field.name()) {
-                    Some(told) => types::named(told),
-                    None => Some(field.data_type().clone()),
-                };
-                (format!("_data.{}", name(own)), of)
+/// Names for so many columns.
+fn aliases(prefix: &str, count: usize) -> String {
+    let names: Vec<String> = (0..count).map(|place| format!("{prefix}{place}")).collect();
+    names.join(", ")
+}
+
+/// What is selected of files in which columns lie so; the file of defaults has the columns `default`, in the order of the table.
+fn columns(schema: &TableSchema, (held, layout): (&TableSchema, &Layout), default: &BTreeSet<&str>) -> String {
+    let fields = schema.columns().fields();
+    let columns = fields.iter().enumerate().map(|(index, field)| {
+        let quoted = name(field.name());
+        if layout.lacks.contains(field.name()) {
+            return format!("NULL AS {quoted}");
+        }
+        let (values, of) = if layout.defaults.contains(field.name()) {
+            let before = fields[..index].iter();
+            let place = before.filter(|field| default.contains(field.name().as_str())).count();
+            (format!("_defaults.d{place}"), Some(field.data_type().clone()))
+        } else {
+            let of = match layout.widened.get(field.name()) {
+                Some(told) => types::named(told),
+                None => Some(field.data_type().clone()),
             };
-            let values = of.and_then(|of| types::in_duckdb(&of, &values)).unwrap_or(values);
-            format!("{values} AS {quoted}")
-        })
-        .collect();
-    columns.join(", ")
+            let place = held.index_of_number(schema.column_number(index)).unwrap_or(index);
+            (format!("_data.c{place}"), of)
+        };
+        let values = of.and_then(|of| types::in_duckdb(&of, &values)).unwrap_or(values);
+        format!("{values} AS {quoted}")
+    });
+    columns.collect::<Vec<_>>().join(", ")
 }

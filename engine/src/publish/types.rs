@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::{DataType, Fields, TimeUnit};
 use kodiak_core::schema::TableSchema;
 use serde_json::{Map, Value, json};
 
@@ -107,6 +107,8 @@ fn converted(of: &DataType, value: &str, depth: usize) -> Option<String> {
                 "map_from_entries(list_transform(map_entries({value}), lambda {each}: {entry}))"
             ))
         }
+        // Its members have other names there, and stay as they are.
+        DataType::Struct(fields) if alike(fields).is_some() => return None,
         DataType::Struct(fields) => {
             let mut any = false;
             let members: Vec<String> = fields
@@ -125,6 +127,28 @@ fn converted(of: &DataType, value: &str, depth: usize) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+/// Two names, of columns next to each other or of members of one struct, that differ in nothing but capital letters, if there are such.
+pub fn alike(fields: &Fields) -> Option<[&str; 2]> {
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    let twins = fields.iter().find_map(|field| {
+        let before = seen.insert(field.name().to_lowercase(), field.name())?;
+        Some([before, field.name().as_str()])
+    });
+    twins.or_else(|| fields.iter().find_map(|field| alike_inside(field.data_type())))
+}
+
+fn alike_inside(of: &DataType) -> Option<[&str; 2]> {
+    match of {
+        DataType::Struct(fields) => alike(fields),
+        DataType::Dictionary(_, values) => alike_inside(values),
+        DataType::List(inner)
+        | DataType::LargeList(inner)
+        | DataType::FixedSizeList(inner, _)
+        | DataType::Map(inner, _) => alike_inside(inner.data_type()),
+        _ => None,
+    }
 }
 
 /// A type as the schemas of Delta tables have it, if they do.
@@ -182,14 +206,19 @@ pub fn in_delta(of: &DataType) -> Option<Value> {
 
 /// True if Delta tables call a type, or one inside of it, `timestamp_ntz`.
 pub fn has_local_times(of: &DataType) -> bool {
-    match of {
-        DataType::Timestamp(TimeUnit::Microsecond, None) => true,
-        DataType::Dictionary(_, values) => has_local_times(values),
-        DataType::List(inner)
-        | DataType::LargeList(inner)
-        | DataType::FixedSizeList(inner, _)
-        | DataType::Map(inner, _) => has_local_times(inner.data_type()),
-        DataType::Struct(fields) => fields.iter().any(|field| has_local_times(field.data_type())),
-        _ => false,
-    }
+    has(of, &|of| matches!(of, DataType::Timestamp(TimeUnit::Microsecond, None)))
+}
+
+/// True if this holds of a type, or of one inside of it.
+pub fn has(of: &DataType, which: &dyn Fn(&DataType) -> bool) -> bool {
+    which(of)
+        || match of {
+            DataType::Dictionary(_, values) => has(values, which),
+            DataType::List(inner)
+            | DataType::LargeList(inner)
+            | DataType::FixedSizeList(inner, _)
+            | DataType::Map(inner, _) => has(inner.data_type(), which),
+            DataType::Struct(fields) => fields.iter().any(|field| has(field.data_type(), which)),
+            _ => false,
+        }
 }
