@@ -80,3 +80,34 @@ fn columns_whose_names_differ_in_capital_letters_are_told_apart() {
         "{view}"
     );
 }
+
+#[test]
+fn orc_files_keep_all_times_and_those_that_pyarrow_does_not_read_are_told() {
+    let kodiak = Kodiak::new();
+    let near = "id,ts\n1,1969-12-31T23:59:59.5\n2,1969-12-31T23:59:58.25\n";
+    for (db, rows, beyond) in [
+        ("near", near.to_owned(), false),
+        (
+            "far",
+            format!("{near}3,3000-01-01T00:00:00\n4,0001-01-01T00:00:00.000001\n"),
+            true,
+        ),
+    ] {
+        let file = kodiak.file("rows.csv", &rows);
+        let exported = kodiak.path(&format!("{db}.orc")).to_string_lossy().into_owned();
+        kodiak.prints(&["import", db, "t", &file, "--key", "id", "--set", "format.kind=orc"]);
+        kodiak.prints(&["compact", db]);
+        let told = kodiak.prints(&["publish", db, "t"]);
+        assert_eq!(told.contains("which pyarrow does not read"), beyond, "{told}");
+        // What is known of the files is not looked for again.
+        assert_eq!(kodiak.prints(&["publish", db, "t"]), told);
+        let marker = std::fs::read_to_string(kodiak.path(&format!("{db}/tables/000001/EXACT.json"))).expect("a marker");
+        assert_eq!(marker.contains("\"exact\": true"), !beyond, "{marker}");
+        kodiak.prints(&["export", db, "t", "--output", &exported]);
+        kodiak.prints(&["import", &format!("{db}-again"), "t", &exported, "--key", "id"]);
+        let [own, again] = [db.to_owned(), format!("{db}-again")].map(|db| kodiak.prints(&["export", &db, "t"]));
+        assert_eq!(own.replace("000000000", ""), again.replace("000000000", ""));
+        assert!(again.contains("1969-12-31T23:59:59.5"), "{again}");
+        kodiak.prints(&["verify", db]);
+    }
+}

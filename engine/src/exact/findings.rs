@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::{DataType, Fields, TimeUnit};
+use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::Storage;
 use kodiak_core::{Result, SeqNo};
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,7 @@ use super::marker::STRANGERS;
 use crate::components::Components;
 use crate::db::TableInner;
 use crate::maintenance::list_files;
+use crate::publish::types;
 use crate::run::{DISTINCT, Run};
 use crate::typed::SchemaVersion;
 use crate::version::Version;
@@ -100,8 +103,9 @@ pub(crate) fn findings(
     if !why.is_empty() {
         return Ok(why);
     }
-    let (mut operands, mut older, mut repeating) = (0, 0, 0);
+    let (mut operands, mut older, mut repeating, mut beyond) = (0, 0, 0, 0);
     for run in runs {
+        beyond += u64::from(is_beyond(run, &schema.schema)?);
         let reader = run.reader()?;
         let meta = reader.sidecar().meta();
         operands += meta.merges;
@@ -121,7 +125,28 @@ pub(crate) fn findings(
             "{repeating} files hold several versions of a key, which a snapshot needed, or are not known not to"
         ));
     }
+    why.extend(why_beyond(beyond));
     Ok(why)
+}
+
+/// True if a run's file has times that its format holds, but pyarrow, which reads them in nanoseconds, does not.
+///
+/// # Errors
+/// Those of reading the file.
+pub(crate) fn is_beyond(run: &Run, schema: &TableSchema) -> Result<bool> {
+    let times = |of: &DataType| matches!(of, DataType::Timestamp(unit, _) if *unit != TimeUnit::Nanosecond);
+    let any = |fields: &Fields| fields.iter().any(|field| types::has(field.data_type(), &times));
+    // Such a file is offered in microseconds.
+    Ok(run.meta().format == "orc" && any(schema.columns().fields()) && any(run.outside()?.schema().fields()))
+}
+
+/// What to say of so many such files.
+pub(crate) fn why_beyond(files: u64) -> Option<String> {
+    (files > 0).then(|| {
+        format!(
+            "{files} ORC files have times before the year 1678 or after 2261, which pyarrow does not read: format.kind = \"parquet\" or \"feather\" helps"
+        )
+    })
 }
 
 /// Why reading all data files in a table's directory would read more than those of its version: files are there that others still

@@ -17,7 +17,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::db::{Shared, TableInner, poisoned_gate};
 use findings::Files;
-pub(crate) use findings::findings;
+pub(crate) use findings::{findings, is_beyond, why_beyond};
 pub use marker::EXACT_FILE;
 use marker::UNDER_WAY;
 pub(crate) use marker::{IN_MEMORY, Marker};

@@ -15,7 +15,7 @@ mod lists;
 mod publisher;
 mod record;
 mod scripts;
-mod types;
+pub(crate) mod types;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -17,6 +17,7 @@ use super::{PUBLISHED_DIR, Published, delta, facts, lists, scripts};
 use crate::components::export::Export;
 use crate::components::outside::{FileKind, OutsideFile};
 use crate::db::{Shared, Snapshot, TableInner, View};
+use crate::exact::is_beyond;
 use crate::maintenance::{link_or_copy, remove_if_there};
 use crate::run::Run;
 use crate::typed::Target;
@@ -74,7 +75,7 @@ impl Publisher<'_> {
         // A publication that was cut short may have left files, and a version of the Delta table that names them.
         let left = present.iter().filter_map(|name| generation_of(name)).max();
         let generation = left.unwrap_or(0).max(known.map_or(0, |known| known.generation)) + 1;
-        let mut files = Vec::new();
+        let (mut files, mut beyond) = (Vec::new(), BTreeSet::new());
         let mut columns = Columns::new(self.inner, self.target.schema(), &self.view.version)?;
         for (_, run) in self.view.version.runs()?.filter(|(_, run)| run.meta().entries > 0) {
             let mut file = self.file(run, known, &present, &question, &dead, generation)?;
@@ -83,6 +84,11 @@ impl Publisher<'_> {
             let layout = columns.in_files_of(schema)?;
             let layout = layout.ok_or_else(|| Error::corruption("a run reads otherwise than before"))?;
             file.layout = Layout::clone(&layout);
+            let is_beyond = match known.filter(|known| known.file(run.id()).is_some()) {
+                Some(known) => known.beyond.contains(&run.id()),
+                None => is_beyond(run, self.target.schema())?,
+            };
+            beyond.extend(is_beyond.then(|| run.id()));
             files.push(file);
         }
         files.sort_by_key(|file| file.run);
@@ -92,6 +98,7 @@ impl Publisher<'_> {
         record.published_micros = self.shared.now_micros();
         (record.generation, record.expired_below) = (generation, hidden_below);
         (record.files, record.merged, record.defaults) = (files, merged, defaults);
+        record.beyond = beyond;
         record.explain();
         record.tell_layouts();
         lists::write(storage, &self.dir, known, &mut record)?;

@@ -1,6 +1,6 @@
 //! `PUBLISHED.json`: what a publication consists of, for readers and for the next publication.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -16,6 +16,7 @@ use super::delta::Vector;
 use super::lists::{self, Gone, List};
 use super::{RECORD_FILE, scripts, types, write_file};
 use crate::db::TableInner;
+use crate::exact::why_beyond;
 use crate::maintenance::read_small;
 
 /// The version of the record that is written.
@@ -102,6 +103,9 @@ pub struct Record {
     /// The data files, by the numbers of their runs: what the lists come to.
     #[serde(default, skip_serializing)]
     pub files: Vec<PublishedFile>,
+    /// The runs of ORC files with times that pyarrow does not read.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub beyond: BTreeSet<RunId>,
     /// What lists know, and is there no more.
     #[serde(skip)]
     pub gone: Gone,
@@ -261,6 +265,7 @@ impl Record {
                 "{older} files are older than names, types or defaults of columns: \"names\", \"widened\" and \"defaults\" say which"
             ));
         }
+        self.why_not_exact.extend(why_beyond(self.beyond.len() as u64));
         self.exact = self.why_not_exact.is_empty();
     }
 

@@ -17,6 +17,7 @@ use kodiak_core::{Result, SeqNo};
 use super::cache::BlockCache;
 use super::open_runs::OpenRuns;
 use super::reader::{KeyHash, RunReader};
+use crate::components::outside::OutsideFile;
 use crate::manifest::RunMeta;
 use crate::primary::locator::Locator;
 use crate::range_delete::RangeTombstones;
@@ -126,6 +127,15 @@ impl Run {
         let format = self.context.formats.find(&self.meta.format)?;
         let data = self.context.data_path(self.meta.id, format.capabilities.extension);
         Ok([data, self.context.sidecar_path(self.meta.id)])
+    }
+
+    /// The data file, as one that someone else wrote.
+    ///
+    /// # Errors
+    /// As [`OutsideFile::open`].
+    pub fn outside(&self) -> Result<OutsideFile> {
+        let [data, _] = self.paths()?;
+        OutsideFile::open(self.context.storage.open(&data)?).map_err(|error| error.with_file(&data))
     }
 
     /// Bytes of both files.

@@ -17,8 +17,8 @@ use orc_rust::proto::stream::Kind as StreamKind;
 use prost::Message;
 
 use super::chunks;
-use super::encode::{BEFORE_EPOCH, EPOCH, per_second};
 use super::rle;
+use super::times;
 use super::types::{Column, Store};
 use crate::budget::Budget;
 use crate::{nest, packed};
@@ -307,29 +307,18 @@ impl Values<'_> {
             return Err(malformed());
         };
         let count = self.present;
-        let units = per_second(unit);
+        let units = times::per_second(unit);
         let seconds = integers(data, count, true, budget)?;
         let nanos = integers(&self.get(StreamKind::Secondary, budget)?, count, false, budget)?;
-        let before = match self.stripe.find(self.column.number, BEFORE_EPOCH, budget)? {
+        let before = match self.stripe.find(self.column.number, times::MARKS, budget)? {
             Some(stream) => Some(bits(&stream, count, budget)?),
             None => None,
         };
         budget.take(count, 8)?;
         let mut out = Vec::with_capacity(count);
         for (row, (&second, &nano)) in seconds.iter().zip(&nanos).enumerate() {
-            let zeros = (nano & 7) as u32;
-            let nano = nano >> 3;
-            let nano = if zeros == 0 {
-                nano
-            } else {
-                nano.saturating_mul(10i64.pow(zeros + 1))
-            };
-            if !(0..1_000_000_000).contains(&nano) {
-                return Err(malformed());
-            }
-            let mut second = second.wrapping_add(EPOCH);
-            let shifted = (second < 0 && nano > 999_999) || before.as_ref().is_some_and(|before| before.value(row));
-            second = second.wrapping_sub(shifted.into());
+            let marked = before.as_ref().is_some_and(|before| before.value(row));
+            let (second, nano) = times::joined(second, nano, marked).ok_or_else(malformed)?;
             let value = i128::from(second) * i128::from(units) + i128::from(nano / (1_000_000_000 / units));
             out.push(i64::try_from(value).map_err(|_| malformed())?);
         }

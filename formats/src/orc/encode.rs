@@ -11,14 +11,8 @@ use orc_rust::proto::ColumnStatistics;
 use orc_rust::proto::stream::Kind as StreamKind;
 
 use super::types::{Column, Store};
-use super::{rle, stats};
+use super::{rle, stats, times};
 use crate::packed;
-
-/// Seconds from 1970 to ORC's epoch, 2015-01-01, in UTC.
-pub(super) const EPOCH: i64 = 1_420_070_400;
-/// The kind of the stream that marks timestamps in the last second before 1970, which ORC itself cannot tell from those in
-/// the first one after it. No reader looks at this kind.
-pub(super) const BEFORE_EPOCH: StreamKind = StreamKind::DictionaryCount;
 
 /// A stream that is not compressed yet.
 pub(super) type Stream = (StreamKind, Vec<u8>);
@@ -200,57 +194,14 @@ fn bytes<T: ByteArrayType<Offset = i32>>(array: &GenericByteArray<T>, streams: &
     streams.push((StreamKind::Length, out));
 }
 
-/// Units in a second.
-pub(super) fn per_second(unit: TimeUnit) -> i64 {
-    match unit {
-        TimeUnit::Second => 1,
-        TimeUnit::Millisecond => 1_000,
-        TimeUnit::Microsecond => 1_000_000,
-        TimeUnit::Nanosecond => 1_000_000_000,
-    }
-}
-
 fn timestamps(unit: TimeUnit, values: &[i64], streams: &mut Vec<Stream>) {
-    let units = per_second(unit);
-    let mut seconds = Vec::with_capacity(values.len());
-    let mut nanos = Vec::with_capacity(values.len());
-    let mut before = Vec::with_capacity(values.len());
-    for &value in values {
-        let (second, nano) = (
-            value.div_euclid(units),
-            value.rem_euclid(units) * (1_000_000_000 / units),
-        );
-        // Readers take a second away again where there are nanoseconds: a peculiarity that ORC keeps (ORC-763).
-        let shift = i64::from(second < 0 && nano > 999_999);
-        before.push(shift == 1 && second == -1);
-        seconds.push((second + shift).wrapping_sub(EPOCH));
-        nanos.push(trim(nano));
-    }
-    for (kind, values) in [(StreamKind::Data, &seconds), (StreamKind::Secondary, &nanos)] {
-        let mut out = Vec::new();
-        if kind == StreamKind::Data {
-            rle::put_signed(values, &mut out)
-        } else {
-            rle::put_unsigned(values, &mut out)
-        }
-        streams.push((kind, out));
-    }
-    if before.contains(&true) {
-        streams.push((BEFORE_EPOCH, bits(&BooleanArray::from(before))));
-    }
-}
-
-/// Nanoseconds with two or more trailing zeros cut off; how many, less one, is told in the three low bits.
-fn trim(nanos: i64) -> i64 {
-    if nanos == 0 || nanos % 100 != 0 {
-        return nanos << 3;
-    }
-    let (mut nanos, mut zeros) = (nanos / 100, 1);
-    while nanos % 10 == 0 && zeros < 7 {
-        nanos /= 10;
-        zeros += 1;
-    }
-    nanos << 3 | zeros
+    let (seconds, nanos): (Vec<i64>, Vec<i64>) = values.iter().map(|&value| times::split(unit, value)).unzip();
+    let mut out = Vec::new();
+    rle::put_signed(&seconds, &mut out);
+    streams.push((StreamKind::Data, out));
+    let mut out = Vec::new();
+    rle::put_unsigned(&nanos, &mut out);
+    streams.push((StreamKind::Secondary, out));
 }
 
 fn decimals(array: &ArrayRef, streams: &mut Vec<Stream>) {

@@ -15,6 +15,7 @@ mod stats;
 mod tail;
 #[cfg(test)]
 mod tests;
+pub(crate) mod times;
 mod types;
 mod writer;
 

@@ -29,7 +29,7 @@ pub(super) fn put_signed(values: &[i64], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends integers that are not negative.
+/// Appends integers without a sign: those that have one become as long as they can be.
 pub(super) fn put_unsigned(values: &[i64], out: &mut Vec<u8>) {
     for run in values.chunks(MAX_RUN) {
         match constant_delta(run) {

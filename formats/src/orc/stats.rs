@@ -1,20 +1,21 @@
 //! Statistics of columns, for the readers that pass over stripes by them. (The engine prunes by fence keys.)
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::compute;
 use arrow::datatypes::{DataType, Date32Type, Float64Type, Int64Type};
 use orc_rust::proto::r#type::Kind;
 use orc_rust::proto::{
     BinaryStatistics, BucketStatistics, ColumnStatistics, DateStatistics, DoubleStatistics, IntegerStatistics,
-    StringStatistics,
+    StringStatistics, TimestampStatistics,
 };
 
-use super::types::Column;
+use super::times::per_second;
+use super::types::{Column, Store};
 
 /// Texts longer than this are no bounds: they would make the file's tail large.
 const MAX_BOUND: usize = 1024;
 
-/// The statistics of a column's values in one stripe. Those of times and decimals are only counted.
+/// The statistics of a column's values in one stripe. Those of decimals are only counted.
 pub(super) fn of(column: &Column, array: &ArrayRef) -> ColumnStatistics {
     let nulls = array.logical_null_count();
     let mut stats = ColumnStatistics {
@@ -58,6 +59,10 @@ pub(super) fn of(column: &Column, array: &ArrayRef) -> ColumnStatistics {
                 maximum: compute::max(values),
             });
         }
+        Kind::Timestamp | Kind::TimestampInstant => {
+            stats.timestamp_statistics =
+                cast(&DataType::Int64).and_then(|values| of_times(column, values.as_primitive()));
+        }
         Kind::String => {
             stats.string_statistics = cast(&DataType::Utf8).and_then(|values| {
                 let values = values.as_string_opt::<i32>()?;
@@ -86,6 +91,22 @@ pub(super) fn of(column: &Column, array: &ArrayRef) -> ColumnStatistics {
         _ => {}
     }
     stats
+}
+
+/// In milliseconds, not after the times themselves: readers know that they are cut off. Nothing is said if there are not as many.
+fn of_times(column: &Column, values: &Int64Array) -> Option<TimestampStatistics> {
+    let Store::Timestamp(unit) = column.store else {
+        return None;
+    };
+    let millis = |time: i64| {
+        let millis = i128::from(time) * 1000;
+        i64::try_from(millis.div_euclid(per_second(unit).into())).ok()
+    };
+    Some(TimestampStatistics {
+        minimum_utc: Some(millis(compute::min(values)?)?),
+        maximum_utc: Some(millis(compute::max(values)?)?),
+        ..TimestampStatistics::default()
+    })
 }
 
 /// The statistics of all rows, which are so many.
@@ -130,6 +151,12 @@ pub(super) fn add(all: &mut ColumnStatistics, more: &ColumnStatistics) {
             maximum: both(a.maximum, b.maximum, i32::max),
         }
     });
+    let times = all.timestamp_statistics.take();
+    all.timestamp_statistics = both(times, more.timestamp_statistics.as_ref(), |a, b| TimestampStatistics {
+        minimum_utc: both(a.minimum_utc, b.minimum_utc, i64::min),
+        maximum_utc: both(a.maximum_utc, b.maximum_utc, i64::max),
+        ..TimestampStatistics::default()
+    });
     all.string_statistics = both(all.string_statistics.take(), more.string_statistics.as_ref(), |a, b| {
         StringStatistics {
             minimum: both(a.minimum, b.minimum.clone(), String::min),
@@ -156,7 +183,8 @@ fn both<A, B, C>(left: Option<A>, right: Option<B>, join: impl FnOnce(A, B) -> C
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Float64Array, Int16Array, StringArray};
+    use arrow::array::{Float64Array, Int16Array, StringArray, TimestampMicrosecondArray};
+    use arrow::datatypes::TimeUnit;
     use std::sync::Arc;
 
     fn column(kind: Kind, array: &ArrayRef) -> Column {
@@ -168,7 +196,7 @@ mod tests {
             nullable: true,
             id: None,
             kind,
-            store: super::super::types::Store::Integer,
+            store: Store::Integer,
             children: Vec::new(),
         }
     }
@@ -205,6 +233,18 @@ mod tests {
         );
         let bounds = found.string_statistics.expect("texts");
         assert_eq!((bounds.minimum(), bounds.maximum()), ("b", "z"));
+        let mut times = ColumnStatistics::default();
+        for values in [vec![-1, 5_000], vec![1_999]] {
+            let array = Arc::new(TimestampMicrosecondArray::from(values)) as ArrayRef;
+            let store = Store::Timestamp(TimeUnit::Microsecond);
+            let column = Column {
+                store,
+                ..column(Kind::Timestamp, &array)
+            };
+            add(&mut times, &of(&column, &array));
+        }
+        let bounds = times.timestamp_statistics.expect("times");
+        assert_eq!((bounds.minimum_utc, bounds.maximum_utc), (Some(-1), Some(5)));
         let long = "x".repeat(2000);
         let found = joined(Kind::String, [texts(vec!["m"]), texts(vec![&long]), texts(vec!["c"])]);
         assert_eq!(found.string_statistics, None, "one stripe says nothing");

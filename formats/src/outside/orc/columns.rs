@@ -15,10 +15,8 @@ use super::ints;
 use super::{Column, Stripe};
 use crate::budget::{Budget, spread_offsets};
 use crate::nest;
+use crate::orc::times;
 use crate::outside::pieces::kept;
-
-/// Seconds from 1970 to ORC's epoch, 2015-01-01, in UTC.
-const EPOCH: i64 = 1_420_070_400;
 
 /// One column, or what is inside of one, while it is read.
 pub(super) struct Reader<'a> {
@@ -220,43 +218,31 @@ impl<'a> Reader<'a> {
         }
         let seconds = self.integers(Stream::Data, self.present, true)?;
         let nanos = self.integers(Stream::Secondary, self.present, false)?;
-        // What Kodiak marks in its own files: see `docs/formats/orc.md`.
-        let before = match self
-            .stripe
-            .stream(self.column.id, Stream::DictionaryCount, self.budget)?
-        {
+        // What earlier versions of Kodiak marked in their files: see `docs/formats/orc.md`.
+        let before = match self.stripe.stream(self.column.id, times::MARKS, self.budget)? {
             Some(stream) => Some(self.bits(&stream, self.present)?),
             None => None,
         };
-        let value = |(index, (second, nano)): (usize, (i64, i64))| {
-            let zeros = nano & 7;
-            let nano = match zeros {
-                0 => nano >> 3,
-                _ => (nano >> 3).checked_mul(10i64.pow(zeros as u32 + 1))?,
-            };
-            if !(0..1_000_000_000).contains(&nano) {
-                return None;
-            }
-            let second = second.checked_add(EPOCH)?;
-            // A peculiarity that ORC keeps: see ORC-763.
-            let marked = before.as_ref().is_some_and(|before| before.value(index));
-            let shift = i64::from((second < 0 && nano > 999_999) || marked);
-            second.checked_sub(shift)?.checked_mul(1_000_000_000)?.checked_add(nano)
+        let DataType::Timestamp(unit, _) = self.column.data_type else {
+            return Err(malformed());
         };
-        let values = seconds
-            .into_iter()
-            .zip(nanos)
-            .enumerate()
-            .map(value)
-            .collect::<Option<Vec<i64>>>();
-        let values = values.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Unsupported,
-                "a time is malformed, or not between the years 1678 and 2261",
-            )
-        })?;
-        let array = TimestampNanosecondArray::new(self.spread(values)?.into(), self.nulls.clone());
-        Ok(Arc::new(if instant { array.with_timezone("UTC") } else { array }))
+        let units = times::per_second(unit);
+        let value = |(index, (second, nano)): (usize, (i64, i64))| {
+            let marked = before.as_ref().is_some_and(|before| before.value(index));
+            let (second, nano) = times::joined(second, nano, marked).ok_or_else(malformed)?;
+            let per_unit = 1_000_000_000 / units;
+            let value = i128::from(second) * i128::from(units) + i128::from(nano / per_unit);
+            let value = i64::try_from(value).ok().filter(|_| nano % per_unit == 0);
+            value.ok_or_else(|| {
+                let message = "a time is in nanoseconds and another one not between the years 1678 and 2261, or the file does not say in its \
+                               statistics that it is not: no type holds both";
+                Error::new(ErrorKind::Unsupported, message)
+            })
+        };
+        let values = seconds.into_iter().zip(nanos).enumerate().map(value);
+        let values = self.spread(values.collect::<Result<Vec<i64>>>()?)?;
+        let array = Int64Array::new(values.into(), self.nulls.clone());
+        cast(&array, &self.column.data_type).map_err(unfit)
     }
 
     fn decimals(&mut self) -> Result<ArrayRef> {

@@ -3,18 +3,19 @@
 
 mod columns;
 mod ints;
+mod types;
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::buffer::Buffer;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use kodiak_core::storage::ReadableFile;
 use kodiak_core::{Error, ErrorKind, Result};
 use orc_rust::proto::column_encoding::Kind as Encoding;
 use orc_rust::proto::stream::Kind as StreamKind;
 use orc_rust::proto::r#type::Kind;
-use orc_rust::proto::{CompressionKind, Footer, PostScript, StripeFooter, StripeInformation, Type};
+use orc_rust::proto::{CompressionKind, Footer, PostScript, StripeFooter, StripeInformation};
 use prost::Message;
 
 use super::codec::Codec;
@@ -39,9 +40,6 @@ struct Packing {
     codec: Codec,
     chunk: usize,
 }
-
-/// The deepest nesting of a column.
-const MAX_DEPTH: usize = 64;
 
 /// A column of the root, or what is inside of one.
 #[derive(Debug, Clone)]
@@ -92,7 +90,7 @@ impl Orc {
         if footer.encryption.is_some() {
             return Err(Error::new(ErrorKind::Unsupported, "the file is encrypted"));
         }
-        let (columns, schema) = columns(&footer.types).map_err(|error| error.with_offset(footer_at))?;
+        let (columns, schema) = types::columns(&footer).map_err(|error| error.with_offset(footer_at))?;
         Ok(Self {
             file,
             packing,
@@ -209,96 +207,6 @@ fn unpacked(packing: Packing, stream: Buffer, budget: &mut Budget) -> Result<Buf
         }
     }
     Ok(Buffer::from_vec(out))
-}
-
-/// The columns of the root, which must be a struct.
-fn columns(types: &[Type]) -> Result<(Vec<Column>, SchemaRef)> {
-    let Some(root) = types.first().filter(|root| root.kind() == Kind::Struct) else {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            "the file's rows have no columns: they are no structs",
-        ));
-    };
-    if root.subtypes.len() != root.field_names.len() {
-        return Err(Error::corruption("the file's columns and their names differ in number"));
-    }
-    let mut columns = Vec::with_capacity(root.subtypes.len());
-    let mut fields = Vec::with_capacity(root.subtypes.len());
-    // Types name each other by number: each is looked at once, or a small footer could stand for very many columns.
-    let mut left = types.len();
-    for (&id, name) in root.subtypes.iter().zip(&root.field_names) {
-        let column = column(types, id, 0, &mut left)
-            .map_err(|error| Error::new(error.kind(), format!("column \"{name}\": {}", error.message())))?;
-        fields.push(Field::new(name, column.data_type.clone(), true));
-        columns.push(column);
-    }
-    Ok((columns, Arc::new(Schema::new(fields))))
-}
-
-/// The column with a number, and all inside of it; at most `left` more are looked at.
-fn column(types: &[Type], id: u32, depth: usize, left: &mut usize) -> Result<Column> {
-    let of = types.get(id as usize).filter(|_| id > 0);
-    let of = of.ok_or_else(|| Error::corruption("it has no type"))?;
-    *left = left
-        .checked_sub(1)
-        .filter(|_| depth <= MAX_DEPTH)
-        .ok_or_else(|| Error::corruption("types are inside of each other too often, or too deeply"))?;
-    let children = of.subtypes.iter().map(|&child| column(types, child, depth + 1, left));
-    let children = children.collect::<Result<Vec<_>>>()?;
-    let data_type = match (of.kind(), children.as_slice()) {
-        (Kind::List, [item]) => DataType::List(Arc::new(Field::new("item", item.data_type.clone(), true))),
-        (Kind::Map, [key, value]) => {
-            let key = Field::new("key", key.data_type.clone(), false);
-            let entries = DataType::Struct(vec![key, Field::new("value", value.data_type.clone(), true)].into());
-            DataType::Map(Arc::new(Field::new("entries", entries, false)), false)
-        }
-        (Kind::Struct, members) if members.len() == of.field_names.len() => {
-            let fields = members.iter().zip(&of.field_names);
-            let fields = fields.map(|(member, name)| Field::new(name, member.data_type.clone(), true));
-            DataType::Struct(fields.collect::<Vec<_>>().into())
-        }
-        (Kind::List | Kind::Map | Kind::Struct, _) => {
-            return Err(Error::corruption("its type lacks a part"));
-        }
-        _ => plain_type(of).ok_or_else(|| Error::corruption("it has an unknown type"))?,
-    };
-    Ok(Column {
-        id,
-        kind: of.kind(),
-        data_type,
-        children,
-    })
-}
-
-/// The type of what is not nested.
-fn plain_type(of: &Type) -> Option<DataType> {
-    Some(match of.kind.and_then(|kind| Kind::try_from(kind).ok())? {
-        Kind::Boolean => DataType::Boolean,
-        Kind::Byte => DataType::Int8,
-        Kind::Short => DataType::Int16,
-        Kind::Int => DataType::Int32,
-        Kind::Long => DataType::Int64,
-        Kind::Float => DataType::Float32,
-        Kind::Double => DataType::Float64,
-        Kind::String | Kind::Varchar | Kind::Char => DataType::Utf8,
-        Kind::Binary => DataType::Binary,
-        Kind::Date => DataType::Date32,
-        Kind::Timestamp => DataType::Timestamp(TimeUnit::Nanosecond, None),
-        Kind::TimestampInstant => DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
-        Kind::Decimal => {
-            // Old files do not say, and give each value a scale of its own, which Hive keeps up to 18.
-            let (precision, scale) = match of.precision.filter(|&precision| precision > 0) {
-                Some(precision) => (precision, of.scale.unwrap_or(0)),
-                None => (38, 18),
-            };
-            if precision > 38 || scale > precision {
-                return None;
-            }
-            DataType::Decimal128(precision as u8, scale as i8)
-        }
-        // Unions are not read: a struct without members is not either.
-        _ => DataType::Struct(Vec::<Field>::new().into()),
-    })
 }
 
 /// The streams of one stripe.
