@@ -1,7 +1,8 @@
-"""Reads the table that is published in this directory, exactly: with pyarrow, or lazily with Polars.
+"""Reads the table that is published in this directory, exactly: with pyarrow, lazily with Polars, or for DuckDB.
 
     table = read.table()          # a pyarrow.Table
-    frame = read.frame()          # a polars.LazyFrame; not for ORC files
+    frame = read.frame()          # a polars.LazyFrame; of ORC files all is read at once
+    rows = read.relation()        # a relation of DuckDB, from what pyarrow reads: view.sql is better, where there is one
 
 Made by `kodiak publish`. `PUBLISHED.json`, and the lists that it names, say which files there are, and which of their rows are not the table's.
 """
@@ -129,10 +130,17 @@ def table(columns=None):
         part = pyarrow.table([found[name] for name in columns], names=columns)
         if dead is not None:
             gone = pyarrow.parquet.read_table(dead)["row"]
-            alive = pyarrow.compute.is_in(pyarrow.array(range(rows), pyarrow.int64()), gone)
-            part = part.filter(pyarrow.compute.invert(alive))
+            numbers = pyarrow.compute.cumulative_sum(pyarrow.repeat(pyarrow.scalar(1, pyarrow.int64()), rows), start=-1)
+            part = part.filter(pyarrow.compute.invert(pyarrow.compute.is_in(numbers, gone)))
         parts.append(part)
     return pyarrow.concat_tables(parts, promote_options="permissive")
+
+
+def relation(columns=None, connection=None):
+    """The rows of the table as a duckdb.DuckDBPyRelation, in no particular order."""
+    import duckdb
+
+    return (connection or duckdb).from_arrow(table(columns))
 
 
 def polars_unit(kind):
@@ -203,6 +211,9 @@ def frame(columns=None):
 
     published = publication()
     columns = published["columns"] if columns is None else columns
+    if any(file["kind"] == "orc" for file, _, _ in files(published)):
+        # Polars itself reads no ORC files.
+        return polars.from_arrow(table(columns)).lazy()
     scan = {"parquet": polars.scan_parquet, "feather": polars.scan_ipc}
 
     def values(file, part, names):
