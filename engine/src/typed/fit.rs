@@ -292,6 +292,8 @@ impl Fitting {
         };
         let converted = match (same, field.data_type()) {
             (true, _) => Arc::clone(column),
+            // Arrow casts nulls to fewer types, and not back.
+            (false, to) if *column.data_type() == DataType::Null => new_null_array(to, column.len()),
             (false, to) => {
                 // Arrow reads no texts as these types.
                 let between = match to {
@@ -307,7 +309,7 @@ impl Fitting {
             }
         };
         self.required(field, column, misfits);
-        if same {
+        if same || *column.data_type() == DataType::Null {
             return Ok(converted);
         }
         let changed = if column.data_type().is_nested() {

@@ -63,6 +63,21 @@ fn values_are_converted_only_where_nothing_is_lost() {
 }
 
 #[test]
+fn columns_of_nothing_but_nulls_become_any_type() {
+    let words = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8));
+    let list = DataType::List(Arc::new(Field::new("item", DataType::Int8, true)));
+    for to in [DataType::Utf8, DataType::Float64, words, list] {
+        let (fitted, misfits) = Fitting::new(&schema(to.clone()))
+            .fit(&batch(Arc::new(NullArray::new(3))))
+            .expect("fits");
+        assert_eq!((fitted.column(1).logical_null_count(), misfits.len()), (3, 0), "{to}");
+    }
+    let ids = RecordBatch::try_from_iter([("id", Arc::new(NullArray::new(2)) as ArrayRef)]).expect("valid");
+    let (fitted, misfits) = Fitting::new(&schema(DataType::Int8)).fit(&ids).expect("fits");
+    assert_eq!((fitted.num_rows(), misfits.len()), (0, 2));
+}
+
+#[test]
 fn texts_are_read_only_when_asked_for_and_only_exactly() {
     let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("1.50"), Some("1.234"), Some("x"), None]));
     let to = DataType::Decimal128(10, 2);
