@@ -45,7 +45,8 @@ fn what_reads_a_publication_is_told() {
         let set = format!("format.kind={format}");
         kodiak.prints(&[&["import", &db, "people", &file, "--set", &set], &columns[..]].concat());
         let told = kodiak.prints(&["publish", &db, "people"]);
-        assert_eq!(told.contains("view.sql"), view, "{told}");
+        assert_eq!(told.contains("read it by view.sql"), view, "{told}");
+        assert_eq!(told.contains("[[format.levels]], to \"parquet\""), !view, "{told}");
         assert!(
             told.contains("read.py") && told.contains("no Delta table") && told.contains(why),
             "{told}"

@@ -53,6 +53,12 @@ impl Publish {
             None => writeln!(out, "read it by {view}read.py (pyarrow, Polars), or as a Delta table")?,
             Some(why) => writeln!(out, "read it by {view}read.py (pyarrow, Polars); no Delta table: {why}")?,
         }
+        if published.why_no_view.is_some() {
+            writeln!(
+                out,
+                "view.sql (DuckDB) and Delta tables are made of Parquet files: set format.kind, or [[format.levels]], to \"parquet\", and compact"
+            )?;
+        }
         Ok(db.close()?)
     }
 }
