@@ -35,7 +35,8 @@ def column(kind, make, every=7):
 
 def flat():
     """Columns of the types that every writer here has."""
-    micros = lambda n: n * 1_000_003 % 4_000_000_000_000_000
+    # A half before 1970, some just before, of which ORC has a peculiar idea.
+    micros = lambda n: -(n % 3_000_000) if n % 5 == 0 else n * 1_000_003 % 4_000_000_000_000_000 - 2_000_000_000_000_000
     return pyarrow.table(
         {
             "id": pyarrow.array(range(ROWS), pyarrow.int64()),
@@ -68,6 +69,7 @@ def with_more(table):
         "large": column(pyarrow.large_string(), lambda n: f"large {n}"),
         "wide": column(pyarrow.decimal128(30, 5), lambda n: pyarrow.scalar(n, pyarrow.int64()).cast(pyarrow.decimal128(19, 0)).as_py()),
         "half": column(pyarrow.float16(), lambda n: n % 2048 / 4),
+        "void": pyarrow.nulls(ROWS),
     }
     for name, values in more.items():
         table = table.append_column(name, values)

@@ -147,7 +147,14 @@ pub fn schema(rng: &mut StdRng, refuses: &dyn Fn(&DataType) -> bool, values_null
         let data_type = accepted(rng, refuses, |rng| value(rng, DEPTH));
         let nullable = values_null || rng.random_bool(0.7);
         let place = rng.random_range(0..=fields.len());
-        fields.insert(place, Field::new(format!("v{index}"), data_type, nullable));
+        // Some differ from others in capital letters only, or are those of columns that readers have besides.
+        let name = match (rng.random_range(0..5), index) {
+            (0, 1..) => format!("V{}", index - 1),
+            (1, 2) => "Filename".to_owned(),
+            (1, 3) => "file_row_number".to_owned(),
+            _ => format!("v{index}"),
+        };
+        fields.insert(place, Field::new(name, data_type, nullable));
     }
     let key: Vec<&str> = key.iter().map(String::as_str).collect();
     TableSchema::new(Arc::new(Schema::new(fields)), &key).expect("every type is one of tables'")

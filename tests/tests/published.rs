@@ -48,8 +48,7 @@ const WITHOUT_VECTORS: &str = "deltalake, pyarrow";
 fn tools(formats: &[&str]) -> &'static [&'static str] {
     match formats {
         ["parquet"] => &["pyarrow", "polars", "duckdb", "deltalake", "polars, delta"],
-        ["feather"] | ["feather", "parquet"] => &["pyarrow", "polars"],
-        _ => &["pyarrow"],
+        _ => &["pyarrow", "polars"],
     }
 }
 
@@ -139,6 +138,14 @@ fn is_common(of: &DataType) -> bool {
     }
 }
 
+/// True of types that hold times of which pyarrow does not read all from ORC files.
+fn has_coarse_times(of: &DataType) -> bool {
+    // Such a type is named within those that have it inside.
+    let name = of.to_string();
+    let all = name.matches("Timestamp(").count();
+    all > name.matches("Timestamp(ns").count()
+}
+
 /// True if one of the formats cannot hold a type.
 fn refuses(formats: &[&str], common: bool, of: &DataType) -> bool {
     if common && !is_common(of) {
@@ -195,9 +202,12 @@ impl<'a> History<'a> {
             _ => TableOptions::new(),
         };
         let common = formats == ["parquet"] && rng.random();
+        // Of most ORC tables pyarrow is to read all times.
+        let readable = formats.contains(&"orc") && rng.random_bool(0.7);
+        let refuses = |of: &DataType| refuses(formats, common, of) || readable && has_coarse_times(of);
         let schema = match kind {
             Kind::Bytes => TableSchema::key_value(),
-            _ => schemas::schema(&mut rng, &|of| refuses(formats, common, of), kind == Kind::Updated),
+            _ => schemas::schema(&mut rng, &refuses, kind == Kind::Updated),
         };
         let table = db.create_table_with(TABLE, schema, options).expect(&name);
         Self {
@@ -327,7 +337,11 @@ impl<'a> History<'a> {
         if self.rng.random_bool(0.2) {
             self.db.compact().expect(&self.name);
         }
-        assert!(!self.common || published.why_no_delta.is_none(), "{published:?}");
+        let twins = |why: &String| why.contains("capital letters");
+        assert!(
+            !self.common || published.why_no_delta.as_ref().is_none_or(twins),
+            "{published:?}"
+        );
         let delta = published.why_no_delta.is_none();
         let mut tools = tools(self.formats).to_vec();
         tools.retain(|tool| delta || !tool.contains("delta"));
@@ -341,7 +355,19 @@ impl<'a> History<'a> {
             "rows": published.rows,
             "tools": tools,
         });
-        let answer = session.ask(&case)?;
+        let answer = match session.ask(&case) {
+            // Of defaults nothing is told.
+            Err(error) if self.formats.contains(&"orc") && error.contains("out of range for nanosecond") => {
+                let why = published.why_not_exact.join(" ");
+                assert!(
+                    self.altered || why.contains("pyarrow does not read"),
+                    "{}: {why}",
+                    self.name
+                );
+                return Ok(());
+            }
+            answer => answer?,
+        };
         for tool in answer["compared"].as_object().expect("by tool").keys() {
             *compared.entry(tool.clone()).or_default() += 1;
         }

@@ -21,7 +21,7 @@ const FORMATS: [(&str, &[&str]); 3] = [
         &["pyarrow", "polars", "duckdb", "deltalake", "polars, delta"],
     ),
     ("feather", &["pyarrow", "polars"]),
-    ("orc", &["pyarrow"]),
+    ("orc", &["pyarrow", "polars"]),
 ];
 
 /// Types of new columns: those that Delta tables have, and others.

@@ -61,9 +61,17 @@ fn bytes(number: u64) -> Vec<u8> {
     number.to_le_bytes()[..(mix(number, 1) % 9) as usize].to_vec()
 }
 
-/// Microseconds since 1970, from 1923 to 2017, most with a fraction of a second.
+/// Microseconds since 1970, from 1923 to 2017, most with a fraction of a second; some in the second before 1970. Of very large numbers, which
+/// no items of lists have, some are in the years 1 and 3000.
 fn micros(number: u64) -> i64 {
-    (mix(number, 2) % 3_000_000_000_000_000) as i64 - 1_500_000_000_000_000 + (number % 1000) as i64
+    let fraction = (number % 1000) as i64;
+    match number % 64 {
+        3 => -1_000_000 + fraction * 1000,
+        5 => -1 - fraction,
+        6 if number >> 61 > 0 => -62_135_596_800_000_000 + fraction,
+        7 if number >> 61 > 0 => 32_503_680_000_000_000 + fraction,
+        _ => (mix(number, 2) % 3_000_000_000_000_000) as i64 - 1_500_000_000_000_000 + fraction,
+    }
 }
 
 fn in_unit(unit: TimeUnit, micros: i64) -> i64 {
@@ -71,7 +79,8 @@ fn in_unit(unit: TimeUnit, micros: i64) -> i64 {
         TimeUnit::Second => micros.div_euclid(1_000_000),
         TimeUnit::Millisecond => micros.div_euclid(1000),
         TimeUnit::Microsecond => micros,
-        TimeUnit::Nanosecond => micros * 1000 + micros.rem_euclid(7),
+        // Of those that it does not hold, some others.
+        TimeUnit::Nanosecond => micros.checked_mul(1000).unwrap_or(micros) + micros.rem_euclid(7),
     }
 }
 
