@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::history::{Change, Key, Op, ScanOp, Value, Write};
 use crate::model::{BACKUPS, SNAPSHOTS, TABLES};
-use crate::runner::CHOICES;
+use crate::runner::{ANY_VALUES, CHOICES};
 
 /// Bytes that keys of the smallest space are made of.
 const NASTY: [u8; 5] = [0x00, 0x01, b'a', 0xFE, 0xFF];
@@ -20,14 +20,18 @@ const TYPED_TABLES: [usize; 2] = [5, 6];
 pub struct Generator {
     rng: StdRng,
     started: usize,
+    /// The index that a history begins with: the place of its table, and what it is by.
+    first_index: (usize, usize),
 }
 
 impl Generator {
     /// The history of a seed.
     pub fn new(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(!seed);
         Self {
             rng: StdRng::seed_from_u64(seed),
             started: 0,
+            first_index: (rng.random_range(0..TABLES.len()), rng.random_range(0..ANY_VALUES)),
         }
     }
 
@@ -233,6 +237,10 @@ impl Iterator for Generator {
         self.started += 1;
         if self.started <= TABLES.len() {
             return Some(Op::CreateTable(self.started - 1));
+        }
+        if self.started == TABLES.len() + 1 {
+            let (table, what) = self.first_index;
+            return Some(Op::Index { table, what });
         }
         Some(match self.below(100) {
             0..55 => Op::Write(self.write()),

@@ -1,6 +1,7 @@
 //! Carries out a history on a database and compares every answer with the model.
 
 mod copies;
+mod index_order;
 mod indexes;
 mod openings;
 mod published;
@@ -12,17 +13,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use kodiak::core::storage::Storage;
-use kodiak::{Builder, Components, Db, IndexOptions, RecoveryMode, Settings, Snapshot, SyncMode, Table, TableSchema};
+use kodiak::{Builder, Components, Db, IndexOptions, RecoveryMode, Settings, Snapshot, SyncMode, Table};
 use kodiak_storage::{BlockSize, CrashOptions, FaultStorage};
 
 use crate::history::{Change, Key, Op, Value, Write};
 use crate::model::{Content, Fold, Journal, Kind, Model, SNAPSHOTS, TABLES, TICK};
 use copies::Copies;
-pub use indexes::CHOICES;
+pub use indexes::{ANY_VALUES, CHOICES};
 use published::Trails;
-use shapes::{to_table, write_bytes};
+use shapes::{typed_row, write_bytes};
 
 /// Where the database is in the storage.
 const DIR: &str = "/db";
@@ -80,6 +80,7 @@ pub fn run(ops: &[Op], setup: &Setup) -> Result<(), Failure> {
                 disturb(&runner.storage, index);
             }
             runner.step(op)?;
+            runner.look_after(op)?;
         }
         at = ops.len();
         runner.finish()
@@ -109,21 +110,6 @@ type Tables = [Option<Table>; TABLES.len()];
 /// The names of each table's indexes.
 type Indexes = [BTreeSet<String>; TABLES.len()];
 
-/// The row of a typed table that a change is about, if it is to be made by rows and not by bytes; about half are.
-fn typed_row(kind: Kind, schema: Option<&TableSchema>, change: &Change) -> Option<RecordBatch> {
-    let (key, value) = match change {
-        Change::Put(key, value) | Change::Merge(key, value) => (key, *value),
-        Change::Delete(key) => (key, Value { len: 0, seed: 0 }),
-        Change::DeleteRange(..) => return None,
-    };
-    let by_rows = (value.seed as usize ^ key.0.len()) & 1 == 0;
-    if by_rows {
-        Some(to_table(kind, schema?, &kind.row(key, value)?))
-    } else {
-        None
-    }
-}
-
 struct Runner<'a> {
     setup: &'a Setup,
     durable: bool,
@@ -138,6 +124,8 @@ struct Runner<'a> {
     journal: Journal,
     copies: Copies,
     trails: Trails,
+    /// Parts of indexes that were looked at.
+    looks: u64,
 }
 
 /// An error of the engine, as a failure.
@@ -161,6 +149,7 @@ impl<'a> Runner<'a> {
             journal: Journal::default(),
             copies: Copies::default(),
             trails: Trails::default(),
+            looks: 0,
         };
         runner.open(runner.setup.settings.wal.recovery)?;
         Ok(runner)

@@ -9,6 +9,7 @@ use kodiak::core::keycodec::KeyCodec;
 use kodiak::core::rowcodec::RowCodec;
 use kodiak::{MergeOperator, TableOptions, TableSchema};
 
+use super::Content;
 use crate::history::{Change, Key, ScanOp, Value};
 
 /// The kinds of table in a history.
@@ -190,9 +191,13 @@ impl Kind {
         Some(RecordBatch::try_new(columns, self.columns(key, value)).expect("columns of the schema"))
     }
 
-    /// The user keys and values of rows of a typed table.
+    /// The user keys and values of rows.
     pub fn entries(self, rows: &RecordBatch) -> Vec<(Vec<u8>, Arc<[u8]>)> {
-        let Some(shape) = self.shape() else { return Vec::new() };
+        let Some(shape) = self.shape() else {
+            let (keys, values) = (rows.column(0).as_binary::<i32>(), rows.column(1).as_binary::<i32>());
+            let entry = |row: usize| (keys.value(row).to_vec(), values.value(row).into());
+            return (0..rows.num_rows()).map(entry).collect();
+        };
         let keys = shape.keys.encode(rows.columns()).expect("columns of the schema");
         let encoder = shape.rows.encoder(rows.columns()).expect("columns of the schema");
         let entry = |row: usize| {
@@ -201,6 +206,27 @@ impl Kind {
             (keys.value(row).to_vec(), value.into())
         };
         (0..rows.num_rows()).map(entry).collect()
+    }
+
+    /// The rows of user keys and values.
+    pub fn rows(self, content: &Content) -> RecordBatch {
+        let schema = self.schema();
+        let keys = BinaryArray::from_iter_values(content.keys());
+        let values = BinaryArray::from_iter_values(content.values());
+        let mut columns: Vec<Option<ArrayRef>> = vec![None; schema.columns().fields().len()];
+        match self.shape() {
+            None => columns = vec![Some(Arc::new(keys)), Some(Arc::new(values))],
+            Some(shape) => {
+                let key_columns = shape.keys.decode(&keys).expect("keys of the table");
+                let value_columns = shape.rows.decode(&values).expect("rows of the table");
+                let places = schema.key().iter().map(|key| key.index).chain(schema.value_columns());
+                for (place, column) in places.zip(key_columns.into_iter().chain(value_columns)) {
+                    columns[place] = Some(column);
+                }
+            }
+        }
+        let columns = columns.into_iter().flatten().collect();
+        RecordBatch::try_new(schema.columns().clone(), columns).expect("columns of the schema")
     }
 
     /// The bytes that a put of `value` writes at a tick of the clock.

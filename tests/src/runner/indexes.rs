@@ -9,30 +9,54 @@ use super::{Outcome, Runner, failed};
 use crate::history::Write;
 use crate::model::{Content, Model, TABLES};
 
+/// The columns of an index, by `what`: their numbers, and whether they are descending.
+pub(super) fn indexed_columns(key_value: bool, what: usize) -> Vec<(u32, bool)> {
+    match (key_value, what % KINDS) {
+        // Of key-value tables values, which may well be equal; of typed ones a part of the key that no two rows share.
+        (_, UNIQUE) => vec![(1, false)],
+        (true, 0 | 1) => vec![(1, false)],
+        (true, _) => vec![(1, true), (0, false)],
+        (false, 0) => vec![(0, false)],
+        (false, 1) => vec![(2, false)],
+        (false, 2) => vec![(0, true), (2, false)],
+        (false, _) => vec![(2, false), (1, true)],
+    }
+}
+
 /// An index of some columns of a table, by `what`; indexes of a table have different names.
 fn definition(table: &Table, what: usize) -> Option<IndexDefinition> {
     let schema = table.schema();
     // Whatever they are called by now.
-    let named = |number: u32| Some(schema.columns().field(schema.index_of_number(number)?).name().clone());
-    let columns = match (schema.is_key_value(), what % KINDS) {
-        // Of key-value tables values, which may well be equal; of typed ones a part of the key that no two rows share.
-        (_, UNIQUE) => return Some(IndexDefinition::on(name(what), [named(1)?]).unique()),
-        (true, 0 | 1) => vec![named(1)?],
-        (true, _) => vec![format!("-{}", named(1)?), named(0)?],
-        (false, 0) => vec![named(0)?],
-        (false, 1) => vec![named(2)?],
-        (false, 2) => vec![format!("-{}", named(0)?), named(2)?],
-        (false, _) => vec![named(2)?, format!("-{}", named(1)?)],
+    let named = |(number, descending): (u32, bool)| {
+        let name = schema.columns().field(schema.index_of_number(number)?).name();
+        Some(format!("{}{name}", if descending { "-" } else { "" }))
     };
-    Some(IndexDefinition::on(name(what), columns))
+    let columns: Option<Vec<String>> = indexed_columns(schema.is_key_value(), what)
+        .into_iter()
+        .map(named)
+        .collect();
+    let definition = IndexDefinition::on(name(what), columns?);
+    Some(if what % KINDS == UNIQUE {
+        definition.unique()
+    } else {
+        definition
+    })
 }
 
 /// Definitions that a table can have; the one that is unique.
 const KINDS: usize = 5;
 const UNIQUE: usize = 4;
 
+/// Of these, those that refuse no write.
+pub const ANY_VALUES: usize = UNIQUE;
+
 fn name(what: usize) -> String {
     format!("index {}", what % KINDS)
+}
+
+/// What an index of this name is by.
+pub(super) fn what_of(name: &str) -> usize {
+    (0..KINDS).find(|&what| self::name(what) == name).unwrap_or_default()
 }
 
 /// True if no two entries of a key-value table have the same value.
@@ -178,7 +202,8 @@ impl Runner<'_> {
         }
     }
 
-    pub(super) fn read_indexes(&self, place: usize, at: Option<usize>) -> Outcome {
+    pub(super) fn read_indexes(&mut self, place: usize, at: Option<usize>) -> Outcome {
+        self.look_at_index(place, at)?;
         let Some(table) = &self.tables[place] else {
             return Ok(());
         };

@@ -12,7 +12,7 @@ use crate::model::{Content, Model, TABLES};
 
 impl Runner<'_> {
     /// What a read should see, if there is such a table and snapshot.
-    fn content(&self, table: usize, at: Option<usize>) -> Option<(&Content, Option<&Snapshot>)> {
+    pub(super) fn content(&self, table: usize, at: Option<usize>) -> Option<(&Content, Option<&Snapshot>)> {
         match at {
             None => Some((self.model.tables[table].as_ref()?, None)),
             Some(slot) => {
@@ -136,7 +136,7 @@ impl Runner<'_> {
 }
 
 /// The schema that a read reads by.
-fn read_schema(table: &Table, snapshot: Option<&Snapshot>) -> Arc<TableSchema> {
+pub(super) fn read_schema(table: &Table, snapshot: Option<&Snapshot>) -> Arc<TableSchema> {
     match snapshot {
         Some(snapshot) => table.schema_at(snapshot),
         None => table.schema(),

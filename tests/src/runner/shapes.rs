@@ -11,6 +11,7 @@ use kodiak::core::rowcodec::RowCodec;
 use kodiak::{Alteration, ErrorKind, Table, TableSchema};
 
 use super::{Outcome, Runner, failed};
+use crate::history::{Change, Value};
 use crate::model::{Kind, TABLES};
 
 /// What columns hold that a history adds.
@@ -56,6 +57,21 @@ fn to_model(kind: Kind, schema: &TableSchema, columns: &[(usize, ArrayRef)]) -> 
     }
     known.sort_by_key(|(place, _)| *place);
     Ok(known)
+}
+
+/// The row of a typed table that a change is about, if it is to be made by rows and not by bytes; about half are.
+pub(super) fn typed_row(kind: Kind, schema: Option<&TableSchema>, change: &Change) -> Option<RecordBatch> {
+    let (key, value) = match change {
+        Change::Put(key, value) | Change::Merge(key, value) => (key, *value),
+        Change::Delete(key) => (key, Value { len: 0, seed: 0 }),
+        Change::DeleteRange(..) => return None,
+    };
+    let by_rows = (value.seed as usize ^ key.0.len()) & 1 == 0;
+    if by_rows {
+        Some(to_table(kind, schema?, &kind.row(key, value)?))
+    } else {
+        None
+    }
 }
 
 /// Rows that were read of a table of this schema, as the model has them.
