@@ -73,7 +73,7 @@ struct Plan {
     layout: Layout,
     target: SchemaRef,
     /// The values of JSON lines go into JSON objects as they are written.
-    as_written: bool,
+    keeping_numbers: bool,
 }
 
 impl Import {
@@ -124,7 +124,11 @@ impl Import {
         let source = source.with_defaults(defaults(&plan.table)?);
         let hex = self.hex || !plan.table.schema().is_key_value();
         let sink = Sink::new(db, &plan.table, plan.layout, plan.target.clone(), format.is_text(), hex);
-        let sink = if plan.as_written { sink.as_written() } else { sink };
+        let sink = if plan.keeping_numbers {
+            sink.keeping_numbers()
+        } else {
+            sink
+        };
         if let Some(columns) = columns {
             sink.check(columns).map_err(|error| error.with_file(&self.file))?;
         }
@@ -147,7 +151,7 @@ impl Import {
         let mut rejects = Rejects::open(self.rejects.as_deref(), place, self.max_rejects, rejected)?;
         let from = done.map_or(Position::default(), |(position, _)| position);
         let texts = rejects.wants_texts();
-        let mut rows = source.rows(from, &plan.target, plan.as_written, self.batch as usize, texts)?;
+        let mut rows = source.rows(from, &plan.target, plan.keeping_numbers, self.batch as usize, texts)?;
         let mut imported = 0;
         while let Some(mut chunk) = rows.next()? {
             let (mut batch, count) = sink.batch(&mut chunk)?;
@@ -210,7 +214,7 @@ impl Import {
                 table: table.clone(),
                 layout: Layout::Typed,
                 target,
-                as_written: false,
+                keeping_numbers: false,
             });
         }
         // Of JSON lines, even the columns are known only when all are read.
@@ -229,7 +233,7 @@ impl Import {
                 target: table.schema().columns().clone(),
                 table,
                 layout: Layout::Entries,
-                as_written: false,
+                keeping_numbers: false,
             });
         }
         let inferred = explicit.is_none();
@@ -244,7 +248,7 @@ impl Import {
                 target: table.schema().columns().clone(),
                 table,
                 layout: Layout::Typed,
-                as_written: false,
+                keeping_numbers: false,
             });
         }
         let names = self.new.key_names();
@@ -265,7 +269,7 @@ impl Import {
             table,
             layout: Layout::Objects(keys),
             target,
-            as_written: inferred && source.format() == FileFormat::Jsonl,
+            keeping_numbers: inferred && source.format() == FileFormat::Jsonl,
         })
     }
 

@@ -29,6 +29,9 @@ pub struct Misfit {
     pub reason: String,
 }
 
+/// Makes a binary value of a text.
+type ReadBinary = fn(&str) -> Result<Vec<u8>>;
+
 /// How columns are turned into a table's: see [`Fitting::fit`].
 #[derive(Debug, Clone)]
 pub struct Fitting {
@@ -38,7 +41,7 @@ pub struct Fitting {
     /// Texts are read as numbers, dates and so on.
     parse: bool,
     /// What makes binary values of texts, if those are not their bytes.
-    binary: Option<fn(&str) -> Result<Vec<u8>>>,
+    binary: Option<ReadBinary>,
 }
 
 impl Fitting {
@@ -341,12 +344,7 @@ impl Fitting {
 }
 
 /// The binary values of texts; those that have none are misfits.
-fn read_binary(
-    read: fn(&str) -> Result<Vec<u8>>,
-    field: &Field,
-    column: &ArrayRef,
-    misfits: &mut Vec<Misfit>,
-) -> ArrayRef {
+fn read_binary(read: ReadBinary, field: &Field, column: &ArrayRef, misfits: &mut Vec<Misfit>) -> ArrayRef {
     let mut values = Vec::with_capacity(column.len());
     for (row, text) in column.as_string::<i32>().iter().enumerate() {
         let value = text.map(read).transpose().unwrap_or_else(|error| {
