@@ -73,7 +73,7 @@ struct Plan {
     layout: Layout,
     target: SchemaRef,
     /// The values of JSON lines go into JSON objects as they are written.
-    keeping_numbers: bool,
+    as_written: bool,
 }
 
 impl Import {
@@ -124,11 +124,7 @@ impl Import {
         let source = source.with_defaults(defaults(&plan.table)?);
         let hex = self.hex || !plan.table.schema().is_key_value();
         let sink = Sink::new(db, &plan.table, plan.layout, plan.target.clone(), format.is_text(), hex);
-        let sink = if plan.keeping_numbers {
-            sink.keeping_numbers()
-        } else {
-            sink
-        };
+        let sink = if plan.as_written { sink.keeping_json() } else { sink };
         if let Some(columns) = columns {
             sink.check(columns).map_err(|error| error.with_file(&self.file))?;
         }
@@ -151,7 +147,7 @@ impl Import {
         let mut rejects = Rejects::open(self.rejects.as_deref(), place, self.max_rejects, rejected)?;
         let from = done.map_or(Position::default(), |(position, _)| position);
         let texts = rejects.wants_texts();
-        let mut rows = source.rows(from, &plan.target, plan.keeping_numbers, self.batch as usize, texts)?;
+        let mut rows = source.rows(from, &plan.target, plan.as_written, self.batch as usize, texts)?;
         let mut imported = 0;
         while let Some(mut chunk) = rows.next()? {
             let (mut batch, count) = sink.batch(&mut chunk)?;
@@ -214,7 +210,7 @@ impl Import {
                 table: table.clone(),
                 layout: Layout::Typed,
                 target,
-                keeping_numbers: false,
+                as_written: false,
             });
         }
         // Of JSON lines, even the columns are known only when all are read.
@@ -233,7 +229,7 @@ impl Import {
                 target: table.schema().columns().clone(),
                 table,
                 layout: Layout::Entries,
-                keeping_numbers: false,
+                as_written: false,
             });
         }
         let inferred = explicit.is_none();
@@ -248,7 +244,7 @@ impl Import {
                 target: table.schema().columns().clone(),
                 table,
                 layout: Layout::Typed,
-                keeping_numbers: false,
+                as_written: false,
             });
         }
         let names = self.new.key_names();
@@ -269,7 +265,7 @@ impl Import {
             table,
             layout: Layout::Objects(keys),
             target,
-            keeping_numbers: inferred && source.format() == FileFormat::Jsonl,
+            as_written: inferred && source.format() == FileFormat::Jsonl,
         })
     }
 

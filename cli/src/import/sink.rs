@@ -58,7 +58,7 @@ impl<'t> Sink<'t> {
     }
 
     /// Rows have the columns of the target already, and hold the JSON of their values.
-    pub fn keeping_numbers(mut self) -> Self {
+    pub fn keeping_json(mut self) -> Self {
         self.fitting = None;
         if let Layout::Objects(keys) = self.layout {
             self.layout = Layout::Objects(keys.of_json());

@@ -190,7 +190,7 @@ impl Source {
             .map_err(|error| Error::invalid_input("the columns cannot be chosen").with_source(error))
     }
 
-    /// The rows from a position on. JSON objects have the columns of `target` as texts; `keeping_numbers` these are JSON. `raw` keeps the
+    /// The rows from a position on. JSON objects have the columns of `target` as texts; `as_written` these are JSON. `raw` keeps the
     /// texts of rows.
     ///
     /// # Errors
@@ -199,7 +199,7 @@ impl Source {
         self,
         from: Position,
         target: &SchemaRef,
-        keeping_numbers: bool,
+        as_written: bool,
         batch: usize,
         raw: bool,
     ) -> Result<Progressing> {
@@ -237,7 +237,7 @@ impl Source {
                         raw,
                     ))
                 }
-                FileFormat::Jsonl if keeping_numbers => {
+                FileFormat::Jsonl if as_written => {
                     let bytes = self.open(from.offset, "reading")?;
                     Box::new(RawRows::new(bytes, target, from, batch, raw))
                 }

@@ -1,6 +1,6 @@
 use super::*;
 use arrow::array::*;
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int64Type, TimeUnit};
 
 fn schema(data_type: DataType) -> TableSchema {
     let columns = Schema::new(vec![
