@@ -22,13 +22,17 @@ pub struct Arguments {
     pub command: Command,
 }
 
+/// The setting that counts for one command where it is changed by `--set`: later ones are not to pass over damage without being asked.
+const RECOVERY: &str = "wal.recovery";
+
 /// The settings to open a database with. Without any, those that it was last opened with, or the defaults.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SettingsArguments {
     /// Take the settings from this TOML file, for this opening and, if it is for writing, later ones
     #[arg(long, value_name = "FILE")]
     pub settings: Option<PathBuf>,
-    /// Change one setting, as --settings does: --set format.kind=parquet (repeat for more)
+    /// Change one setting, as --settings does: --set format.kind=parquet (repeat for more). wal.recovery of a database that exists is
+    /// changed for this command only
     #[arg(long, value_name = "SECTION.KEY=VALUE", value_parser = assignment)]
     pub set: Vec<(String, String)>,
 }
@@ -54,16 +58,8 @@ impl SettingsArguments {
     /// # Errors
     /// Those of the settings; `Io`.
     pub fn resolve(&self, db: Option<&Path>) -> Result<Settings> {
-        let stored = db.map(|db| db.join(SETTINGS_FILE));
-        let file = match (&self.settings, &stored) {
-            (Some(file), _) => Some(file),
-            (None, Some(stored)) if LocalStorage::new().len(stored)?.is_some() => Some(stored),
-            _ => None,
-        };
-        let mut settings = file.map_or_else(|| Ok(Settings::default()), Settings::from_file)?;
-        self.set
-            .iter()
-            .try_for_each(|(path, value)| settings.set(path, value))?;
+        let mut settings = self.without_set(db)?;
+        self.apply(&mut settings)?;
         Ok(settings)
     }
 
@@ -72,8 +68,7 @@ impl SettingsArguments {
     /// # Errors
     /// As [`resolve`](Self::resolve).
     pub fn builder(&self, db: &Path) -> Result<Builder> {
-        let resolved = self.resolve(Some(db));
-        Ok(Builder::new(resolved.map_err(|error| self.instead(error))?))
+        self.build(Some(db)).map_err(|error| self.instead(error))
     }
 
     /// As [`builder`](Self::builder), for looking at damage and mending it: settings in the database that cannot be read are no
@@ -82,10 +77,36 @@ impl SettingsArguments {
     /// # Errors
     /// As [`resolve`](Self::resolve), but for those.
     pub fn rescuer(&self, db: &Path) -> Result<Builder> {
-        match self.resolve(Some(db)) {
-            Err(error) if self.settings.is_none() && is_stored(&error) => Ok(Builder::new(self.resolve(None)?)),
-            resolved => Ok(Builder::new(resolved?)),
+        match self.build(Some(db)) {
+            Err(error) if self.settings.is_none() && is_stored(&error) => self.build(None),
+            built => built,
         }
+    }
+
+    fn build(&self, db: Option<&Path>) -> Result<Builder> {
+        let mut settings = self.without_set(db)?;
+        let kept = settings.wal.recovery;
+        self.apply(&mut settings)?;
+        if !self.set.iter().any(|(path, _)| path == RECOVERY) {
+            return Ok(Builder::new(settings));
+        }
+        let once = std::mem::replace(&mut settings.wal.recovery, kept);
+        Ok(Builder::new(settings).recovery(once))
+    }
+
+    /// The settings of the file, or of the database.
+    fn without_set(&self, db: Option<&Path>) -> Result<Settings> {
+        let stored = db.map(|db| db.join(SETTINGS_FILE));
+        let file = match (&self.settings, &stored) {
+            (Some(file), _) => Some(file),
+            (None, Some(stored)) if LocalStorage::new().len(stored)?.is_some() => Some(stored),
+            _ => None,
+        };
+        file.map_or_else(|| Ok(Settings::default()), Settings::from_file)
+    }
+
+    fn apply(&self, settings: &mut Settings) -> Result<()> {
+        self.set.iter().try_for_each(|(path, value)| settings.set(path, value))
     }
 
     /// Says how to do without settings in the database that cannot be read.

@@ -167,3 +167,64 @@ fn a_missing_directory_of_a_table_is_no_database_to_make() {
     assert_eq!(kodiak.prints(&["scan", "db", "users"]), "");
     assert!(kodiak.prints(&["verify", "db"]).ends_with("no problems\n"));
 }
+
+#[test]
+fn a_mode_of_recovery_that_is_set_counts_for_one_command() {
+    let damaged = || {
+        let kodiak = Kodiak::new();
+        kodiak.prints(&["create", "db", "users"]);
+        for key in ["ada", "bob"] {
+            kodiak.prints(&["put", "db", "users", key, "value"]);
+        }
+        for entry in std::fs::read_dir(kodiak.path("db/wal")).expect("there") {
+            std::fs::remove_file(entry.expect("entry").path()).expect("removed");
+        }
+        let message = kodiak.refuses(&["scan", "db", "users"]);
+        assert!(
+            message.contains("wal.recovery") && message.contains("kodiak repair"),
+            "{message}"
+        );
+        kodiak
+    };
+    let mode = |kodiak: &Kodiak, db: &str| {
+        let settings = std::fs::read_to_string(kodiak.path(db).join("SETTINGS.toml")).expect("settings");
+        let line = settings.lines().find_map(|line| line.strip_prefix("recovery = "));
+        line.expect("a mode").to_owned()
+    };
+    // What is passed over is told on standard error.
+    let warned = |kodiak: &Kodiak, arguments: &[&str]| {
+        let output = kodiak.command(arguments).output().expect("it runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && errors.contains("the log lacks its end"),
+            "{errors}"
+        );
+    };
+    let kodiak = damaged();
+    warned(
+        &kodiak,
+        &[
+            "put",
+            "db",
+            "users",
+            "cem",
+            "poet",
+            "--set",
+            "wal.recovery=skip-corrupt",
+        ],
+    );
+    assert_eq!(
+        kodiak.prints(&["scan", "db", "users", "--keys", "--from", "bob"]),
+        "cem\n"
+    );
+    assert_eq!(mode(&kodiak, "db"), "\"point-in-time\"");
+    let kodiak = damaged();
+    warned(&kodiak, &["repair", "db"]);
+    assert_eq!(
+        mode(&kodiak, "db"),
+        "\"point-in-time\"",
+        "repair does not leave its own behind"
+    );
+    kodiak.prints(&["create", "new", "t", "--set", "wal.recovery=absolute"]);
+    assert_eq!(mode(&kodiak, "new"), "\"absolute\"", "a new database keeps it");
+}

@@ -99,6 +99,10 @@ impl RecoveryMode {
     }
 }
 
+/// What errors about a damaged log advise.
+pub const RESCUE: &str = "restore a backup, or take what can be read: with `kodiak repair`, or for one opening with the setting \
+                          wal.recovery = \"skip-corrupt\" (--set wal.recovery=skip-corrupt)";
+
 /// Where an open log works and within which limits.
 #[derive(Debug, Clone)]
 pub struct WalContext {

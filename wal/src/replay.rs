@@ -5,7 +5,7 @@ use std::path::Path;
 
 use arrow::buffer::Buffer;
 use kodiak_core::options::Options;
-use kodiak_core::wal::{RecoveryMode, ReplayReport, ReplaySink, SegmentId, WalContext, WalRecord};
+use kodiak_core::wal::{RESCUE, RecoveryMode, ReplayReport, ReplaySink, SegmentId, WalContext, WalRecord};
 use kodiak_core::{Error, ErrorKind, Result};
 use parking_lot::{Condvar, Mutex};
 
@@ -249,10 +249,7 @@ fn damage(path: &Path, offset: u64, what: &str) -> Error {
 
 #[cold]
 fn damage_at(offset: u64, what: &str) -> Error {
-    Error::corruption(format!(
-        "{what}; restore a backup, or rescue what can be read with recovery mode \"skip-corrupt\""
-    ))
-    .with_offset(offset)
+    Error::corruption(format!("{what}; {RESCUE}")).with_offset(offset)
 }
 
 #[inline]

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use kodiak_core::Result;
 use kodiak_core::storage::Storage;
+use kodiak_core::wal::RecoveryMode;
 use kodiak_storage::LocalStorage;
 
 use super::Db;
 use super::open;
-use crate::components::Components;
+use crate::components::{Components, Resolved};
 use crate::merge::{MergeOperator, MergeOperators};
 use crate::secondary::{KeyExtractor, KeyExtractors};
 use crate::settings::Settings;
@@ -35,6 +36,7 @@ pub struct Builder {
     pub(crate) extractors: KeyExtractors,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) mode: OpenMode,
+    pub(crate) recovery: Option<RecoveryMode>,
 }
 
 /// What opening may do.
@@ -60,6 +62,7 @@ impl Builder {
             extractors: KeyExtractors::default(),
             storage: Arc::new(LocalStorage::new()),
             mode: OpenMode::OpenOrCreate,
+            recovery: None,
         }
     }
 
@@ -112,6 +115,23 @@ impl Builder {
     pub fn read_only(mut self) -> Self {
         self.mode = OpenMode::ReadOnly;
         self
+    }
+
+    /// What the replay of the log does about damage this time, whatever `wal.recovery` is in the settings. Those that are kept with the
+    /// database stay as they are, so that later openings do not pass over damage that nobody has seen; a database that is made now keeps it.
+    pub fn recovery(mut self, mode: RecoveryMode) -> Self {
+        self.recovery = Some(mode);
+        self
+    }
+
+    /// The components of the settings, with the mode of recovery of this time.
+    ///
+    /// # Errors
+    /// `InvalidSettings`.
+    pub(crate) fn resolve_once(&self) -> Result<Resolved> {
+        let mut resolved = self.components.resolve(&self.settings)?;
+        resolved.settings.wal.recovery = self.recovery.unwrap_or(self.settings.wal.recovery);
+        Ok(resolved)
     }
 
     /// Opens the database in the directory `path`. Errors as [`Db::open`].

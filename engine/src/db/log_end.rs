@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use kodiak_core::wal::RESCUE;
 use kodiak_core::{Error, Result, SeqNo};
 
 use crate::manifest::State;
@@ -15,8 +16,7 @@ pub(crate) fn check_log_end(state: &State, last_seq: SeqNo, dir: &Path) -> Resul
         Some(end) if last_seq < end => {
             let message = format!(
                 "the log ends at sequence number {last_seq}, but was closed at {end}: segments, or the end of the last one, are \
-                 missing; restore a backup, or take what is there with `kodiak repair`, or for this opening with the setting \
-                 wal.recovery = \"skip-corrupt\""
+                 missing; {RESCUE}"
             );
             Err(Error::corruption(message).with_file(dir))
         }

@@ -38,7 +38,6 @@ use kodiak_core::wal::SyncMode;
 use kodiak_core::{Error, ErrorKind, Result};
 
 pub use builder::Builder;
-pub(crate) use builder::OpenMode;
 pub use index_options::IndexOptions;
 pub(crate) use index_updates::IndexUpdates;
 pub(crate) use log_end::check_log_end;

@@ -58,7 +58,7 @@ pub(super) fn open(builder: Builder, path: &Path) -> Result<Db> {
 
 fn open_once(builder: Builder, path: &Path) -> Result<Db> {
     // Everything that can be wrong with the settings is found before anything is touched.
-    let resolved = builder.components.resolve(&builder.settings)?;
+    let mut resolved = builder.components.resolve(&builder.settings)?;
     let storage = Arc::clone(&builder.storage);
     let begun = storage.monotonic_nanos();
     let read_only = builder.mode == OpenMode::ReadOnly;
@@ -70,6 +70,10 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
         }
         exists => exists?,
     };
+    let recovery = builder.recovery.unwrap_or(builder.settings.wal.recovery);
+    if !exists {
+        resolved.settings.wal.recovery = recovery;
+    }
     match builder.mode {
         OpenMode::CreateNew if exists => {
             return Err(Error::new(ErrorKind::AlreadyExists, "there is a database already").with_file(path));
@@ -135,7 +139,7 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
     if read_only {
         hold_files(&shared)?;
     }
-    let report = replay(&shared, &context, &state)?;
+    let report = replay(&shared, &context, &state, recovery)?;
     shared.replayed(report.last_seq);
     shared.recovered(report.last_seq.max(state.last_seq));
     if read_only {
@@ -294,9 +298,8 @@ fn hold_files(shared: &Shared) -> Result<()> {
 }
 
 /// Puts what the log holds into memtables.
-fn replay(shared: &Shared, context: &WalContext, state: &State) -> Result<ReplayReport> {
+fn replay(shared: &Shared, context: &WalContext, state: &State, mode: RecoveryMode) -> Result<ReplayReport> {
     let picked = &shared.resolved.wal;
-    let mode: RecoveryMode = shared.settings.wal.recovery;
     let mut last_seq = 0;
     // Memtables are flushed in the order in which they were filled: what is not newer than a table's newest run is in a run.
     let in_runs: HashMap<_, _> = state
@@ -343,15 +346,15 @@ fn replay(shared: &Shared, context: &WalContext, state: &State) -> Result<Replay
         if mode != RecoveryMode::SkipCorrupt {
             return Err(error);
         }
-        forget_log_end(shared, &error)?;
+        tracing::warn!(last_seq = report.last_seq, end = state.log_end, "the log lacks its end");
+        forget_log_end(shared)?;
     }
     Ok(report)
 }
 
 /// The log lacks its end, and what is there is to be taken. That is told once: the mark goes with any change of what the log has to have.
 #[cold]
-fn forget_log_end(shared: &Shared, error: &Error) -> Result<()> {
-    tracing::warn!(%error, "the log lacks its end");
+fn forget_log_end(shared: &Shared) -> Result<()> {
     match shared.manifest.lock().as_mut() {
         Some(manifest) => {
             let from = manifest.state().wal_from;

@@ -60,7 +60,7 @@ impl Builder {
     /// can be run again.
     pub fn repair(self, path: impl AsRef<Path>) -> Result<RepairReport> {
         let path = path.as_ref();
-        let resolved = self.components.resolve(&self.settings)?;
+        let resolved = self.resolve_once()?;
         files::check_database(&*self.storage, path)?;
         let lock = self.storage.lock(&path.join(LOCK_FILE))?;
         let mut repair = Repair {
@@ -76,13 +76,7 @@ impl Builder {
         drop(lock);
         let mut report = repair.report;
         if log_damaged {
-            let mut settings = self.settings.clone();
-            settings.wal.recovery = RecoveryMode::SkipCorrupt;
-            let builder = Self {
-                settings,
-                mode: crate::db::OpenMode::OpenExisting,
-                ..self
-            };
+            let builder = self.existing().recovery(RecoveryMode::SkipCorrupt);
             // What can be read goes into runs, so that the log is not needed again.
             let db = builder.open(path)?;
             db.flush()?;

@@ -39,7 +39,7 @@ impl Builder {
     pub fn verify(self, path: impl AsRef<Path>) -> Result<VerifyReport> {
         let path = path.as_ref();
         let storage = &*self.storage;
-        let resolved = self.components.resolve(&self.settings)?;
+        let resolved = self.resolve_once()?;
         files::check_database(storage, path)?;
         let _lock = match storage.lock(&path.join(LOCK_FILE)) {
             Err(error) if error.kind() == ErrorKind::Locked => return Err(error),

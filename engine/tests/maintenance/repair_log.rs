@@ -99,3 +99,17 @@ fn a_log_that_lacks_its_end_is_told_and_mended() {
         );
     }
 }
+
+#[test]
+fn the_writes_of_a_segment_with_a_damaged_header_are_told() {
+    for (what, at) in [("first", 0), ("middle", 1), ("last", usize::MAX)] {
+        let storage = Arc::new(MemoryStorage::new());
+        let segments = logged(&storage);
+        let at = at.min(segments.len() - 1);
+        flip(&*storage, &wal(&segments[at]), 10);
+        let report = is_mended(&storage, what);
+        let [lost]: &[RangeInclusive<u64>; 1] = report.lost_writes.as_slice().try_into().expect("one range");
+        assert_eq!(*lost.start() == 1, at == 0, "{what}: {lost:?}");
+        assert_eq!(*lost.end() == 2000, at + 1 == segments.len(), "{what}: {lost:?}");
+    }
+}
