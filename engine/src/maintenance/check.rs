@@ -206,8 +206,7 @@ impl DataFile {
         Ok(data)
     }
 
-    /// As [`open`](Self::open), for reading those of its blocks that are whole: whatever length the file has, and with one damaged byte in a
-    /// short part that all of them need.
+    /// As [`open`](Self::open), to read its whole blocks: of any length, and with a damaged byte in a short part that they need.
     ///
     /// # Errors
     /// As there.

@@ -3,6 +3,7 @@
 mod exact;
 mod log;
 mod report;
+mod structure;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::check::{DataFile, Expected, TableFiles, Totals};
 use super::{TableFile, files};
 use crate::components::Components;
 use crate::db::{Builder, Db, LOCK_FILE, TABLES_DIR, TableOptions, list_table, wal_context};
-use crate::manifest::{Manifest, PlacedRun, RunMeta, State, TableState};
+use crate::manifest::{Manifest, RunMeta, State, TableState};
 use crate::primary::{verify_index, verify_open_index};
 use crate::run::RunContext;
 use crate::secondary::{verify_closed, verify_open};
@@ -27,6 +28,7 @@ use crate::version::Version;
 use exact::verify_exact;
 use log::verify_log;
 pub use report::VerifyReport;
+use structure::check_structure;
 
 impl Builder {
     /// Verifies the database in the directory `path`, which must not be open: manifest, sidecars, every block (checksum,
@@ -141,47 +143,6 @@ pub(super) fn settings_file(storage: &dyn Storage, path: &Path) -> Result<()> {
         .map_err(|error| Error::corruption("the settings are not UTF-8").with_source(error))
         .and_then(crate::Settings::from_toml);
     text.map(|_| ()).map_err(|error| error.with_file(file))
-}
-
-/// What the manifest says must make sense: no overlap within a sorted run, no number that was not given out.
-fn check_structure(state: &State, path: &Path, report: &mut VerifyReport) {
-    let wrong = |message: String| {
-        Error::corruption(format!("the manifest is wrong: {message}")).with_file(path.join(crate::manifest::CURRENT))
-    };
-    for (id, table) in &state.tables {
-        if *id >= state.next_table {
-            report
-                .problems
-                .push(wrong(format!("table {id} has a number that was not given out")));
-        }
-        let mut placed: Vec<&PlacedRun> = table.runs.values().collect();
-        placed.sort_by(|a, b| {
-            (a.place.level, a.place.sorted_run, &a.run.min_key).cmp(&(
-                b.place.level,
-                b.place.sorted_run,
-                &b.run.min_key,
-            ))
-        });
-        for pair in placed.windows(2) {
-            let [one, two] = pair else { continue };
-            // A range delete may end, exclusively, at the first key of the next run.
-            let touch = one.run.range_deletes > 0 && one.run.max_key == two.run.min_key;
-            if one.place == two.place && one.run.max_key >= two.run.min_key && !touch {
-                let message = format!(
-                    "runs {} and {} of table {id} overlap within a sorted run",
-                    one.run.id, two.run.id
-                );
-                report.problems.push(wrong(message));
-            }
-        }
-        for placed in placed {
-            let run = &placed.run;
-            if run.id >= state.next_run || run.max_seq > state.last_seq {
-                let message = format!("run {} of table {id} has a number that was not given out", run.id);
-                report.problems.push(wrong(message));
-            }
-        }
-    }
 }
 
 /// Verifies the runs that a manifest names.
