@@ -245,7 +245,8 @@ pub struct IndexStats {
     pub dirty_bytes: u64,
 }
 
-/// Memory that indexes share: what they keep of their files, changed or not.
+/// Memory that indexes share: what they keep of their files, changed or not. Where it is too small for all that change at once, they take
+/// turns. Not counted is what belongs to a single call or cursor: the batch that is applied, and the part of a leaf that a cursor is in.
 pub trait IndexPool: Any + Send + Sync + Debug {
     /// The most bytes that it keeps.
     fn budget(&self) -> usize;

@@ -12,7 +12,7 @@ use super::builder::Builder;
 use super::merge::{Rules, resolve};
 use super::operands::Operands;
 use super::ranges::Ranges;
-use crate::pool::{BufferPool, Charge};
+use crate::pool::{Charge, Tally};
 
 /// About what an entry takes beside its bytes.
 const OVERHEAD: usize = 96;
@@ -65,11 +65,16 @@ impl Staged {
         self.memory
     }
 
+    /// The most by which newer changes can make it grow: what it has of a key may have to be copied to twice the room.
+    pub(crate) fn most_added(&self, newer: &Block) -> usize {
+        self.memory + 2 * newer.body_len() + OVERHEAD * newer.len()
+    }
+
     /// Adds newer changes.
     ///
     /// # Errors
     /// Those of an upsert operator.
-    pub(crate) fn add(&mut self, rules: &Rules<'_>, pool: &Arc<BufferPool>, newer: &Block) -> Result<()> {
+    pub(crate) fn add(&mut self, rules: &Rules<'_>, tally: &Arc<Tally>, newer: &Block) -> Result<()> {
         let mut key = Vec::new();
         for index in 0..newer.len() {
             newer.key_into(index, &mut key);
@@ -102,7 +107,7 @@ impl Staged {
         }
         match &mut self.charge {
             Some(charge) => charge.set(self.memory),
-            None => self.charge = Some(Charge::new(pool, self.memory)),
+            None => self.charge = Some(Charge::new(tally, self.memory)),
         }
         Ok(())
     }

@@ -2,12 +2,16 @@
 //!
 //! **Clean pieces** are kept as long as there is room, by a policy that a scan cannot ruin (see `shard`). A piece that somebody
 //! holds is pinned: it is not given up, since that would free no memory. **Changed nodes** belong to the working state of
-//! their index, which writes them back when they exceed their share; here they are only counted, and clean pieces make room
-//! for them, and for **copies** of what is read most (see [`shelf`]). A piece that finds no room goes to whoever asked for it and is kept no
-//! further.
+//! their index, which writes them back when they exceed their share and takes turns with others if need be (see [`turns`]); here they
+//! are only counted, and clean pieces make room for them, and for **copies** of what is read most (see [`shelf`]). A piece that finds
+//! no room goes to whoever asked for it and is kept no further.
+//!
+//! Not counted is what belongs to a single call or cursor: the batch that a caller gives and its sorted copy, the leaf that is being put
+//! together, pieces that are read once, the open nodes of a bulk load, and of each cursor the stretch of a leaf that it stands in.
 
 mod shard;
 pub(crate) mod shelf;
+pub(crate) mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -16,6 +20,8 @@ use kodiak_core::index::IndexPool;
 use parking_lot::RwLock;
 
 use self::shard::Shard;
+use self::turns::Turns;
+pub(crate) use self::turns::{Charge, Tally};
 use crate::tree::piece::Piece;
 
 /// A pool of memory for indexes.
@@ -26,10 +32,15 @@ pub struct BufferPool {
     clean: AtomicUsize,
     dirty: AtomicUsize,
     copies: AtomicUsize,
+    /// The three together. What is added to it has room, unless clean pieces that are pinned leave none.
+    total: AtomicUsize,
     peak: AtomicUsize,
     /// What views hold of clean pieces, as far as they say so, and of copies.
     held: AtomicUsize,
     files: AtomicU32,
+    turns: Turns,
+    /// The most that an index needs for a turn.
+    needed: AtomicUsize,
 }
 
 /// What a piece is known by: its file and its first page.
@@ -46,9 +57,12 @@ impl BufferPool {
             clean: AtomicUsize::new(0),
             dirty: AtomicUsize::new(0),
             copies: AtomicUsize::new(0),
+            total: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
             files: AtomicU32::new(0),
+            turns: Turns::default(),
+            needed: AtomicUsize::new(0),
         })
     }
 
@@ -97,22 +111,20 @@ impl BufferPool {
         let share = self.share();
         let mut shard = self.shard(key).write();
         let before = shard.bytes();
-        if bytes > share || !shard.make_room(share - bytes) {
-            self.freed(before - shard.bytes());
-            return;
+        let fits = bytes <= share && shard.make_room(share - bytes);
+        self.freed(before - shard.bytes());
+        if fits && self.try_add(bytes) {
+            self.clean.fetch_add(bytes, Ordering::AcqRel);
+            let added = shard.insert(key, piece.clone(), bytes);
+            self.freed(bytes - added);
         }
-        let freed = before - shard.bytes();
-        let added = shard.insert(key, piece.clone(), bytes);
-        drop(shard);
-        self.clean.fetch_add(added, Ordering::AcqRel);
-        self.freed(freed);
-        self.trim();
     }
 
     /// Forgets a piece whose place is free for another one.
     pub(crate) fn remove(&self, key: Key) {
-        let freed = self.shard(key).write().remove(key);
-        self.freed(freed);
+        let mut shard = self.shard(key).write();
+        // While nobody else can look for something to give up.
+        self.freed(shard.remove(key));
     }
 
     /// Forgets everything about a file.
@@ -125,6 +137,7 @@ impl BufferPool {
 
     fn freed(&self, bytes: usize) {
         self.clean.fetch_sub(bytes, Ordering::AcqRel);
+        self.total.fetch_sub(bytes, Ordering::AcqRel);
     }
 
     /// Changed bytes in this pool.
@@ -150,25 +163,48 @@ impl BufferPool {
 
     fn recount(&self, counter: &AtomicUsize, before: usize, after: usize) {
         if after >= before {
+            self.add(after - before);
             counter.fetch_add(after - before, Ordering::AcqRel);
-            self.trim();
         } else {
             counter.fetch_sub(before - after, Ordering::AcqRel);
+            self.total.fetch_sub(before - after, Ordering::AcqRel);
         }
     }
 
-    /// Gives up clean pieces until everything is within the budget, or pinned.
-    fn trim(&self) {
-        if self.used() > self.budget {
-            let share = self.share();
+    /// Counts bytes if they are within the budget.
+    fn try_add(&self, bytes: usize) -> bool {
+        let within = |total: usize| Some(total + bytes).filter(|total| *total <= self.budget);
+        let added = self.total.fetch_update(Ordering::AcqRel, Ordering::Acquire, within);
+        let total = added.map(|before| before + bytes);
+        self.peak.fetch_max(total.unwrap_or(0), Ordering::AcqRel);
+        total.is_ok()
+    }
+
+    /// Counts bytes, for which clean pieces are given up unless they are pinned.
+    fn add(&self, bytes: usize) {
+        let mut all = false;
+        while !self.try_add(bytes) {
+            let missing = (self.used() + bytes).saturating_sub(self.budget);
+            let rest = self.clean.load(Ordering::Acquire).saturating_sub(missing);
+            let share = if all { 0 } else { rest / self.shards.len() };
+            let mut any = false;
             for shard in &self.shards {
                 let mut shard = shard.write();
                 let before = shard.bytes();
                 shard.make_room(share);
+                any |= shard.bytes() < before;
                 self.freed(before - shard.bytes());
             }
+            // Others may have changed something between the numbers that the share was made from.
+            if !any && !std::mem::replace(&mut all, true) {
+                continue;
+            }
+            if !any {
+                let total = self.total.fetch_add(bytes, Ordering::AcqRel) + bytes;
+                self.peak.fetch_max(total, Ordering::AcqRel);
+                return;
+            }
         }
-        self.peak.fetch_max(self.used(), Ordering::AcqRel);
     }
 }
 
@@ -178,40 +214,11 @@ impl IndexPool for BufferPool {
     }
 
     fn used(&self) -> usize {
-        let load = |counter: &AtomicUsize| counter.load(Ordering::Acquire);
-        load(&self.clean) + load(&self.dirty) + load(&self.copies)
+        self.total.load(Ordering::Acquire)
     }
 
     fn peak(&self) -> usize {
         self.peak.load(Ordering::Acquire)
-    }
-}
-
-/// The memory of something changed, counted for as long as it is there.
-#[derive(Debug)]
-pub(crate) struct Charge {
-    pool: Arc<BufferPool>,
-    bytes: usize,
-}
-
-impl Charge {
-    pub(crate) fn new(pool: &Arc<BufferPool>, bytes: usize) -> Self {
-        let mut charge = Self {
-            pool: pool.clone(),
-            bytes: 0,
-        };
-        charge.set(bytes);
-        charge
-    }
-
-    pub(crate) fn set(&mut self, bytes: usize) {
-        self.pool.charge(std::mem::replace(&mut self.bytes, bytes), bytes);
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.set(0);
     }
 }
 

@@ -152,6 +152,8 @@ impl Shard {
                 return self.bytes() <= limit;
             };
             let Some(kept) = self.map.get_mut(&key).filter(|kept| kept.stamp == stamp) else {
+                // The name of a piece that is gone, of which there may be many more than pieces.
+                patience += 1;
                 continue;
             };
             let asked = kept.asked.get_mut();

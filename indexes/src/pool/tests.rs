@@ -11,11 +11,12 @@ fn piece(bytes: usize) -> Arc<Piece> {
 #[test]
 fn the_budget_holds_whatever_comes() {
     let pool = BufferPool::new(100_000);
+    let tally = Tally::new(&pool);
     let mut charges = Vec::new();
     for round in 0..500u64 {
         pool.insert((0, round), &piece(1 + (round as usize * 7919) % 3000));
         if round % 7 == 0 {
-            charges.push(Charge::new(&pool, 1000));
+            charges.push(Charge::new(&tally, 1000));
         }
         if charges.len() > 60 {
             charges.clear();

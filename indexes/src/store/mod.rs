@@ -29,7 +29,7 @@ use self::account::Account;
 use self::piece::{HEADER, Kind, PAGE, Ptr};
 use self::slot::Slot;
 use self::space::{Extent, Space};
-use crate::pool::BufferPool;
+use crate::pool::{BufferPool, Tally};
 use crate::tree::piece::Piece;
 
 /// What a store counts.
@@ -78,6 +78,8 @@ pub(crate) fn count(counter: &AtomicU64, by: u64) {
 pub(crate) struct Store {
     pub path: PathBuf,
     pub pool: Arc<BufferPool>,
+    /// What the working state has in memory.
+    pub tally: Arc<Tally>,
     pub space: Mutex<Space>,
     pub counters: Counters,
     pub(in crate::store) slot: Mutex<Slot>,

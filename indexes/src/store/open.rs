@@ -13,7 +13,7 @@ use super::piece::{self, PAGE, Ptr};
 use super::slot::{SLOT, Slot};
 use super::space::{Extent, Space};
 use super::{Chain, Counters, Store, commit};
-use crate::pool::BufferPool;
+use crate::pool::{BufferPool, Tally};
 
 impl Store {
     /// Makes a file with one, empty root. It gets its name only when it is whole.
@@ -83,6 +83,7 @@ impl Store {
         let store = Self {
             path: path.to_owned(),
             number: pool.new_file(),
+            tally: Tally::new(&pool),
             pool,
             space: Mutex::default(),
             counters: Counters::default(),

@@ -128,6 +128,8 @@ impl Writer<'_> {
     /// Applies changes to a child, whose buffer must be empty.
     fn push_down(&mut self, node: &mut DirtyNode, index: usize, part: &Changes<'_>, within: Bounds<'_>) -> Result<()> {
         let siblings = self.update(&mut node.children[index].link, node.level - 1, part, within)?;
+        // No more than that: it counts, and a node is full of children.
+        node.children.reserve_exact(siblings.len());
         for (at, (key, link)) in siblings.into_iter().enumerate() {
             node.keys.insert(index + at, &key);
             let child = Child {

@@ -15,7 +15,7 @@ impl Writer<'_> {
             let fullest = (0..node.children.len()).max_by_key(|&index| node.children[index].buffer.bytes());
             let Some(fullest) = fullest else { break };
             self.flush(node, fullest, bounds)?;
-            if self.store.pool.dirty() > self.most_dirty {
+            if self.exceeds() {
                 self.write_below(node)?;
             }
         }

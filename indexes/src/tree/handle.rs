@@ -16,6 +16,7 @@ use crate::data::buffer::Buffer;
 use crate::data::merge::Rules;
 use crate::data::ranges::Ranges;
 use crate::pool::BufferPool;
+use crate::pool::turns::Writing;
 use crate::store::Store;
 use crate::store::space::RootInfo;
 
@@ -56,6 +57,7 @@ impl Tree {
         let (storage, path) = (&*context.storage, &context.path);
         let pool = pool_of(&context)?;
         let store = Store::open(storage, path, pool, shape.kind, operator(&context), shape.compress)?;
+        store.pool.need(shape.least_turn());
         let work = Work::at(newest(&store)?.1);
         Ok(Box::new(Self {
             store: Arc::new(store),
@@ -88,7 +90,7 @@ impl Tree {
 
     /// The most bytes that are staged.
     fn most_staged(&self) -> usize {
-        (self.shape.buffer_bytes / 8).min(super::work::most_dirty(&self.store) / 8)
+        (self.shape.buffer_bytes / 8).min(self.store.pool.most_idle() / 8)
     }
 
     /// True for changes that are not worth going through the tree for.
@@ -101,10 +103,15 @@ impl Tree {
             upsert: self.upsert.as_deref(),
             displaced: None,
         };
-        work.staged.add(&rules, &self.store.pool, &buffer.points)?;
-        if work.staged.memory() < self.most_staged() {
+        let tally = &self.store.tally;
+        let turn = tally.turn(work.staged.most_added(&buffer.points));
+        work.staged.add(&rules, tally, &buffer.points)?;
+        let exceeds = self.writer(None).exceeds();
+        // What is staged by many indexes must not add up to more than they may keep.
+        if work.staged.memory() < self.most_staged() && !exceeds {
             return Ok(());
         }
+        drop(turn);
         self.apply_staged(work)
     }
 
@@ -126,29 +133,34 @@ impl Tree {
             }
         };
         let mut writer = self.writer(wanted.then_some(&mut tell));
+        let writing = Writing::new(&self.store.pool);
+        let turn = |share: usize| self.store.tally.turn(share.max(self.shape.least_turn()));
         for (from, to) in buffer.ranges.iter() {
             let mut range = Ranges::default();
             range.add(from, to);
+            let _turn = turn(writing.share());
             work.apply(&mut writer, buffer, 0..0, &range)?;
         }
         let none = Ranges::default();
         let mut start = 0;
         while start < buffer.points.len() {
-            let end = (start + self.slice_len(work, &writer, buffer)).min(buffer.points.len());
+            let share = writing.share();
+            let end = (start + self.slice_len(work, share, buffer)).min(buffer.points.len());
+            let _turn = turn(share);
             work.apply(&mut writer, buffer, start..end, &none)?;
             start = end;
         }
         Ok(())
     }
 
-    /// How many changes are applied at once, so that what they change stays within the pool.
-    fn slice_len(&self, work: &Work, writer: &Writer<'_>, buffer: &Buffer) -> usize {
+    /// How many changes are applied at once, so that what they change stays within a share of the pool.
+    fn slice_len(&self, work: &Work, share: usize, buffer: &Buffer) -> usize {
         let count = buffer.points.len().max(1);
         if self.shape.buffers_at(work.level) {
-            let bytes = (self.shape.buffer_bytes / 4).min(writer.most_dirty / 8);
+            let bytes = (self.shape.buffer_bytes / 4).min(share / 8);
             return (count * bytes / buffer.bytes().max(1)).clamp(1, count);
         }
-        (writer.most_dirty / 4 / self.shape.leaf_bytes).clamp(1, 1 << 14)
+        (share / 4 / self.shape.leaf_bytes).clamp(1, 1 << 14)
     }
 }
 

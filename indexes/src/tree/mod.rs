@@ -45,6 +45,16 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
+    /// The bytes that the smallest slice may take: a path of nodes and what they become. Nodes without buffers are up to three times
+    /// as large in memory as in the file.
+    pub(crate) fn least_turn(&self) -> usize {
+        if self.buffer_bytes > 0 {
+            self.smallest_pool / 2
+        } else {
+            self.smallest_pool
+        }
+    }
+
     /// The most children of a node.
     pub(crate) fn fanout_at(&self, level: u8) -> usize {
         if level == 1 { self.bottom_fanout } else { self.fanout }

@@ -160,9 +160,14 @@ impl Writer<'_> {
         };
         self.open_node(left, level)?;
         let Link::Node(left) = left else { return Ok(Vec::new()) };
+        let DirtyNode {
+            keys, children, charge, ..
+        } = *right;
+        drop(charge);
         left.keys.push(key);
-        left.keys.extend(&right.keys, 0..right.keys.len());
-        left.children.extend(right.children);
+        left.keys.extend(&keys, 0..keys.len());
+        left.children.reserve_exact(children.len());
+        left.children.extend(children);
         // One of the two may have had a single, empty child.
         self.repair(left, within)?;
         left.recount();

@@ -150,7 +150,7 @@ pub(crate) struct Writer<'a> {
     pub tick: u32,
     /// Keys have been coming in ascending order for a while.
     pub appending: bool,
-    /// Changed bytes at which a flush stops to write some of them.
+    /// Changed bytes of all indexes of the pool at which a flush stops to write some of them, and that are left between slices.
     pub most_dirty: usize,
 }
 
@@ -167,13 +167,18 @@ impl<'a> Writer<'a> {
             rules: Rules { upsert, displaced },
             tick: 0,
             appending: false,
-            most_dirty: most_dirty(store),
+            most_dirty: store.pool.most_idle(),
         }
+    }
+
+    /// The indexes of the pool have more changed bytes than they may keep between slices.
+    pub(crate) fn exceeds(&self) -> bool {
+        self.store.pool.dirty() > self.most_dirty
     }
 
     pub(crate) fn leaf(&self, block: Block) -> Link {
         Link::Leaf(Box::new(DirtyLeaf {
-            charge: Charge::new(&self.store.pool, block.memory() + size_of::<DirtyLeaf>()),
+            charge: Charge::new(&self.store.tally, block.memory() + size_of::<DirtyLeaf>()),
             block,
             tick: self.tick,
         }))
@@ -185,7 +190,7 @@ impl<'a> Writer<'a> {
             keys,
             children,
             tick: self.tick,
-            charge: Charge::new(&self.store.pool, 0),
+            charge: Charge::new(&self.store.tally, 0),
         };
         node.recount();
         node
@@ -196,7 +201,7 @@ impl<'a> Writer<'a> {
             return Pending::Empty;
         }
         Pending::Dirty(Box::new(DirtyBuffer {
-            charge: Charge::new(&self.store.pool, buffer.memory() + size_of::<DirtyBuffer>()),
+            charge: Charge::new(&self.store.tally, buffer.memory() + size_of::<DirtyBuffer>()),
             buffer,
             tick: self.tick,
         }))
@@ -220,11 +225,11 @@ impl<'a> Writer<'a> {
         if let Link::Disk(ptr) = link {
             let piece = self.store.read(ptr)?;
             let node = piece.node(level).map_err(|error| self.store.at(error, ptr))?;
-            let children = node.children.iter().map(Child::from).collect();
-            let opened = self.node(level, node.keys.clone(), children);
+            let (keys, children) = (node.keys.clone(), node.children.iter().map(Child::from).collect());
+            // Whoever holds a piece keeps the pool from making room with it.
             drop(piece);
             self.store.kill(ptr)?;
-            *link = Link::Node(Box::new(opened));
+            *link = Link::Node(Box::new(self.node(level, keys, children)));
         }
         match link {
             Link::Node(node) if node.level == level => {
@@ -288,12 +293,6 @@ impl Taken {
             Self::Shared(piece) => piece.buffer(),
         }
     }
-}
-
-/// The most changed bytes of a working state between two slices of a batch.
-pub(crate) fn most_dirty(store: &Store) -> usize {
-    use kodiak_core::index::IndexPool;
-    store.pool.budget() / 2
 }
 
 /// A clean copy of a changed node's children, once all of them are in the file.

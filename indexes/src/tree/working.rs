@@ -100,9 +100,14 @@ impl Work {
             self.grow(writer, siblings)?;
         }
         self.shrink(writer)?;
-        if writer.store.pool.dirty() > writer.most_dirty {
-            let top = self.top.get_or_insert_with(|| writer.empty(0));
+        if let Some(top) = &mut self.top
+            && writer.exceeds()
+        {
             writer.write_half(top)?;
+            // Others may have the rest, of which they could write nothing now.
+            if writer.exceeds() && writer.store.pool.is_shared() {
+                writer.write_all(top)?;
+            }
         }
         Ok(())
     }
