@@ -67,6 +67,53 @@ fn a_bulk_load_fills_leaves_as_far_as_it_is_told() {
     }
 }
 
+/// The bytes of the leaves of the newest root, in order.
+fn leaf_bytes(index: &dyn Index) -> Vec<usize> {
+    let mut bytes = Vec::new();
+    let root = *index.roots().last().expect("a root");
+    let mut line = |line: String| {
+        if let Some((_, rest)) = line.split_once("leaf at ") {
+            let number = rest.split_once('(').and_then(|(_, rest)| rest.split_once(' '));
+            bytes.push(number.expect("bytes in parentheses").0.parse().expect("a number"));
+        }
+    };
+    index.dump(root, &mut line).expect("a sound file");
+    bytes
+}
+
+#[test]
+fn a_bulk_load_counts_leaves_without_what_their_keys_have_in_common() {
+    let sizes = [
+        ("page_size", 8 << 10),
+        ("basement_size", 8 << 10),
+        ("node_size", 64 << 10),
+    ];
+    for &factory in kodiak_indexes::ALL {
+        for (fill, prefix) in [(100, 0), (100, 55), (70, 55), (100, 300), (50, 0)] {
+            let index = create(factory, &[&sizes[..], &[("fill", fill)]].concat());
+            let prefix = "p".repeat(prefix);
+            let key = |number: u32| format!("{prefix}{number:08}").into_bytes();
+            index
+                .bulk_load(&mut (0..20_000).map(|number| Ok((key(number), vec![7; 8]))))
+                .expect("in order");
+            index.commit().expect("space");
+            assert_sound(&*index);
+            let bytes = leaf_bytes(&*index);
+            let limit = (8 << 10) * fill as usize / 100;
+            for (at, &len) in bytes.iter().enumerate().take(bytes.len() - 1) {
+                // The next entry would have cost another byte of each for every byte that it has less in common.
+                assert!(
+                    len <= limit + 16 && len * 100 > limit * 75,
+                    "{} with fill {fill}: leaf {at} has {len} of {limit} bytes",
+                    factory.component.name
+                );
+            }
+            let average = bytes.iter().sum::<usize>() / bytes.len();
+            assert!(average * 100 > limit * 85, "{average} of {limit} bytes on average");
+        }
+    }
+}
+
 #[test]
 fn leaves_of_a_bplus_tree_that_deletes_have_emptied_are_merged() {
     let factory = kodiak_indexes::ALL

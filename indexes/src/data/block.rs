@@ -30,7 +30,7 @@ pub(crate) enum Tag {
 }
 
 /// Bytes before the prefix.
-pub(super) const FIXED: usize = 12;
+pub(crate) const FIXED: usize = 12;
 
 /// The first eight bytes, for comparing without following a reference.
 #[inline]

@@ -1,12 +1,13 @@
 //! Bulk load: leaves are filled one after the other, and the nodes above grow along.
 
 use kodiak_core::index::{MAX_KEY, MAX_VALUE};
+use kodiak_core::varint::len_u64;
 use kodiak_core::{Error, Result};
 
 use super::piece::{ChildPtr, Node, Piece};
 use super::split::separator;
 use super::work::{Link, Writer};
-use crate::data::block::Tag;
+use crate::data::block::{FIXED, Tag, common_prefix};
 use crate::data::builder::Builder;
 use crate::data::keys::Keys;
 use crate::store::piece::{Kind, Ptr};
@@ -18,6 +19,38 @@ struct Open {
     children: Vec<ChildPtr>,
     /// The key before its first child.
     low: Vec<u8>,
+}
+
+/// What the entries of a leaf will take once the prefix that their keys have in common is cut off, which is known when all are there.
+#[derive(Default)]
+struct Filling {
+    first: Vec<u8>,
+    count: usize,
+    /// Bytes of keys and values, with the lengths of the latter.
+    bytes: usize,
+    longest: usize,
+}
+
+/// A leaf is written when its entries take so many times its limit before that is cut off, however little is left of them.
+const MOST_UNCUT: usize = 16;
+
+impl Filling {
+    /// As it is with another entry.
+    fn with(self, key: &[u8], value: &[u8]) -> Self {
+        Self {
+            first: if self.count == 0 { key.to_vec() } else { self.first },
+            count: self.count + 1,
+            bytes: self.bytes + key.len() + len_u64(value.len() as u64) + value.len(),
+            longest: self.longest.max(key.len()),
+        }
+    }
+
+    /// Bytes of the leaf's body at most, if `last` is the last key.
+    fn body_len(&self, last: &[u8]) -> usize {
+        let prefix = common_prefix(&self.first, last);
+        let each = len_u64(((self.longest - prefix) as u64) << 2) + size_of::<u32>();
+        FIXED + prefix + self.bytes + self.count * each - self.count * prefix
+    }
 }
 
 struct Load<'w, 'a> {
@@ -37,6 +70,7 @@ pub(crate) fn load(
         open: Vec::new(),
     };
     let mut builder = Builder::new(b"", limit);
+    let mut filling = Filling::default();
     let mut last: Option<Vec<u8>> = None;
     let mut low = Vec::new();
     for entry in entries {
@@ -48,10 +82,13 @@ pub(crate) fn load(
                 key[..key.len().min(64)].escape_ascii()
             )));
         }
-        if !builder.is_empty() && builder.body_len() + key.len() + value.len() + 12 > limit {
+        let mut with = filling.with(&key, &value);
+        if !builder.is_empty() && (with.body_len(&key) > limit || builder.body_len() > MOST_UNCUT * limit) {
             load.leaf(std::mem::replace(&mut builder, Builder::new(b"", limit)), low)?;
             low = separator(last.as_deref().unwrap_or_default(), &key);
+            with = Filling::default().with(&key, &value);
         }
+        filling = with;
         builder.push(Tag::Put, &key, &value);
         last = Some(key);
     }
@@ -69,7 +106,7 @@ impl Load<'_, '_> {
         if !block.is_empty() {
             // Now that all of its keys are known, what they have in common goes.
             let first = block.key(0);
-            let prefix = crate::data::block::common_prefix(&first, &block.key(block.len() - 1));
+            let prefix = common_prefix(&first, &block.key(block.len() - 1));
             let mut tight = Builder::new(&first[..prefix], block.body_len());
             tight.extend(&block, 0..block.len());
             block = tight.finish();
