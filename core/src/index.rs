@@ -135,7 +135,8 @@ pub trait Index: Send + Sync + Debug {
     /// `NotFound`.
     fn view(&self, root: Root) -> Result<Arc<dyn IndexView>>;
 
-    /// Reads every committed root, whole and from the file, and tells `finding` of everything that is wrong.
+    /// Reads everything that the file needs to be opened, and every committed root, whole and from the file, and tells `finding` of
+    /// everything that is wrong.
     ///
     /// # Errors
     /// `Io` only.

@@ -181,6 +181,49 @@ impl Store {
         Ok(())
     }
 
+    /// Reads what an opening reads anew, past all that is known of it: the root slots and the accounts. Whatever is not as it was left is
+    /// told, with its offset.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn reread(&self, tell: &mut dyn FnMut(u64, &str)) -> Result<()> {
+        let known = self.slot.lock().clone();
+        let mut told = |error: Error| match error.kind() {
+            ErrorKind::Io => Err(error),
+            _ => {
+                tell(error.offset().unwrap_or(0), error.message());
+                Ok(())
+            }
+        };
+        match read_slots(&*self.file, &self.path) {
+            Err(error) => told(error)?,
+            Ok(slots) => {
+                let is_known = |slot: &Slot| (slot.generation, slot.account) == (known.generation, known.account);
+                if ![&slots.older, &slots.newer].into_iter().any(is_known) {
+                    let error = Error::corruption("neither root slot is that of the newest commit");
+                    told(error.with_offset(PAGE * (known.generation % 2)))?;
+                }
+            }
+        }
+        let mut extents = Vec::new();
+        let mut next = Some(known.account);
+        while let Some(ptr) = next.filter(|_| extents.len() < self.chain.lock().extents.len()) {
+            extents.push(Extent::of(&ptr));
+            match self.read_account(&ptr) {
+                Ok(account) => next = account.previous,
+                Err(error) => return told(self.at(error, &ptr)),
+            }
+        }
+        extents.reverse();
+        if extents != self.accounts() {
+            return told(self.at(
+                Error::corruption("the accounts are not those that were written"),
+                &known.account,
+            ));
+        }
+        Ok(())
+    }
+
     /// Reads pieces only to see that they are what was written.
     fn check(&self, pieces: &[Ptr]) -> Result<()> {
         for ptr in pieces {

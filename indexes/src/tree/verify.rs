@@ -55,11 +55,17 @@ struct Verifier<'a> {
     used: BTreeMap<u64, (u64, &'static str)>,
 }
 
-/// Looks at every root.
+/// Looks at the root slots, the accounts and every root.
 ///
 /// # Errors
 /// `Io`.
 pub(crate) fn verify(store: &Store, finding: &mut dyn FnMut(IndexFinding)) -> Result<()> {
+    store.reread(&mut |offset, what| {
+        finding(IndexFinding {
+            offset,
+            what: what.to_owned(),
+        });
+    })?;
     let roots: Vec<_> = store.space.lock().roots.values().copied().collect();
     let mut verifier = Verifier {
         store,
