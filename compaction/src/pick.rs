@@ -9,11 +9,11 @@ use crate::movement::{Candidate, Movement};
 /// A compaction may take this many target runs from the upper level when that costs nothing more below.
 const MAX_WIDENED_RUNS: u64 = 8;
 
-/// A run is small if so many of them make less than a target run ...
-const SMALL_PART: u64 = 4;
+/// A run is small if it has less than this, and less than a 64th of a target run ...
+const SMALL_BYTES: u64 = 64 << 10;
 
-/// ... and so many small neighbours are made one: each byte is rewritten once for it, or twice.
-const MANY_SMALL: usize = 8;
+/// ... and so many small neighbours are made one. With fewer, tables with indexes would bring these up to date too often.
+const MANY_SMALL: usize = 32;
 
 /// The runs of a level that has at most one sorted run.
 pub(crate) fn only_run(level: &LevelShape) -> &[RunShape] {
@@ -346,7 +346,8 @@ fn widen(upper: &[RunShape], ranges: &[std::ops::Range<usize>], first: usize, li
 /// Makes one run of many small neighbours on a level: short flushes of ascending keys go down as they are, and would leave a
 /// file each.
 pub(crate) fn join_small(shape: &VersionShape, context: &PolicyContext, score: f64) -> Option<CompactionPlan> {
-    let small = |run: &RunShape| !run.busy && run.bytes < context.target_run_bytes / SMALL_PART;
+    let most = SMALL_BYTES.min(context.target_run_bytes / 64);
+    let small = |run: &RunShape| !run.busy && run.bytes < most;
     let levels = shape.levels.iter().enumerate().skip(1);
     let single = levels.filter(|(_, level)| level.sorted_runs.len() == 1);
     let stretches = single.flat_map(|(number, level)| {
@@ -356,7 +357,7 @@ pub(crate) fn join_small(shape: &VersionShape, context: &PolicyContext, score: f
     let (level, stretch) = stretches
         .filter(|(_, stretch)| stretch.len() >= MANY_SMALL && small(&stretch[0]))
         .max_by_key(|(_, stretch)| stretch.len())?;
-    let mut room = context.target_run_bytes.saturating_mul(SMALL_PART);
+    let mut room = context.target_run_bytes;
     let taken = stretch.iter().take_while(|run| {
         let fits = run.bytes <= room;
         room = room.saturating_sub(run.bytes);

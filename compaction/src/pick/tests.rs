@@ -140,23 +140,24 @@ fn runs_full_of_tombstones_are_rewritten_in_the_last_level() {
 #[test]
 fn many_small_neighbours_become_one_run() {
     let context = PolicyContext {
-        target_run_bytes: 100,
+        target_run_bytes: 6400,
         ..CONTEXT
     };
-    let keys: Vec<String> = (0..20).map(|number| format!("{number:02}")).collect();
+    let keys: Vec<String> = (0..80).map(|number| format!("{number:02}")).collect();
     let neighbours = |bytes: &dyn Fn(usize) -> u64| {
         let runs = keys.iter().enumerate();
         let runs = runs.map(|(index, key)| run(index as u64, key, key, bytes(index)));
         shape(vec![vec![], vec![], vec![sorted(runs.collect())]])
     };
-    let plan = join_small(&neighbours(&|index| if index == 5 { 30 } else { 10 }), &context, 0.5).expect("14 are small");
+    let plan =
+        join_small(&neighbours(&|index| if index == 35 { 100 } else { 99 }), &context, 0.5).expect("44 are small");
     assert_eq!((plan.kind, plan.output_level, plan.join), (PlanKind::Merge, 2, true));
-    assert_eq!(plan.inputs, (6..20).collect::<Vec<_>>());
-    let plan = join_small(&neighbours(&|_| 24), &context, 0.5).expect("all are small");
-    assert_eq!(plan.inputs, (0..16).collect::<Vec<_>>(), "four target runs at most");
-    let few = |index: usize| if index % 8 == 7 { 25 } else { 1 };
-    assert_eq!(join_small(&neighbours(&few), &context, 0.5), None, "never eight");
-    let mut busy = neighbours(&|index| if index < 9 { 1 } else { 99 });
+    assert_eq!(plan.inputs, (36..80).collect::<Vec<_>>());
+    let plan = join_small(&neighbours(&|_| 99), &context, 0.5).expect("all are small");
+    assert_eq!(plan.inputs, (0..64).collect::<Vec<_>>(), "one target run at most");
+    let few = |index: usize| if index % 32 == 31 { 100 } else { 1 };
+    assert_eq!(join_small(&neighbours(&few), &context, 0.5), None, "never 32");
+    let mut busy = neighbours(&|index| if index < 33 { 1 } else { 1000 });
     assert!(join_small(&busy, &context, 0.5).is_some());
     busy.levels[2].sorted_runs[0].runs[4].busy = true;
     assert_eq!(join_small(&busy, &context, 0.5), None);

@@ -23,8 +23,6 @@ pub(super) struct Memtables {
     full: bool,
     /// Bytes of the active ones.
     active: usize,
-    /// Bytes of all.
-    all: usize,
 }
 
 impl Memtables {
@@ -36,7 +34,6 @@ impl Memtables {
             memtables.waiting += view.frozen.len();
             memtables.full |= active >= size;
             memtables.active += active;
-            memtables.all += active + view.frozen.iter().map(|slot| slot.memory()).sum::<usize>();
         }
         memtables
     }
@@ -49,8 +46,14 @@ impl Memtables {
 
     /// True if writers have to wait for a flush.
     pub fn stop(&self, shared: &Shared) -> bool {
-        self.room(shared) == 0 && (self.full || self.all >= shared.settings.memtable_budget() as usize)
+        self.room(shared) == 0 && (self.full || self.active >= active_share(shared))
     }
+}
+
+/// What the active memtables of all tables may come to: those that wait for their flush have as much again.
+fn active_share(shared: &Shared) -> usize {
+    let settings = &shared.settings;
+    settings.memtable.size.max(settings.memtable_budget() / 2) as usize
 }
 
 /// What is to be frozen.
@@ -124,9 +127,7 @@ impl Shared {
             .iter()
             .filter(|table| !holding.iter().any(|other| other.id == table.id));
         let mut full: Vec<_> = others.clone().filter(|table| active(table) >= size).cloned().collect();
-        // So many that those which wait for their flush have as much again.
-        let share = size.max(self.settings.memtable_budget() as usize / 2);
-        if full.is_empty() && memtables.active >= share {
+        if full.is_empty() && memtables.active >= active_share(self) {
             let largest = others.max_by_key(|table| active(table));
             full.extend(largest.filter(|table| active(table) >= LOOK_BYTES.min(size)).cloned());
         }
