@@ -15,6 +15,7 @@ mod named_files;
 mod open;
 mod options;
 mod plans;
+mod recovery;
 mod room;
 mod scan_options;
 mod seq_times;
