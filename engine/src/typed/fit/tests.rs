@@ -94,6 +94,31 @@ fn texts_are_read_only_when_asked_for_and_only_exactly() {
 }
 
 #[test]
+fn texts_that_a_type_would_round_or_cut_are_misfits() {
+    let of = |to: DataType, texts: &[&str]| {
+        let texts: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
+        misfits(Fitting::new(&schema(to)).parsing(), texts)
+    };
+    let floats = ["16777216", "16777217", "0.1", "1e39", "inf", "-16777217", "1e10"];
+    assert_eq!(of(DataType::Float32, &floats), [1, 3, 5]);
+    let doubles = ["9007199254740993", "9007199254740992", "0.1", "1e400", "-inf", "NaN"];
+    assert_eq!(of(DataType::Float64, &doubles), [0, 3]);
+    assert_eq!(of(DataType::Float16, &["65504", "65520", "2049"]), [1, 2]);
+    let days = ["2013-01-01", "2013-01-01T10:00:00", "2013-01-01 00:00:00"];
+    assert_eq!(of(DataType::Date32, &days), [1]);
+    let times = [
+        "2013-01-01T10:00:00",
+        "2013-01-01T10:00:00+02:00",
+        "2013-01-01 10:00:00Z",
+        "2013-01-01T10:00:00+00:00",
+        "2013-01-01",
+    ];
+    assert_eq!(of(DataType::Timestamp(TimeUnit::Microsecond, None), &times), [1]);
+    let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    assert_eq!(of(zoned, &times[..4]), [0usize; 0]);
+}
+
+#[test]
 fn rows_without_a_key_are_left_out_and_unknown_columns_are_refused() {
     let ids: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), None, Some(3)]));
     let fitting = Fitting::new(&schema(DataType::Int8));
