@@ -67,11 +67,14 @@ impl Workspace {
         }
     }
 
-    /// Removes a workspace of this process in which others are at work, which may make files until their directories are gone.
+    /// Removes a workspace of this process in which others are at work, which may make files until their directories are gone, or
+    /// these once more: so it must have been away for a while.
     pub fn remove_in_use(path: &Path) {
+        let mut away = 0;
         for _ in 0..500 {
             let _ = std::fs::remove_dir_all(path);
-            if !path.exists() {
+            away = if path.exists() { 0 } else { away + 1 };
+            if away == 10 {
                 break;
             }
             std::thread::sleep(Duration::from_millis(10));
