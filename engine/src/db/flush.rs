@@ -30,27 +30,34 @@ impl Shared {
         let mut begun = None;
         for table in tables {
             let _edit = table.edit.lock();
-            let view = table.view.load_full();
-            if view.active.is_empty() {
+            if table.view.load().active.is_empty() {
                 continue;
             }
             let segment = match begun {
                 Some(segment) => segment,
                 None => *begun.insert(self.check_writable()?.rotate()?),
             };
-            let active = Arc::new(self.new_slot(segment, &table.secondary.all())?);
-            let frozen = std::iter::once(&view.active).chain(&view.frozen).cloned().collect();
-            table.view.store(Arc::new(View {
-                active,
-                frozen,
-                version: Arc::clone(&view.version),
-                index: view.index.clone(),
-                secondary: Arc::clone(&view.secondary),
-            }));
+            self.begin_slot(table, segment)?;
         }
         if begun.is_some() {
             self.signals.flush.raise();
         }
+        Ok(())
+    }
+
+    /// Freezes the active memtable of a table whatever it holds; the next one begins with `segment`. The caller keeps writers and
+    /// other changes of the table out.
+    pub(super) fn begin_slot(&self, table: &TableInner, segment: u64) -> Result<()> {
+        let view = table.view.load_full();
+        let active = Arc::new(self.new_slot(segment, &table.secondary.all())?);
+        let frozen = std::iter::once(&view.active).chain(&view.frozen).cloned().collect();
+        table.view.store(Arc::new(View {
+            active,
+            frozen,
+            version: Arc::clone(&view.version),
+            index: view.index.clone(),
+            secondary: Arc::clone(&view.secondary),
+        }));
         Ok(())
     }
 

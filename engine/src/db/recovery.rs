@@ -8,7 +8,7 @@ use kodiak_core::{Error, Result};
 
 use super::log_end::check_log_end;
 use super::shared::Shared;
-use super::table_state::{TableInner, View};
+use super::table_state::TableInner;
 use crate::manifest::{Change, State, VersionEdit};
 
 /// Puts what the log holds into memtables.
@@ -48,7 +48,7 @@ pub(super) fn replay(shared: &Shared, context: &WalContext, state: &State, mode:
         // Not earlier: a batch is flushed as a whole, or not at all.
         for table in full.drain(..) {
             if table.view.load().active.memory() >= shared.settings.memtable.size as usize {
-                start_slot(shared, &table, record.segment)?;
+                shared.begin_slot(&table, record.segment)?;
             }
         }
         last_seq = last_seq.max(record.last_seq());
@@ -76,21 +76,6 @@ fn forget_log_end(shared: &Shared) -> Result<()> {
         }
         None => Ok(()),
     }
-}
-
-/// During replay: the active memtable is full.
-fn start_slot(shared: &Shared, table: &Arc<TableInner>, segment: u64) -> Result<()> {
-    let view = table.view.load_full();
-    let frozen = std::iter::once(&view.active).chain(&view.frozen).cloned().collect();
-    let active = Arc::new(shared.new_slot(segment, &table.secondary.all())?);
-    table.view.store(Arc::new(View {
-        active,
-        frozen,
-        version: Arc::clone(&view.version),
-        index: view.index.clone(),
-        secondary: Arc::clone(&view.secondary),
-    }));
-    Ok(())
 }
 
 /// What was replayed from so many segments or fewer is not flushed.
@@ -123,7 +108,7 @@ pub(super) fn finish_recovery(
     for table in &replayed {
         let active = Arc::clone(&table.view.load().active);
         if !active.is_empty() && (!goes_on || active.first_segment() <= oldest) {
-            start_slot(shared, table, first)?;
+            shared.begin_slot(table, first)?;
         }
         table.view.load().active.advance_segment(first, 0);
     }
