@@ -9,7 +9,7 @@ use kodiak_core::wal::{RESCUE, RecoveryMode, ReplayReport, ReplaySink, SegmentId
 use kodiak_core::{Error, ErrorKind, Result};
 use parking_lot::{Condvar, Mutex};
 
-use crate::format::{HeaderState, Link, SegmentHeader, segment_name, segment_of_name, segment_path};
+use crate::format::{HeaderState, Link, SEGMENT_HEADER, SegmentHeader, segment_name, segment_of_name, segment_path};
 use crate::reader::{Found, Place, SegmentFile, SegmentReader, Tail};
 
 /// Segments decoded ahead of the one being handed over, and so held in memory where the storage cannot map.
@@ -205,7 +205,10 @@ impl Replay<'_, '_> {
 
     /// Checks that the segment which `header` says it follows was there.
     fn check_predecessor(&mut self, files: &[SegmentFile], index: usize, header: &SegmentHeader) -> Result<()> {
-        let Some(link) = header.previous else { return Ok(()) };
+        // Nothing is missing of one that held no records: a sync that failed may have cost it its header.
+        let Some(link) = header.previous.filter(|link| link.end > SEGMENT_HEADER as u64) else {
+            return Ok(());
+        };
         let before = files[..index].iter().rev().find_map(SegmentFile::header);
         let follows = before.is_some_and(|(before, _)| before.segment == link.segment && before.id() == link.id);
         let released = link.segment < self.from || (self.from == 0 && index == 0);

@@ -119,6 +119,44 @@ fn a_file_that_a_crash_left_under_two_names_does_no_harm() {
     }
 }
 
+/// The sync of a new segment fails, the log is opened anew while the header can still be read, and then the power is lost: nothing is missing.
+#[test]
+fn a_segment_without_records_may_lose_its_header() {
+    for factory in durable() {
+        let what = factory.component.name;
+        let storage = FaultStorage::with_seed(1);
+        let next_seq = AtomicU64::new(1);
+        let wal = open(factory, &context_on(&storage), 1);
+        append(wal.as_ref(), 0, 300, &next_seq);
+        let from = wal.rotate().expect("rotates");
+        let image = storage.kill_image();
+        let context = context_on(&image);
+        let (records, report) = replay(factory, &context, from, RecoveryMode::PointInTime).expect(what);
+        assert!(records.is_empty() && !report.closed, "{what}: {report:?}");
+        let wal = open(factory, &context, report.next_segment);
+        let expected: Vec<_> = (1..40)
+            .map(|number| {
+                let batch = batch(number, 1, 300);
+                let appended = wal.append(&batch, number, &next_seq, SyncMode::Full).expect("appends");
+                (appended.first_seq, number, batch.payload().to_vec())
+            })
+            .collect();
+        assert!(
+            wal.active_segment() > report.next_segment,
+            "{what}: later segments promise"
+        );
+        let lost = image.kill_image();
+        let path = Path::new("/db/wal").join(format!("{from:020}.wal"));
+        let segment = lost.open_log(&path).expect("it is there");
+        segment.write_at(0, &[0; 4096]).expect("writes");
+        for mode in MODES {
+            let (records, report) = replay(factory, &context_on(&lost), from, mode).expect(what);
+            assert_eq!(records, expected, "{what}, {mode:?}");
+            assert_eq!((report.torn_bytes, report.skipped), (0, 0), "{what}, {mode:?}");
+        }
+    }
+}
+
 /// Which modes a log's appends take by turns.
 const MIXED: [SyncMode; 5] = [
     SyncMode::Normal,
