@@ -1,3 +1,4 @@
+use arrow::buffer::Buffer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
