@@ -34,7 +34,7 @@ fn columns_come_and_go_and_exports_have_those_of_now() {
     ]);
     assert_eq!(
         printed,
-        "id: int64 not null  # key\nrank: int8 not null\nyear: int32\ncalled: text\n"
+        "id: int64  # key\nrank: int8 not null\nyear: int32\ncalled: text\n"
     );
     let csv = |kodiak: &Kodiak| kodiak.prints(&["export", "db", "t"]);
     assert_eq!(csv(&kodiak), "id,rank,year,called\n1,3,1815,ada\n2,3,,bob\n");
@@ -64,7 +64,7 @@ fn printed_columns_make_a_table_of_the_same_columns() {
     assert_eq!(printed, altered);
     assert_eq!(
         printed,
-        "id: int64 not null  # key\nname: text\ntags: list<text not null>\n\"x, y\": struct<a: int64, \"b: c\": text not null>\n\
+        "id: int64  # key\nname: text\ntags: list<text not null>\n\"x, y\": struct<a: int64, \"b: c\": text not null>\n\
          at: map<text, timestamp(us, Europe/Rome)>\nword: dictionary<int32, text>\n"
     );
     let columns = kodiak.file("columns", &printed);
@@ -129,7 +129,7 @@ fn tables_are_made_with_columns_all_of_them_or_none() {
     let printed = kodiak.prints(&["tables", "db", "b"]);
     assert_eq!(
         printed,
-        "id: int64 not null  # key 2 desc\nname: text not null  # key 1\nat: timestamp(us, UTC)\n"
+        "id: int64 not null  # key 2 desc\nname: text  # key 1\nat: timestamp(us, UTC)\n"
     );
     kodiak.prints(&[
         "import",

@@ -176,7 +176,7 @@ fn columns_and_key_are_as_the_user_writes_them() {
     let kodiak = Kodiak::new();
     let text = "id,price,at,note\n1,1.50,2013-01-01T10:00:00Z,x\n2,NA,NA,\"\"\n";
     let file = kodiak.file("rows.csv", text);
-    let schema = "id:int16, price:decimal(10, 2), at:timestamp(ms, UTC)\nnote:text not null";
+    let schema = "id:int16 not null, price:decimal(10, 2), at:timestamp(ms, UTC)\nnote:text not null";
     let columns = kodiak.file("columns.txt", schema);
     for (table, more) in [("t", ["--schema", schema]), ("u", ["--schema-file", &columns])] {
         kodiak.prints(&[&["import", "db", table, &file, "--key", "id desc"], more.as_slice()].concat());
@@ -238,7 +238,16 @@ fn rows_that_cannot_be_imported_go_to_a_file_with_line_and_reason() {
     ] {
         let (db, rejects) = (format!("{name}.db"), format!("{name}.rejects"));
         let file = kodiak.file(name, text);
-        let import = ["import", &db, "t", &file, "--key", "id", "--schema", "id:int32,n:int8"];
+        let import = [
+            "import",
+            &db,
+            "t",
+            &file,
+            "--key",
+            "id",
+            "--schema",
+            "id:int32 not null,n:int8",
+        ];
         let error = kodiak.refuses(&import);
         assert!(
             error.contains(&format!("line {}:", lines[0])) && error.contains("--rejects"),

@@ -26,7 +26,8 @@ pub struct Create {
         requires = "tables"
     )]
     key: Vec<String>,
-    /// The columns of these tables and their types: "id:int64 not null, name:text, at:timestamp(us, UTC)"
+    /// The columns of these tables and their types: "id:int64 not null, name:text, at:timestamp(us, UTC)"; key columns, too, may be
+    /// null unless it says otherwise
     #[arg(
         long,
         value_name = "COLUMN:TYPE,...",

@@ -13,6 +13,7 @@ use crate::import::{
     is_once,
 };
 use crate::output::Output;
+use crate::schema;
 
 /// `kodiak import`
 #[derive(Debug, Args)]
@@ -199,11 +200,8 @@ impl Import {
         };
         if let (Some(table), false) = (&found, key_value) {
             let target = table.schema().columns().clone();
-            if let Some(explicit) = explicit
-                && self.new.table(&explicit)?.columns() != &target
-            {
-                let message = format!("table \"{}\" exists, with other columns than --schema says", self.table);
-                return Err(Error::invalid_input(message));
+            if let Some(explicit) = explicit {
+                schema::check_same(&self.table, &self.new.table(&explicit)?, &table.schema())?;
             }
             self.new.check_key(&self.table, &table.schema())?;
             return Ok(Plan {

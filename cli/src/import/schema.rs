@@ -12,7 +12,8 @@ use crate::schema;
 /// What a table that is made for a file is to be.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TableArguments {
-    /// The columns that make up the key, if the table is made: a COLUMN, or "COLUMN desc" (or -COLUMN) for descending order
+    /// The columns that make up the key, if the table is made: a COLUMN, or "COLUMN desc" (or -COLUMN) for descending order. Without
+    /// --schema they may not be null, unless it is "COLUMN null" or "COLUMN desc null"; with it, that counts
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',', allow_hyphen_values = true)]
     pub key: Vec<String>,
     /// Make a key-value table even with --key
@@ -49,7 +50,10 @@ impl TableArguments {
 
     /// The names of the key columns.
     pub fn key_names(&self) -> Vec<String> {
-        self.key.iter().map(|key| key_column(key).0.to_owned()).collect()
+        self.key
+            .iter()
+            .map(|key| KeyArgument::of(key).name.to_owned())
+            .collect()
     }
 
     /// Checks that a table that is there has the key that is asked for, if one is.
@@ -60,19 +64,27 @@ impl TableArguments {
         let show = |(name, descending): (&str, bool)| format!("{name}{}", if descending { " desc" } else { "" });
         let own = schema.key().iter();
         let own = own.map(|key| show((schema.columns().field(key.index).name(), key.descending)));
-        let (own, wanted): (Vec<_>, Vec<_>) = (
+        let wanted: Vec<KeyArgument<'_>> = self.key.iter().map(|key| KeyArgument::of(key)).collect();
+        let (own, said): (Vec<_>, Vec<_>) = (
             own.collect(),
-            self.key.iter().map(|key| show(key_column(key))).collect(),
+            wanted.iter().map(|key| show((key.name, key.descending))).collect(),
         );
-        if wanted.is_empty() || wanted == own {
-            return Ok(());
+        if !said.is_empty() && said != own {
+            let message = format!(
+                "table \"{table}\" exists, with the key {}, not {}",
+                own.join(", "),
+                said.join(", ")
+            );
+            return Err(Error::invalid_input(message));
         }
-        let message = format!(
-            "table \"{table}\" exists, with the key {}, not {}",
-            own.join(", "),
-            wanted.join(", ")
-        );
-        Err(Error::invalid_input(message))
+        let null = |key: &&KeyArgument<'_>| key.nullable && !is_nullable(schema.columns(), key.name);
+        match wanted.iter().find(null) {
+            Some(key) => Err(Error::invalid_input(format!(
+                "table \"{table}\" exists, and its key column \"{}\" may not be null",
+                key.name
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// The schema of a table with these columns.
@@ -83,11 +95,18 @@ impl TableArguments {
         if self.key.is_empty() || self.key_value {
             return Ok(TableSchema::key_value());
         }
-        let names = self.key_names();
-        for name in &names {
-            column_index(columns, name)?;
-        }
         let explicit = self.schema.is_some() || self.schema_file.is_some();
+        let wanted: Vec<KeyArgument<'_>> = self.key.iter().map(|key| KeyArgument::of(key)).collect();
+        for key in &wanted {
+            column_index(columns, key.name)?;
+            if explicit && key.nullable && !is_nullable(columns, key.name) {
+                let message = format!(
+                    "key column \"{}\" is not null by its schema, and null by --key",
+                    key.name
+                );
+                return Err(Error::invalid_input(message));
+            }
+        }
         let fields: Vec<Field> = columns
             .fields()
             .iter()
@@ -98,35 +117,56 @@ impl TableArguments {
                     DataType::Null => field.with_data_type(DataType::Utf8),
                     _ => field,
                 };
-                let required = names.contains(field.name());
-                let nullable = !required && (!explicit || field.is_nullable());
+                // Rows without a key would replace each other, which nobody wants who has not said so.
+                let nullable = match wanted.iter().find(|key| key.name == field.name()) {
+                    _ if explicit => field.is_nullable(),
+                    Some(key) => key.nullable,
+                    None => true,
+                };
                 field.with_nullable(nullable)
             })
             .collect();
-        let key: Vec<String> = self
-            .key
+        let key: Vec<String> = wanted
             .iter()
-            .map(|key| match key_column(key) {
-                (name, true) => format!("-{name}"),
-                (name, false) => name.to_owned(),
-            })
+            .map(|key| format!("{}{}", if key.descending { "-" } else { "" }, key.name))
             .collect();
         let key: Vec<&str> = key.iter().map(String::as_str).collect();
         TableSchema::new(Arc::new(Schema::new(fields)), &key)
     }
 }
 
-/// A column of the key and whether it is descending.
-fn key_column(text: &str) -> (&str, bool) {
-    let text = text.trim();
-    if let Some(name) = text.strip_prefix('-') {
-        return (name, true);
+/// A column of the key, as `--key` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct KeyArgument<'a> {
+    name: &'a str,
+    descending: bool,
+    /// It may be null, in a table whose schema is not written down.
+    nullable: bool,
+}
+
+impl<'a> KeyArgument<'a> {
+    fn of(text: &'a str) -> Self {
+        let text = text.trim();
+        let mut key = Self {
+            name: text.strip_prefix('-').unwrap_or(text),
+            descending: text.starts_with('-'),
+            nullable: false,
+        };
+        while let Some((name, word)) = key.name.rsplit_once(char::is_whitespace) {
+            match word.to_ascii_lowercase().as_str() {
+                "null" => key.nullable = true,
+                "desc" => key.descending = true,
+                "asc" => {}
+                _ => break,
+            }
+            key.name = name.trim_end();
+        }
+        key
     }
-    match text.rsplit_once(char::is_whitespace) {
-        Some((name, order)) if order.eq_ignore_ascii_case("desc") => (name.trim_end(), true),
-        Some((name, order)) if order.eq_ignore_ascii_case("asc") => (name.trim_end(), false),
-        _ => (text, false),
-    }
+}
+
+fn is_nullable(columns: &Schema, name: &str) -> bool {
+    columns.field_with_name(name).is_ok_and(Field::is_nullable)
 }
 
 /// The index of a column.
@@ -148,10 +188,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_descending_in_two_ways_of_writing() {
-        assert_eq!(key_column("-a"), ("a", true));
-        assert_eq!(key_column(" a desc"), ("a", true));
-        assert_eq!(key_column("a b ASC "), ("a b", false));
-        assert_eq!(key_column("desc"), ("desc", false));
+    fn keys_have_an_order_and_may_be_null() {
+        let key = |name, descending, nullable| KeyArgument {
+            name,
+            descending,
+            nullable,
+        };
+        for (text, expected) in [
+            ("-a", key("a", true, false)),
+            (" a desc", key("a", true, false)),
+            ("a b ASC ", key("a b", false, false)),
+            ("desc", key("desc", false, false)),
+            ("a null", key("a", false, true)),
+            ("a  desc Null", key("a", true, true)),
+            ("-a null", key("a", true, true)),
+            ("null", key("null", false, false)),
+        ] {
+            assert_eq!(KeyArgument::of(text), expected, "{text}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use kodiak::{Db, Error, ErrorKind, Fitting, Result, Table, WriteBatch};
+use kodiak::{Db, Error, ErrorKind, Fitting, Misfit, Result, Table, WriteBatch};
 
 use super::json::{as_texts, parsed};
 use super::keys::RowKeys;
@@ -125,9 +125,10 @@ impl<'t> Sink<'t> {
                     .iter()
                     .map(|(name, rows)| (name.clone(), rows.clone().into()));
                 let (fitted, misfits) = fitting.fit_without(&rows, &lacking.collect::<Vec<_>>())?;
-                let wrong = misfits
-                    .into_iter()
-                    .map(|misfit| (misfit.row, Some(misfit.column), misfit.reason));
+                let wrong = misfits.into_iter().map(|misfit| {
+                    let reason = self.lacks_key(&rows, &misfit).unwrap_or(misfit.reason);
+                    (misfit.row, Some(misfit.column), reason)
+                });
                 reject(chunk, &wrong.collect::<Vec<_>>());
                 fitted
             }
@@ -142,6 +143,19 @@ impl<'t> Sink<'t> {
             .into_iter()
             .map(|(row, column)| (row, Some(column), missing.to_owned()));
         without(&rows, &wrong.collect::<Vec<_>>(), chunk)
+    }
+
+    /// What to say of a row that lacks a value of its key.
+    fn lacks_key(&self, rows: &RecordBatch, misfit: &Misfit) -> Option<String> {
+        let schema = self.table.schema();
+        let index = schema.columns().index_of(&misfit.column).ok()?;
+        let lacks = rows.column_by_name(&misfit.column)?.is_null(misfit.row);
+        (matches!(self.layout, Layout::Typed) && schema.is_key_column(index) && lacks).then(|| {
+            format!(
+                "it has no value, and is part of the key (a table made with --key \"{} null\" takes such rows)",
+                misfit.column
+            )
+        })
     }
 
     /// Columns of texts that are JSON, where the target has lists, structs or maps: what a CSV file has.

@@ -21,9 +21,8 @@ mod tests;
 mod types;
 
 use arrow::datatypes::{Field, Schema};
-use kodiak::{Error, Result};
+use kodiak::{Error, Result, TableSchema};
 use pieces::{Piece, Problem, without_comments};
-#[cfg(test)]
 use show::show;
 pub use show::show_all;
 
@@ -55,6 +54,28 @@ pub fn parse(text: &str) -> Result<Schema> {
 /// `InvalidInput` naming the column, and where it cannot be understood.
 pub fn parse_column(text: &str) -> Result<Field> {
     column(Piece::whole(text)).map_err(|problem| problem.in_text(text))
+}
+
+/// Checks that a table has the columns that were written down for it.
+///
+/// # Errors
+/// `InvalidInput` naming the table and the first column that differs.
+pub fn check_same(table: &str, written: &TableSchema, own: &TableSchema) -> Result<()> {
+    if written.columns().fields() == own.columns().fields() {
+        return Ok(());
+    }
+    let shown = |schema: &TableSchema, index: usize| match schema.columns().fields().get(index) {
+        Some(field) => show(field),
+        None => "no more".to_owned(),
+    };
+    let mut places = 0..=own.columns().fields().len();
+    let differs = places.find(|&index| written.columns().fields().get(index) != own.columns().fields().get(index));
+    let index = differs.unwrap_or_default();
+    Err(Error::invalid_input(format!(
+        "table \"{table}\" exists, with other columns than --schema says: it has {}, where --schema says {}",
+        shown(own, index),
+        shown(written, index)
+    )))
 }
 
 fn column(piece: Piece<'_>) -> Result<Field, Problem> {
