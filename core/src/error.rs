@@ -105,6 +105,12 @@ impl Error {
             .with_source(source)
     }
 
+    /// Adds to the message what the caller can do besides, or what was done before.
+    pub fn with_advice(mut self, advice: &str) -> Self {
+        self.0.message.extend(["; ", advice]);
+        self
+    }
+
     /// Names the file concerned, unless one is named already.
     pub fn with_file(mut self, file: impl Into<PathBuf>) -> Self {
         self.0.file.get_or_insert_with(|| file.into());

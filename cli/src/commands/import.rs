@@ -10,7 +10,7 @@ use crate::arguments::SettingsArguments;
 use crate::failure::Result;
 use crate::import::{
     CsvOptions, FileFormat, IMPORTS, Input, Layout, Position, Progress, Rejects, RowKeys, Sink, Source, TableArguments,
-    is_once,
+    Transfer, count_rows, is_once, replaced,
 };
 use crate::output::Output;
 use crate::schema;
@@ -122,6 +122,7 @@ impl Import {
             None if error.kind() == ErrorKind::InvalidInput => error.with_file(&self.file),
             _ => error,
         })?;
+        let numbered = matches!(plan.layout, Layout::Objects(_)) && self.new.key.is_empty();
         let source = source.with_defaults(defaults(&plan.table)?);
         let hex = self.hex || !plan.table.schema().is_key_value();
         let sink = Sink::new(db, &plan.table, plan.layout, plan.target.clone(), format.is_text(), hex);
@@ -130,7 +131,7 @@ impl Import {
             sink.check(columns).map_err(|error| error.with_file(&self.file))?;
         }
         // What cannot be read again is not gone on with.
-        let mut progress = match is_once(&self.file)? {
+        let progress = match is_once(&self.file)? {
             true => None,
             false => Some(Progress::open(db, &self.table, &self.file, self.how(format))?),
         };
@@ -145,24 +146,29 @@ impl Import {
             (true, None) => Some((0, 0)),
             (false, _) => None,
         };
-        let mut rejects = Rejects::open(self.rejects.as_deref(), place, self.max_rejects, rejected)?;
+        let rejects = Rejects::open(self.rejects.as_deref(), place, self.max_rejects, rejected)?;
         let from = done.map_or(Position::default(), |(position, _)| position);
+        let fresh = done.is_none() && plan.table.options().get_ttl().is_none() && plan.table.is_empty()?;
         let texts = rejects.wants_texts();
         let mut rows = source.rows(from, &plan.target, plan.as_written, self.batch as usize, texts)?;
-        let mut imported = 0;
-        while let Some(mut chunk) = rows.next()? {
-            let (mut batch, count) = sink.batch(&mut chunk)?;
-            rejects
-                .write(&chunk.rejects)
-                .map_err(|error| error.with_file(&self.file))?;
-            if let Some(progress) = &mut progress {
-                progress.record(db, &mut batch, chunk.position, rejects.done())?;
-            }
-            db.write(batch)?;
-            imported += count;
+        let mut transfer = Transfer {
+            db,
+            file: &self.file,
+            sink,
+            rejects,
+            progress,
+            at: from,
+            imported: 0,
+        };
+        if let Err(error) = transfer.carry(&mut rows) {
+            return Err(match transfer.left(place, numbered) {
+                Some(left) => error.with_advice(&left).into(),
+                None => error.into(),
+            });
         }
         drop(rows);
-        if let Some(progress) = progress {
+        let (imported, rejected) = (transfer.imported, transfer.rejects.done().0);
+        if let Some(progress) = transfer.progress {
             progress.finish(db)?;
         }
         let seconds = begun.elapsed().as_secs_f64();
@@ -175,7 +181,12 @@ impl Import {
         if from.row > 0 {
             write!(out, ", after {} rows before", from.row)?;
         }
-        match (rejects.done().0, &self.rejects) {
+        // Other tables would have to be read before, too, and may be large.
+        let rows = if fresh { Some(count_rows(&plan.table)?) } else { None };
+        if let Some(replaced) = rows.and_then(|rows| replaced(imported, rows)) {
+            write!(out, "; {replaced}")?;
+        }
+        match (rejected, &self.rejects) {
             (count, Some(file)) if count > 0 => writeln!(out, "; {count} rejected, see {}", file.display())?,
             _ => writeln!(out)?,
         }

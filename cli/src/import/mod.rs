@@ -17,6 +17,7 @@ mod schema;
 mod sink;
 mod source;
 mod text;
+mod transfer;
 
 pub use csv::CsvOptions;
 pub use input::{Input, is_once};
@@ -28,3 +29,4 @@ pub use rows::Position;
 pub use schema::{TableArguments, column_index};
 pub use sink::{Layout, Sink};
 pub use source::{FileFormat, Source};
+pub use transfer::{Transfer, count_rows, replaced};
