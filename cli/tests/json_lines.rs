@@ -94,3 +94,135 @@ fn nested_values_that_do_not_fit_are_told_with_their_place() {
         assert_eq!(kodiak.prints(&["export", "db", &table, "--format", "jsonl"]), good);
     }
 }
+
+#[test]
+fn a_member_that_is_there_twice_rejects_the_row() {
+    let kodiak = Kodiak::new();
+    let lines = [
+        ("{\"id\":1,\"a\":{\"x\":1},\"m\":{\"k\":1,\"k\":2}}", None),
+        ("{\"id\":2,\"id\":3}", Some("it has the member \"id\" twice")),
+        ("{\"id\":4,\"\\u0069d\":5}", Some("it has the member \"id\" twice")),
+        (
+            "{\"id\":6,\"a\":{\"x\":1,\"x\":1}}",
+            Some("\"a\": it has the member \"x\" twice"),
+        ),
+        (
+            "{\"id\":7,\"l\":[null,{\"x\":1},{\"x\":1,\"x\":1}]}",
+            Some("\"l[]\": it has the member \"x\" twice"),
+        ),
+        (
+            "{\"id\":8,\"s\":{\"k\":{\"x\":null,\"x\":1}}}",
+            Some("\"s{}\": it has the member \"x\" twice"),
+        ),
+    ];
+    let text: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
+    let file = kodiak.file("rows.jsonl", &text);
+    let schema = "id:int8 not null,a:struct<x:int8>,l:list<struct<x:int8>>,m:map<text,int8>,s:map<text,struct<x:int8>>";
+    let import = [
+        "import",
+        "db",
+        "t",
+        &file,
+        "--key",
+        "id",
+        "--schema",
+        schema,
+        "--rejects",
+    ];
+    kodiak.prints(&[&import[..], &["rejected"]].concat());
+    // Others, which are not read, make no difference.
+    kodiak.prints(&[&import[..], &["again", "--columns", "id,a,l,m,s"]].concat());
+    for name in ["rejected", "again"] {
+        let rejected = std::fs::read_to_string(kodiak.path(name)).expect("written");
+        let found = rejected.lines().map(|line| {
+            let reject: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            (
+                reject["line"].as_u64().expect("a line"),
+                reject["reason"].as_str().expect("a reason").to_owned(),
+            )
+        });
+        let expected = (1..)
+            .zip(&lines)
+            .filter_map(|(line, (_, reason))| Some((line, reason.as_ref()?.to_string())));
+        assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+    }
+    assert_eq!(
+        kodiak.prints(&["export", "db", "t", "--format", "jsonl"]),
+        "{\"id\":1,\"a\":{\"x\":1},\"l\":null,\"m\":{\"k\":1,\"k\":2},\"s\":null}\n",
+        "maps keep both"
+    );
+    // Without a schema, and as objects.
+    kodiak.prints(&[
+        "import",
+        "db",
+        "inferred",
+        &file,
+        "--key",
+        "id",
+        "--rejects",
+        "r1",
+        "--columns",
+        "id,a",
+    ]);
+    assert_eq!(
+        kodiak.prints(&["export", "db", "inferred", "--columns", "id"]),
+        "id\n1\n7\n8\n"
+    );
+    let objects = kodiak.refuses(&["import", "db", "objects", &file, "--key", "id", "--key-value"]);
+    assert!(objects.contains("line 2: it has the member \"id\" twice"), "{objects}");
+    let csv = kodiak.file("rows.csv", "id,a\n1,\"{\"\"x\"\":1,\"\"x\"\":2}\"\n");
+    let nested = [
+        "import",
+        "db",
+        "csv",
+        &csv,
+        "--key",
+        "id",
+        "--schema",
+        "id:int8,a:struct<x:int8>",
+    ];
+    let refused = kodiak.refuses(&nested);
+    assert!(
+        refused.contains("line 2: column \"a\": it has the member \"x\" twice"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn marks_of_the_order_of_bytes_are_passed_over() {
+    let kodiak = Kodiak::new();
+    for (name, text) in [
+        ("rows.jsonl", "\u{feff}{\"id\":1,\"n\":2}\n{\"id\":2,\"n\":3}\n"),
+        ("line.jsonl", "\u{feff}\n{\"id\":1,\"n\":2}\n{\"id\":2,\"n\":3}\n"),
+        ("rows.csv", "\u{feff}id,n\n1,2\n2,3\n"),
+        ("quoted.csv", "\u{feff}\"id\",n\r\n1,2\r\n2,3"),
+    ] {
+        let (file, table) = (kodiak.file(name, text), name.replace('.', "_"));
+        kodiak.prints(&["import", "db", &table, &file, "--key", "id", "--batch", "1"]);
+        assert_eq!(kodiak.prints(&["export", "db", &table]), "id,n\n1,2\n2,3\n", "{name}");
+    }
+    let empty = kodiak.file("empty.csv", "\u{feff}");
+    assert!(
+        kodiak
+            .refuses(&["import", "db", "e", &empty, "--key", "id"])
+            .contains("it has no header")
+    );
+    let utf16 = |name: &str, little: bool, mark: bool| {
+        let text = if mark { "\u{feff}id,n\n1,2\n" } else { "id,n\n1,2\n" };
+        let units = text.encode_utf16().flat_map(|unit| match little {
+            true => unit.to_le_bytes(),
+            false => unit.to_be_bytes(),
+        });
+        std::fs::write(kodiak.path(name), units.collect::<Vec<u8>>()).expect("written");
+        let refused = kodiak.refuses(&["import", "db", "u", name, "--key", "id"]);
+        assert!(
+            refused.contains("it is UTF-16: convert it to UTF-8 first (iconv -f UTF-16"),
+            "{refused}"
+        );
+    };
+    for name in ["u.csv", "u.jsonl"] {
+        for (little, mark) in [(true, true), (true, false), (false, true), (false, false)] {
+            utf16(name, little, mark);
+        }
+    }
+}

@@ -4,6 +4,7 @@ mod infer;
 mod lines;
 mod raw;
 mod shape;
+mod twice;
 
 use std::io::BufRead;
 use std::sync::Arc;
@@ -78,31 +79,28 @@ impl<R: BufRead> JsonRows<R> {
         self
     }
 
-    /// Appends the line at hand, but for the columns that are not read.
-    fn append_line(&self, lines: &mut Vec<u8>) {
-        let line = &self.lines.line;
-        let members = self.others.then(|| Members::of(line.trim_ascii()));
-        match members {
-            Some(Ok(members)) => {
-                let mut separator = b'{';
-                for (name, value) in members.0 {
-                    if self.schema.field_with_name(&name).is_ok() {
-                        lines.push(separator);
-                        lines.extend_from_slice(serde_json::Value::from(name).to_string().as_bytes());
-                        lines.push(b':');
-                        lines.extend_from_slice(value.as_bytes());
-                        separator = b',';
-                    }
-                }
-                lines.extend_from_slice(if separator == b'{' { b"{}\n" } else { b"}\n" });
-            }
-            // What is wrong with it is found when it is decoded.
-            _ => lines.extend_from_slice(line),
-        }
-        // The last line of a file may have no line break.
-        if !lines.ends_with(b"\n") {
+    /// Appends the line at hand, but for the columns that are not read; or says why it is no object whose members are clear.
+    fn append_line(&self, lines: &mut Vec<u8>) -> Result<(), String> {
+        let line = self.lines.line.trim_ascii();
+        let members = Members::of(line)?;
+        twice::check(&members, self.schema.fields())?;
+        if !self.others {
+            lines.extend_from_slice(line);
             lines.push(b'\n');
+            return Ok(());
         }
+        let mut separator = b'{';
+        for (name, value) in members.0 {
+            if self.schema.field_with_name(&name).is_ok() {
+                lines.push(separator);
+                lines.extend_from_slice(serde_json::Value::from(name).to_string().as_bytes());
+                lines.push(b':');
+                lines.extend_from_slice(value.as_bytes());
+                separator = b',';
+            }
+        }
+        lines.extend_from_slice(if separator == b'{' { b"{}\n" } else { b"}\n" });
+        Ok(())
     }
 
     fn decode(&self, lines: &[u8], rows: usize) -> Result<RecordBatch, String> {
@@ -151,17 +149,25 @@ impl<R: BufRead> Rows for JsonRows<R> {
     fn next(&mut self) -> Result<Option<Chunk>> {
         let mut chunk = Chunk::default();
         let (mut lines, mut ends) = (Vec::new(), Vec::new());
-        while ends.len() < self.batch && self.lines.next()? {
+        while ends.len() + chunk.rejects.len() < self.batch && self.lines.next()? {
             self.row += 1;
+            if let Err(reason) = self.append_line(&mut lines) {
+                chunk.rejects.push(Reject {
+                    line: self.lines.number,
+                    column: None,
+                    reason,
+                    text: Some(self.lines.text()),
+                });
+                continue;
+            }
             chunk.numbers.push(self.row);
             chunk.lines.push(self.lines.number);
-            self.append_line(&mut lines);
             ends.push(lines.len());
             if self.raw {
                 chunk.texts.push(self.lines.text());
             }
         }
-        if ends.is_empty() {
+        if ends.is_empty() && chunk.rejects.is_empty() {
             return Ok(None);
         }
         chunk.rows = Some(match self.decode(&lines, ends.len()) {
@@ -171,6 +177,7 @@ impl<R: BufRead> Rows for JsonRows<R> {
             }
             Err(_) => self.sort_out(&mut chunk, &lines, &ends)?,
         });
+        chunk.rejects.sort_by_key(|reject| reject.line);
         chunk.position = Position {
             offset: self.lines.offset,
             line: self.lines.next,

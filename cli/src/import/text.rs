@@ -7,8 +7,11 @@ use kodiak::{Error, Result};
 
 use super::input::Input;
 
+const UTF_16: &str = "it is UTF-16: convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)";
+const UTF_32: &str = "it is UTF-32: convert it to UTF-8 first (iconv -f UTF-32 -t UTF-8)";
+
 /// What files begin with that are taken for text by mistake, and what to do about them.
-const NO_TEXT: [(&[u8], &str); 9] = [
+const NO_TEXT: [(&[u8], &str); 11] = [
     (b"\x1f\x8b", "it is compressed with gzip: decompress it first (gunzip)"),
     (b"PK\x03\x04", "it is a ZIP archive: unpack it first (unzip)"),
     (
@@ -17,14 +20,10 @@ const NO_TEXT: [(&[u8], &str); 9] = [
     ),
     (b"BZh", "it is compressed with bzip2: decompress it first (bunzip2)"),
     (b"\xfd7zXZ\0", "it is compressed with xz: decompress it first (unxz)"),
-    (
-        b"\xff\xfe",
-        "it is UTF-16: convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)",
-    ),
-    (
-        b"\xfe\xff",
-        "it is UTF-16: convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)",
-    ),
+    (b"\xff\xfe\0\0", UTF_32),
+    (b"\0\0\xfe\xff", UTF_32),
+    (b"\xff\xfe", UTF_16),
+    (b"\xfe\xff", UTF_16),
     (b"PAR1", "it is a Parquet file: say --format parquet"),
     (b"ARROW1", "it is a Feather file: say --format feather"),
 ];
@@ -37,8 +36,22 @@ pub fn check(input: &Input) -> Result<()> {
     let failed = |error| Error::io("read the rows", input.name(), error);
     let (mut file, mut head) = (File::open(input.path()).map_err(failed)?, Vec::new());
     (&mut file).take(8).read_to_end(&mut head).map_err(failed)?;
-    match NO_TEXT.iter().find(|(magic, _)| head.starts_with(magic)) {
-        Some((_, what)) => Err(Error::invalid_input(*what).with_file(input.name())),
+    let what = NO_TEXT.iter().find(|(magic, _)| head.starts_with(magic));
+    match what.map(|(_, what)| *what).or_else(|| unmarked(&head)) {
+        Some(what) => Err(Error::invalid_input(what).with_file(input.name())),
         None => Ok(()),
+    }
+}
+
+/// What text is that has no mark of its encoding, and zeros in the place of every other byte of its first characters.
+fn unmarked(head: &[u8]) -> Option<&'static str> {
+    match head {
+        [0, a, 0, b, ..] if *a != 0 && *b != 0 => {
+            Some("it is UTF-16: convert it to UTF-8 first (iconv -f UTF-16BE -t UTF-8)")
+        }
+        [a, 0, b, 0, ..] if *a != 0 && *b != 0 => {
+            Some("it is UTF-16: convert it to UTF-8 first (iconv -f UTF-16LE -t UTF-8)")
+        }
+        _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! The lines of a file, and the members of their objects.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::io::{BufRead, Read};
 
@@ -10,6 +11,9 @@ use serde_json::value::RawValue;
 
 /// A longer line is taken for a file that is not made of lines.
 const MAX_LINE: u64 = 64 << 20;
+
+/// Some writers begin a file with this mark, of the order of bytes.
+const MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Reads lines that are not empty.
 pub struct Lines<R> {
@@ -42,6 +46,7 @@ impl<R: BufRead> Lines<R> {
     /// `Io`; `InvalidInput` for a line that is too long.
     pub fn next(&mut self) -> Result<bool> {
         loop {
+            let begins = self.offset == 0;
             self.line.clear();
             let read = (&mut self.source)
                 .take(MAX_LINE)
@@ -57,6 +62,9 @@ impl<R: BufRead> Lines<R> {
             self.offset += read as u64;
             self.number = self.next;
             self.next += 1;
+            if begins && self.line.starts_with(MARK) {
+                self.line.drain(..MARK.len());
+            }
             if !self.line.trim_ascii().is_empty() {
                 return Ok(true);
             }
@@ -69,6 +77,9 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
+/// So many names are compared with each other in less time than it takes to hash them.
+const FEW: usize = 16;
+
 /// The members of an object in their order, their values as they are written.
 #[derive(Default)]
 pub struct Members<'a>(pub Vec<(Cow<'a, str>, &'a str)>);
@@ -77,8 +88,20 @@ impl<'a> Members<'a> {
     /// Those of the object that a text holds.
     ///
     /// # Errors
-    /// What is wrong with the text, and where.
+    /// What is wrong with the text, and where; or which member it has twice, of which nobody could say what counts.
     pub fn of(text: &'a [u8]) -> Result<Self, String> {
+        let members = Self::entries(text)?;
+        match members.repeated() {
+            Some(name) => Err(format!("it has the member \"{name}\" twice")),
+            None => Ok(members),
+        }
+    }
+
+    /// Those of an object that may have the same one more than once, as maps do.
+    ///
+    /// # Errors
+    /// What is wrong with the text, and where.
+    pub fn entries(text: &'a [u8]) -> Result<Self, String> {
         serde_json::from_slice(text).map_err(|error| {
             let message = error.to_string();
             // It is not the first line of the file.
@@ -89,9 +112,22 @@ impl<'a> Members<'a> {
         })
     }
 
-    /// The value of the last member of a name, as JSON has it.
+    /// The name of a member that is there more than once.
+    fn repeated(&self) -> Option<&str> {
+        let names = self.0.iter().map(|(name, _)| name.as_ref());
+        if self.0.len() <= FEW {
+            let mut places = names.clone().enumerate();
+            let twice = places.find(|(place, name)| names.clone().take(*place).any(|other| other == *name));
+            return twice.map(|(_, name)| name);
+        }
+        let mut known = HashSet::with_capacity(self.0.len());
+        let mut names = names;
+        names.find(|name| !known.insert(*name))
+    }
+
+    /// The value of the member of a name.
     pub fn get(&self, name: &str) -> Option<&'a str> {
-        let found = self.0.iter().rev().find(|(own, _)| own == name);
+        let found = self.0.iter().find(|(own, _)| own == name);
         found.map(|(_, value)| *value)
     }
 }

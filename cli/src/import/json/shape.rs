@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use kodiak::{Error, Result};
 use serde_json::value::RawValue;
 
-use super::decode;
+use super::{decode, twice};
 
 /// A type with the same lists, structs and maps, and texts in them.
 fn text_type(of: &DataType) -> DataType {
@@ -48,7 +48,8 @@ pub fn parsed(texts: &ArrayRef, to: &DataType) -> Result<(ArrayRef, Vec<(usize, 
     let schema = Arc::new(Schema::new(vec![Field::new("value", to.clone(), true)]));
     let line = |text: &str| format!("{{\"value\":{text}}}\n");
     let checked = |text: &str| -> Result<String, String> {
-        serde_json::from_str::<&RawValue>(text).map_err(|error| format!("it is no JSON: {error}"))?;
+        let value: &RawValue = serde_json::from_str(text).map_err(|error| format!("it is no JSON: {error}"))?;
+        twice::check_value(value.get(), to, "")?;
         let line = line(text);
         decode(&schema, line.as_bytes(), 1).map(|_| line)
     };
