@@ -176,6 +176,32 @@ fn read(table: &kodiak::Table) -> RecordBatch {
     arrow::compute::concat_batches(&table.schema().columns().clone(), &batches).expect("one schema")
 }
 
+/// What formats cannot hold, by the beginnings of the columns' names: an export with such a column is refused.
+const REFUSED: [(&str, &[&str]); 2] = [
+    ("parquet", &["interval"]),
+    ("orc", &["u64", "f16", "clock", "took", "interval", "d256", "date64"]),
+];
+
+/// The columns of a table that can be exported in a format. Each of the others is refused by its name.
+fn held(kodiak: &Kodiak, format: &str, names: &[&str]) -> Vec<String> {
+    let refused = REFUSED
+        .iter()
+        .find(|(of, _)| *of == format)
+        .map_or(&[][..], |(_, refused)| refused);
+    let is_refused = |name: &str| {
+        let plain = name.strip_prefix("nested_").unwrap_or(name);
+        refused.iter().any(|refused| plain.starts_with(refused))
+    };
+    let file = format!("one.{format}");
+    for name in names.iter().filter(|name| is_refused(name)) {
+        let columns = format!("id,{name}");
+        let error = kodiak.refuses(&["export", "db", "t", "--columns", &columns, "--output", &file]);
+        assert!(error.contains(&format!("\"{name}\" of type")), "{error}");
+    }
+    let held = names.iter().filter(|name| !is_refused(name));
+    held.map(|name| (*name).to_owned()).collect()
+}
+
 #[test]
 fn all_types_come_back_exactly_through_every_format_that_takes_them() {
     let kodiak = Kodiak::new();
@@ -194,23 +220,42 @@ fn all_types_come_back_exactly_through_every_format_that_takes_them() {
     drop(table);
     db.close().expect("closed");
     let written = kodiak.file("schema.txt", &kodiak.prints(&["tables", "db", "t"]));
-    for format in ["csv", "jsonl", "feather"] {
+    let names = rows.schema();
+    let names: Vec<&str> = names.fields().iter().map(|field| field.name().as_str()).collect();
+    let mut tables = Vec::new();
+    for format in ["csv", "jsonl", "feather", "parquet", "orc"] {
         let file = format!("t.{format}");
-        kodiak.prints(&["export", "db", "t", "--output", &file]);
+        let held = held(&kodiak, format, &names);
+        kodiak.prints(&["export", "db", "t", "--output", &file, "--columns", &held.join(",")]);
         let import = ["import", "db", format, &file, "--key", "id", "--schema-file", &written];
         kodiak.prints(&import);
+        tables.push((format.to_owned(), held.clone()));
+        // Files with types tell them without a schema.
+        if !["csv", "jsonl"].contains(&format) {
+            let table = format!("inferred_{format}");
+            kodiak.prints(&["import", "db", &table, &file, "--key", "id"]);
+            tables.push((table, held));
+        }
     }
-    // Files with types tell them without a schema.
-    kodiak.prints(&["import", "db", "inferred", "t.feather", "--key", "id"]);
     let db = open();
-    for table in ["csv", "jsonl", "feather", "inferred"] {
-        let found = read(&db.table(table).expect(table));
+    for (table, held) in tables {
+        let found = read(&db.table(&table).expect("made"));
         for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
-            let back = found.column_by_name(field.name()).expect("a column");
+            let back = match found.column_by_name(field.name()) {
+                Some(back) if held.contains(field.name()) => back,
+                Some(none) => {
+                    assert_eq!(none.null_count(), 4, "{table}: {}", field.name());
+                    continue;
+                }
+                None => {
+                    assert!(!held.contains(field.name()), "{table}: {}", field.name());
+                    continue;
+                }
+            };
             // Without a schema, dictionaries become what is in them.
-            let back = match table {
-                "inferred" => cast(back, column.data_type()).expect("a cast"),
-                _ => Arc::clone(back),
+            let back = match table.starts_with("inferred") {
+                true => cast(back, column.data_type()).expect("a cast"),
+                false => Arc::clone(back),
             };
             assert_eq!(back.as_ref(), column.as_ref(), "{}: {}", table, field.name());
         }
