@@ -11,7 +11,9 @@ use arrow::error::ArrowError;
 use arrow_json::writer::{NullableEncoder, make_encoder};
 use arrow_json::{Encoder, EncoderFactory, EncoderOptions};
 
-/// How values are written: NaN and infinities as texts, durations as numbers, keys of maps as texts, and nulls as such.
+use super::far::FarTimes;
+
+/// How values are written: NaN and infinities as texts, durations as numbers, years that have not four digits with a sign, keys of maps as texts, and nulls as such.
 pub static OPTIONS: LazyLock<EncoderOptions> = LazyLock::new(|| {
     EncoderOptions::default()
         .with_explicit_nulls(true)
@@ -36,6 +38,14 @@ impl EncoderFactory for Exact {
             DataType::Float16 => floats(field, array, array.as_primitive::<Float16Type>()),
             DataType::Float32 => floats(field, array, array.as_primitive::<Float32Type>()),
             DataType::Float64 => floats(field, array, array.as_primitive::<Float64Type>()),
+            DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => match FarTimes::of(array)? {
+                None => Ok(None),
+                Some(times) => {
+                    let near = make_encoder(field, array, &PLAIN)?;
+                    let encoder = Times { times, near };
+                    Ok(Some(NullableEncoder::new(Box::new(encoder), array.nulls().cloned())))
+                }
+            },
             DataType::Duration(unit) => Ok(Some(match unit {
                 TimeUnit::Second => numbers(array.as_primitive::<DurationSecondType>()),
                 TimeUnit::Millisecond => numbers(array.as_primitive::<DurationMillisecondType>()),
@@ -91,6 +101,21 @@ impl<T: ArrowPrimitiveType<Native: Into<f64>>> Encoder for Floats<'_, T> {
             f64::INFINITY => out.extend_from_slice(b"\"inf\""),
             f64::NEG_INFINITY => out.extend_from_slice(b"\"-inf\""),
             _ => self.finite.encode(index, out),
+        }
+    }
+}
+
+/// Times of which some are of years that Arrow does not write.
+struct Times<'a> {
+    times: FarTimes,
+    near: NullableEncoder<'a>,
+}
+
+impl Encoder for Times<'_> {
+    fn encode(&mut self, index: usize, out: &mut Vec<u8>) {
+        match self.times.show(index) {
+            Some(text) => out.extend([b"\"", text.as_bytes(), b"\""].concat()),
+            None => self.near.encode(index, out),
         }
     }
 }

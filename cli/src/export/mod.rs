@@ -1,6 +1,7 @@
 //! Writing tables as files that other programs, and `kodiak import`, read: the same rows come back, exactly.
 
 mod encode;
+mod far;
 mod texts;
 
 use std::io::Write;

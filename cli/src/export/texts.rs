@@ -12,6 +12,7 @@ use arrow_json::writer::{LineDelimited, NullableEncoder, make_encoder};
 use kodiak::{Error, ErrorKind, Result};
 
 use super::encode::{Exact, OPTIONS};
+use super::far::FarTimes;
 use super::unwritable;
 
 /// Writes CSV with a header.
@@ -103,6 +104,7 @@ impl<W: Write> CsvWriter<W> {
 /// Shows the values of a column: those of nested ones, and what has no text that could be read again, as JSON.
 enum Values<'a> {
     Text(ArrayFormatter<'a>),
+    Times(FarTimes, ArrayFormatter<'a>),
     Json(NullableEncoder<'a>, Vec<u8>),
 }
 
@@ -112,13 +114,26 @@ impl<'a> Values<'a> {
             of if of.is_nested() || matches!(of, DataType::Duration(_)) => {
                 Ok(Self::Json(make_encoder(field, column, &OPTIONS)?, Vec::new()))
             }
-            _ => Ok(Self::Text(ArrayFormatter::try_new(column, &FORMAT)?)),
+            _ => {
+                let format = ArrayFormatter::try_new(column, &FORMAT)?;
+                Ok(match FarTimes::of(column)? {
+                    Some(times) => Self::Times(times, format),
+                    None => Self::Text(format),
+                })
+            }
         }
     }
 
     fn show(&mut self, row: usize, out: &mut String) -> Result<(), String> {
         match self {
             Self::Text(format) => format.value(row).write(out).map_err(|error| error.to_string()),
+            Self::Times(times, format) => match times.show(row) {
+                Some(text) => {
+                    out.push_str(&text);
+                    Ok(())
+                }
+                None => format.value(row).write(out).map_err(|error| error.to_string()),
+            },
             Self::Json(encoder, json) => {
                 json.clear();
                 encoder.encode(row, json);

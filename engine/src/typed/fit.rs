@@ -1,6 +1,7 @@
 //! Columns of someone's file as columns of a table.
 
 mod changed;
+mod far;
 mod nested;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use kodiak_core::schema::TableSchema;
 use kodiak_core::{Error, Result};
 
 use changed::{changed_nested, changed_text};
+use far::with_far_times;
 
 /// A value longer than this is cut in messages, in characters.
 const SHOWN: usize = 80;
@@ -311,7 +313,11 @@ impl Fitting {
                     Some(between) => &cast_with_options(column, &between, &options).map_err(unfit)?,
                     None => column,
                 };
-                cast_with_options(column, to, &options).map_err(unfit)?
+                let converted = cast_with_options(column, to, &options).map_err(unfit)?;
+                match text(column.data_type()) {
+                    true => with_far_times(column, converted).map_err(unfit)?,
+                    false => converted,
+                }
             }
         };
         self.required(field, column, misfits);
