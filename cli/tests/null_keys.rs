@@ -95,7 +95,10 @@ fn null_keys_come_back_through_every_format() {
             }
             let copy = format!("{copy}_ingested");
             let refused = kodiak.refuses(&["ingest", "db", &copy, &file, "--key", &plain]);
-            assert!(refused.contains("it has no value") && refused.contains(&file), "{refused}");
+            assert!(
+                refused.contains("it has no value") && refused.contains(&file),
+                "{refused}"
+            );
             kodiak.prints(&["drop-table", "db", &copy]);
             kodiak.prints(&["ingest", "db", &copy, &file, "--key", key]);
             assert_eq!(kodiak.prints(&["export", "db", &copy]), before, "{file} ingested");

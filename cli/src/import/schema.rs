@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use clap::Args;
-use kodiak::{Error, Result, TableSchema};
+use kodiak::{Error, Fitting, Result, TableSchema};
 
 use crate::schema;
 
@@ -113,10 +113,8 @@ impl TableArguments {
             .map(|field| {
                 let field = field.as_ref().clone().with_metadata(Default::default());
                 // A column without any value could be anything.
-                let field = match field.data_type() {
-                    DataType::Null => field.with_data_type(DataType::Utf8),
-                    _ => field,
-                };
+                let of = Fitting::storable(field.data_type());
+                let field = field.with_data_type(of);
                 // Rows without a key would replace each other, which nobody wants who has not said so.
                 let nullable = match wanted.iter().find(|key| key.name == field.name()) {
                     _ if explicit => field.is_nullable(),

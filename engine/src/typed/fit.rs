@@ -3,6 +3,7 @@
 mod changed;
 mod far;
 mod nested;
+mod nulls;
 
 use std::sync::Arc;
 
@@ -293,6 +294,10 @@ impl Fitting {
             let values = self.convert(&values, column, misfits)?;
             return cast_with_options(&values, field.data_type(), &CastOptions::default()).map_err(unfit);
         }
+        let column = &match column.data_type().is_nested() {
+            true => nulls::with_types(column, field.data_type()).map_err(unfit)?,
+            false => Arc::clone(column),
+        };
         let same = column.data_type() == field.data_type();
         let options = CastOptions {
             safe: true,

@@ -78,7 +78,12 @@ fn of(data_type: &DataType, depth: usize) -> Result<DataType, String> {
         }
         other if Shape::leaf(other).is_some() => other.clone(),
         other if other.is_nested() => return Err(format!("values of type {other} cannot be stored")),
-        D::Null => return Err("a column of nothing but nulls has nothing to store".to_owned()),
+        D::Null => {
+            return Err(
+                "values of nothing but nulls have nothing to store; use a type that they may have, such as Utf8"
+                    .to_owned(),
+            );
+        }
         _ => return Err("store its plain counterpart".to_owned()),
     })
 }

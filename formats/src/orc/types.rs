@@ -117,7 +117,9 @@ fn stored(data_type: &DataType, depth: usize) -> Result<(DataType, Kind, Store),
         D::Date64 => Err("ORC's dates are days; use Date32 or a timestamp".to_owned()),
         D::Time32(_) | D::Time64(_) => Err("ORC has no times of day; use an integer".to_owned()),
         D::Duration(_) | D::Interval(_) => Err("ORC has no durations; use an integer".to_owned()),
-        D::Null => Err("a column of nothing but nulls has nothing to store".to_owned()),
+        D::Null => Err(
+            "values of nothing but nulls have nothing to store; use a type that they may have, such as Utf8".to_owned(),
+        ),
         other => Err(format!("ORC has no counterpart of {other}")),
     }
 }

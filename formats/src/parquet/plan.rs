@@ -234,7 +234,9 @@ fn refuses_plain(data_type: &DataType) -> Option<String> {
         D::Interval(_) => {
             Some("Parquet's intervals lose precision; store months, days and nanoseconds apart".to_owned())
         }
-        D::Null => Some("a column of nothing but nulls has nothing to store".to_owned()),
+        D::Null => Some(
+            "values of nothing but nulls have nothing to store; use a type that they may have, such as Utf8".to_owned(),
+        ),
         other => Some(format!("Parquet has no counterpart of {other}")),
     }
 }
