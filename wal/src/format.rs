@@ -1,10 +1,14 @@
 //! The bytes of a segment, as `docs/formats/wal.md` lays them out. All numbers are little-endian.
 
+mod crc;
+
 use std::path::{Path, PathBuf};
 
 use crc32fast::Hasher;
 use kodiak_core::wal::SegmentId;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
+
+use crc::continue_crc;
 
 /// The first eight bytes of every segment.
 pub const MAGIC: [u8; 8] = *b"kodiakwl";
@@ -275,13 +279,8 @@ impl Identity {
         }
         let len = u32_at(head, 24);
         let stored = len as usize;
-        if stored > PART_BYTES {
-            return None;
-        }
-        let whole = bytes.get(..record_size(stored))?;
-        let mut hasher = self.hasher.clone();
-        hasher.update(&whole[PLACED.end..]);
-        if continue_crc(hasher.finalize(), &array(head, PLACED.start)) ^ self.seed != u32_at(head, 0) {
+        let (seed, whole) = seed_of(&self.hasher, bytes)?;
+        if seed != self.seed {
             return None;
         }
         let header = RecordHeader {
@@ -297,48 +296,40 @@ impl Identity {
     }
 }
 
-/// The CRC-32 of each byte followed by 0 to 15 zeros.
-static CRC_TABLES: [[u32; 256]; 16] = {
-    let mut tables = [[0u32; 256]; 16];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut crc = byte as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc & 1 == 1 {
-                0xEDB8_8320 ^ (crc >> 1)
-            } else {
-                crc >> 1
-            };
-            bit += 1;
-        }
-        tables[0][byte] = crc;
-        byte += 1;
-    }
-    let mut zeros = 1;
-    while zeros < 16 {
-        let mut byte = 0;
-        while byte < 256 {
-            let before = tables[zeros - 1][byte];
-            tables[zeros][byte] = tables[0][(before & 0xFF) as usize] ^ (before >> 8);
-            byte += 1;
-        }
-        zeros += 1;
-    }
-    tables
-};
+/// True if these bytes may be a record's header, for all that can be told without checksums.
+pub(crate) fn may_begin(head: &[u8]) -> bool {
+    head.first_chunk::<RECORD_HEADER>().is_some_and(|head| {
+        record_id(head) != 0
+            && RecordKind::from_byte(head[22]).is_some()
+            && head[23] & !FLAG_LZ4 == 0
+            && stored_len(head) <= PART_BYTES
+    })
+}
 
-/// The CRC-32 of what `crc` is that of, followed by `bytes`: for this length faster than the general function, which takes
-/// fewer than 64 bytes one by one.
+/// The low half of a log id that a record's header, whether or not it is intact, repeats.
+pub(crate) fn record_id(head: &[u8]) -> u32 {
+    u32_at(head, 4)
+}
+
+/// The sequence number that a record's header, whether or not it is intact, declares.
+pub(crate) fn record_seq(head: &[u8]) -> SeqNo {
+    u64_at(head, 8)
+}
+
+/// The seed under which the record at the start of `bytes` is intact, and its bytes with the padding: checksums are masked with the
+/// seed, so there is one for whatever bytes. `None` where no record can begin. `hasher` is a new one.
 #[inline]
-fn continue_crc(crc: u32, bytes: &[u8; 16]) -> u32 {
-    let start = (!crc).to_le_bytes();
-    let mut out = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        let byte = if at < 4 { byte ^ start[at] } else { byte };
-        out ^= CRC_TABLES[15 - at][usize::from(byte)];
+pub(crate) fn seed_of<'a>(hasher: &Hasher, bytes: &'a [u8]) -> Option<(u32, &'a [u8])> {
+    let head = bytes.first_chunk::<RECORD_HEADER>()?;
+    let stored = stored_len(head);
+    if stored > PART_BYTES {
+        return None;
     }
-    !out
+    let whole = bytes.get(..record_size(stored))?;
+    let mut hasher = hasher.clone();
+    hasher.update(&whole[PLACED.end..]);
+    let crc = continue_crc(hasher.finalize(), &array(head, PLACED.start));
+    Some((crc ^ u32_at(head, 0), whole))
 }
 
 /// Appends a record whose place and sequence number are still open; see [`Identity::seal`]. `hasher` is a new one, at hand so

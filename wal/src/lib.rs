@@ -16,6 +16,7 @@ mod metrics;
 mod none;
 pub mod reader;
 mod replay;
+mod rescue;
 mod segment;
 mod staging;
 

@@ -10,6 +10,7 @@ use kodiak_core::{Error, ErrorKind, Result};
 
 use crate::format::{HeaderState, Link, SEGMENT_HEADER, SegmentHeader, segment_name, segment_of_name, segment_path};
 use crate::reader::{Found, SegmentFile, SegmentReader, Tail};
+use crate::rescue::rescue_headers;
 use ahead::{Decoded, Job, Stored, Taken};
 
 /// Segments decoded ahead of the one being handed over, and so held in memory where the storage cannot map.
@@ -27,15 +28,19 @@ pub(crate) fn replay(
         next_segment: from.max(1),
         ..ReplayReport::default()
     };
-    let mut files = Vec::new();
+    let (mut files, mut numbers) = (Vec::new(), Vec::new());
     for segment in segments_in(context)? {
         report.next_segment = report.next_segment.max(segment + 1);
         if segment >= from {
             let path = segment_path(&context.dir, segment);
             files.push(SegmentFile::open(context.storage.as_ref(), &path, segment)?);
+            numbers.push(segment);
         }
     }
     let limit = context.max_record_bytes;
+    if mode == RecoveryMode::SkipCorrupt {
+        report.skipped += rescue_headers(&mut files, &numbers, limit)?;
+    }
     let jobs: Vec<Job> = (0..files.len()).map(|index| Job::new(end_of(&files, index))).collect();
     let mut replay = Replay {
         from,
@@ -210,7 +215,11 @@ impl Replay<'_, '_> {
         let before = files[..index].iter().rev().find_map(SegmentFile::header);
         let follows = before.is_some_and(|(before, _)| before.segment == link.segment && before.id() == link.id);
         let released = link.segment < self.from || (self.from == 0 && index == 0);
-        if follows || released || self.mode == RecoveryMode::SkipCorrupt {
+        if follows || released {
+            return Ok(());
+        }
+        if self.mode == RecoveryMode::SkipCorrupt {
+            self.report.skipped += 1;
             return Ok(());
         }
         let path = files[index].path.with_file_name(segment_name(link.segment));
