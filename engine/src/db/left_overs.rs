@@ -28,6 +28,10 @@ pub(super) fn remove(shared: &Shared, state: &State, later: bool) -> Result<()> 
         let dir = root.join(&name);
         let table = name.parse().ok().and_then(|id: u32| shared.table(id));
         match table {
+            // Files lie in the tables' directories; one beside these is not the engine's.
+            None if storage.len(&dir)?.is_some() => {
+                tracing::warn!(file = %dir.display(), "a file that is of no table stays")
+            }
             None => storage.remove_dir_all(&dir)?,
             Some(table) if !later => remove_files(shared, &table, &dir, &state.tables[&table.id])?,
             Some(_) => {}
@@ -48,9 +52,12 @@ fn remove_files(shared: &Shared, table: &TableInner, dir: &Path, state: &TableSt
             continue;
         }
         let named = number(&file).map_or(Ok(false), |id| state.runs.has(id))?;
-        if !named {
+        let path = dir.join(&file);
+        if !named && shared.storage.len(&path)?.is_none() {
+            tracing::warn!(file = %path.display(), "a directory among the files of a table stays");
+        } else if !named {
             tracing::info!(file, table = table.name, "a left-over file is removed");
-            shared.storage.remove(&dir.join(file))?;
+            shared.storage.remove(&path)?;
         }
     }
     Ok(())

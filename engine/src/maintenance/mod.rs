@@ -11,6 +11,7 @@ mod fetch;
 mod files;
 mod indexes;
 mod ingest;
+mod places;
 mod repair;
 mod sealed;
 mod table_file;

@@ -69,6 +69,7 @@ impl Builder {
             resolved,
             report: RepairReport::default(),
         };
+        repair.clear_places()?;
         repair.check_settings()?;
         salvage::resume(&mut repair)?;
         let log_damaged = repair.run()?;
@@ -221,7 +222,9 @@ impl Repair<'_> {
         }
         let mut manifest = Manifest::open(Arc::clone(&self.storage), self.path)?;
         manifest.append(&edit)?;
-        Ok(manifest.state().clone())
+        drop(manifest);
+        // Read again, as an open manifest leaves in the catalogue what is there.
+        Manifest::read(&*self.storage, self.path)
     }
 
     /// The state that is in the tables' directories.

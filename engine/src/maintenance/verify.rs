@@ -15,6 +15,7 @@ use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
 use super::capture::table_dir;
 use super::check::{DataFile, Expected, TableFiles, Totals};
+use super::places::{Misplaced, misplaced};
 use super::{TableFile, files};
 use crate::components::Components;
 use crate::db::{Builder, Db, LOCK_FILE, TABLES_DIR, TableOptions, list_table, wal_context};
@@ -49,6 +50,10 @@ impl Builder {
             lock => lock.ok(),
         };
         let mut report = VerifyReport::default();
+        match misplaced(storage, path) {
+            Ok(found) => report.problems.extend(found.iter().map(Misplaced::error)),
+            Err(error) => report.problems.push(error),
+        }
         report.problems.extend(settings_file(storage, path).err());
         let state = match Manifest::read(storage, path) {
             Ok(state) => Some(state),

@@ -29,8 +29,8 @@ use kodiak_core::index::IndexFactory;
 use kodiak_core::storage::{LogFile, Storage};
 use kodiak_core::{Error, ErrorKind, Result};
 
-pub(crate) use catalogue::POOL as CATALOGUE_POOL;
 pub use catalogue::catalogue_name;
+pub(crate) use catalogue::{POOL as CATALOGUE_POOL, is_catalogue};
 pub(crate) use codec::compression_from_byte;
 pub use edit::{
     CatalogueMeta, Change, DeadRows, IndexMeta, Marks, Place, RunMeta, SecondaryMeta, SortedRunId, VersionEdit,
@@ -215,7 +215,7 @@ impl Manifest {
                 Some(other) if other < number => older.push(name),
                 Some(other) if other > number => storage.remove(&dir.join(name))?,
                 _ if name == files::CURRENT_NEW => storage.remove(&dir.join(name))?,
-                _ if catalogue::is_catalogue(&name) => catalogues.push(name),
+                _ if is_catalogue(&name) => catalogues.push(name),
                 _ => {}
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kodiak_core::entry::MAX_SEQ;
 use kodiak_core::index::{Index, IndexContext, IndexView, MAX_KEY, Root};
 use kodiak_core::options::Options;
-use kodiak_core::{Error, ErrorKind, Result};
+use kodiak_core::{Error, Result};
 
 use super::locator::{Locator, NewestWins};
 use super::newest::Newest;
@@ -32,7 +32,9 @@ pub(crate) fn verify_open_index(table: &TableInner, problems: &mut Vec<Error>) -
     let mut check = || {
         tell_findings(&*primary.index, &file, problems)?;
         let index = primary.index.view(primary.root())?;
-        compare(index, &view.version, expires, problems)
+        compare(index, &view.version, expires, &mut |error| {
+            problems.push(error.with_file(&file))
+        })
     };
     let checked = check();
     problems.extend(checked.err().map(|error| named(error, &file)));
@@ -62,7 +64,9 @@ pub(crate) fn verify_index(
         tell_findings(&*opened, &file, problems)?;
         let view = opened.view(Root(index.root))?;
         let version = Version::stored(table, &Arc::new(runs))?;
-        compare(view, &version, options.ttl_micros > 0, problems)
+        compare(view, &version, options.ttl_micros > 0, &mut |error| {
+            problems.push(error.with_file(&file));
+        })
     };
     let checked = check();
     problems.extend(checked.err().map(|error| named(error, &file)));
@@ -84,7 +88,7 @@ fn tell_findings(index: &dyn Index, file: &Path, problems: &mut Vec<Error>) -> R
 
 /// Compares what an index says with the runs that it is of. Where versions of a key can have expired (`expires`), it may lack
 /// keys.
-fn compare(view: Arc<dyn IndexView>, version: &Version, expires: bool, problems: &mut Vec<Error>) -> Result<()> {
+fn compare(view: Arc<dyn IndexView>, version: &Version, expires: bool, tell: &mut dyn FnMut(Error)) -> Result<()> {
     let mut deleted = RangeTombstones::default();
     for (_, run) in version.runs()? {
         deleted.extend(&run.tombstones()?);
@@ -94,7 +98,7 @@ fn compare(view: Arc<dyn IndexView>, version: &Version, expires: bool, problems:
         contradictions += 1;
         if contradictions <= MOST_TOLD {
             let key = key[..key.len().min(64)].escape_ascii();
-            problems.push(Error::new(ErrorKind::Corruption, format!("key \"{key}\" {what}")));
+            tell(Error::corruption(format!("key \"{key}\" {what}")));
         }
     };
     let mut newest = Newest::of_version(version)?;
@@ -132,7 +136,7 @@ fn compare(view: Arc<dyn IndexView>, version: &Version, expires: bool, problems:
     }
     if contradictions > MOST_TOLD {
         let message = format!("{} more keys are not where the index says", contradictions - MOST_TOLD);
-        problems.push(Error::corruption(message));
+        tell(Error::corruption(message));
     }
     Ok(())
 }

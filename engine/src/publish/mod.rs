@@ -170,8 +170,11 @@ impl Shared {
     pub(crate) fn withdraw_orphans(&self) -> Result<()> {
         let root = self.dir.join(PUBLISHED_DIR);
         for name in crate::maintenance::list_files(&*self.storage, &root)? {
-            if name.parse().ok().and_then(|id: u32| self.table(id)).is_none() {
-                withdraw(&*self.storage, &root.join(name))?;
+            let dir = root.join(&name);
+            // A file is nothing that was published.
+            let published = self.storage.len(&dir)?.is_none();
+            if published && name.parse().ok().and_then(|id: u32| self.table(id)).is_none() {
+                withdraw(&*self.storage, &dir)?;
             }
         }
         Ok(())

@@ -117,7 +117,11 @@ impl Sections {
         }
         let mut reader = Reader::new(&head[MAGIC.len()..]);
         let version = reader.u32_le()?;
-        if version > VERSION {
+        // Both ends tell it: what only one does is damage.
+        if version > VERSION
+            && foot.ends_with(MAGIC)
+            && foot[..FOOTER_BYTES - MAGIC.len()].ends_with(&version.to_le_bytes())
+        {
             let message = format!(
                 "the sidecar has version {version}, this Kodiak reads up to {VERSION}: use the version that wrote it"
             );

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use kodiak_core::{Error, ErrorKind, Result};
 
 use super::{LOST_DIR, Repair};
+use crate::maintenance::places::{Sort, misplaced};
 
 impl Repair<'_> {
     /// A name for a file in the directory of lost files.
@@ -36,6 +37,33 @@ impl Repair<'_> {
         self.storage.rename(path, &lost)?;
         self.report.lost.push(lost);
         self.sync_lost()
+    }
+
+    /// Moves away what is not a file where one belongs, or not a directory.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn clear_places(&mut self) -> Result<()> {
+        for found in misplaced(&*self.storage, self.path)? {
+            self.report.problems.push(found.error());
+            match found.expected {
+                Sort::Directory => self.lose(&found.path)?,
+                Sort::File => self.lose_directory(&found.path)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the files of a directory to that of lost files, one by one, and removes it: only files can be renamed.
+    fn lose_directory(&mut self, dir: &Path) -> Result<()> {
+        for name in self.storage.list(dir)? {
+            let path = dir.join(name);
+            match self.storage.len(&path)? {
+                Some(_) => self.lose(&path)?,
+                None => self.lose_directory(&path)?,
+            }
+        }
+        self.storage.remove_dir_all(dir)
     }
 
     pub(super) fn lose_if_there(&mut self, path: &Path) -> Result<()> {

@@ -98,9 +98,14 @@ fn check(repair: &mut Repair<'_>, table: &TableFiles, run: RunId, sidecar: &Side
             max_seq: meta.max_seq,
         };
     if problems.is_empty() && agree {
-        if let Err(error) = readable(data.check_footer(format))? {
-            repair.report.problems.push(error);
-            return Ok(Checked::Unreadable(data, format));
+        match data.check_footer(format) {
+            Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+            // Its blocks can be read: a footer of a newer version would be damage.
+            Err(error) => {
+                repair.report.problems.push(error);
+                return Ok(Checked::Unreadable(data, format));
+            }
+            Ok(()) => {}
         }
         let blocks = data.layout().blocks.len() as u64;
         let sidecar_bytes = table.storage.len(&table.sidecar_path(run))?.unwrap_or(0);
@@ -160,7 +165,11 @@ fn rebuild(
         repair.report.problems.push(error);
         return Ok(None);
     };
-    let found = readable(DataFile::find(table, &path, format))?;
+    let found = match DataFile::find(table, &path, format) {
+        // The sidecar is of this version: its checksums tell more than what damaged bytes claim to be.
+        Err(error) if error.kind() == ErrorKind::Unsupported && old.is_some() => Err(error),
+        found => readable(found)?,
+    };
     // Without a sidecar nobody knows the checksums of blocks; where there is one, its checksums decide.
     if let Some(old) = old
         && let Ok(layout) = layout_of(old)

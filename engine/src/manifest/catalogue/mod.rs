@@ -42,7 +42,7 @@ pub fn catalogue_name(number: u64) -> String {
 }
 
 /// True for the name of a catalogue file, or of one that was not finished.
-pub(super) fn is_catalogue(name: &str) -> bool {
+pub(crate) fn is_catalogue(name: &str) -> bool {
     name.starts_with(PREFIX)
 }
 

@@ -1,0 +1,82 @@
+//! Directories where files belong, and files where directories do.
+
+use std::path::{Path, PathBuf};
+
+use kodiak_core::storage::Storage;
+use kodiak_core::{Error, Result};
+
+use super::files;
+use crate::db::{TABLES_DIR, WAL_DIR};
+use crate::manifest::{CURRENT, TAIL, is_catalogue, parse_file_name};
+use crate::publish::PUBLISHED_DIR;
+use crate::settings::SETTINGS_FILE;
+
+/// What something in the directory of a database has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sort {
+    File,
+    Directory,
+}
+
+/// Something that is not what its place is for.
+#[derive(Debug)]
+pub(super) struct Misplaced {
+    pub path: PathBuf,
+    /// What belongs there.
+    pub expected: Sort,
+}
+
+impl Misplaced {
+    /// It, as a problem.
+    pub fn error(&self) -> Error {
+        let what = match self.expected {
+            Sort::Directory => "a file is where a directory belongs",
+            Sort::File => "a directory is where a file belongs",
+        };
+        Error::corruption(format!("{what}: `kodiak repair` moves it away")).with_file(&self.path)
+    }
+}
+
+/// What is not a file where one belongs, or not a directory. Names that are nothing of the engine's do not matter beside its own.
+///
+/// # Errors
+/// `Io`.
+pub(super) fn misplaced(storage: &dyn Storage, path: &Path) -> Result<Vec<Misplaced>> {
+    let mut found = Vec::new();
+    let mut look = |dir: &Path, expected: &dyn Fn(&str) -> Option<Sort>| -> Result<()> {
+        for name in files::list(storage, dir)? {
+            let Some(expected) = expected(&name) else { continue };
+            let path = dir.join(&name);
+            let is = storage.len(&path)?.map_or(Sort::Directory, |_| Sort::File);
+            if is != expected {
+                found.push(Misplaced { path, expected });
+            }
+        }
+        Ok(())
+    };
+    let is_number = |name: &str| name.parse::<u32>().is_ok();
+    look(path, &|name| match name {
+        TABLES_DIR | WAL_DIR | PUBLISHED_DIR => Some(Sort::Directory),
+        CURRENT | TAIL | SETTINGS_FILE => Some(Sort::File),
+        _ if parse_file_name(name).is_some() || is_catalogue(name) => Some(Sort::File),
+        _ => None,
+    })?;
+    let is_directory = |name: &str| storage.len(&path.join(name)).map(|len| len.is_none());
+    for dir in [TABLES_DIR, PUBLISHED_DIR] {
+        if is_directory(dir)? {
+            look(&path.join(dir), &|name| is_number(name).then_some(Sort::Directory))?;
+        }
+    }
+    if is_directory(WAL_DIR)? {
+        look(&path.join(WAL_DIR), &|_| Some(Sort::File))?;
+    }
+    if is_directory(TABLES_DIR)? {
+        for name in files::list(storage, &path.join(TABLES_DIR))? {
+            let dir = path.join(TABLES_DIR).join(&name);
+            if is_number(&name) && storage.len(&dir)?.is_none() {
+                look(&dir, &|_| Some(Sort::File))?;
+            }
+        }
+    }
+    Ok(found)
+}
