@@ -86,7 +86,7 @@ impl Shared {
             operator,
             view: ArcSwap::from_pointee(view),
             edit: Mutex::new(()),
-            publishing: Mutex::new(()),
+            publishing: Mutex::default(),
             continuous: Continuous::new(continuous),
             primary: IndexSlot::default(),
             secondary: Secondaries::default(),

@@ -18,7 +18,7 @@ use crate::deletion::Passing;
 use crate::exact::Exactness;
 use crate::merge::MergeOperator;
 use crate::primary::{IndexSlot, IndexedRuns};
-use crate::publish::Continuous;
+use crate::publish::{Continuous, Remembered};
 use crate::range_delete::RangeTombstones;
 use crate::read::{Account, Lookup, MergedCursor, Progress, ReadDebt, Scan, ScanBounds, ScanContext, Source};
 use crate::run::{KeyHash, Pruning, RunContext, SortedRunCursor, Wanted};
@@ -77,8 +77,8 @@ pub(crate) struct TableInner {
     pub secondary: Secondaries,
     pub runs: Arc<RunContext>,
     pub times: SeqTimes,
-    /// Held by the one publication that may be made.
-    pub publishing: Mutex<()>,
+    /// Held by the one publication that may be made. What is known of the last one.
+    pub publishing: Mutex<Remembered>,
     /// Whether it is to be published in the background, and is behind.
     pub continuous: Continuous,
     /// Whether its files are exact as they lie, as far as somebody has looked.

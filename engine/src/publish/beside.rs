@@ -10,7 +10,7 @@ use kodiak_core::{Error, Result, SeqNo, Slice};
 
 use super::dead::Dead;
 use super::publisher::{CHUNK, Publisher};
-use super::record::{PublishedFile, Record};
+use super::record::{Files, PublishedFile, Record};
 use crate::components::export::plain_columns;
 use crate::components::outside::FileKind;
 use crate::typed::own_columns;
@@ -21,12 +21,12 @@ impl Publisher<'_> {
     pub(super) fn merged(
         &self,
         dead: &Dead,
-        files: &[PublishedFile],
+        files: &Files,
         known: Option<&Record>,
         generation: u64,
         hidden_below: SeqNo,
     ) -> Result<Option<PublishedFile>> {
-        let whole = !files.is_empty() && files.iter().all(|file| file.layout.is_plain());
+        let whole = !files.is_empty() && files.values().all(|file| file.layout.is_plain());
         if dead.merged.is_empty() && whole {
             return Ok(None);
         }
@@ -66,7 +66,7 @@ impl Publisher<'_> {
     /// Writes the defaults of the columns that files say to have them, if any do.
     pub(super) fn defaults(
         &self,
-        files: &[PublishedFile],
+        files: &Files,
         known: Option<&Record>,
         generation: u64,
     ) -> Result<Option<PublishedFile>> {
@@ -105,8 +105,8 @@ impl Publisher<'_> {
     }
 
     /// What files beside the data files are.
-    fn kind(&self, files: &[PublishedFile]) -> FileKind {
-        let format = match files.first() {
+    fn kind(&self, files: &Files) -> FileKind {
+        let format = match files.values().next() {
             Some(file) => file.kind.as_str(),
             None => self.shared.resolved.format_at(0).factory.component.name,
         };
@@ -144,8 +144,8 @@ impl Publisher<'_> {
 }
 
 /// The columns of which files have the default.
-pub(super) fn defaults_of(files: &[PublishedFile]) -> BTreeSet<&str> {
-    let names = files.iter().flat_map(|file| &file.layout.defaults);
+pub(super) fn defaults_of(files: &Files) -> BTreeSet<&str> {
+    let names = files.values().flat_map(|file| &file.layout.defaults);
     names.map(String::as_str).collect()
 }
 

@@ -4,7 +4,6 @@
 //! It publishes what is in runs and makes no flush of its own, so the moment of a publication is the newest one of which runs
 //! hold everything. Changes that come while a table is being published are taken together by the next publication.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -14,8 +13,10 @@ use serde::Serialize;
 
 use super::publisher::Publisher;
 use super::record::Record;
+use super::remembered::Trust;
 use super::{Published, check_there, directory, durable, outdated, scripts};
 use crate::db::{Shared, Signal, Snapshot, TableInner, View};
+use crate::run::Run;
 use crate::typed::Target;
 use crate::version::Version;
 
@@ -209,11 +210,11 @@ impl Shared {
     /// # Errors
     /// Those of [`publish`](crate::Table::publish).
     pub(crate) fn publish_flushed(&self, table: &Arc<TableInner>) -> Result<Option<Published>> {
-        let _alone = table.publishing.lock();
+        let mut remembered = table.publishing.lock();
         check_there(table)?;
         let dir = directory(self, table);
-        let known = Record::read(&*self.storage, &dir, self.identity, table.id);
-        let flushed = self.flushed(table, known.as_ref())?;
+        let known = remembered.take(&*self.storage, &dir, (self.identity, table.id), Trust::Memory);
+        let flushed = self.flushed(table, known.as_ref().map(|known| &known.record))?;
         let publisher = Publisher {
             shared: self,
             inner: table,
@@ -223,12 +224,15 @@ impl Shared {
             view: flushed.view,
             dir,
         };
-        if let Some(known) = &known
-            && publisher.is_published(known)?
+        if let Some(found) = &known
+            && publisher.is_published(&found.record)?
         {
+            known.into_iter().for_each(|known| remembered.keep(known));
             return Ok(None);
         }
-        publisher.replace(known.as_ref()).map(Some)
+        let (published, known) = publisher.replace(known)?;
+        remembered.keep(known);
+        Ok(Some(published))
     }
 
     /// The newest moment of which the runs of a table hold everything, by the schema in force.
@@ -275,14 +279,14 @@ impl Publisher<'_> {
     fn is_published(&self, known: &Record) -> Result<bool> {
         let mut runs = self.view.version.runs()?;
         let filled = runs.clone().filter(|(_, run)| run.meta().entries > 0);
-        let present: BTreeSet<_> = filled.map(|(_, run)| run.id()).collect();
-        let published: BTreeSet<_> = known.files.iter().map(|file| file.run).collect();
+        let published = |(_, run): (usize, &Arc<Run>)| known.files.contains_key(&run.id());
+        let same = filled.clone().count() == known.files.len() && filled.clone().all(published);
         let schema = self.target.schema();
         // A power loss may have taken the writes of those numbers, when that was not yet cared for.
         let lost = known.sequence > self.seq;
         Ok(!lost
-            && present == published
-            && known.files.iter().all(|file| file.settled)
+            && same
+            && known.data_files().all(|file| file.settled)
             // Also those that have range deletes and no rows.
             && runs.all(|(_, run)| run.meta().max_seq <= known.sequence)
             && known.schema == Some(schema.number())

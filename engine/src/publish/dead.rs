@@ -11,6 +11,7 @@ use kodiak_core::compaction::RunId;
 use kodiak_core::entry::MAX_SEQ;
 use kodiak_core::{Error, Op, Result, SeqNo};
 
+use super::record::Record;
 use crate::range_delete::RangeTombstones;
 use crate::run::{Run, SortedRunCursor, Wanted};
 use crate::version::{SortedRun, Version};
@@ -27,14 +28,18 @@ pub struct Question<'v> {
     pub hidden_below: SeqNo,
     /// Versions older than this had expired when the other runs were looked at.
     pub expired_before: SeqNo,
+    /// The last publication, which says how many dead rows of the other runs are known.
+    pub known: Option<&'v Record>,
 }
 
 /// The answer.
 #[derive(Debug, Default)]
 pub struct Dead {
     /// The dead rows of each run, in ascending order: of a fresh run all, of another one those that are newly dead, and perhaps
-    /// some that were known.
+    /// some that were known. None of a run that has no new ones.
     pub rows: BTreeMap<RunId, Vec<u32>>,
+    /// They are all that are dead of these runs.
+    pub complete: bool,
     /// Keys whose newest versions are operands, ascending: none of their rows is their value.
     pub merged: Vec<Vec<u8>>,
 }
@@ -90,9 +95,19 @@ fn by_vectors(question: &Question<'_>) -> Result<Option<Dead>> {
         return Ok(None);
     };
     let hidden = question.hidden_below > 0 || version.sorted_runs().any(|sorted| sorted.range_deletes());
-    let rows = vectors.runs().filter(|(_, dead)| dead.count() > 0);
+    // A row that is dead stays so: if there are not more, they are the same.
+    let known = |run| {
+        question
+            .known
+            .and_then(|known| known.file(run))
+            .map_or(0, |file| file.dead_rows)
+    };
+    let rows = vectors
+        .runs()
+        .filter(|(run, dead)| dead.count() > 0 && (question.fresh.contains(run) || dead.count() != known(*run)));
     Ok((!hidden).then(|| Dead {
         rows: rows.map(|(run, dead)| (run, dead.rows.iter().collect())).collect(),
+        complete: true,
         merged: Vec::new(),
     }))
 }

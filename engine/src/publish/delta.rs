@@ -12,8 +12,9 @@ mod checkpoint;
 mod header;
 mod vectors;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::Storage;
@@ -67,21 +68,18 @@ pub fn commit(
         "kodiakSequence": record.sequence,
     }})];
     let version = last.as_ref().map_or(0, |last| last.version + 1);
-    let empty = Files::new();
-    let before = last.as_ref().map_or(&empty, |last| &last.files);
-    let now = files_of(record);
-    for (key, old) in before.iter().filter(|(key, _)| !now.contains_key(*key)) {
-        lines.push(remove(&key.0, old, millis));
-    }
-    for (_, new) in now.iter().filter(|(key, _)| !before.contains_key(*key)) {
-        lines.push(json!({"add": add(new, millis)}));
-    }
+    let (removed, added) = match (&last, known) {
+        (Some(last), Some(known)) => last.changes(known, record),
+        _ => (Vec::new(), files_of(record).map(facts).collect()),
+    };
+    lines.extend(removed.iter().map(|file| remove(file, millis)));
+    lines.extend(added.iter().map(|file| json!({"add": add(file, millis)})));
     let mut last_checkpoint = last.as_ref().map_or_else(Checkpoint::default, |last| last.checkpoint);
     let due = version >= last_checkpoint.version + checkpoint::INTERVAL
         && last_checkpoint.bytes_since >= last_checkpoint.bytes;
-    let affordable = due || lines.len() as u64 * checkpoint::INTERVAL >= now.len() as u64;
+    let affordable = due || lines.len() as u64 * checkpoint::INTERVAL >= files_of(record).count() as u64;
     let told = last.as_ref().is_some_and(|last| last.vectors);
-    let vectors = now.values().any(|file| file.vector.is_some()) || told && !affordable;
+    let vectors = files_of(record).any(|file| file.vector.is_some()) || told && !affordable;
     record.delta_vectors = Some(vectors);
     if last.is_none_or(|last| last.schema != record.delta_schema || last.vectors != vectors) {
         // Files that do not read as this schema says have been rewritten, and are removed above.
@@ -92,7 +90,7 @@ pub fn commit(
     record.delta_version = Some(version);
     last_checkpoint.bytes_since += text.len() as u64;
     if due || told && !vectors {
-        let adds = now.values().map(|file| json!({"add": add(file, millis)}));
+        let adds = files_of(record).map(|file| json!({"add": add(&facts(file), millis)}));
         let header = [protocol(schema, vectors), metadata(record)];
         let actions: Vec<Value> = header.into_iter().chain(adds).collect();
         last_checkpoint = Checkpoint {
@@ -119,10 +117,11 @@ pub fn clean(storage: &dyn Storage, dir: &Path, record: &Record) -> Result<()> {
     }
 }
 
-/// The files of a version of the table, by path and deletion vector.
-type Files = BTreeMap<(String, Option<String>), FileFacts>;
+/// What the log knows a file by: its path and deletion vector.
+type Key = (String, Option<String>);
 
 /// What the log says of a file.
+#[derive(Clone)]
 struct FileFacts {
     path: String,
     bytes: u64,
@@ -130,24 +129,48 @@ struct FileFacts {
     vector: Option<Value>,
 }
 
-fn files_of(record: &Record) -> Files {
-    let facts = |file: &PublishedFile| {
-        let encoded = file.vector.as_ref().map(|vector| vector.encoded.clone());
-        let facts = FileFacts {
-            path: file.file.clone(),
-            bytes: file.bytes,
-            rows: file.rows,
-            vector: descriptor(file),
-        };
-        ((file.file.clone(), encoded), facts)
-    };
-    record.files.iter().chain(&record.merged).map(facts).collect()
+fn facts(file: &PublishedFile) -> FileFacts {
+    FileFacts {
+        path: file.file.clone(),
+        bytes: file.bytes,
+        rows: file.rows,
+        vector: descriptor(file),
+    }
+}
+
+fn key(file: &PublishedFile) -> Key {
+    (file.file.clone(), encoded(file).cloned())
+}
+
+fn encoded(file: &PublishedFile) -> Option<&String> {
+    file.vector.as_ref().map(|vector| &vector.encoded)
+}
+
+/// The files that the table has according to a record.
+fn files_of(record: &Record) -> impl Iterator<Item = &PublishedFile> {
+    record.data_files().chain(&record.merged)
+}
+
+/// Those of `record` that another one has not, or with another deletion vector.
+fn files_without(record: &Record, other: &Record) -> Vec<FileFacts> {
+    let same = |one: &PublishedFile, other: &PublishedFile| one.file == other.file && encoded(one) == encoded(other);
+    let of_runs = record.files.iter().filter(|(run, file)| {
+        let other = other.files.get(run);
+        other.is_none_or(|other| !Arc::ptr_eq(other, file) && !same(other, file))
+    });
+    let merged = record.merged.iter().filter(|file| {
+        let other = other.merged.as_ref();
+        other.is_none_or(|other| !same(other, file))
+    });
+    let files = of_runs.map(|(_, file)| &**file).chain(merged);
+    files.map(facts).collect()
 }
 
 /// The newest version that the log has.
 struct Last {
     version: u64,
-    files: Files,
+    /// Its files, if it is not the version of the record.
+    left: Option<BTreeMap<Key, FileFacts>>,
     /// `None` if it is not known.
     schema: Option<String>,
     /// Readers must know deletion vectors.
@@ -167,7 +190,7 @@ impl Last {
         }
         let mut last = Self {
             version,
-            files: files_of(known),
+            left: None,
             schema: known.delta_schema.clone(),
             // As versions of Kodiak that did not note it had it.
             vectors: known.delta_vectors.unwrap_or(true),
@@ -176,7 +199,10 @@ impl Last {
         while storage.len(&log.join(file_name(last.version + 1)))?.is_some() {
             let path = log.join(file_name(last.version + 1));
             let bytes = read_small(storage, &path)?;
-            last.apply(&bytes).map_err(|error| error.with_file(&path))?;
+            let known_files = || files_of(known).map(|file| (key(file), facts(file))).collect();
+            let mut files = last.left.take().unwrap_or_else(known_files);
+            last.apply(&mut files, &bytes).map_err(|error| error.with_file(&path))?;
+            last.left = Some(files);
             last.version += 1;
             last.schema = None;
             last.checkpoint.bytes_since += bytes.len() as u64;
@@ -184,7 +210,18 @@ impl Last {
         Ok(Some(last))
     }
 
-    fn apply(&mut self, version: &[u8]) -> Result<()> {
+    /// What is gone since, and what has come, in `record`, which follows on `known`.
+    fn changes(&self, known: &Record, record: &Record) -> (Vec<FileFacts>, Vec<FileFacts>) {
+        let Some(left) = &self.left else {
+            return (files_without(known, record), files_without(record, known));
+        };
+        let now: BTreeSet<Key> = files_of(record).map(key).collect();
+        let gone = left.iter().filter(|(key, _)| !now.contains(*key));
+        let come = files_of(record).filter(|file| !left.contains_key(&key(file)));
+        (gone.map(|(_, file)| file.clone()).collect(), come.map(facts).collect())
+    }
+
+    fn apply(&mut self, files: &mut BTreeMap<Key, FileFacts>, version: &[u8]) -> Result<()> {
         let damaged = || Error::corruption("it is no version of a Delta table");
         for line in version.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             let action: Value = serde_json::from_slice(line).map_err(|error| damaged().with_source(error))?;
@@ -208,9 +245,9 @@ impl Last {
                     rows: 0,
                     vector,
                 };
-                self.files.insert(key, facts);
+                files.insert(key, facts);
             } else {
-                self.files.remove(&key);
+                files.remove(&key);
             }
         }
         Ok(())
@@ -224,12 +261,7 @@ fn file_name(version: u64) -> String {
 
 /// Why there can be no Delta table of these files, if there cannot.
 fn check(record: &Record) -> Result<(), String> {
-    match record
-        .files
-        .iter()
-        .chain(&record.merged)
-        .find(|file| file.kind != "parquet")
-    {
+    match files_of(record).find(|file| file.kind != "parquet") {
         Some(other) => Err(format!(
             "{} is a {} file, and Delta tables are made of Parquet files",
             other.file, other.kind
@@ -286,9 +318,9 @@ fn add(file: &FileFacts, millis: u64) -> Value {
     action
 }
 
-fn remove(path: &str, file: &FileFacts, millis: u64) -> Value {
+fn remove(file: &FileFacts, millis: u64) -> Value {
     let mut action = json!({
-        "path": path,
+        "path": file.path,
         "deletionTimestamp": millis,
         "dataChange": true,
         "extendedFileMetadata": true,

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use kodiak_core::compaction::RunId;
 use kodiak_core::storage::Storage;
@@ -14,7 +15,7 @@ use kodiak_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::delta::Vector;
-use super::record::{PublishedFile, Record};
+use super::record::{Files, PublishedFile, Record};
 use super::write_file;
 use crate::maintenance::read_small;
 
@@ -59,8 +60,8 @@ pub type Gone = BTreeMap<RunId, u64>;
 ///
 /// # Errors
 /// `Corruption` naming a list that is not as it was written; `NotFound`, `Io`.
-pub fn read(storage: &dyn Storage, dir: &Path, lists: &[List]) -> Result<(Vec<PublishedFile>, Gone)> {
-    let (mut files, mut gone) = (BTreeMap::new(), Gone::new());
+pub fn read(storage: &dyn Storage, dir: &Path, lists: &[List]) -> Result<(Files, Gone)> {
+    let (mut files, mut gone) = (Files::new(), Gone::new());
     for list in lists {
         let path = dir.join(&list.file);
         let bytes = read_small(storage, &path)?;
@@ -76,11 +77,11 @@ pub fn read(storage: &dyn Storage, dir: &Path, lists: &[List]) -> Result<(Vec<Pu
                 files.remove(&run);
                 gone.insert(run, publication);
             } else {
-                files.insert(run, file);
+                files.insert(run, Arc::new(file));
             }
         }
     }
-    Ok((files.into_values().collect(), gone))
+    Ok((files, gone))
 }
 
 /// Writes down how the files of a record differ from those of `known`, the last one, and has the record name the lists that come to them.
@@ -91,21 +92,24 @@ pub fn write(storage: &dyn Storage, dir: &Path, known: Option<&Record>, record: 
     let generation = record.generation;
     // Earlier versions wrote none.
     let known = known.filter(|known| !known.lists.is_empty());
-    for file in &mut record.files {
-        let old = known.and_then(|known| known.file(file.run));
+    for (run, file) in &mut record.files {
+        let old = known.and_then(|known| known.files.get(run));
+        if old.is_some_and(|old| Arc::ptr_eq(old, file)) {
+            continue;
+        }
         let same = old.filter(|old| {
-            line(old)
-                == line(&PublishedFile {
-                    publication: old.publication,
-                    ..file.clone()
-                })
+            let as_before = PublishedFile {
+                publication: old.publication,
+                ..PublishedFile::clone(file)
+            };
+            line(old) == line(&as_before)
         });
-        file.publication = same.map_or(generation, |old| old.publication);
+        Arc::make_mut(file).publication = same.map_or(generation, |old| old.publication);
     }
     record.gone = known.map(|known| known.gone.clone()).unwrap_or_default();
-    for old in known.iter().flat_map(|known| &known.files) {
-        if record.file(old.run).is_none() {
-            record.gone.insert(old.run, generation);
+    for run in known.iter().flat_map(|known| known.files.keys()) {
+        if !record.files.contains_key(run) {
+            record.gone.insert(*run, generation);
         }
     }
     record.lists = known.map(|known| known.lists.clone()).unwrap_or_default();
@@ -121,7 +125,7 @@ pub fn write(storage: &dyn Storage, dir: &Path, known: Option<&Record>, record: 
         record.gone.clear();
     }
     let mut all: BTreeMap<RunId, String> = BTreeMap::new();
-    let files = record.files.iter().filter(|file| file.publication >= since);
+    let files = record.data_files().filter(|file| file.publication >= since);
     all.extend(files.map(|file| (file.run, line(file))));
     let gone = record.gone.iter().filter(|(_, publication)| **publication >= since);
     all.extend(gone.map(|(run, publication)| (*run, format!("{run},{publication}{}", ",".repeat(COLUMNS.len() - 2)))));
@@ -283,7 +287,7 @@ mod tests {
             }
             let mut record = Record {
                 generation,
-                files: files.values().cloned().collect(),
+                files: files.iter().map(|(run, file)| (*run, Arc::new(file.clone()))).collect(),
                 ..Record::default()
             };
             write(&storage, dir, known.as_ref(), &mut record).expect("written");

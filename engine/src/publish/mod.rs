@@ -14,6 +14,7 @@ mod delta;
 mod lists;
 mod publisher;
 mod record;
+mod remembered;
 mod scripts;
 pub(crate) mod types;
 
@@ -34,6 +35,8 @@ pub(crate) use continuous::Continuous;
 pub use continuous::PublicationStats;
 use publisher::Publisher;
 use record::Record;
+pub(crate) use remembered::Remembered;
+use remembered::Trust;
 
 /// The directory, within the database, of what is published.
 pub const PUBLISHED_DIR: &str = "published";
@@ -86,13 +89,13 @@ impl Table {
     pub fn publish(&self) -> Result<Published> {
         let (shared, inner) = (&self.open.shared, &self.inner);
         shared.check_writable()?;
-        let _alone = inner.publishing.lock();
+        let mut remembered = inner.publishing.lock();
         check_there(inner)?;
         let (_unaltered, target) = inner.hold_schema()?;
         let dir = directory(shared, inner);
-        let known = Record::read(&*shared.storage, &dir, shared.identity, inner.id);
+        let known = remembered.take(&*shared.storage, &dir, (shared.identity, inner.id), Trust::Files);
         let snapshot = shared.snapshots.take(|| shared.visible());
-        let view = settled_view(shared, inner, &target, known.as_ref())?;
+        let view = settled_view(shared, inner, &target, known.as_ref().map(|known| &known.record))?;
         let publisher = Publisher {
             shared,
             inner,
@@ -102,7 +105,9 @@ impl Table {
             view,
             dir,
         };
-        publisher.replace(known.as_ref())
+        let (published, known) = publisher.replace(known)?;
+        remembered.keep(known);
+        Ok(published)
     }
 
     /// Takes back what is published of the table, and gives up the files that are only there for it. Nothing published is fine.
@@ -113,7 +118,8 @@ impl Table {
     pub fn withdraw(&self) -> Result<()> {
         let (shared, inner) = (&self.open.shared, &self.inner);
         shared.check_writable()?;
-        let _alone = inner.publishing.lock();
+        let mut remembered = inner.publishing.lock();
+        remembered.forget();
         withdraw(&*shared.storage, &directory(shared, inner))
     }
 }
@@ -159,7 +165,8 @@ impl Shared {
     /// A table was dropped: what is published of it goes.
     pub(crate) fn withdraw_dropped(&self, table: &TableInner) {
         // A publication that is under way ends first, and none begins any more.
-        let _alone = table.publishing.lock();
+        let mut remembered = table.publishing.lock();
+        remembered.forget();
         if let Err(error) = withdraw(&*self.storage, &directory(self, table)) {
             // The next opening removes it.
             tracing::warn!(%error, table = table.name, "what was published of a dropped table could not be removed");

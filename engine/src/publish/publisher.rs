@@ -1,6 +1,6 @@
 //! Making one publication.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
 use super::columns::{Columns, Layout};
 use super::dead::{self, Dead, Question};
-use super::record::{PublishedFile, Record};
+use super::record::{Files, PublishedFile, Record};
+use super::remembered::{self, Known};
 use super::{PUBLISHED_DIR, Published, delta, facts, lists, scripts};
 use crate::components::export::Export;
 use crate::components::outside::{FileKind, OutsideFile};
@@ -44,12 +45,12 @@ pub struct Publisher<'a> {
 }
 
 impl Publisher<'_> {
-    /// Makes it in the place of `known`, the last one; without that if its files were touched.
+    /// Makes it in the place of `known`, the last one; without that if its files were touched. Returns what is to be known for the next one.
     ///
     /// # Errors
     /// Those of reading and writing.
-    pub fn replace(&self, known: Option<&Record>) -> Result<Published> {
-        match self.publish(known) {
+    pub fn replace(&self, known: Option<Known>) -> Result<(Published, Known)> {
+        match self.publish(known.as_ref()) {
             Err(error) if known.is_some() && matches!(error.kind(), ErrorKind::Corruption | ErrorKind::NotFound) => {
                 tracing::warn!(%error, table = self.inner.name, "the last publication is damaged; the table is published anew");
                 self.publish(None)
@@ -62,36 +63,42 @@ impl Publisher<'_> {
     ///
     /// # Errors
     /// `Corruption` or `NotFound` naming a file of the last publication that cannot be read; those of writing.
-    fn publish(&self, known: Option<&Record>) -> Result<Published> {
+    fn publish(&self, last: Option<&Known>) -> Result<(Published, Known)> {
+        let known = last.map(|last| &last.record);
         let storage = &*self.shared.storage;
         storage.create_dir_all(&self.dir)?;
         storage.sync_dir(&self.shared.dir)?;
         storage.sync_dir(&self.shared.dir.join(PUBLISHED_DIR))?;
         let hidden_below = self.inner.hidden_below(|| self.shared.now_micros());
+        let present = self.present(last)?;
         let question = self.question(known, hidden_below)?;
         let dead = dead::find(&question)?;
-        // One look at the directory, however many files it has.
-        let present: BTreeSet<String> = storage.list(&self.dir)?.into_iter().collect();
         // A publication that was cut short may have left files, and a version of the Delta table that names them.
-        let left = present.iter().filter_map(|name| generation_of(name)).max();
+        let left = present.iter().flatten().filter_map(|name| generation_of(name)).max();
         let generation = left.unwrap_or(0).max(known.map_or(0, |known| known.generation)) + 1;
-        let (mut files, mut beyond) = (Vec::new(), BTreeSet::new());
+        let (mut files, mut beyond) = (Files::new(), BTreeSet::new());
         let mut columns = Columns::new(self.inner, self.target.schema(), &self.view.version)?;
         for (_, run) in self.view.version.runs()?.filter(|(_, run)| run.meta().entries > 0) {
-            let mut file = self.file(run, known, &present, &question, &dead, generation)?;
             let (schema, operands) = facts(run, known)?;
-            (file.schema, file.operands) = (Some(schema), operands);
             let layout = columns.in_files_of(schema)?;
             let layout = layout.ok_or_else(|| Error::corruption("a run reads otherwise than before"))?;
-            file.layout = Layout::clone(&layout);
+            let lies = (schema, operands, &*layout);
+            let file = match self.unchanged(run, last, &question, &dead, lies) {
+                Some(file) if present.as_ref().is_none_or(|names| names.contains(&file.file)) => file,
+                _ => Arc::new(PublishedFile {
+                    schema: Some(schema),
+                    operands,
+                    layout: Layout::clone(&layout),
+                    ..self.file(run, known, present.as_ref(), &question, &dead, generation)?
+                }),
+            };
             let is_beyond = match known.filter(|known| known.file(run.id()).is_some()) {
                 Some(known) => known.beyond.contains(&run.id()),
                 None => is_beyond(run, self.target.schema())?,
             };
             beyond.extend(is_beyond.then(|| run.id()));
-            files.push(file);
+            files.insert(run.id(), file);
         }
-        files.sort_by_key(|file| file.run);
         let merged = self.merged(&dead, &files, known, generation, hidden_below)?;
         let defaults = self.defaults(&files, known, generation)?;
         let mut record = Record::new(self.shared.identity, self.inner, self.target.schema(), self.seq);
@@ -105,16 +112,53 @@ impl Publisher<'_> {
         // Everything that it names is there before the record is.
         storage.sync_dir(&self.dir)?;
         delta::commit(storage, &self.dir, known, &mut record, self.target.schema())?;
-        record.write(storage, &self.dir)?;
+        let written = record.write(storage, &self.dir)?;
         scripts::write(storage, &self.dir, &record, self.inner, self.target.schema())?;
         delta::clean(storage, &self.dir, &record)?;
         self.inner.continuous.note_expiry(record.published_micros, hidden_below);
-        self.clean(&record, known.filter(|_| self.inner.continuous.is_on()))?;
-        Ok(self.summary(&record, question.fresh.len()))
+        let superseded = self.clean(&record, last, present)?;
+        let published = self.summary(&record, question.fresh.len());
+        Ok((published, Known::made(record, &written, superseded)))
+    }
+
+    /// One look at the directory, however many files it has; `None` if it is known what is there.
+    ///
+    /// # Errors
+    /// `NotFound` naming a file that should be there beside the data files, which are linked again; `Io`.
+    fn present(&self, last: Option<&Known>) -> Result<Option<HashSet<String>>> {
+        if last.is_some_and(|last| last.trusted) {
+            return Ok(None);
+        }
+        let present: HashSet<String> = self.shared.storage.list(&self.dir)?.into_iter().collect();
+        let record = last.map(|last| &last.record);
+        let lost = record.and_then(|record| record.names_made().find(|name| !present.contains(*name)));
+        match lost {
+            None => Ok(Some(present)),
+            Some(lost) => {
+                let message = "a file of the last publication is gone";
+                Err(Error::new(ErrorKind::NotFound, message).with_file(self.dir.join(lost)))
+            }
+        }
+    }
+
+    /// The file of a run, if it is as the last publication has it.
+    fn unchanged(
+        &self,
+        run: &Run,
+        last: Option<&Known>,
+        question: &Question<'_>,
+        dead: &Dead,
+        (schema, operands, layout): (u32, bool, &Layout),
+    ) -> Option<Arc<PublishedFile>> {
+        let old = last?.record.files.get(&run.id())?;
+        let settled = run.meta().max_seq <= question.seq;
+        let same = (old.schema, old.operands, old.settled, &old.layout) == (Some(schema), operands, settled, layout);
+        let looked_at = question.fresh.contains(&run.id()) || dead.rows.contains_key(&run.id());
+        (same && !looked_at).then(|| Arc::clone(old))
     }
 
     /// What must be found out: everything about runs that have come, or were not settled.
-    fn question(&self, known: Option<&Record>, hidden_below: SeqNo) -> Result<Question<'_>> {
+    fn question<'q>(&'q self, known: Option<&'q Record>, hidden_below: SeqNo) -> Result<Question<'q>> {
         let mut fresh = BTreeSet::new();
         for (_, run) in self.view.version.runs()? {
             let settled = known.is_some_and(|known| known.settled(run.id()));
@@ -129,6 +173,7 @@ impl Publisher<'_> {
             seq: self.seq,
             hidden_below,
             expired_before: known.map_or(0, |known| known.expired_below),
+            known,
         })
     }
 
@@ -137,7 +182,7 @@ impl Publisher<'_> {
         &self,
         run: &Arc<Run>,
         known: Option<&Record>,
-        present: &BTreeSet<String>,
+        present: Option<&HashSet<String>>,
         question: &Question<'_>,
         dead: &Dead,
         generation: u64,
@@ -145,10 +190,10 @@ impl Publisher<'_> {
         let storage = &*self.shared.storage;
         let [path, _] = run.paths()?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if !present.contains(&name) {
+        let old = known.and_then(|known| known.file(run.id()));
+        if present.map_or(old.is_none(), |names| !names.contains(&name)) {
             link_or_copy(storage, &path, &self.dir.join(&name))?;
         }
-        let old = known.and_then(|known| known.file(run.id()));
         let fresh = question.fresh.contains(&run.id());
         let mut file = PublishedFile {
             file: name,
@@ -167,7 +212,7 @@ impl Publisher<'_> {
                 file = PublishedFile { settled, ..old.clone() };
                 return Ok(file);
             }
-            if let Some(before) = &old.dead {
+            if let Some(before) = old.dead.as_ref().filter(|_| !dead.complete) {
                 rows.extend(read_rows(storage, &self.dir.join(before))?);
                 rows.sort_unstable();
                 rows.dedup();
@@ -203,24 +248,37 @@ impl Publisher<'_> {
         file.finish()
     }
 
-    /// Removes files of earlier publications that the record does not name, nor the one `before`, which somebody may be about
-    /// to read. What others have put there stays.
-    fn clean(&self, record: &Record, before: Option<&Record>) -> Result<()> {
+    /// Removes files that only publications name that nobody is about to read any more, and, if somebody has looked at what is there,
+    /// those that no publication names. What others have put there stays. Returns what is superseded and kept, that of the oldest first.
+    fn clean(
+        &self,
+        record: &Record,
+        last: Option<&Known>,
+        present: Option<HashSet<String>>,
+    ) -> Result<VecDeque<Vec<String>>> {
         let storage = &*self.shared.storage;
-        let named: BTreeSet<&str> = record
+        let mut superseded = last.map(|last| last.superseded.clone()).unwrap_or_default();
+        superseded.extend(last.map(|last| last.record.names_without(record)));
+        let kept = usize::from(self.inner.continuous.is_on());
+        remembered::remove_superseded(storage, &self.dir, &mut superseded, kept)?;
+        let Some(present) = present else {
+            return Ok(superseded);
+        };
+        let named: HashSet<&str> = record
             .names()
-            .chain(before.into_iter().flat_map(Record::names))
+            .chain(superseded.iter().flatten().map(String::as_str))
             .collect();
-        for name in storage.list(&self.dir)? {
+        for name in present {
             let own = [".parquet", ".arrow", ".orc", ".bin", ".new"]
                 .iter()
                 .any(|end| name.ends_with(end));
             let own = own || name.starts_with("files-") && generation_of(&name).is_some();
             if own && !named.contains(name.as_str()) {
-                storage.remove(&self.dir.join(name))?;
+                remove_if_there(storage, &self.dir.join(name))?;
             }
         }
-        Ok(())
+        drop(named);
+        Ok(superseded)
     }
 
     fn summary(&self, record: &Record, looked_at: usize) -> Published {
@@ -230,7 +288,7 @@ impl Publisher<'_> {
             rows: record.rows,
             files: record.files.len(),
             looked_at,
-            dead_rows: record.files.iter().map(|file| file.dead_rows).sum(),
+            dead_rows: record.data_files().map(|file| file.dead_rows).sum(),
             merged_rows: record.merged.as_ref().map_or(0, |merged| merged.rows),
             why_not_exact: record.why_not_exact.clone(),
             why_no_view: scripts::why_no_view(record),

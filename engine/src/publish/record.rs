@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::sync::Arc;
 
 use kodiak_core::batch::TableId;
 use kodiak_core::compaction::RunId;
 use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::Storage;
 use kodiak_core::{Error, Result, SeqNo};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::columns::Layout;
 use super::delta::Vector;
@@ -17,7 +18,6 @@ use super::lists::{self, Gone, List};
 use super::{RECORD_FILE, scripts, types, write_file};
 use crate::db::TableInner;
 use crate::exact::why_beyond;
-use crate::maintenance::read_small;
 
 /// The version of the record that is written.
 const FORMAT: u32 = 4;
@@ -65,6 +65,9 @@ pub struct PublishedFile {
     pub publication: u64,
 }
 
+/// Data files, by the numbers of their runs. Those that are the same in two publications are shared by them.
+pub type Files = BTreeMap<RunId, Arc<PublishedFile>>;
+
 /// A publication.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -100,9 +103,9 @@ pub struct Record {
     /// How columns lie in data files of these schemas, by their numbers; in all others they lie as the table has them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub layouts: BTreeMap<u32, Layout>,
-    /// The data files, by the numbers of their runs: what the lists come to.
-    #[serde(default, skip_serializing)]
-    pub files: Vec<PublishedFile>,
+    /// The data files: what the lists come to.
+    #[serde(default, skip_serializing, deserialize_with = "by_runs")]
+    pub files: Files,
     /// The runs of ORC files with times that pyarrow does not read.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub beyond: BTreeSet<RunId>,
@@ -157,14 +160,13 @@ impl Record {
         }
     }
 
-    /// The publication in a directory, if there is one of this table that can be read.
-    pub fn read(storage: &dyn Storage, dir: &Path, database: u64, table: TableId) -> Option<Self> {
-        let path = dir.join(RECORD_FILE);
-        let bytes = read_small(storage, &path).ok()?;
-        let mut record: Self = match serde_json::from_slice(&bytes) {
+    /// The publication in a directory, whose record has these bytes; `None` if it is not one of this table that can be read.
+    pub fn parse(storage: &dyn Storage, dir: &Path, (database, table): (u64, TableId), bytes: &[u8]) -> Option<Self> {
+        let mut record: Self = match serde_json::from_slice(bytes) {
             Ok(record) => record,
             Err(error) => {
-                tracing::warn!(%error, file = %path.display(), "the record of a publication cannot be read");
+                let file = dir.join(RECORD_FILE);
+                tracing::warn!(%error, file = %file.display(), "the record of a publication cannot be read");
                 return None;
             }
         };
@@ -184,29 +186,35 @@ impl Record {
                 return None;
             }
         }
-        record.files.sort_by_key(|file| file.run);
-        for file in &mut record.files {
+        for file in record.files.values_mut() {
             if let Some(layout) = file.schema.and_then(|schema| record.layouts.get(&schema)) {
-                file.layout = layout.clone();
+                Arc::make_mut(file).layout = layout.clone();
             }
         }
         let all_inside = record.names().all(inside);
         all_inside.then_some(record)
     }
 
-    /// Writes it in place of the one before. Its lists are there already.
+    /// Writes it in place of the one before, and returns the bytes. Its lists are there already.
     ///
     /// # Errors
     /// `Io`.
-    pub fn write(&self, storage: &dyn Storage, dir: &Path) -> Result<()> {
+    pub fn write(&self, storage: &dyn Storage, dir: &Path) -> Result<Vec<u8>> {
         let json = serde_json::to_string_pretty(self)
             .map_err(|error| Error::corruption("the record of a publication cannot be written").with_source(error))?;
-        write_file(storage, &dir.join(RECORD_FILE), (json + "\n").as_bytes())
+        let bytes = (json + "\n").into_bytes();
+        write_file(storage, &dir.join(RECORD_FILE), &bytes)?;
+        Ok(bytes)
+    }
+
+    /// The data files, in the order of their runs.
+    pub fn data_files(&self) -> impl Iterator<Item = &PublishedFile> {
+        self.files.values().map(Arc::as_ref)
     }
 
     /// Has it say how columns lie in its files.
     pub fn tell_layouts(&mut self) {
-        let told = self.files.iter().filter(|file| !file.layout.is_plain());
+        let told = self.data_files().filter(|file| !file.layout.is_plain());
         self.layouts = told
             .filter_map(|file| Some((file.schema?, file.layout.clone())))
             .collect();
@@ -214,15 +222,14 @@ impl Record {
 
     /// How many files have become as they are in this publication or later ones, or are gone since.
     pub fn lines_since(&self, publication: u64) -> u64 {
-        let files = self.files.iter().filter(|file| file.publication >= publication).count();
+        let files = self.data_files().filter(|file| file.publication >= publication).count();
         let gone = self.gone.values().filter(|since| **since >= publication).count();
         (files + gone) as u64
     }
 
     /// The file of a run.
     pub fn file(&self, run: RunId) -> Option<&PublishedFile> {
-        let place = self.files.binary_search_by_key(&run, |file| file.run).ok()?;
-        Some(&self.files[place])
+        self.files.get(&run).map(Arc::as_ref)
     }
 
     /// What is known of the file of a run without opening it: the number of its schema, and whether it holds operands.
@@ -238,9 +245,9 @@ impl Record {
 
     /// Counts rows, and says why the files are not exact as they lie.
     pub fn explain(&mut self) {
-        let dead: u64 = self.files.iter().map(|file| file.dead_rows).sum();
+        let dead: u64 = self.data_files().map(|file| file.dead_rows).sum();
         let merged = self.merged.as_ref().map_or(0, |merged| merged.rows);
-        self.rows = self.files.iter().map(|file| file.rows).sum::<u64>() - dead + merged;
+        self.rows = self.data_files().map(|file| file.rows).sum::<u64>() - dead + merged;
         if dead > 0 {
             self.why_not_exact.push(format!(
                 "{dead} rows of the files are superseded, deleted or expired: the files named by \"dead\" say which"
@@ -251,7 +258,7 @@ impl Record {
                 "{merged} rows were merged of partial updates, and are in the file named by \"merged\""
             ));
         }
-        let lacking = self.files.iter().filter(|file| !file.layout.lacks.is_empty()).count();
+        let lacking = self.data_files().filter(|file| !file.layout.lacks.is_empty()).count();
         if lacking > 0 {
             self.why_not_exact.push(format!(
                 "{lacking} files are older than some columns, which are null in their rows: \"lacks\" says which"
@@ -259,7 +266,7 @@ impl Record {
         }
         let told =
             |layout: &Layout| !layout.defaults.is_empty() || !layout.names.is_empty() || !layout.widened.is_empty();
-        let older = self.files.iter().filter(|file| told(&file.layout)).count();
+        let older = self.data_files().filter(|file| told(&file.layout)).count();
         if older > 0 {
             self.why_not_exact.push(format!(
                 "{older} files are older than names, types or defaults of columns: \"names\", \"widened\" and \"defaults\" say which"
@@ -271,18 +278,57 @@ impl Record {
 
     /// All files of the publication but the Delta table's log.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        let files = self.files.iter().chain(&self.merged).chain(&self.defaults);
-        let names = files.flat_map(|file| {
-            let vector = file.vector.as_ref().map(|vector| vector.file.as_str());
-            [Some(file.file.as_str()), file.dead.as_deref(), vector]
-                .into_iter()
-                .flatten()
-        });
-        let lists = self.lists.iter().map(|list| list.file.as_str());
-        names
-            .chain(lists)
-            .chain([RECORD_FILE, scripts::VIEW_FILE, scripts::PYTHON_FILE])
+        let names = self
+            .data_files()
+            .flat_map(PublishedFile::names)
+            .chain(self.names_beside());
+        names.chain([RECORD_FILE, scripts::VIEW_FILE, scripts::PYTHON_FILE])
     }
+
+    /// Those that are neither data files, nor what there is for one of these, and have names of their own.
+    fn names_beside(&self) -> impl Iterator<Item = &str> {
+        let files = self.merged.iter().chain(&self.defaults);
+        let names = files.flat_map(PublishedFile::names);
+        let lists = self.lists.iter().map(|list| list.file.as_str());
+        names.chain(lists)
+    }
+
+    /// Files that are there by other names than the table's own, which can be linked again.
+    pub fn names_made(&self) -> impl Iterator<Item = &str> {
+        let of_files = self.data_files().flat_map(|file| file.names().skip(1));
+        of_files.chain(self.names_beside())
+    }
+
+    /// The names that it has and `newer` has not.
+    pub fn names_without(&self, newer: &Self) -> Vec<String> {
+        let mut without = Vec::new();
+        for (run, file) in &self.files {
+            match newer.files.get(run) {
+                Some(new) if Arc::ptr_eq(new, file) => {}
+                Some(new) => without.extend(file.names().filter(|name| !new.names().any(|new| new == *name))),
+                None => without.extend(file.names()),
+            }
+        }
+        let beside: BTreeSet<&str> = newer.names_beside().collect();
+        without.extend(self.names_beside().filter(|name| !beside.contains(name)));
+        without.into_iter().map(str::to_owned).collect()
+    }
+}
+
+impl PublishedFile {
+    /// Its name, and those of the files of its dead rows.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let vector = self.vector.as_ref().map(|vector| vector.file.as_str());
+        [Some(self.file.as_str()), self.dead.as_deref(), vector]
+            .into_iter()
+            .flatten()
+    }
+}
+
+/// The list of files that records had before there were lists.
+fn by_runs<'de, D: Deserializer<'de>>(text: D) -> Result<Files, D::Error> {
+    let files = Vec::<PublishedFile>::deserialize(text)?;
+    Ok(files.into_iter().map(|file| (file.run, Arc::new(file))).collect())
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -305,6 +351,7 @@ mod tests {
     use kodiak_storage::MemoryStorage;
 
     use super::*;
+    use crate::maintenance::read_small;
 
     #[test]
     fn records_of_earlier_versions_are_read_and_written_with_lists() {
@@ -316,9 +363,13 @@ mod tests {
         let (storage, dir) = (MemoryStorage::new(), Path::new("/published"));
         storage.create_dir_all(dir).expect("a directory");
         write_file(&storage, &dir.join(RECORD_FILE), text.as_bytes()).expect("written");
-        let old = Record::read(&storage, dir, 1, 2).expect("as earlier versions wrote it");
-        assert_eq!(old.files.iter().map(|file| file.run).collect::<Vec<_>>(), [4, 10]);
-        assert_eq!(old.files[1].layout.names["y"], "x");
+        let read = || {
+            let bytes = read_small(&storage, &dir.join(RECORD_FILE)).expect("read");
+            Record::parse(&storage, dir, (1, 2), &bytes)
+        };
+        let old = read().expect("as earlier versions wrote it");
+        assert_eq!(old.files.keys().collect::<Vec<_>>(), [&4, &10]);
+        assert_eq!(old.files[&10].layout.names["y"], "x");
         let mut new = Record {
             format: FORMAT,
             generation: 2,
@@ -327,7 +378,7 @@ mod tests {
         lists::write(&storage, dir, Some(&old), &mut new).expect("written");
         new.tell_layouts();
         new.write(&storage, dir).expect("written");
-        let found = Record::read(&storage, dir, 1, 2).expect("a record");
+        let found = read().expect("a record");
         assert_eq!(found, new);
         assert_eq!(
             (found.lists.len(), found.lists[0].lines, found.layouts.len()),
@@ -335,6 +386,6 @@ mod tests {
         );
         // A list that is not as it was makes the next publication begin anew.
         write_file(&storage, &dir.join("files-2.csv"), b"run\n").expect("written");
-        assert_eq!(Record::read(&storage, dir, 1, 2), None);
+        assert_eq!(read(), None);
     }
 }

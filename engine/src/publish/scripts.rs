@@ -78,8 +78,7 @@ pub fn text(text: &str) -> String {
 /// Why there is no view of a publication.
 pub fn why_no_view(record: &Record) -> Option<String> {
     let other = record
-        .files
-        .iter()
+        .data_files()
         .chain(&record.merged)
         .find(|file| file.kind != "parquet")?;
     Some(format!(
@@ -112,7 +111,7 @@ fn view(dir: &Path, record: &Record, table: &TableInner, schema: &TableSchema) -
         parts.push(part(&sources, schema, (schema, &merged.layout), &data, None));
     }
     let mut alike: BTreeMap<(bool, Option<u32>), &Layout> = BTreeMap::new();
-    for file in &record.files {
+    for file in record.data_files() {
         alike.entry((file.dead.is_some(), file.schema)).or_insert(&file.layout);
     }
     let mut types = String::new();
