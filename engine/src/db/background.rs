@@ -116,6 +116,7 @@ fn compaction_loop(shared: &Shared) {
             Ok(true) => settle(shared, place, None),
             Ok(false) => {
                 forget(shared, place);
+                shared.look_at_quiet();
                 seen = if before == seen {
                     shared.signals.compaction.wait(seen, IDLE)
                 } else {

@@ -16,7 +16,7 @@ use crate::components::Components;
 use crate::db::TableInner;
 use crate::maintenance::list_files;
 use crate::publish::types;
-use crate::run::{DISTINCT, Run};
+use crate::run::Run;
 use crate::typed::SchemaVersion;
 use crate::version::Version;
 
@@ -52,7 +52,7 @@ impl Files {
 }
 
 /// Why the data files of a version are not the table that it makes up, with the schema in force; nothing if they are. Cheap reasons are
-/// looked for first, and others only if there are none: then the sidecar of each run is opened.
+/// looked for first, and others only if there are none: then the sidecar of each run is opened, unless it was looked at before.
 ///
 /// # Errors
 /// Those of reading the catalogue and the runs.
@@ -106,11 +106,10 @@ pub(crate) fn findings(
     let (mut operands, mut older, mut repeating, mut beyond) = (0, 0, 0, 0);
     for run in runs {
         beyond += u64::from(is_beyond(run, &schema.schema)?);
-        let reader = run.reader()?;
-        let meta = reader.sidecar().meta();
-        operands += meta.merges;
-        older += usize::from(reader.schema().number() != schema.number());
-        repeating += usize::from(!meta.properties.iter().any(|(name, _)| name == DISTINCT));
+        let facts = run.row_facts()?;
+        operands += facts.operands;
+        older += usize::from(facts.schema != schema.number());
+        repeating += usize::from(!facts.distinct);
     }
     if operands > 0 {
         why.push(format!("{operands} rows are partial updates or operands, to be merged"));

@@ -37,7 +37,7 @@ pub(crate) struct Marker {
     /// All rows of all data files in the directory, and nothing else, are the table's.
     pub exact: bool,
     /// If not, why not, as it was found.
-    why_not_exact: Vec<String>,
+    pub why_not_exact: Vec<String>,
     /// What to read instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     instead: Option<String>,

@@ -1,12 +1,13 @@
 //! `EXACT.json`: in the directory of each table, whether its data files are the table, exactly as they lie.
 //!
-//! The marker says so only after somebody has looked ([`Shared::look_whether_exact`]): when the database is closed, and after a
-//! compaction that was asked for. It is taken back, durably, before anything makes it untrue: before the first write after that
+//! The marker says so only after somebody has looked ([`Shared::look_whether_exact`]): when the database is closed, after a
+//! compaction or publication that was asked for, and when nothing has changed for a while ([`quiet`]). It is taken back, durably, before anything makes it untrue: before the first write after that
 //! reaches the log, before a compaction or ingestion makes its first file, before the table is altered or dropped. So writers pay
 //! for it once after each time that it was found to be exact, and else look at one number. See `docs/formats/exact.md`.
 
 mod findings;
 mod marker;
+mod quiet;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -15,12 +16,13 @@ use std::time::Duration;
 use kodiak_core::Result;
 use parking_lot::{Condvar, Mutex};
 
-use crate::db::{Shared, TableInner, poisoned_gate};
+use crate::db::{Shared, Table, TableInner, poisoned_gate};
 use findings::Files;
 pub(crate) use findings::{findings, is_beyond, why_beyond};
 pub use marker::EXACT_FILE;
 use marker::UNDER_WAY;
 pub(crate) use marker::{IN_MEMORY, Marker};
+use quiet::Quiet;
 
 /// How long whoever looks waits for compactions and ingestions that are under way: those that have just put their runs in place are
 /// about to end.
@@ -40,6 +42,7 @@ pub(crate) struct Exactness {
     said: Mutex<Said>,
     /// The last of the jobs has ended.
     idle: Condvar,
+    quiet: Mutex<Quiet>,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +80,25 @@ impl Drop for Changing<'_> {
         if said.jobs == 0 {
             exactness.idle.notify_all();
         }
+    }
+}
+
+impl Table {
+    /// Flushes, finds out whether the table's data files are the table, exactly as they lie in its directory, and has the marker there,
+    /// [`EXACT_FILE`], say so, until something changes; see `docs/formats/exact.md`. Returns why not: nothing if they are. An open
+    /// database does so by itself when a table has not changed for a second, and when it is closed; so do compactions and
+    /// publications that are asked for.
+    ///
+    /// # Errors
+    /// `Unavailable` in a database that is closed or open for reading only; those of flushing and reading.
+    pub fn mark_exact(&self) -> Result<Vec<String>> {
+        let shared = &self.open.shared;
+        shared.check_writable()?;
+        self.flush()?;
+        shared.look(&self.inner)?;
+        let said = self.inner.exactness.said.lock();
+        let why = said.marker.as_ref().map(|marker| marker.why_not_exact.clone());
+        Ok(why.unwrap_or_default())
     }
 }
 

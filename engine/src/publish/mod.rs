@@ -82,11 +82,19 @@ impl Table {
     /// With the setting `publish.continuous`, typed tables are published in the background as well, whenever a flush or
     /// compaction has changed their files.
     ///
+    /// Says afterwards, as [`mark_exact`](Self::mark_exact), whether the table's own files are exact as they lie.
+    ///
     /// # Errors
     /// `Unsupported` naming a file in a format that other programs do not read; `NotFound` if the table was dropped;
     /// `Unavailable` in a database that is closed or open for reading only; those of flushing, reading and writing. The last
     /// publication stays in force then.
     pub fn publish(&self) -> Result<Published> {
+        let published = self.publish_now()?;
+        self.open.shared.look_whether_exact(&self.inner);
+        Ok(published)
+    }
+
+    fn publish_now(&self) -> Result<Published> {
         let (shared, inner) = (&self.open.shared, &self.inner);
         shared.check_writable()?;
         let mut remembered = inner.publishing.lock();
@@ -243,8 +251,8 @@ fn facts(run: &Arc<Run>, known: Option<&Record>) -> Result<(u32, bool)> {
     if let Some(facts) = known.and_then(|known| known.facts(run.id())) {
         return Ok(facts);
     }
-    let reader = run.reader()?;
-    Ok((reader.schema().number(), reader.sidecar().meta().merges > 0))
+    let facts = run.row_facts()?;
+    Ok((facts.schema, facts.operands > 0))
 }
 
 /// Writes a file in place of another.

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use kodiak_core::block::FoundVersion;
@@ -17,6 +17,7 @@ use kodiak_core::{Result, SeqNo};
 use super::cache::BlockCache;
 use super::open_runs::OpenRuns;
 use super::reader::{KeyHash, RunReader};
+use super::writer::DISTINCT;
 use crate::components::outside::OutsideFile;
 use crate::manifest::RunMeta;
 use crate::primary::locator::Locator;
@@ -42,6 +43,17 @@ pub struct RunContext {
     pub open_runs: Arc<OpenRuns>,
     /// The table was dropped: its directory goes with the last run or handle.
     pub dropped: AtomicBool,
+}
+
+/// What the sidecar of a run says of its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowFacts {
+    /// The number of the schema that they are of.
+    pub schema: u32,
+    /// Partial updates and operands among them.
+    pub operands: u64,
+    /// It is known that no two of them have the same key.
+    pub distinct: bool,
 }
 
 impl Drop for RunContext {
@@ -81,6 +93,8 @@ pub struct Run {
     /// Second chance: set by each use, cleared when the limit on open files looks for one to close.
     used: AtomicBool,
     busy: AtomicBool,
+    /// Once somebody has asked for them.
+    facts: OnceLock<RowFacts>,
     obsolete: AtomicBool,
 }
 
@@ -93,6 +107,7 @@ impl Run {
             reader: ArcSwapOption::empty(),
             used: AtomicBool::new(false),
             busy: AtomicBool::new(false),
+            facts: OnceLock::new(),
             obsolete: AtomicBool::new(false),
         }
     }
@@ -232,6 +247,24 @@ impl Run {
             return Ok(RangeTombstones::default());
         }
         Ok(self.reader()?.tombstones.clone())
+    }
+
+    /// What there is to know of its rows without reading them. The run is opened only the first time.
+    ///
+    /// # Errors
+    /// Those of [`reader`](Self::reader).
+    pub fn row_facts(self: &Arc<Self>) -> Result<RowFacts> {
+        if let Some(facts) = self.facts.get() {
+            return Ok(*facts);
+        }
+        let reader = self.reader()?;
+        let meta = reader.sidecar().meta();
+        let facts = RowFacts {
+            schema: reader.schema().number(),
+            operands: meta.merges,
+            distinct: meta.properties.iter().any(|(name, _)| name == DISTINCT),
+        };
+        Ok(*self.facts.get_or_init(|| facts))
     }
 
     /// Takes the run as input of a compaction; false if another one has it.

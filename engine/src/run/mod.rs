@@ -25,4 +25,4 @@ pub use reads::ReadStats;
 pub(crate) use rows::Rows;
 pub(crate) use sorted::SortedRunCursor;
 pub(crate) use wanted::Wanted;
-pub(crate) use writer::{DISTINCT, RunPlan, RunWriter};
+pub(crate) use writer::{RunPlan, RunWriter};

@@ -3,6 +3,7 @@
 use kodiak::publish::EXACT_FILE;
 use kodiak_storage::{CrashOptions, Fault, FaultRule, OpKind};
 
+use super::proportion::short_rows;
 use super::*;
 
 fn dir() -> PathBuf {
@@ -55,7 +56,7 @@ impl History {
     fn watch(mut self, rounds: usize) -> usize {
         let mut exact = 0;
         for round in 0..rounds {
-            let choice = self.rng.random_range(0..12);
+            let choice = self.rng.random_range(0..14);
             match choice {
                 0..=3 => self.write(),
                 4 => self.db.flush().expect("flush"),
@@ -76,6 +77,13 @@ impl History {
                     self.write();
                     self.db.compact().expect("compact");
                     drop(snapshot);
+                }
+                10 => {
+                    let why = self.table.mark_exact().expect("looked");
+                    assert_eq!(read_if_exact(&*self.storage).is_some(), why.is_empty(), "{why:?}");
+                }
+                11 => {
+                    self.table.publish().expect("published");
                 }
                 _ => self.db.compact().expect("compact"),
             }
@@ -251,6 +259,34 @@ fn a_crash_at_any_moment_leaves_no_marker_that_says_exact_of_files_that_are_not(
         }
     }
     assert!(points > 40 && exact > 0, "{exact} of {points}");
+}
+
+#[test]
+fn an_open_database_says_exact_when_it_is_asked_or_published_or_quiet_for_a_second() {
+    let history = History::new(settings("parquet"), 0, 5);
+    let (db, table, storage) = (&history.db, &history.table, &*history.storage);
+    let is_exact = || read_if_exact(storage).is_some_and(|rows| rows == read_table(table));
+    let insert = |first: i64| {
+        table.insert(&short_rows(&history, first..first + 10)).expect("insert");
+        assert_eq!(read_if_exact(storage), None);
+    };
+    insert(0);
+    assert_eq!(table.mark_exact().expect("looked"), [""; 0]);
+    assert!(is_exact());
+    insert(10);
+    table.publish().expect("published");
+    assert!(is_exact());
+    insert(20);
+    db.flush().expect("flush");
+    let begun = std::time::Instant::now();
+    while !is_exact() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", marker(storage));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    insert(20);
+    let why = table.mark_exact().expect("looked");
+    assert!(why[0].contains("overlap"), "{why:?}");
+    assert_eq!(reasons(storage), why);
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn many_files(mut settings: Settings, files: i64) -> (History, Published) {
 /// Rows of each of many files.
 const ROWS: i64 = 10;
 
-fn short_rows(history: &History, ids: impl IntoIterator<Item = i64>) -> RecordBatch {
+pub fn short_rows(history: &History, ids: impl IntoIterator<Item = i64>) -> RecordBatch {
     let ids: Vec<i64> = ids.into_iter().collect();
     let rows = ids.len();
     let columns: Vec<ArrayRef> = vec![
