@@ -3,8 +3,8 @@
 //! Readers find columns by name. So a file of an older schema will do as it lies if each column of the table is in it under its name
 //! and of its type, or is not in it at all and null in its rows: what was dropped since, moved, added without a default or made
 //! nullable needs no other file. Of names, types and defaults that were others, the view and `read.py` are told by the record. Delta
-//! tables have no more than names and nulls (their readers' mapping of names and wider types is not to be counted upon): where there
-//! can be one, such files are rewritten.
+//! tables have no more than names and nulls (of their readers, Polars and pyarrow know neither its mapping of names nor its wider types):
+//! where there can be one, such files are rewritten, or there is none, as the setting `publish.delta` says.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::{delta, types};
 use crate::db::TableInner;
+use crate::settings::DeltaTables;
 use crate::version::Version;
 
 /// How the columns of a table lie in one of its files, as far as not under their names and of their types.
@@ -47,24 +48,35 @@ impl Layout {
     }
 }
 
+/// How the columns of a table lie in files of a schema.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lies {
+    /// Where not as the table has them.
+    pub layout: Arc<Layout>,
+    /// Readers that find columns by name, and know no more than nulls, find the table in the file.
+    pub by_name: bool,
+}
+
 /// The columns of a table, as files of its schemas have them.
 pub struct Columns<'t> {
     table: &'t TableInner,
     schema: &'t TableSchema,
-    /// There can be a Delta table.
+    /// There is to be a Delta table, and can be one.
     delta: bool,
     /// By the numbers of schemas that were asked for.
-    layouts: BTreeMap<u32, Option<Arc<Layout>>>,
+    layouts: BTreeMap<u32, Lies>,
 }
 
 impl<'t> Columns<'t> {
-    /// Those of `schema`, one of the table's, in the files of a version.
+    /// Those of `schema`, one of the table's, in the files of a version; whether there are to be Delta tables.
     ///
     /// # Errors
     /// Those of reading the catalogue.
-    pub fn new(table: &'t TableInner, schema: &'t TableSchema, version: &Version) -> Result<Self> {
+    pub fn new(table: &'t TableInner, schema: &'t TableSchema, version: &Version, wanted: DeltaTables) -> Result<Self> {
         let mut filled = version.runs()?.filter(|(_, run)| run.meta().entries > 0);
-        let delta = filled.all(|(_, run)| run.meta().format == "parquet") && delta::columns(schema).is_ok();
+        let delta = wanted == DeltaTables::Always
+            && filled.all(|(_, run)| run.meta().format == "parquet")
+            && delta::columns(schema).is_ok();
         Ok(Self {
             table,
             schema,
@@ -77,19 +89,22 @@ impl<'t> Columns<'t> {
     ///
     /// # Errors
     /// `Corruption` if the table has no such schema.
-    pub fn in_files_of(&mut self, number: u32) -> Result<Option<Arc<Layout>>> {
-        if let Some(known) = self.layouts.get(&number) {
-            return Ok(known.clone());
-        }
-        let file = self.table.schemas.find(number)?;
-        let found = layout(&file.schema, self.schema, self.delta)?.map(Arc::new);
-        self.layouts.insert(number, found.clone());
-        Ok(found)
+    pub fn in_files_of(&mut self, number: u32) -> Result<Option<Lies>> {
+        let found = match self.layouts.get(&number) {
+            Some(known) => known.clone(),
+            None => {
+                let file = self.table.schemas.find(number)?;
+                let found = lies(&file.schema, self.schema)?;
+                self.layouts.insert(number, found.clone());
+                found
+            }
+        };
+        Ok((!self.delta || found.by_name).then_some(found))
     }
 }
 
-/// How the columns of `schema` lie in files of another one; `None` if a Delta table of them would not be the table.
-fn layout(file: &TableSchema, schema: &TableSchema, delta: bool) -> Result<Option<Layout>> {
+/// How the columns of `schema` lie in files of another one.
+fn lies(file: &TableSchema, schema: &TableSchema) -> Result<Lies> {
     let mut layout = Layout::default();
     // Some readers do not tell capital letters from small ones.
     let mut mistaken = false;
@@ -117,7 +132,10 @@ fn layout(file: &TableSchema, schema: &TableSchema, delta: bool) -> Result<Optio
             }
         }
     }
-    Ok((!delta || layout.is_found_by_name() && !mistaken).then_some(layout))
+    Ok(Lies {
+        by_name: layout.is_found_by_name() && !mistaken,
+        layout: Arc::new(layout),
+    })
 }
 
 #[cfg(test)]
@@ -136,11 +154,8 @@ mod tests {
 
     fn lacked_after(changes: &[SchemaChange]) -> Option<Vec<String>> {
         let new = old().altered(1, changes).expect("valid");
-        let found = layout(&old(), &new, true).expect("readable");
-        if let Some(found) = &found {
-            assert_eq!(layout(&old(), &new, false).expect("readable").as_ref(), Some(found));
-        }
-        found.map(|layout| layout.lacks)
+        let found = lies(&old(), &new).expect("readable");
+        found.by_name.then(|| found.layout.lacks.clone())
     }
 
     fn add(name: &str, initial: Option<i32>) -> SchemaChange {
@@ -193,9 +208,7 @@ mod tests {
             add("none", None),
         ];
         let new = old().altered(1, &changes).expect("valid");
-        let found = layout(&old(), &new, false)
-            .expect("readable")
-            .expect("nothing is rewritten");
+        let found = lies(&old(), &new).expect("readable").layout;
         let names = [("x", "a"), ("a", "b")].map(|(name, own)| (name.to_owned(), own.to_owned()));
         let expected = Layout {
             lacks: vec!["none".to_owned()],
@@ -203,7 +216,8 @@ mod tests {
             names: BTreeMap::from(names),
             widened: BTreeMap::from([("a".to_owned(), Value::Null)]),
         };
-        assert_eq!(found, expected);
-        assert!(layout(&new, &new, true).expect("readable").expect("its own").is_plain());
+        assert_eq!(*found, expected);
+        let own = lies(&new, &new).expect("readable");
+        assert!(own.by_name && own.layout.is_plain());
     }
 }

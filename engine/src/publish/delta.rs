@@ -24,14 +24,27 @@ use serde_json::{Value, json};
 use super::record::{Checkpoint, PublishedFile, Record};
 use super::{types, write_file};
 use crate::maintenance::read_small;
+use crate::settings::DeltaTables;
 use header::{metadata, protocol};
 pub use vectors::{Vector, vector};
 
 /// The directory of the log.
 pub const LOG_DIR: &str = "_delta_log";
 
+/// Why there is to be no Delta table, although there can be one, if so many files have columns that are not found by their names.
+pub fn unwanted(wanted: DeltaTables, otherwise: usize) -> Option<String> {
+    match wanted {
+        DeltaTables::Never => Some("publish.delta is \"never\"".to_owned()),
+        DeltaTables::Auto if otherwise > 0 => Some(format!(
+            "{otherwise} files are older than names, types or defaults of columns, for which Delta tables have no words that their readers \
+             know: compact the table, or set publish.delta to \"always\""
+        )),
+        _ => None,
+    }
+}
+
 /// Adds the publication to the log: what it has and the last one had not, and the other way round. Where there cannot be a
-/// Delta table, [`clean`] removes the last one's, once the record does not name it any more.
+/// Delta table, or is to be none (the record says why), [`clean`] removes the last one's, once the record does not name it any more.
 ///
 /// # Errors
 /// `Io`; `Corruption` for a version of a publication that was cut short that cannot be read.
@@ -50,6 +63,9 @@ pub fn commit(
             return Ok(());
         }
     };
+    if record.why_no_delta.is_some() {
+        return Ok(());
+    }
     record.delta_schema = Some(json!({"type": "struct", "fields": columns}).to_string());
     let last = match known {
         Some(known) => Last::find(storage, &log, known)?,

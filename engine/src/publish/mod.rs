@@ -77,7 +77,7 @@ impl Table {
     /// written since the last publication, which this one replaces; in a table with TTL also to the files in which rows have
     /// expired, and where partial updates wait to be merged, to the files that hold them. Files of an older schema stay as they are,
     /// unless there can be a Delta table and a column was renamed or widened, or added with a default: then the table is
-    /// rewritten first. Writers go on; altering the table waits.
+    /// rewritten first, unless the setting `publish.delta` says otherwise. Writers go on; altering the table waits.
     ///
     /// With the setting `publish.continuous`, typed tables are published in the background as well, whenever a flush or
     /// compaction has changed their files.
@@ -225,7 +225,7 @@ fn settled_view(
 /// # Errors
 /// `Unsupported` naming a file in a format that other programs do not read; those of opening runs.
 fn outdated(shared: &Shared, table: &TableInner, view: &View, target: &Target, known: Option<&Record>) -> Result<bool> {
-    let mut columns = Columns::new(table, target.schema(), &view.version)?;
+    let mut columns = Columns::new(table, target.schema(), &view.version, shared.settings.publish.delta)?;
     let mut outdated = false;
     for (_, run) in view.version.runs()? {
         let (schema, _) = facts(run, known)?;

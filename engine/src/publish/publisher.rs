@@ -76,12 +76,16 @@ impl Publisher<'_> {
         // A publication that was cut short may have left files, and a version of the Delta table that names them.
         let left = present.iter().flatten().filter_map(|name| generation_of(name)).max();
         let generation = left.unwrap_or(0).max(known.map_or(0, |known| known.generation)) + 1;
+        let wanted = self.shared.settings.publish.delta;
         let (mut files, mut beyond) = (Files::new(), BTreeSet::new());
-        let mut columns = Columns::new(self.inner, self.target.schema(), &self.view.version)?;
+        let mut columns = Columns::new(self.inner, self.target.schema(), &self.view.version, wanted)?;
+        let mut otherwise = 0;
         for (_, run) in self.view.version.runs()?.filter(|(_, run)| run.meta().entries > 0) {
             let (schema, operands) = facts(run, known)?;
-            let layout = columns.in_files_of(schema)?;
-            let layout = layout.ok_or_else(|| Error::corruption("a run reads otherwise than before"))?;
+            let lies = columns.in_files_of(schema)?;
+            let lies = lies.ok_or_else(|| Error::corruption("a run reads otherwise than before"))?;
+            otherwise += usize::from(!lies.by_name);
+            let layout = lies.layout;
             let lies = (schema, operands, &*layout);
             let file = match self.unchanged(run, last, &question, &dead, lies) {
                 Some(file) if present.as_ref().is_none_or(|names| names.contains(&file.file)) => file,
@@ -111,6 +115,7 @@ impl Publisher<'_> {
         lists::write(storage, &self.dir, known, &mut record)?;
         // Everything that it names is there before the record is.
         storage.sync_dir(&self.dir)?;
+        record.why_no_delta = delta::unwanted(wanted, otherwise);
         delta::commit(storage, &self.dir, known, &mut record, self.target.schema())?;
         let written = record.write(storage, &self.dir)?;
         scripts::write(storage, &self.dir, &record, self.inner, self.target.schema())?;
@@ -259,7 +264,10 @@ impl Publisher<'_> {
         let storage = &*self.shared.storage;
         let mut superseded = last.map(|last| last.superseded.clone()).unwrap_or_default();
         superseded.extend(last.map(|last| last.record.names_without(record)));
-        let kept = usize::from(self.inner.continuous.is_on());
+        let kept = match self.inner.continuous.is_on() {
+            true => self.shared.settings.publish.kept,
+            false => 0,
+        };
         remembered::remove_superseded(storage, &self.dir, &mut superseded, kept)?;
         let Some(present) = present else {
             return Ok(superseded);

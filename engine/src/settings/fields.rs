@@ -6,7 +6,7 @@ use kodiak_core::wal::{RecoveryMode, SyncMode};
 use kodiak_core::{Error, Result};
 
 use super::units::{format_size, parse_size};
-use super::{Allocation, Maintenance, Settings};
+use super::{Allocation, DeltaTables, Maintenance, Settings};
 
 /// One setting.
 #[derive(Debug)]
@@ -294,6 +294,21 @@ pub const FIELDS: &[Field] = &[
         path: "publish.key_value",
         help: "With `publish.continuous`: publish each key-value table as well.",
         access: Access::Bool(|s| &mut s.publish.key_value),
+    },
+    Field {
+        path: "publish.kept",
+        help: "With `publish.continuous`: how many publications before the last one keep their files, for readers that are not done.",
+        access: Access::Count(|s| &mut s.publish.kept, (0, 1000)),
+    },
+    Field {
+        path: "publish.delta",
+        help: "Whether publications are Delta tables too, where formats and types allow: `always`, so that a table of which a column was \
+               renamed or widened, or added with a default, is compacted first; `auto`, as long as no file must be rewritten for it; `never`.",
+        access: Access::Name {
+            names: &["always", "auto", "never"],
+            get: |s| s.publish.delta as usize,
+            set: |s, index| s.publish.delta = [DeltaTables::Always, DeltaTables::Auto, DeltaTables::Never][index],
+        },
     },
     Field {
         path: "metrics.enabled",

@@ -5,8 +5,8 @@ use kodiak_core::wal::{RecoveryMode, SyncMode};
 use kodiak_core::{Error, Result};
 
 use super::{
-    Allocation, BackpressureSettings, CacheSettings, CompactionSettings, FENCE, FilterSettings, FormatLevel,
-    FormatSettings, GivenOptions, IndexSettings, LimitSettings, MANIFEST, Maintenance, MemtableSettings,
+    Allocation, BackpressureSettings, CacheSettings, CompactionSettings, DeltaTables, FENCE, FilterSettings,
+    FormatLevel, FormatSettings, GivenOptions, IndexSettings, LimitSettings, MANIFEST, Maintenance, MemtableSettings,
     MetricsSettings, Origins, PublishSettings, SecondarySettings, Settings, WalSettings,
 };
 
@@ -127,6 +127,8 @@ pub(super) fn base() -> Settings {
         publish: PublishSettings {
             continuous: false,
             key_value: false,
+            kept: 1,
+            delta: DeltaTables::Always,
         },
         metrics: MetricsSettings { enabled: true },
         origins: Origins::default(),

@@ -102,3 +102,30 @@ fn files_are_rewritten_only_after_alterations_that_their_readers_would_not_see()
         }
     }
 }
+
+#[test]
+fn without_delta_tables_or_with_those_that_cost_nothing_no_file_is_rewritten() {
+    for (choice, word) in [("auto", "publish.delta to \"always\""), ("never", "is \"never\"")] {
+        let mut settings = settings("parquet");
+        settings.set("publish.delta", choice).expect("a setting");
+        let mut history = History::new(settings, 0, 3);
+        let rows = history.rows(false);
+        history.table.insert(&rows).expect("insert");
+        let first = history.publish();
+        assert_eq!(first.why_no_delta.is_none(), choice == "auto");
+        let (before, _) = files(&history, &first);
+        let alter = history.table.alter().rename_column("text", "words");
+        alter.widen_column("number", DataType::Int64).commit().expect("alter");
+        let published = history.publish();
+        assert_eq!(files(&history, &published).0, before, "{choice}");
+        let why = published.why_no_delta.expect("a reason");
+        assert!(why.contains(word), "{why}");
+        let log = published.dir.join("_delta_log");
+        assert!(history.storage.list(&log).is_err(), "{choice}: the log is gone");
+        // Once nothing speaks against it any more.
+        let rows = history.rows(false);
+        history.table.insert(&rows).expect("insert");
+        history.db.compact().expect("compact");
+        assert_eq!(history.publish().why_no_delta.is_none(), choice == "auto");
+    }
+}
