@@ -12,6 +12,7 @@ mod continuous;
 mod dead;
 mod delta;
 mod lists;
+mod names;
 mod publisher;
 mod record;
 mod remembered;

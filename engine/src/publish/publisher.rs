@@ -12,6 +12,7 @@ use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
 use super::columns::{Columns, Layout};
 use super::dead::{self, Dead, Question};
+use super::names::generation_of;
 use super::record::{Files, PublishedFile, Record};
 use super::remembered::{self, Known};
 use super::{PUBLISHED_DIR, Published, delta, facts, lists, scripts};
@@ -305,17 +306,6 @@ impl Publisher<'_> {
     }
 }
 
-/// The number of the publication that a list of files, or a file of dead or merged rows or defaults, was written for, by its name.
-fn generation_of(name: &str) -> Option<u64> {
-    let (stem, rest) = name.split_once('.')?;
-    let prefixes = ["merged-", "defaults-", "files-"];
-    let number = match prefixes.iter().find_map(|prefix| stem.strip_prefix(prefix)) {
-        Some(number) => number,
-        None => rest.strip_prefix("dead-")?.split('.').next()?,
-    };
-    number.parse().ok()
-}
-
 /// The rows that a file of dead rows names.
 fn read_rows(storage: &dyn Storage, path: &Path) -> Result<Vec<u32>> {
     let damaged = || Error::corruption("it is no file of dead rows").with_file(path);
@@ -329,26 +319,4 @@ fn read_rows(storage: &dyn Storage, path: &Path) -> Result<Vec<u32>> {
         }
     }
     Ok(rows)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::generation_of;
-
-    #[test]
-    fn files_tell_the_publication_that_they_were_written_for() {
-        assert_eq!(generation_of("merged-12.parquet"), Some(12));
-        assert_eq!(generation_of("defaults-7.arrow"), Some(7));
-        assert_eq!(generation_of("0000000012.dead-3.parquet"), Some(3));
-        assert_eq!(generation_of("files-4.csv"), Some(4));
-        for other in [
-            "0000000012.parquet",
-            "merged-x.orc",
-            "PUBLISHED.json",
-            "deletion_vector_1.bin",
-            "kept",
-        ] {
-            assert_eq!(generation_of(other), None, "{other}");
-        }
-    }
 }

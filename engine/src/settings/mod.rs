@@ -10,6 +10,7 @@ mod explain;
 mod fields;
 mod parse;
 mod presets;
+mod publish;
 pub mod units;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub use explain::{Explained, Origin, Origins};
 pub use fields::{FIELDS, Field};
 pub(crate) use parse::own_settings;
 pub use presets::PRESETS;
+pub use publish::{DeltaTables, PublishSettings};
 
 /// The file, in a database's directory, with the settings that it was last opened with.
 pub const SETTINGS_FILE: &str = "SETTINGS.toml";
@@ -262,30 +264,6 @@ pub struct BackpressureSettings {
     pub pending_slowdown: u64,
     /// Bytes that compaction is behind by at which they are stopped.
     pub pending_stop: u64,
-}
-
-/// Publishing tables for other programs' readers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PublishSettings {
-    /// Each typed table is published in the background, after every flush and compaction that changes it.
-    pub continuous: bool,
-    /// So is each key-value table.
-    pub key_value: bool,
-    /// How many publications before the last one keep their files then.
-    pub kept: usize,
-    /// Whether publications are Delta tables, too.
-    pub delta: DeltaTables,
-}
-
-/// Whether publications are Delta tables, where their formats and types allow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeltaTables {
-    /// Always: files in which columns have other names or types, or lack a default, are rewritten first.
-    Always,
-    /// As long as no file must be rewritten for it.
-    Auto,
-    /// Never.
-    Never,
 }
 
 /// Metrics.

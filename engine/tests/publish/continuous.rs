@@ -15,26 +15,25 @@ use kodiak::{Builder, ErrorKind, Settings, TableOptions, TableSchema};
 use kodiak_storage::{CrashOptions, Fault, FaultRule, Moment, OpEvent, OpKind};
 use rand::RngExt;
 
-use super::proportion::short_rows;
 use super::{History, listed, open, read_published, read_table, settings};
 
-fn continuous(format: &str) -> Settings {
+pub fn continuous(format: &str) -> Settings {
     let mut settings = settings(format);
     settings.publish.continuous = true;
     settings
 }
 
-fn dir() -> PathBuf {
+pub fn dir() -> PathBuf {
     PathBuf::from("/db").join(PUBLISHED_DIR).join("000001")
 }
 
 impl History {
-    fn insert(&mut self) {
+    pub fn insert(&mut self) {
         let rows = self.rows(false);
         self.table.insert(&rows).expect("insert");
     }
 
-    fn stats(&self) -> PublicationStats {
+    pub fn stats(&self) -> PublicationStats {
         self.db.stats().tables[0]
             .publication
             .clone()
@@ -42,7 +41,7 @@ impl History {
     }
 
     /// Waits for the background, and finds in the publication what the table had when it was last flushed.
-    fn check(&self, expected: &BTreeMap<String, usize>) {
+    pub fn check(&self, expected: &BTreeMap<String, usize>) {
         self.db.wait_idle().expect("idle");
         // A compaction may begin just after, and has to be published again.
         let mut stats = self.stats();
@@ -492,53 +491,4 @@ fn key_value_tables_are_published_if_asked_and_databases_open_for_reading_are_no
     reader.wait_idle().expect("nothing is due");
     reader.close().expect("close");
     assert!(history.storage.list(&dir()).is_err());
-}
-
-#[test]
-fn as_many_publications_keep_their_files_as_the_setting_says() {
-    let mut settings = continuous("parquet");
-    // Each flush is published, and nothing else.
-    for (setting, value) in [
-        ("l0_trigger", "19"),
-        ("delete_triggered", "false"),
-        ("read_triggered", "false"),
-    ] {
-        settings
-            .set(&format!("compaction.{setting}"), value)
-            .expect("a setting");
-    }
-    settings.publish.kept = 3;
-    let history = History::new(settings, 0, 5);
-    let mut named: Vec<Vec<String>> = Vec::new();
-    for round in 0..8 {
-        // Each of them but the first kills one more row of the first run, whose dead rows are written anew.
-        let ids = if round == 0 { 0..10 } else { round..round + 1 };
-        history.table.insert(&short_rows(&history, ids)).expect("insert");
-        history.db.flush().expect("flush");
-        history.check(&read_table(&history.table));
-        let file = history.storage.open(&dir().join(RECORD_FILE)).expect("a record");
-        let record = file.read(0, file.len() as usize).expect("read");
-        let record = serde_json::from_slice(&record).expect("JSON");
-        let files = listed(&*history.storage, &dir(), &record);
-        let names = ["file", "dead", "vector"].map(|key| files.iter().filter_map(move |file| file[key].as_str()));
-        named.push(names.into_iter().flatten().map(str::to_owned).collect());
-    }
-    assert_eq!(history.stats().publications, 8);
-    let there = history.storage.list(&dir()).expect("list");
-    for (age, names) in named.iter().rev().take(7).enumerate() {
-        let all = names.iter().all(|name| there.contains(name));
-        assert_eq!(all, age <= 3, "publications {age} before the last");
-    }
-}
-
-#[test]
-fn a_directory_that_somebody_has_removed_is_made_anew() {
-    let mut history = History::new(continuous("parquet"), 0, 5);
-    history.insert();
-    history.db.flush().expect("flush");
-    history.check(&read_table(&history.table));
-    history.storage.remove_dir_all(&dir()).expect("removed");
-    history.insert();
-    history.db.flush().expect("flush");
-    history.check(&read_table(&history.table));
 }

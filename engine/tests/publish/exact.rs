@@ -1,27 +1,26 @@
 //! Markers in the directories of tables: where they say that the data files are exact, these are the table, at any moment.
 
 use kodiak::publish::EXACT_FILE;
-use kodiak_storage::{CrashOptions, Fault, FaultRule, OpKind};
+use kodiak_storage::{CrashOptions, OpKind};
 
-use super::proportion::short_rows;
 use super::*;
 
 fn dir() -> PathBuf {
     PathBuf::from("/db/tables/000001")
 }
 
-fn marker(storage: &dyn Storage) -> Option<Value> {
+pub fn marker(storage: &dyn Storage) -> Option<Value> {
     let file = storage.open(&dir().join(EXACT_FILE)).ok()?;
     let bytes = file.read(0, file.len() as usize).expect("read");
     Some(serde_json::from_slice(&bytes).expect("JSON"))
 }
 
-fn reasons(storage: &dyn Storage) -> Vec<String> {
+pub fn reasons(storage: &dyn Storage) -> Vec<String> {
     texts(&marker(storage).expect("a marker")["why_not_exact"])
 }
 
 /// The rows of all data files, if they are said to be the table.
-fn read_if_exact(storage: &dyn Storage) -> Option<BTreeMap<String, usize>> {
+pub fn read_if_exact(storage: &dyn Storage) -> Option<BTreeMap<String, usize>> {
     let marker = marker(storage)?;
     assert_eq!(
         marker["exact"],
@@ -259,56 +258,6 @@ fn a_crash_at_any_moment_leaves_no_marker_that_says_exact_of_files_that_are_not(
         }
     }
     assert!(points > 40 && exact > 0, "{exact} of {points}");
-}
-
-#[test]
-fn an_open_database_says_exact_when_it_is_asked_or_published_or_quiet_for_a_second() {
-    let history = History::new(settings("parquet"), 0, 5);
-    let (db, table, storage) = (&history.db, &history.table, &*history.storage);
-    let is_exact = || read_if_exact(storage).is_some_and(|rows| rows == read_table(table));
-    let insert = |first: i64| {
-        table.insert(&short_rows(&history, first..first + 10)).expect("insert");
-        assert_eq!(read_if_exact(storage), None);
-    };
-    insert(0);
-    assert_eq!(table.mark_exact().expect("looked"), [""; 0]);
-    assert!(is_exact());
-    insert(10);
-    table.publish().expect("published");
-    assert!(is_exact());
-    insert(20);
-    db.flush().expect("flush");
-    let begun = std::time::Instant::now();
-    while !is_exact() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", marker(storage));
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    insert(20);
-    let why = table.mark_exact().expect("looked");
-    assert!(why[0].contains("overlap"), "{why:?}");
-    assert_eq!(reasons(storage), why);
-}
-
-#[test]
-fn nothing_is_written_before_the_marker_is_taken_back() {
-    let mut history = History::new(settings("parquet"), 0, 5);
-    let rows = history.rows(false);
-    history.table.insert(&rows).expect("insert");
-    history.db.compact().expect("compact");
-    let before = read_table(&history.table);
-    assert!(read_if_exact(&*history.storage).is_some());
-    let rule = FaultRule::nth(OpKind::Rename, 1, Fault::Eio)
-        .on_path(EXACT_FILE)
-        .sticky();
-    history.storage.set_plan(rule);
-    let rows = history.rows(false);
-    history.table.insert(&rows).expect_err("it cannot be taken back");
-    assert_eq!(read_table(&history.table), before);
-    assert_eq!(read_if_exact(&*history.storage), Some(before));
-    history.storage.set_plan(kodiak_storage::FaultPlan::none());
-    let rows = history.rows(false);
-    history.table.insert(&rows).expect("insert");
-    assert_eq!(read_if_exact(&*history.storage), None);
 }
 
 #[test]

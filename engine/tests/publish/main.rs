@@ -7,7 +7,9 @@ mod continuous;
 mod delta;
 mod dictionaries;
 mod exact;
+mod kept;
 mod proportion;
+mod quiet;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -432,30 +434,6 @@ fn formats_that_others_do_not_read_are_told() {
     history.table.insert(&rows).expect("insert");
     let error = history.table.publish().expect_err("row files");
     assert!(error.message().contains("\"row\""), "{error}");
-}
-
-#[test]
-fn a_publication_that_is_damaged_is_made_anew() {
-    let mut history = History::new(settings("parquet"), 0, 5);
-    let rows = history.rows(false);
-    history.table.insert(&rows).expect("insert");
-    history.table.insert(&rows.slice(0, 1)).expect("insert");
-    history.publish();
-    history.db.compact().expect("compact");
-    for _ in 0..2 {
-        history.table.insert(&rows.slice(0, 1)).expect("insert");
-        history.publish();
-    }
-    let dir = history.publish().dir;
-    for damage in [".parquet", RECORD_FILE, "view.sql"] {
-        for name in history.storage.list(&dir).expect("list") {
-            if name.ends_with(damage) {
-                history.storage.remove(&dir.join(name)).expect("remove");
-            }
-        }
-        history.table.insert(&rows.slice(1, 1)).expect("insert");
-        history.publish();
-    }
 }
 
 #[test]
