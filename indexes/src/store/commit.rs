@@ -180,19 +180,36 @@ impl Store {
             return Ok(());
         }
         self.check_sound()?;
-        let slot = Slot {
-            synced: true,
-            ..self.slot.lock().clone()
-        };
-        let saved = if self.torn.load(Ordering::Acquire) {
-            self.write_slot(slot.generation + 1, &slot)
-        } else {
-            Ok(())
-        };
-        let saved = saved.and_then(|()| self.sync());
+        let slot = self.slot.lock().clone();
+        let saved = self.write_again(&slot).and_then(|()| self.sync());
         saved.inspect_err(|_| self.poisoned.store(true, Ordering::Release))?;
         self.settled.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Writes the newest slot again, and what its commit has written, unless that is known to be on the disk. A sync that failed may have
+    /// left them where the system reads them, but from where no later sync saves them.
+    fn write_again(&self, slot: &Slot) -> Result<()> {
+        let found = self.found.lock();
+        for ptr in &found.unsynced {
+            let mut bytes = self.read_bytes(ptr)?;
+            bytes.resize((ptr.pages() * PAGE) as usize, 0);
+            self.file.write_at(ptr.offset(), &bytes)?;
+        }
+        // Nor would a sync save the length: only that of a file which has grown since.
+        let len = self.file.len();
+        if !found.unsynced.is_empty() || len > self.space.lock().end * PAGE {
+            self.file.grow(len + PAGE)?;
+        }
+        self.write_slot(slot.generation, slot)?;
+        if !found.doubled {
+            return Ok(());
+        }
+        let other = Slot {
+            synced: true,
+            ..slot.clone()
+        };
+        self.write_slot(slot.generation + 1, &other)
     }
 
     fn sync(&self) -> Result<()> {

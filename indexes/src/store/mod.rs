@@ -94,6 +94,16 @@ pub(crate) struct Store {
     pub(in crate::store) settled: AtomicBool,
     /// The opening passed over a commit that was half written.
     pub(in crate::store) torn: AtomicBool,
+    pub(in crate::store) found: Mutex<Found>,
+}
+
+/// What is written again before anything else is.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// The pieces of the newest commit, if they are not known to be on the disk.
+    pub unsynced: Vec<Ptr>,
+    /// The slot of the newest commit takes the place of the other one, too.
+    pub doubled: bool,
 }
 
 /// The accounts that opening would read.

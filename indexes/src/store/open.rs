@@ -12,7 +12,7 @@ use super::account::Account;
 use super::piece::{self, PAGE, Ptr};
 use super::slot::{SLOT, Slot};
 use super::space::{Extent, Space};
-use super::{Chain, Counters, Store, commit};
+use super::{Chain, Counters, Found, Store, commit};
 use crate::pool::{BufferPool, Tally};
 
 impl Store {
@@ -38,8 +38,7 @@ impl Store {
             let _ = storage.remove(&draft);
             return Err(error);
         }
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-        storage.sync_dir(dir.unwrap_or(Path::new(".")))
+        storage.sync_dir(dir_of(path))
     }
 
     /// Opens a file.
@@ -94,6 +93,10 @@ impl Store {
             poisoned: AtomicBool::new(false),
             settled: AtomicBool::new(false),
             torn: AtomicBool::new(false),
+            found: Mutex::new(Found {
+                unsynced: Vec::new(),
+                doubled: slots.older.generation == slots.newer.generation,
+            }),
         };
         store.replay_newest(&slots)?;
         Ok(store)
@@ -115,6 +118,7 @@ impl Store {
         }
         *self.slot.lock() = older.clone();
         self.torn.store(true, Ordering::Release);
+        self.found.lock().doubled = true;
         self.replay(older)
     }
 
@@ -137,6 +141,7 @@ impl Store {
     /// Reads the accounts and brings the state of space up to date, once it has seen that everything is there.
     fn replay(&self, slot: &Slot) -> Result<()> {
         let mut accounts: Vec<(Extent, Account)> = Vec::new();
+        let mut unsynced = Vec::new();
         let mut next = Some(slot.account);
         while let Some(ptr) = next {
             let account = self.read_account(&ptr).map_err(|error| self.at(error, &ptr))?;
@@ -151,6 +156,8 @@ impl Store {
             }
             if accounts.is_empty() && !slot.synced {
                 self.check(&account.written)?;
+                unsynced.clone_from(&account.written);
+                unsynced.push(ptr);
             }
             next = account.previous;
             accounts.push((Extent::of(&ptr), account));
@@ -178,6 +185,7 @@ impl Store {
                 .with_offset(self.file.len()));
         }
         (*self.space.lock(), *self.chain.lock()) = (space, chain);
+        self.found.lock().unsynced = unsynced;
         Ok(())
     }
 
@@ -232,6 +240,12 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// The directory of a file.
+pub(crate) fn dir_of(path: &Path) -> &Path {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    dir.unwrap_or(Path::new("."))
 }
 
 /// Both slots.
