@@ -4,11 +4,13 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kodiak_core::index::{Index, IndexContext, IndexFactory, IndexView};
+use kodiak_core::index::{Index, IndexContext, IndexFactory, IndexView, Root};
 use kodiak_core::options::Options;
 use kodiak_core::registry::Registry;
 use kodiak_core::storage::{Lock, Storage};
 use kodiak_core::{Error, Result};
+
+use crate::store::dir_of;
 
 /// An index that is nobody's part: one file, made when it is first opened, and beside it an empty one, with `.lock` at the end of its
 /// name, that keeps others from opening it meanwhile. It is an [`Index`] in every other way; [`save`](Self::save) is for those who need no
@@ -51,7 +53,15 @@ impl Map {
         lock.push(".lock");
         let lock = context.storage.lock(&PathBuf::from(lock))?;
         let index = match context.storage.len(&context.path)? {
-            Some(_) => (factory.open)(context)?,
+            Some(_) => {
+                let (storage, path) = (context.storage.clone(), context.path.clone());
+                let index = (factory.open)(context)?;
+                // Who made it may have been killed before its name was on the disk; nobody commits before that.
+                if index.roots() == [Root(1)] {
+                    storage.sync_dir(dir_of(&path))?;
+                }
+                index
+            }
             None => (factory.create)(context)?,
         };
         Ok(Self { index, _lock: lock })

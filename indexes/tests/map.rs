@@ -10,7 +10,8 @@ use kodiak_core::ErrorKind;
 use kodiak_core::index::Updates;
 use kodiak_core::storage::Storage;
 use kodiak_indexes::{IndexFile, Map};
-use kodiak_storage::MemoryStorage;
+use kodiak_storage::{CrashOptions, FaultStorage, MemoryStorage, Moment, OpKind};
+use parking_lot::Mutex;
 
 const POOL: usize = 64 << 20;
 
@@ -118,4 +119,27 @@ fn states_that_were_saved_over_leave_their_space() {
         let now = map.stats().used_bytes + map.stats().free_bytes;
         assert!(now <= 2 * used, "{}: {used} bytes became {now}", factory.component.name);
     }
+}
+
+#[test]
+fn what_is_saved_is_there_though_whoever_made_the_file_was_killed_before_its_name_was_on_the_disk() {
+    let storage = FaultStorage::with_seed(1);
+    storage.create_dir_all(Path::new("/db")).expect("healthy");
+    let image = Arc::new(Mutex::new(None));
+    let (killed, watched) = (image.clone(), storage.clone());
+    storage.on_op(Some(Arc::new(move |event| {
+        if event.kind == OpKind::SyncDir && event.moment == Moment::Before && event.path == Path::new("/db") {
+            *killed.lock() = Some(watched.kill_image());
+        }
+    })));
+    Map::open(Arc::new(storage.clone()), "/db/map", "bplus", POOL).expect("a new map");
+    storage.on_op(None);
+    let storage = image.lock().take().expect("the directory is synced");
+    let open =
+        |storage: &FaultStorage| Map::open(Arc::new(storage.clone()), "/db/map", "bplus", POOL).expect("healthy");
+    let map = open(&storage);
+    put(&map, b"a", b"1");
+    map.save().expect("space");
+    let lost = storage.crash_image(&CrashOptions::SYNCED_ONLY);
+    assert_eq!(open(&lost).get(b"a").expect("sound").as_deref(), Some(&b"1"[..]));
 }

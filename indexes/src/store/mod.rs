@@ -26,6 +26,7 @@ use kodiak_core::{Error, Result};
 use parking_lot::Mutex;
 
 use self::account::Account;
+pub(crate) use self::open::dir_of;
 use self::piece::{HEADER, Kind, PAGE, Ptr};
 use self::slot::Slot;
 use self::space::{Extent, Space};
