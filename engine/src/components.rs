@@ -23,7 +23,7 @@ use kodiak_core::{Error, Result};
 
 pub use describe::{Described, DescribedOption};
 pub use kodiak_formats::{export, outside};
-pub(crate) use roles::{IndexPools, Roles};
+pub(crate) use roles::{IndexPools, Roles, Room};
 pub(crate) use stored::{stored_index, stored_indexes, stored_view};
 
 use crate::settings::{Explained, FENCE, Settings};

@@ -2,6 +2,7 @@
 
 use std::any::{Any, TypeId};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kodiak_core::index::{IndexFactory, IndexPool};
 use kodiak_core::options::Options;
@@ -97,7 +98,12 @@ impl Resolved {
 pub(crate) struct IndexPools {
     bytes: usize,
     pools: Mutex<Vec<(TypeId, Arc<dyn IndexPool>)>>,
+    /// Bytes that indexes have taken beside the pools.
+    beside: Arc<AtomicUsize>,
 }
+
+/// What an index may take beside the pools, all of them together, is this part of a pool.
+const BESIDE: usize = 8;
 
 impl IndexPools {
     /// For primary indexes.
@@ -114,6 +120,16 @@ impl IndexPools {
         Self {
             bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
             pools: Mutex::default(),
+            beside: Arc::default(),
+        }
+    }
+
+    /// Room for what an index keeps in memory beside its nodes.
+    pub fn beside(&self) -> Room {
+        Room {
+            taken: Arc::clone(&self.beside),
+            most: self.bytes / BESIDE,
+            bytes: 0,
         }
     }
 
@@ -134,6 +150,40 @@ impl IndexPools {
 
     /// Bytes that are in memory.
     pub fn used(&self) -> u64 {
-        self.pools.lock().iter().map(|(_, pool)| pool.used() as u64).sum()
+        let beside = self.beside.load(Ordering::Relaxed) as u64;
+        beside
+            + self
+                .pools
+                .lock()
+                .iter()
+                .map(|(_, pool)| pool.used() as u64)
+                .sum::<u64>()
+    }
+}
+
+/// Memory that an index has taken beside the pools; given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    taken: Arc<AtomicUsize>,
+    most: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// It is so much from now on. False if there is not so much room: then it stays as it was.
+    pub fn resize(&mut self, bytes: usize) -> bool {
+        let others = self.taken.fetch_sub(self.bytes, Ordering::Relaxed) - self.bytes;
+        let fits = bytes <= self.bytes || others.saturating_add(bytes) <= self.most;
+        if fits {
+            self.bytes = bytes;
+        }
+        self.taken.fetch_add(self.bytes, Ordering::Relaxed);
+        fits
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

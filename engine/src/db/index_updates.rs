@@ -36,6 +36,11 @@ impl IndexUpdates<'_> {
         self.secondary.views()
     }
 
+    /// To be called once added runs are in the view, and before they are visible.
+    pub fn tell_added(&self) {
+        self.secondary.tell_added();
+    }
+
     /// Undoes them for now: others are going to be made for the same change.
     pub fn postpone(self) -> Postponed {
         drop(self.primary);

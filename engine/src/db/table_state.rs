@@ -132,7 +132,8 @@ impl TableInner {
     #[inline]
     pub fn get(&self, view: &View, key: &[u8], seq: SeqNo, hidden_below: SeqNo) -> Result<Option<Slice>> {
         if self.key_value {
-            return self.find(view, key, seq, hidden_below, self.operator.as_deref());
+            let mut lookup = Lookup::new(key, seq, hidden_below);
+            return self.find(view, &mut lookup, self.operator.as_deref());
         }
         self.get_row(view, key, seq, hidden_below).map(|(_, value)| value)
     }
@@ -153,22 +154,35 @@ impl TableInner {
         seq: SeqNo,
         hidden_below: SeqNo,
     ) -> Result<Option<Slice>> {
+        let found = self.get_since(target, view, key, seq, hidden_below)?;
+        Ok(found.map(|(value, _)| value))
+    }
+
+    /// As [`get_with`](Self::get_with), and the oldest version that the value is made of.
+    pub fn get_since(
+        &self,
+        target: &Target,
+        view: &View,
+        key: &[u8],
+        seq: SeqNo,
+        hidden_below: SeqNo,
+    ) -> Result<Option<(Slice, SeqNo)>> {
         let operator = self.operator_for(target);
-        match self.find(view, key, seq, hidden_below, operator.as_deref())? {
-            Some(value) if !self.key_value => target.encoded(value).map(Some),
-            found => Ok(found),
-        }
+        let mut lookup = Lookup::new(key, seq, hidden_below);
+        let value = match self.find(view, &mut lookup, operator.as_deref())? {
+            Some(value) if !self.key_value => Some(target.encoded(value)?),
+            found => found,
+        };
+        Ok(value.map(|value| (value, lookup.oldest)))
     }
 
     fn find(
         &self,
         view: &View,
-        key: &[u8],
-        seq: SeqNo,
-        hidden_below: SeqNo,
+        lookup: &mut Lookup<'_>,
         operator: Option<&dyn MergeOperator>,
     ) -> Result<Option<Slice>> {
-        let mut lookup = Lookup::new(key, seq, hidden_below);
+        let (key, seq) = (lookup.key, lookup.seq);
         for slot in view.slots() {
             lookup.cover(slot.tombstones.covering(key, seq));
             while let Some(version) = slot.get(key, lookup.seq) {
@@ -183,7 +197,7 @@ impl TableInner {
         }
         self.runs.cache.reads.get();
         if let Some(index) = &view.index
-            && let Progress::Done(value) = index.get(&mut lookup, seq, operator)?
+            && let Progress::Done(value) = index.get(lookup, seq, operator)?
         {
             return Ok(value);
         }
@@ -294,7 +308,7 @@ impl TableInner {
     }
 }
 
-fn finish(mut lookup: Lookup<'_>, operator: Option<&dyn MergeOperator>) -> Result<Option<Slice>> {
+fn finish(lookup: &mut Lookup<'_>, operator: Option<&dyn MergeOperator>) -> Result<Option<Slice>> {
     match lookup.end(operator)? {
         Progress::Done(value) => Ok(value),
         Progress::Continue => Ok(None),

@@ -239,6 +239,7 @@ impl<'s> Ingestion<'s> {
                 runs.into_iter()
                     .for_each(|run| version.add(place.level as usize, place.sorted_run, run));
             });
+            index.tell_added();
             table.times.note(seq, micros);
         }
         shared.recovered(seq);

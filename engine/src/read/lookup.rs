@@ -13,6 +13,8 @@ pub struct Lookup<'a> {
     pub seq: SeqNo,
     /// Versions older than this are covered by a range delete or have expired.
     pub hidden_below: SeqNo,
+    /// Of the versions that the answer is made of, the oldest so far.
+    pub oldest: SeqNo,
     operands: Vec<Slice>,
 }
 
@@ -32,6 +34,7 @@ impl<'a> Lookup<'a> {
             key,
             seq,
             hidden_below,
+            oldest: seq,
             operands: Vec::new(),
         }
     }
@@ -64,6 +67,9 @@ impl<'a> Lookup<'a> {
     ) -> Result<Progress> {
         if seq < self.hidden_below {
             return self.end(operator);
+        }
+        if matches!(op, Op::Put | Op::Merge) {
+            self.oldest = seq;
         }
         match op {
             Op::Put if self.operands.is_empty() => Ok(Progress::Done(Some(value()))),

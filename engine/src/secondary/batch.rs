@@ -19,6 +19,8 @@ pub(super) struct Batch<'i> {
     file: &'i Arc<IndexFile>,
     /// It is being filled by another thread, which may add what is forgotten here.
     building: bool,
+    /// Rows were added that are pending.
+    pub pended: bool,
     updates: Updates,
     key: Vec<u8>,
     value: Vec<u8>,
@@ -30,6 +32,7 @@ impl<'i> Batch<'i> {
             index,
             file,
             building,
+            pended: false,
             updates: Updates::new(),
             key: Vec::new(),
             value: Vec::new(),
@@ -50,7 +53,7 @@ impl<'i> Batch<'i> {
         self.flush_full()
     }
 
-    /// Adds the entry of a version; `void` as in [`Mark`]. One that is too long is looked up by every read.
+    /// Adds the entry of a version; `void` as in [`Mark`]. The row of one that is too long is pending.
     pub fn add(&mut self, index_key: &[u8], user_key: &[u8], seq: SeqNo, void: Option<SeqNo>) -> Result<()> {
         if is_long(index_key, user_key) {
             return self.add_pending(user_key, seq);
@@ -69,6 +72,7 @@ impl<'i> Batch<'i> {
         let mut key = Vec::with_capacity(1 + user_key.len());
         pending_key(user_key, &mut key);
         let (len, void) = (0, None);
+        self.pended = true;
         self.add_whole(&key, Mark { len, seq, void })
     }
 
@@ -91,6 +95,7 @@ impl<'i> Batch<'i> {
         }
         self.key.clear();
         pending_key(user_key, &mut self.key);
+        self.index.pending.forgets();
         self.take_away(seq)
     }
 

@@ -10,7 +10,8 @@ use kodiak_core::options::Options;
 use kodiak_core::{Error, ErrorKind, Op, Result};
 
 use super::entry::{NewestMark, entry_key, pending_key};
-use super::scan::{IndexScan, Scope, state};
+use super::scan::IndexScan;
+use super::scope::Scope;
 use super::walk::{Walk, sources};
 use super::{Secondary, StoredDefinition, columns, path};
 use crate::components::Components;
@@ -95,13 +96,7 @@ fn compare(
     problems: &mut Vec<Error>,
 ) -> Result<IndexReport> {
     let hidden_below = table.hidden_below(|| shared.now_micros());
-    let scope = Scope {
-        table: Arc::clone(table),
-        view: Arc::clone(view),
-        index: state(view, index)?,
-        seq,
-        hidden_below,
-    };
+    let scope = Scope::of(table, Arc::clone(view), index, seq, hidden_below)?;
     let mut told = Told {
         name: &index.name,
         count: 0,

@@ -9,7 +9,7 @@ use kodiak_core::{Error, ErrorKind, Result};
 
 use super::definition::{IndexDefinition, IndexedBy, StoredDefinition};
 use super::open::{fill, record};
-use super::scan::{Scope, state};
+use super::scope::Scope;
 use super::{OpenSecondary, Secondary, SecondaryStats, unique, walk};
 use crate::db::{Shared, Slot, Table, TableInner, View, closing, poisoned_gate};
 use crate::maintenance::TableFile;
@@ -279,14 +279,7 @@ impl Shared {
             table.view.store(Arc::new(View { secondary, ..view }));
         }
         if index.definition.unique {
-            let view = table.view.load_full();
-            let scope = Scope {
-                table: Arc::clone(table),
-                index: state(&view, index)?,
-                view,
-                seq: self.visible(),
-                hidden_below: table.hidden_below(|| self.now_micros()),
-            };
+            let scope = Scope::at(self, table, index, None)?;
             unique::check_all(scope, &stop)?;
             let mut all = table.secondary.open.lock();
             let open = all.iter_mut().find(building).ok_or_else(lost)?;

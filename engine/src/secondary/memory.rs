@@ -12,7 +12,7 @@ use kodiak_core::varint::{Reader, put_u64};
 use kodiak_core::{Error, Op, Result, SeqNo};
 use parking_lot::{Mutex, MutexGuard};
 
-use super::entry::{entry_key, pending_key};
+use super::entry::{PENDING, entry_key, pending_key};
 use super::{Secondary, columns, unique};
 use crate::db::{Shared, TableInner};
 
@@ -49,7 +49,8 @@ impl SlotIndex {
 
 /// The length of the index key in an entry of a memtable.
 pub fn entry_len(value: &[u8]) -> Result<usize> {
-    Reader::new(value).len(MAX_KEY)
+    // What a pending row resolves to may be longer than an index takes.
+    Reader::new(value).len(usize::MAX)
 }
 
 /// An entry to be inserted once the sequence number is known.
@@ -185,7 +186,7 @@ fn prepare(table: &TableInner, place: usize, ops: &[(usize, BatchOp<'_>)], out: 
     Ok(())
 }
 
-/// True if an entry is longer than an index takes: then its row is looked up by every read.
+/// True if an entry is longer than an index takes: then its row is pending.
 pub(super) fn is_long(index_key: &[u8], user_key: &[u8]) -> bool {
     1 + index_key.len() + user_key.len() > MAX_KEY
 }
@@ -243,7 +244,11 @@ impl Guarded<'_> {
     pub fn insert(&self, first_seq: SeqNo, tables: &[Arc<TableInner>]) -> Result<()> {
         for entry in &self.entries {
             let view = tables[entry.table].view.load();
-            view.active.indexes[entry.index].insert(&entry.key, entry.len, first_seq + entry.op as u64)?;
+            let (own, seq) = (&view.active.indexes[entry.index], first_seq + entry.op as u64);
+            own.insert(&entry.key, entry.len, seq)?;
+            if let Some((&PENDING, user_key)) = entry.key.split_first() {
+                own.index.pending.note(user_key, seq);
+            }
         }
         Ok(())
     }

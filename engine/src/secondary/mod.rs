@@ -13,7 +13,7 @@
 //! then on. As long as that was always so, the index is *exact*: readers of the newest state need no look at rows, and answer
 //! from the index alone. An ingestion marks them, too, but takes none away, because readers begin before it is visible.
 //! Tables with a merge operator are maintained lazily, and rows that are known by operands only are
-//! *pending*: the index has their keys, and every read resolves them. So are those whose entries are too long for a tree.
+//! *pending*: the index has their keys, and reads resolve them (`pending.rs`). So are those whose entries are too long for a tree.
 //!
 //! This is "validation" of Luo and Carey, "Efficient data ingestion and query processing for LSM-based storage systems" (PVLDB
 //! 12(5), 2019), and the lazy and eager stand-alone indexes of Qadah, Hristidis et al., "A comparative study of secondary indexing
@@ -32,10 +32,14 @@ mod definition;
 mod entry;
 mod memory;
 mod open;
+mod pending;
 mod read;
 mod renew;
 mod replaced;
 mod scan;
+mod scope;
+mod source;
+mod stats;
 mod unique;
 mod update;
 mod walk;
@@ -43,7 +47,7 @@ mod walk;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use kodiak_core::compaction::RunId;
@@ -52,7 +56,6 @@ use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::Storage;
 use kodiak_core::{Error, ErrorKind, Result};
 use parking_lot::{Mutex, MutexGuard};
-use serde::Serialize;
 
 pub(crate) use check::{verify_closed, verify_open};
 use codec::IndexCodec;
@@ -62,6 +65,8 @@ pub use definition::{IndexColumn, IndexDefinition, IndexedBy, KeyExtractor, Stor
 pub(crate) use entry::{ENTRY, Mark, NewestMark};
 pub(crate) use memory::{SlotIndex, check_ingested, check_ingestion, guard, replay};
 pub use read::{IndexBatches, IndexEntries, IndexRead};
+use stats::Counters;
+pub use stats::SecondaryStats;
 pub(crate) use update::{Postponed, SecondaryChange, SecondaryUpdate};
 
 use crate::manifest::SecondaryMeta;
@@ -91,16 +96,8 @@ pub(crate) struct Secondary {
     codec: ArcSwapOption<(u32, Arc<IndexCodec>)>,
     /// Its file could not be maintained: it is built anew by the next opening.
     broken: AtomicBool,
+    pending: pending::Pending,
     counters: Counters,
-}
-
-/// What reads through an index have done.
-#[derive(Debug, Default)]
-struct Counters {
-    reads: AtomicU64,
-    found: AtomicU64,
-    looked_up: AtomicU64,
-    void: AtomicU64,
 }
 
 impl Secondary {
@@ -111,6 +108,7 @@ impl Secondary {
             extractor,
             codec: ArcSwapOption::empty(),
             broken: AtomicBool::new(false),
+            pending: pending::Pending::default(),
             counters: Counters::default(),
         }
     }
@@ -277,31 +275,6 @@ pub(crate) struct Secondaries {
     files: Mutex<HashMap<String, (String, IndexStats)>>,
 }
 
-/// Numbers about a secondary index.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SecondaryStats {
-    /// Its name.
-    pub name: String,
-    /// What it is of.
-    pub definition: StoredDefinition,
-    /// The kind of index that holds it; empty as long as a job keeps that from being looked up.
-    pub kind: String,
-    /// Reads of the newest state need no look at rows.
-    pub exact: bool,
-    /// It cannot be read: it is still being built, or was given up until the next opening.
-    pub building: bool,
-    /// Reads since the database was opened.
-    pub reads: u64,
-    /// Rows that they found.
-    pub found: u64,
-    /// Rows of the table that they had to look at to know whether an entry holds.
-    pub looked_up: u64,
-    /// Entries that did not hold.
-    pub void: u64,
-    /// Numbers about the index file.
-    pub index: IndexStats,
-}
-
 impl Secondaries {
     /// Keeps others from creating, dropping and choosing indexes.
     pub fn define(&self) -> MutexGuard<'_, ()> {
@@ -337,22 +310,11 @@ impl Secondaries {
             self.note(&open);
         }
         let files = self.files.lock();
-        let number = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let of = |index: &Arc<Secondary>| {
             let state = states.iter().find(|state| Arc::ptr_eq(&state.index, index));
             let (kind, file) = files.get(&index.name).cloned().unwrap_or_default();
-            SecondaryStats {
-                name: index.name.clone(),
-                definition: index.definition.clone(),
-                kind,
-                exact: state.is_some_and(|state| state.exact),
-                building: state.is_none(),
-                reads: number(&index.counters.reads),
-                found: number(&index.counters.found),
-                looked_up: number(&index.counters.looked_up),
-                void: number(&index.counters.void),
-                index: file,
-            }
+            let (exact, readable) = (state.is_some_and(|state| state.exact), state.is_some());
+            SecondaryStats::of(index, kind, file, exact, !readable)
         };
         self.indexes.load().iter().map(of).collect()
     }

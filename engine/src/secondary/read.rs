@@ -11,7 +11,8 @@ use kodiak_core::{Error, ErrorKind, KeyRange, Result, Slice};
 
 use super::Secondary;
 use super::codec::IndexCodec;
-use super::scan::{Found, IndexScan, Scope, state};
+use super::scan::{Found, IndexScan};
+use super::scope::Scope;
 use crate::db::{Snapshot, Table};
 use crate::read::ScanBounds;
 use crate::typed::some_columns;
@@ -145,22 +146,15 @@ impl<'a> IndexRead<'a> {
         if let Some(snapshot) = self.snapshot {
             snapshot.check(shared)?;
         }
-        // The view first, then the sequence number, as in every read.
-        let view = inner.view.load_full();
-        let scope = Scope {
-            table: Arc::clone(inner),
-            index: state(&view, &self.index)?,
-            view,
-            seq: self.snapshot.map_or_else(|| shared.visible(), Snapshot::seq),
-            hidden_below: inner.hidden_below(|| shared.now_micros()),
-        };
+        let read_only = shared.wal.is_none();
+        let scope = Scope::at(shared, inner, &self.index, self.snapshot.map(Snapshot::seq));
+        let scope = scope.map_err(|error| beside_writer(read_only, error))?;
         let codec = self.index.codec(inner.target_at(scope.seq).schema())?;
         let bounds = match &self.range {
             Range::All => ScanBounds::default(),
             Range::Extracted(bounds) => codec.extracted(bounds)?,
             Range::Columns(from, to) => codec.bounds(&(from.as_ref(), to.as_ref()))?,
         };
-        let read_only = shared.wal.is_none();
         let scan = IndexScan::new(scope, &bounds, self.reverse, rows);
         Ok(Rows {
             scan: scan.map_err(|error| beside_writer(read_only, error))?,

@@ -10,7 +10,8 @@ use kodiak_core::{Error, ErrorKind, Op, Result, Slice};
 
 use super::Secondary;
 use super::codec::IndexCodec;
-use super::scan::{IndexScan, Scope, state};
+use super::scan::IndexScan;
+use super::scope::Scope;
 use crate::db::{Shared, TableInner, View};
 use crate::read::{ScanBounds, resolve_merge};
 use crate::typed::{Target, own_columns};
@@ -106,13 +107,7 @@ pub(super) fn check(shared: &Shared, table: &Arc<TableInner>, batch: &Batch) -> 
             if let Some(other) = seen.insert(index_key, keys[row]) {
                 return Err(taken(index, &codec, &target, index_key, other));
             }
-            let scope = Scope {
-                table: Arc::clone(table),
-                view: Arc::clone(&view),
-                index: state(&view, index)?,
-                seq: shared.visible(),
-                hidden_below: table.hidden_below(|| shared.now_micros()),
-            };
+            let scope = Scope::at(shared, table, index, None)?;
             let mut scan = IndexScan::new(scope, &ScanBounds::prefix(index_key), false, false)?;
             loop {
                 let found = scan.next_chunk(usize::MAX)?;

@@ -113,6 +113,11 @@ impl<'t> SecondaryUpdate<'t> {
         self.next.iter().flatten().map(|(_, view)| Arc::clone(view)).collect()
     }
 
+    /// Tells readers of rows that came with added runs: the view has these, and they are not visible yet.
+    pub fn tell_added(&self) {
+        self.open.iter().for_each(|open| open.index.pending.lose_if_told());
+    }
+
     /// Undoes it for now: another update is going to be made for the same change.
     pub fn postpone(mut self) -> Postponed {
         self.take_back()
@@ -262,6 +267,8 @@ fn gather(
         }
         SecondaryChange::Added(runs) => {
             add_versions(table, batches, sources(runs), None, &|| Ok(()))?;
+            let pended = batches.iter().filter(|batch| batch.pended);
+            pended.for_each(|batch| batch.index.pending.will_lose());
             if eager {
                 // Until they are visible, readers begin that see what they replace.
                 let held = &[SeqNo::MIN];

@@ -106,7 +106,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         path: "secondary.pool",
         help: "Bytes of nodes of secondary indexes kept in memory, over all tables; taken, beside `limits.memory_budget`, once there \
-               is one.",
+               is one. What rows known by operands only are in the indexes may take an eighth as much again.",
         access: Access::Size(|s| &mut s.secondary.pool, (64 * KIB, 16 * TIB)),
     },
     Field {

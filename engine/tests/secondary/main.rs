@@ -8,6 +8,7 @@ mod extracted;
 mod flushes;
 mod ingestions;
 mod live;
+mod pending;
 mod support;
 mod unique;
 

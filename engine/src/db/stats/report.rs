@@ -178,7 +178,7 @@ impl Display for SecondaryStats {
         let (exact, index) = (if self.exact { ", exact" } else { "" }, &self.index);
         write!(
             f,
-            "index {}: {}{exact}, {}, {} written in {} commits; {} reads found {} rows, looked up {}, met {} void entries",
+            "index {}: {}{exact}, {}, {} written in {} commits; {} reads found {} rows, looked up {}, resolved {}, met {} void entries",
             self.name,
             self.kind,
             human(index.used_bytes),
@@ -187,6 +187,7 @@ impl Display for SecondaryStats {
             self.reads,
             self.found,
             self.looked_up,
+            self.resolved,
             self.void
         )
     }
