@@ -19,6 +19,9 @@ use crate::secondary::Secondary;
 /// A table and its memtables that wait for their flush, newest first.
 pub(crate) type Frozen = (Arc<TableInner>, Vec<Arc<Slot>>);
 
+/// Above so many samples the manifest has of a table, those that tell nothing any more are left out.
+const MOST_TIMES: usize = 4096;
+
 impl Shared {
     /// Replaces the active memtable by an empty one; the caller keeps writers out.
     pub(crate) fn freeze(&self, table: &Arc<TableInner>) -> Result<()> {
@@ -143,6 +146,7 @@ impl Shared {
             sorted_run: self.new_sorted_run_id(),
         };
         let mut edit = VersionEdit::new();
+        self.add_times(table, &runs, &mut edit);
         for run in &runs {
             edit.push(Change::AddRun {
                 table: table.id,
@@ -191,6 +195,31 @@ impl Shared {
             "flushed"
         );
         Ok(())
+    }
+
+    /// Adds when the entries of new runs were written, if they expire.
+    fn add_times(&self, table: &TableInner, runs: &[Arc<Run>], edit: &mut VersionEdit) {
+        let newest = runs.iter().map(|run| run.meta().max_seq).max();
+        let Some(newest) = newest.filter(|_| table.options.ttl_micros > 0) else {
+            return;
+        };
+        let known = self.manifest.lock().as_ref().map_or(0, |manifest| {
+            let known = manifest
+                .state()
+                .tables
+                .get(&table.id)
+                .and_then(|table| table.times.as_ref());
+            known.map_or(0, |times| times.len())
+        });
+        // Those of entries that have long expired go.
+        let all = table.times.between(0, newest);
+        let anew = known > MOST_TIMES && all.len() < known / 2;
+        let oldest = runs.iter().map(|run| run.meta().min_seq).min().unwrap_or(newest);
+        edit.push(Change::AddTimes {
+            table: table.id,
+            anew,
+            samples: if anew { all } else { table.times.between(oldest, newest) },
+        });
     }
 
     /// Before a flush of `table` survives a power loss, what was written to other tables before it must survive too: the

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kodiak_core::storage::Storage;
 use kodiak_core::wal::WalContext;
-use kodiak_core::{Error, ErrorKind, Result};
+use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 use kodiak_storage::ReadOnlyStorage;
 
 use super::background::Background;
@@ -15,10 +15,11 @@ use super::named_files::{check_files, missing};
 use super::options::TableOptions;
 use super::recovery::{finish_recovery, replay};
 use super::shared::{Open, Shared, SharedParts, Tables};
+use super::table_state::TableInner;
 use super::{Db, left_overs};
 use crate::components::Resolved;
 use crate::maintenance::replace_file;
-use crate::manifest::{Listing, Manifest, State};
+use crate::manifest::{Change, Listing, Manifest, State, VersionEdit};
 use crate::run::{BlockCache, OpenRuns};
 use crate::settings::{SETTINGS_FILE, Settings};
 
@@ -244,6 +245,7 @@ fn write_settings(shared: &Shared) -> Result<()> {
 
 fn load_tables(shared: &Shared, state: &State) -> Result<()> {
     let mut tables = Tables::default();
+    let mut told = VersionEdit::new();
     for (&id, table) in &state.tables {
         let schemas = table.schemas()?;
         let options = TableOptions::from_bytes(&table.options)?;
@@ -253,18 +255,37 @@ fn load_tables(shared: &Shared, state: &State) -> Result<()> {
         crate::compact::change_version(&inner, None, |empty| *empty = version);
         shared.load_secondaries(&inner, &table.secondary)?;
         if inner.options.ttl_micros > 0 {
-            for (_, run) in inner.view.load().version.runs()? {
-                let reader = run.reader().map_err(|error| match (error.kind(), error.file()) {
-                    (ErrorKind::NotFound, Some(file)) => missing(file, &table.name),
-                    _ => error,
-                })?;
-                inner.times.load(reader.sidecar().times()?);
+            match &table.times {
+                Some(times) => inner.times.load(times.iter().copied()),
+                None => {
+                    load_times(&inner)?;
+                    told.push(Change::AddTimes {
+                        table: id,
+                        anew: true,
+                        samples: inner.times.between(0, SeqNo::MAX),
+                    });
+                }
             }
         }
         tables.by_name.insert(table.name.clone(), id);
         tables.by_id.insert(id, Arc::new(inner));
     }
     *shared.tables.write() = tables;
+    match shared.manifest.lock().as_mut() {
+        Some(manifest) if !told.changes.is_empty() => manifest.append(&told),
+        _ => Ok(()),
+    }
+}
+
+/// When the entries of runs were written, from the sidecars of all of them: a manifest of older programs does not tell.
+fn load_times(table: &TableInner) -> Result<()> {
+    for (_, run) in table.view.load().version.runs()? {
+        let reader = run.reader().map_err(|error| match (error.kind(), error.file()) {
+            (ErrorKind::NotFound, Some(file)) => missing(file, &table.name),
+            _ => error,
+        })?;
+        table.times.load(reader.sidecar().times()?);
+    }
     Ok(())
 }
 

@@ -179,6 +179,10 @@ impl fmt::Display for Line<'_> {
                 let mut runs = marks.runs.iter();
                 runs.try_for_each(|(run, dead)| write!(f, " {} of run {run}", dead.count()))
             }
+            Change::AddTimes { table, anew, samples } => {
+                let what = if *anew { "all" } else { "more" };
+                write!(f, "{what} times of table {table}: {} samples", samples.len())
+            }
         }
     }
 }

@@ -215,6 +215,13 @@ impl<'s> Ingestion<'s> {
         let _planning = shared.planning.lock();
         let place = self.place(&table.view.load().version)?;
         let mut edit = VersionEdit::new();
+        if table.options.ttl_micros > 0 {
+            edit.push(Change::AddTimes {
+                table: table.id,
+                anew: false,
+                samples: vec![(seq, micros)],
+            });
+        }
         for run in &runs {
             edit.push(Change::AddRun {
                 table: table.id,

@@ -148,6 +148,22 @@ impl State {
                 index.as_ref().map_or(Ok(()), |index| self.count_index(&index.file))?;
             }
             Change::MarkDead { table, dead } => self.mark_dead(*table, dead.as_ref())?,
+            Change::AddTimes { table, anew, samples } => {
+                if !crate::sidecar::times::ascend(samples) {
+                    return Err(misfit(format!("the times of table {table} do not ascend")));
+                }
+                let table = self.table(*table)?;
+                // One without runs has none that are not known.
+                let all = *anew || table.times.is_none() && table.runs.used_levels() == 0;
+                if all {
+                    table.times = Some(Arc::new(samples.clone()));
+                } else if let Some(times) = &mut table.times {
+                    let times = Arc::make_mut(times);
+                    times.extend(samples);
+                    times.sort_unstable();
+                    times.dedup_by_key(|sample| sample.0);
+                }
+            }
         }
         Ok(())
     }

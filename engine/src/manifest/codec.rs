@@ -1,14 +1,17 @@
 //! The stored form of version edits: see `docs/formats/manifest.md`.
 
+mod marks;
+
 use std::sync::Arc;
 
 use kodiak_core::batch::TableId;
-use kodiak_core::compaction::RunId;
 use kodiak_core::format::Compression;
 use kodiak_core::varint::{Reader, put_bytes, put_u64};
 use kodiak_core::{Error, ErrorKind, Result};
 
-use super::edit::{CatalogueMeta, Change, DeadRows, IndexMeta, Marks, Place, RunMeta, SecondaryMeta, VersionEdit};
+use super::edit::{CatalogueMeta, Change, IndexMeta, Place, RunMeta, SecondaryMeta, VersionEdit};
+use crate::sidecar::times;
+use marks::{marks, put_marks};
 
 /// The numbers of changes on disk. A reader that meets a number below `OPTIONAL` that it does not know must refuse the
 /// file; others it may pass over.
@@ -37,6 +40,8 @@ mod tag {
     pub const MARK_DEAD: u64 = OPTIONAL + 2;
     /// Whoever does not know it takes a log for whole that lacks its last segments.
     pub const LOG_END: u64 = OPTIONAL + 3;
+    /// Whoever does not know it reads what it says from the runs, and writes none either.
+    pub const ADD_TIMES: u64 = OPTIONAL + 4;
 }
 
 /// The version of a catalogue's entries.
@@ -211,38 +216,15 @@ fn encode_change(change: &Change, out: &mut Vec<u8>) -> u64 {
             }
             tag::MARK_DEAD
         }
+        Change::AddTimes { table, anew, samples } => {
+            put_u64(out, u64::from(*table));
+            out.push(u8::from(*anew));
+            let mut bytes = Vec::new();
+            times::encode(samples, &mut bytes);
+            put_bytes(out, &bytes);
+            tag::ADD_TIMES
+        }
     }
-}
-
-fn put_marks(out: &mut Vec<u8>, marks: &Marks) {
-    out.push(u8::from(marks.anew));
-    put_u64(out, marks.runs.len() as u64);
-    let mut bitmap = Vec::new();
-    for (run, dead) in &marks.runs {
-        put_u64(out, *run);
-        put_u64(out, dead.newest);
-        put_u64(out, dead.operands);
-        bitmap.clear();
-        dead.encode_rows(&mut bitmap);
-        put_bytes(out, &bitmap);
-    }
-}
-
-fn marks(body: &mut Reader<'_>) -> Result<Marks> {
-    let anew = boolean(body)?;
-    // The least is four bytes each.
-    let count = body.len(body.remaining() / 4)?;
-    let run = |body: &mut Reader<'_>| {
-        let (run, newest, operands) = (body.u64()?, body.u64()?, body.u64()?);
-        let rows = DeadRows::decode_rows(body.bytes()?)?;
-        let dead = DeadRows { rows, newest, operands };
-        Ok((run, dead))
-    };
-    let runs: Vec<(RunId, DeadRows)> = (0..count).map(|_| run(body)).collect::<Result<_>>()?;
-    if runs.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
-        return Err(Error::corruption("runs with dead rows are not in order"));
-    }
-    Ok(Marks { anew, runs })
 }
 
 fn decode_change(tag: u64, body: &mut Reader<'_>) -> Result<Option<Change>> {
@@ -319,6 +301,11 @@ fn decode_change(tag: u64, body: &mut Reader<'_>) -> Result<Option<Change>> {
         tag::MARK_DEAD => Change::MarkDead {
             table: table_id(body)?,
             dead: if body.is_empty() { None } else { Some(marks(body)?) },
+        },
+        tag::ADD_TIMES => Change::AddTimes {
+            table: table_id(body)?,
+            anew: boolean(body)?,
+            samples: times::decode(body.bytes()?)?,
         },
         _ => return Ok(None),
     }))

@@ -235,6 +235,16 @@ pub enum Change {
         /// What has died; `None` if it has no deletion vectors from now on.
         dead: Option<Marks>,
     },
+    /// When entries of the table's runs were written, of a table with a TTL: what the sidecars of the runs say, so that an opening
+    /// need not read these.
+    AddTimes {
+        /// The table.
+        table: TableId,
+        /// They are all; otherwise they come on top of what was, and mean nothing to a table of which not all are known.
+        anew: bool,
+        /// Sequence numbers, ascending, and times in microseconds since 1970: entries up to the one were written by the other.
+        samples: Vec<(SeqNo, u64)>,
+    },
 }
 
 /// Changes that take effect together, in order.

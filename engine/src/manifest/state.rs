@@ -57,6 +57,8 @@ pub struct TableState {
     pub secondary: BTreeMap<String, SecondaryState>,
     /// Its deletion vectors: of each run that has any the dead rows; `None` if it has no vectors.
     pub dead: Option<BTreeMap<RunId, Arc<DeadRows>>>,
+    /// When entries of its runs were written, ascending; `None` if only the runs know.
+    pub times: Option<Arc<Vec<(SeqNo, u64)>>>,
 }
 
 /// A secondary index of a table.
@@ -275,6 +277,13 @@ impl State {
                 let runs = dead.iter().map(|(&run, dead)| (run, DeadRows::clone(dead))).collect();
                 let dead = Some(Marks { anew: true, runs });
                 edit.push(Change::MarkDead { table, dead });
+            }
+            if let Some(times) = &state.times {
+                edit.push(Change::AddTimes {
+                    table,
+                    anew: true,
+                    samples: times.to_vec(),
+                });
             }
         }
         edit.push(Change::LastSeq(self.last_seq));

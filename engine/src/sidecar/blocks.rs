@@ -4,7 +4,7 @@ use kodiak_core::format::{BlockHandle, FileLayout, Part};
 use kodiak_core::varint::{Reader, put_u64};
 use kodiak_core::{Error, Result};
 
-use super::{unzigzag, zigzag};
+use super::times::{unzigzag, zigzag};
 
 /// Fewest bytes that a part takes: gap, length, CRC.
 pub(super) const MIN_PART: usize = 6;

@@ -9,6 +9,7 @@ mod blocks;
 mod fences;
 mod sections;
 mod statistics;
+pub(crate) mod times;
 
 use arrow::buffer::Buffer;
 use kodiak_core::batch::TableId;
@@ -145,7 +146,13 @@ impl SidecarBuilder {
             })?;
         }
         if !self.times.is_empty() {
-            out.section(Section::Times, |bytes| encode_times(&self.times, bytes))?;
+            if !times::ascend(&self.times) {
+                return Err(Error::invalid_input("times of sequence numbers must ascend"));
+            }
+            out.section(Section::Times, |bytes| {
+                times::encode(&self.times, bytes);
+                Ok(())
+            })?;
         }
         if !self.statistics.is_empty() {
             out.section(Section::Statistics, |bytes| {
@@ -258,7 +265,7 @@ impl Sidecar {
     /// `Corruption` if the section is damaged.
     pub fn times(&self) -> Result<Vec<(SeqNo, u64)>> {
         match self.sections.get(Section::Times)? {
-            Some(bytes) => decode_times(&bytes),
+            Some(bytes) => times::decode(&bytes),
             None => Ok(Vec::new()),
         }
     }
@@ -405,43 +412,6 @@ fn decode_range_deletes(bytes: &[u8]) -> Result<Vec<RangeTombstone>> {
         });
     }
     Ok(range_deletes)
-}
-
-fn encode_times(times: &[(SeqNo, u64)], out: &mut Vec<u8>) -> Result<()> {
-    put_u64(out, times.len() as u64);
-    let (mut last_seq, mut last_micros) = (0u64, 0u64);
-    for &(seq, micros) in times {
-        let step = seq.checked_sub(last_seq);
-        let step = step.ok_or_else(|| Error::invalid_input("times of sequence numbers must ascend"))?;
-        put_u64(out, step);
-        put_u64(out, zigzag(micros.wrapping_sub(last_micros) as i64));
-        (last_seq, last_micros) = (seq, micros);
-    }
-    Ok(())
-}
-
-fn decode_times(bytes: &[u8]) -> Result<Vec<(SeqNo, u64)>> {
-    let mut reader = Reader::new(bytes);
-    let count = reader.len(reader.remaining() / 2)?;
-    let mut times = Vec::with_capacity(count);
-    let (mut seq, mut micros) = (0u64, 0u64);
-    for _ in 0..count {
-        seq = seq
-            .checked_add(reader.u64()?)
-            .ok_or_else(|| Error::corruption("a sequence number is too large"))?;
-        micros = micros.wrapping_add(unzigzag(reader.u64()?) as u64);
-        times.push((seq, micros));
-    }
-    Ok(times)
-}
-
-/// A signed number as an unsigned one that is small if the signed one is near zero.
-fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)) as u64
-}
-
-fn unzigzag(value: u64) -> i64 {
-    (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
 #[cfg(test)]

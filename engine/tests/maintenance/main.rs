@@ -3,6 +3,7 @@
 mod backup;
 mod checkpoint;
 mod common;
+mod expiring;
 mod ingest;
 mod ingest_files;
 mod inspect;

@@ -284,3 +284,40 @@ fn the_end_of_a_log_holds_until_something_is_flushed_or_dropped() {
         assert_eq!(manifest.state().log_end, holds.then_some(300), "{change:?}");
     }
 }
+
+#[test]
+fn times_add_up_for_a_table_of_which_all_are_known() {
+    let times = |anew, samples: &[(u64, u64)]| Change::AddTimes {
+        table: 1,
+        anew,
+        samples: samples.to_vec(),
+    };
+    let edit = VersionEdit::new().with(times(true, &[(5, 10), (10, 13)]));
+    let mut bytes = Vec::new();
+    edit.encode(&mut bytes);
+    assert_eq!(bytes, [0x84, 0x80, 0x40, 8, 1, 1, 5, 2, 5, 0x14, 5, 6]);
+    assert_eq!(VersionEdit::decode(&bytes).expect("decodes"), edit);
+    let mut state = State::new(42);
+    let mut apply = |changes: &[Change]| {
+        let changes = changes.to_vec();
+        let applied = state.apply(&VersionEdit { changes });
+        let mut copy = State::default();
+        copy.apply(&state.snapshot()).expect("a snapshot fits");
+        assert_eq!(copy, state);
+        applied.map(|()| state.tables[&1].times.as_deref().cloned())
+    };
+    // Without runs, nothing is unknown; with one of which nothing was told, it stays so.
+    assert_eq!(apply(&[create_table(), add(1)]).expect("fits"), None);
+    assert_eq!(apply(&[times(false, &[(3, 3)]), add(2)]).expect("fits"), None);
+    assert_eq!(apply(&[times(true, &[(5, 10)])]).expect("fits"), Some(vec![(5, 10)]));
+    assert_eq!(
+        apply(&[times(false, &[(4, 9), (5, 10), (7, 12)])]).expect("fits"),
+        Some(vec![(4, 9), (5, 10), (7, 12)])
+    );
+    apply(&[times(false, &[(8, 9), (7, 12)])]).expect_err("they do not ascend");
+    apply(&[Change::DropTable(1), times(true, &[])]).expect_err("there is no table");
+    let mut fresh = State::new(42);
+    let changes = vec![create_table(), times(false, &[(9, 1)]), add(1)];
+    fresh.apply(&VersionEdit { changes }).expect("fits");
+    assert_eq!(fresh.tables[&1].times.as_deref(), Some(&vec![(9, 1)]));
+}
