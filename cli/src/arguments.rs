@@ -114,8 +114,9 @@ impl SettingsArguments {
         if self.settings.is_some() || !is_stored(&error) {
             return error;
         }
-        let message =
-            "the settings that the database was last opened with cannot be read: say --settings FILE, or kodiak repair";
+        let message = "the settings that the database was last opened with cannot be read: correct them, or open the database with \
+                       others, which it keeps (--settings FILE); or run kodiak repair, which moves them to lost/ and puts in their \
+                       place those that it is told (--settings, --set), or the defaults";
         kodiak::Error::new(error.kind(), message).with_source(error)
     }
 }

@@ -228,3 +228,37 @@ fn a_mode_of_recovery_that_is_set_counts_for_one_command() {
     kodiak.prints(&["create", "new", "t", "--set", "wal.recovery=absolute"]);
     assert_eq!(mode(&kodiak, "new"), "\"absolute\"", "a new database keeps it");
 }
+
+#[test]
+fn a_creation_that_is_refused_leaves_nothing() {
+    let kodiak = Kodiak::new();
+    kodiak.refuses(&["create", "new/deeper/db", "users", ""]);
+    assert!(!kodiak.path("new").exists());
+    std::fs::create_dir(kodiak.path("empty")).expect("made");
+    std::fs::write(kodiak.path("empty").join("notes"), "mine").expect("written");
+    kodiak.refuses(&["create", "empty", "users", ""]);
+    let left = std::fs::read_dir(kodiak.path("empty")).expect("there");
+    let left: Vec<_> = left.map(|entry| entry.expect("entry").file_name()).collect();
+    assert_eq!(left, ["notes"]);
+    // A database that was there stays.
+    kodiak.prints(&["create", "db", "users"]);
+    kodiak.refuses(&["create", "db", "users"]);
+    kodiak.refuses(&["create", "db", ""]);
+    assert_eq!(kodiak.prints(&["tables", "db"]).lines().count(), 1);
+}
+
+#[test]
+fn repair_puts_the_settings_that_it_is_told_in_the_place_of_unreadable_ones() {
+    let kodiak = database();
+    let path = kodiak.path("db").join("SETTINGS.toml");
+    std::fs::write(&path, "memtable = 7 of 9").expect("written");
+    let refused = kodiak.refuses(&["scan", "db", "users"]);
+    assert!(
+        refused.contains("correct them") && refused.contains("--set"),
+        "{refused}"
+    );
+    kodiak.prints(&["repair", "db", "--set", "memtable.size=17MiB"]);
+    let settings = std::fs::read_to_string(&path).expect("settings");
+    assert!(settings.contains("17MiB"), "{settings}");
+    assert_eq!(kodiak.prints(&["scan", "db", "users", "--keys"]), "ada\nbob\n");
+}

@@ -65,6 +65,17 @@ struct Inner {
     source: Option<Source>,
 }
 
+/// Bytes of a key that messages show.
+const SHOWN_KEY: usize = 64;
+
+/// A key as messages show it: in quotes, what is not ASCII escaped, and of a long one the beginning and the length.
+pub fn shown_key(key: &[u8]) -> String {
+    match key.get(..SHOWN_KEY) {
+        Some(start) if key.len() > SHOWN_KEY => format!("\"{}...\" ({} bytes)", start.escape_ascii(), key.len()),
+        _ => format!("\"{}\"", key.escape_ascii()),
+    }
+}
+
 impl Error {
     /// An error of `kind`; the message says what happened and, where it is not obvious, what to do.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
@@ -218,6 +229,16 @@ impl StdError for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_long_keys_the_beginning_is_shown() {
+        assert_eq!(shown_key(b"a\x00\"b"), r#""a\x00\"b""#);
+        assert_eq!(shown_key(&[b'k'; 64]), format!("\"{}\"", "k".repeat(64)));
+        assert_eq!(
+            shown_key(&[b'k'; 1000]),
+            format!("\"{}...\" (1000 bytes)", "k".repeat(64))
+        );
+    }
 
     #[test]
     fn the_message_names_file_offset_and_cause() {

@@ -44,6 +44,6 @@ pub mod varint;
 pub mod wal;
 
 pub use entry::{EntryRef, Op, SeqNo};
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Result, shown_key};
 pub use key_range::KeyRange;
 pub use slice::Slice;

@@ -17,7 +17,7 @@
 use std::fmt::Debug;
 use std::io::Write;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::buffer::Buffer;
@@ -51,6 +51,23 @@ pub trait Storage: Send + Sync + Debug {
     /// How many files the system lets the process have open at once, if it is known to set a limit.
     fn open_file_limit(&self) -> Option<usize> {
         None
+    }
+
+    /// The path that `path` leads to, without `.`, `..` and, where the storage has any, links: two paths of one place become equal. What
+    /// is not there is taken as it is written.
+    ///
+    /// # Errors
+    /// `Io` if a directory on the way cannot be looked at.
+    fn real_path(&self, path: &Path) -> Result<PathBuf> {
+        let mut real = PathBuf::new();
+        for part in path.components() {
+            match part {
+                Component::ParentDir => drop(real.pop()),
+                Component::Normal(name) => real.push(name),
+                _ => {}
+            }
+        }
+        Ok(real)
     }
 
     /// Renames a file, replacing `to` if it exists. Both must be on the same file system.

@@ -15,7 +15,7 @@ mod tests;
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use kodiak_core::storage::{Lock, LogFile, ReadableFile, Storage, WritableFile};
@@ -157,6 +157,27 @@ impl Storage for LocalStorage {
     fn open_file_limit(&self) -> Option<usize> {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         usize::try_from(limit.current?).ok()
+    }
+
+    fn real_path(&self, path: &Path) -> Result<PathBuf> {
+        let failed = |source| Error::io("look at the path", path, source);
+        let absolute = std::path::absolute(path).map_err(failed)?;
+        for there in absolute.ancestors() {
+            match std::fs::canonicalize(there) {
+                Ok(mut real) => {
+                    for part in absolute.strip_prefix(there).into_iter().flat_map(Path::components) {
+                        match part {
+                            Component::ParentDir => drop(real.pop()),
+                            part => real.push(part),
+                        }
+                    }
+                    return Ok(real);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(absolute)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {

@@ -1,6 +1,6 @@
 //! A storage through which nothing can be changed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kodiak_core::storage::{Lock, LogFile, MappedLog, ReadableFile, Storage, WritableFile};
@@ -46,6 +46,10 @@ impl Storage for ReadOnlyStorage {
 
     fn open_file_limit(&self) -> Option<usize> {
         self.0.open_file_limit()
+    }
+
+    fn real_path(&self, path: &Path) -> Result<PathBuf> {
+        self.0.real_path(path)
     }
 
     fn rename(&self, from: &Path, _to: &Path) -> Result<()> {

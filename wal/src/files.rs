@@ -312,3 +312,14 @@ fn end_of(file: &SegmentFile, header: &SegmentHeader, seed: u32, limit: u64, pat
     while reader.advance().map_err(|error| error.with_file(path))?.is_some() {}
     Ok((reader.offset(), reader.tail().closed))
 }
+
+/// The numbers of the segments in the log's directory, in order; none if there is no such directory.
+pub(crate) fn segments_in(context: &WalContext) -> Result<Vec<SegmentId>> {
+    let names = match context.storage.list(&context.dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        names => names?,
+    };
+    let mut segments: Vec<_> = names.iter().filter_map(|name| segment_of_name(name)).collect();
+    segments.sort_unstable();
+    Ok(segments)
+}

@@ -14,7 +14,6 @@ use crate::format::{
     has_id, record_size, stored_len,
 };
 
-/// What is looked for to pass over parts that were never written to.
 pub(crate) const ZEROS: [u8; 4096] = [0; 4096];
 
 /// Where a record's operations are.

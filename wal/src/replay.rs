@@ -6,9 +6,10 @@ use std::path::Path;
 
 use kodiak_core::options::Options;
 use kodiak_core::wal::{RESCUE, RecoveryMode, ReplayReport, ReplaySink, SegmentId, WalContext, WalRecord};
-use kodiak_core::{Error, ErrorKind, Result};
+use kodiak_core::{Error, Result};
 
-use crate::format::{HeaderState, Link, SEGMENT_HEADER, SegmentHeader, segment_name, segment_of_name, segment_path};
+use crate::files::segments_in;
+use crate::format::{HeaderState, Link, SEGMENT_HEADER, SegmentHeader, segment_name, segment_path};
 use crate::reader::{Found, SegmentFile, SegmentReader, Tail};
 use crate::rescue::rescue_headers;
 use ahead::{Decoded, Job, Stored, Taken};
@@ -68,17 +69,6 @@ pub(crate) fn replay(
         }
         Ok(replay.report)
     })
-}
-
-/// The numbers of the segments in the log's directory, in order; none if there is no such directory.
-pub(crate) fn segments_in(context: &WalContext) -> Result<Vec<SegmentId>> {
-    let names = match context.storage.list(&context.dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        names => names?,
-    };
-    let mut segments: Vec<_> = names.iter().filter_map(|name| segment_of_name(name)).collect();
-    segments.sort_unstable();
-    Ok(segments)
 }
 
 /// What the next segment that was written says about the end of segment `index`.

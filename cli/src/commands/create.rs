@@ -1,5 +1,7 @@
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kodiak::settings::units::parse_duration;
@@ -54,18 +56,34 @@ impl Create {
     pub fn run(self, out: &mut Output) -> Result {
         // What is wrong with the arguments is told before a database is made.
         let (schema, options) = (self.schema()?, self.options()?);
-        let db = self.settings.builder(&self.db)?;
-        // Without a table to add, an existing database is probably a mistake.
-        let db = if self.tables.is_empty() { db.create_new() } else { db };
-        let db = db.open(&self.db)?;
-        self.check_names(&db)?;
-        for table in &self.tables {
-            db.create_table_with(table, schema.clone(), options.clone())?;
+        let builder = self.settings.builder(&self.db)?;
+        let before = Before::of(&self.db);
+        let (db, is_new) = match builder.clone().create_new().open(&self.db) {
+            // Without a table to add, an existing database is probably a mistake.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && !self.tables.is_empty() => {
+                (builder.open(&self.db)?, false)
+            }
+            made => (made?, true),
+        };
+        if let Err(error) = self.fill(&db, &schema, &options) {
+            drop(db);
+            if is_new {
+                before.restore(&self.db);
+            }
+            return Err(error.into());
         }
         db.close()?;
         match self.tables.as_slice() {
             [] => writeln!(out, "made the database {}", self.db.display())?,
             tables => writeln!(out, "made {} in {}", tables.join(", "), self.db.display())?,
+        }
+        Ok(())
+    }
+
+    fn fill(&self, db: &Db, schema: &TableSchema, options: &TableOptions) -> Result<(), Error> {
+        self.check_names(db)?;
+        for table in &self.tables {
+            db.create_table_with(table, schema.clone(), options.clone())?;
         }
         Ok(())
     }
@@ -114,4 +132,44 @@ impl Create {
             None => Ok(()),
         }
     }
+}
+
+/// What was there before a database was made.
+struct Before {
+    /// The first directory of its path that was not.
+    missing: Option<PathBuf>,
+    /// What its directory held.
+    names: BTreeSet<OsString>,
+}
+
+impl Before {
+    fn of(path: &Path) -> Self {
+        let missing = path
+            .ancestors()
+            .take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists());
+        Self {
+            missing: missing.last().map(Path::to_owned),
+            names: names_in(path).collect(),
+        }
+    }
+
+    /// Removes a database that was made and is refused after all. What cannot be removed stays: the refusal is what is told.
+    fn restore(&self, path: &Path) {
+        if let Some(dir) = &self.missing {
+            drop(std::fs::remove_dir_all(dir));
+            return;
+        }
+        for name in names_in(path).filter(|name| !self.names.contains(name)) {
+            let path = path.join(name);
+            drop(match path.is_dir() {
+                true => std::fs::remove_dir_all(&path),
+                false => std::fs::remove_file(&path),
+            });
+        }
+    }
+}
+
+fn names_in(dir: &Path) -> impl Iterator<Item = OsString> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten();
+    entries.filter_map(|entry| Some(entry.ok()?.file_name()))
 }

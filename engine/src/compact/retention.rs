@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use kodiak_core::block::ColumnBlock;
-use kodiak_core::{EntryRef, Op, Result, SeqNo, Slice};
+use kodiak_core::{EntryRef, Op, Result, SeqNo, Slice, shown_key};
 
 use super::sink::Sink;
 use crate::deletion::Passing;
@@ -310,8 +310,8 @@ impl<'a> Rewriter<'a> {
         let value = match resolve_merge(retention.operator.as_deref(), key, base, &operands) {
             Ok(value) => value,
             Err(error) => {
-                let key = key.escape_ascii();
-                tracing::warn!(%error, %key, "operands cannot be merged, and stay");
+                let key = shown_key(key);
+                tracing::warn!(%error, key, "operands cannot be merged, and stay");
                 return Ok(false);
             }
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kodiak_core::compaction::RunId;
 use kodiak_core::entry::MAX_SEQ;
-use kodiak_core::{Error, Op, Result};
+use kodiak_core::{Error, Op, Result, shown_key};
 
 use super::{DeadRows, DeletionVectors};
 use crate::primary::locator::Locator;
@@ -114,13 +114,13 @@ pub(crate) fn verify(
         if dead == marked || expires || deleted.covering(key, MAX_SEQ) > locator.seq {
             return Ok(());
         }
-        let key = key[..key.len().min(64)].escape_ascii();
+        let key = shown_key(key);
         let (run, op) = (locator.run, locator.op);
         differ(match marked {
-            true => format!(
-                "row {row} of run {run}, {op:?} of key \"{key}\", is marked as dead, but nothing has superseded it"
-            ),
-            false => format!("row {row} of run {run}, {op:?} of key \"{key}\", is dead, but not marked"),
+            true => {
+                format!("row {row} of run {run}, {op:?} of key {key}, is marked as dead, but nothing has superseded it")
+            }
+            false => format!("row {row} of run {run}, {op:?} of key {key}, is dead, but not marked"),
         });
         Ok(())
     })?;

@@ -73,17 +73,16 @@ impl Db {
     /// The backup holds every write acknowledged before this call, as a [checkpoint](Self::checkpoint) does.
     ///
     /// # Errors
-    /// `Corruption` if a file of the database is damaged; `InvalidInput` if the directory holds backups of another database;
+    /// `Corruption` if a file of the database is damaged; `InvalidInput` if the directory holds backups of another database, or is inside that of this one;
     /// `Locked` if another backup is made there; `Io`; `Unavailable`. Nothing is added then, and nothing lost.
     pub fn backup(&self, dir: impl AsRef<Path>) -> Result<BackupInfo> {
         let shared = &self.open.shared;
+        files::check_outside(&*shared.storage, dir.as_ref(), &shared.dir)?;
         let backups = BackupDir::open(Arc::clone(&shared.storage), dir)?;
         let records = backups.records()?;
         if let Some(other) = records.iter().find(|record| record.state.identity != shared.identity) {
-            let message = format!(
-                "the directory holds backups of another database (backup {} is one)",
-                other.id
-            );
+            let id = other.id;
+            let message = format!("the directory holds backups of another database (backup {id} is one)");
             return Err(Error::invalid_input(message).with_file(&backups.dir));
         }
         let capture = Capture::take(shared)?;

@@ -12,9 +12,10 @@ use kodiak_core::entry;
 use kodiak_core::filter::{Filter, hash_key};
 use kodiak_core::format::{BlockDecoder, FileLayout, FormatFactory, Part, Projection};
 use kodiak_core::storage::{ReadableFile, Storage};
-use kodiak_core::{Error, ErrorKind, Op, Result, SeqNo};
+use kodiak_core::{Error, ErrorKind, Result, SeqNo, shown_key};
 
 use super::fetch::{fetch, fetch_mended};
+use super::totals::Totals;
 use crate::components::Components;
 use crate::manifest::RunMeta;
 use crate::run::{BlockCache, OpenRuns, RunContext};
@@ -128,13 +129,6 @@ impl TableFiles {
                     differ(what, &found, &expected);
                 }
             }
-            if found.min_key[..] != *meta.min_key || found.max_key[..] != *meta.max_key {
-                differ(
-                    "key range",
-                    &(&found.min_key, &found.max_key),
-                    &(&meta.min_key, &meta.max_key),
-                );
-            }
             if found.format != meta.format || found.compression != meta.compression {
                 differ(
                     "format",
@@ -143,39 +137,21 @@ impl TableFiles {
                 );
             }
         }
+        if let Some(meta) = meta
+            && (found.min_key[..] != *meta.min_key || found.max_key[..] != *meta.max_key)
+        {
+            let range = |min: &[u8], max: &[u8]| format!("{} to {}", shown_key(min), shown_key(max));
+            let found = range(&found.min_key, &found.max_key);
+            let message = format!(
+                "the sidecar's keys are {found}, where {} are expected",
+                range(&meta.min_key, &meta.max_key)
+            );
+            problems.push(Error::corruption(message).with_file(&path));
+        }
         if let Err(error) = sidecar.verify() {
             problems.push(error.with_file(&path));
         }
         problems
-    }
-}
-
-/// What the entries of a run add up to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
-    pub entries: u64,
-    pub tombstones: u64,
-    pub merges: u64,
-    pub min_key: Vec<u8>,
-    pub max_key: Vec<u8>,
-    pub min_seq: SeqNo,
-    pub max_seq: SeqNo,
-}
-
-impl Totals {
-    fn add(&mut self, block: &ColumnBlock) {
-        if self.entries == 0 {
-            self.min_key = block.key(0).to_vec();
-            self.min_seq = SeqNo::MAX;
-        }
-        self.max_key = block.key(block.rows() - 1).to_vec();
-        self.entries += block.rows() as u64;
-        for row in 0..block.rows() {
-            self.tombstones += u64::from(block.op(row) == Op::Delete);
-            self.merges += u64::from(block.op(row) == Op::Merge);
-            self.min_seq = self.min_seq.min(block.seq(row));
-            self.max_seq = self.max_seq.max(block.seq(row));
-        }
     }
 }
 

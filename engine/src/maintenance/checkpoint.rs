@@ -28,11 +28,12 @@ impl Db {
     /// complete; after a crash, remove the directory and make it again.
     ///
     /// # Errors
-    /// `AlreadyExists` if `path` is not empty; `Io`, after which what was made is removed; `Unavailable` in a database that is
+    /// `InvalidInput` if `path` is inside the directory of the database; `AlreadyExists` if it is not empty; `Io`, after which what was made is removed; `Unavailable` in a database that is
     /// closed or open for reading only.
     pub fn checkpoint(&self, path: impl AsRef<Path>) -> Result<()> {
         let (shared, target) = (&self.open.shared, path.as_ref());
         let storage = &shared.storage;
+        files::check_outside(&**storage, target, &shared.dir)?;
         files::check_empty(&**storage, target)?;
         let capture = Capture::take(shared)?;
         let state = capture.state.clone();

@@ -104,6 +104,21 @@ pub(crate) fn link_or_copy(storage: &dyn Storage, from: &Path, to: &Path) -> Res
     }
 }
 
+/// Fails if `dir` is the directory of the database, or inside of it: what is no part of a database does not stay there.
+///
+/// # Errors
+/// `InvalidInput`; `Io`.
+pub(crate) fn check_outside(storage: &dyn Storage, dir: &Path, database: &Path) -> Result<()> {
+    if !storage.real_path(dir)?.starts_with(storage.real_path(database)?) {
+        return Ok(());
+    }
+    let message = format!(
+        "a copy of a database has no place in the directory of that database, {}: choose one outside of it",
+        database.display()
+    );
+    Err(Error::invalid_input(message).with_file(dir))
+}
+
 /// Fails unless `dir` does not exist or is empty.
 pub(crate) fn check_empty(storage: &dyn Storage, dir: &Path) -> Result<()> {
     let found = match storage.len(dir) {

@@ -15,6 +15,7 @@ mod places;
 mod repair;
 mod sealed;
 mod table_file;
+mod totals;
 mod verify;
 
 pub use backup::{BackupDir, BackupId, BackupInfo, backups};

@@ -80,3 +80,19 @@ pub(super) fn misplaced(storage: &dyn Storage, path: &Path) -> Result<Vec<Mispla
     }
     Ok(found)
 }
+
+/// Checks that the settings kept with a database can be read. There need not be any.
+///
+/// # Errors
+/// `InvalidSettings` or `Corruption`, naming the file.
+pub(super) fn settings_file(storage: &dyn Storage, path: &Path) -> Result<()> {
+    let file = path.join(SETTINGS_FILE);
+    if storage.len(&file)?.is_none() {
+        return Ok(());
+    }
+    let bytes = files::read_small(storage, &file)?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|error| Error::corruption("the settings are not UTF-8").with_source(error))
+        .and_then(crate::Settings::from_toml);
+    text.map(|_| ()).map_err(|error| error.with_file(file))
+}

@@ -19,7 +19,7 @@ use kodiak_core::{Error, ErrorKind, Result};
 
 use super::capture::table_dir;
 use super::check::TableFiles;
-use super::verify::{runs_in, settings_file};
+use super::verify::runs_in;
 use super::{TABLE_FILE, TableFile, files};
 use crate::components::Resolved;
 use crate::db::{Builder, LOCK_FILE, TABLES_DIR, WAL_DIR, list_table};
@@ -27,7 +27,6 @@ use crate::exact::Marker;
 use crate::manifest::{
     CURRENT, Change, Manifest, Place, PlacedRun, RunMeta, State, TAIL, TableState, VersionEdit, parse_file_name,
 };
-use crate::settings::SETTINGS_FILE;
 use crate::typed::Schemas;
 
 use rebuild::readable;
@@ -42,7 +41,7 @@ impl Builder {
     ///
     /// - A manifest that can be read is kept; runs that it names and that are gone or damaged are taken out of it. One that
     ///   cannot is made anew of the tables' directories, and the order of runs found by comparing their keys.
-    /// - Settings that cannot be read are moved to [`LOST_DIR`]: say those to open the database with.
+    /// - Settings that cannot be read are moved to [`LOST_DIR`]; those of this builder take their place.
     /// - A sidecar that is gone or damaged is rebuilt from its data file. What only it knew is lost: range deletes (what they
     ///   deleted comes back, if it is still in older runs) and, in tables with a TTL, ages (entries then count from now on).
     /// - The blocks of a damaged data file that are whole become a new one; what the others had replaced or deleted, if it is still
@@ -118,18 +117,6 @@ struct Repair<'p> {
 }
 
 impl Repair<'_> {
-    /// Moves settings that cannot be read away: the next opening writes those that it is given.
-    fn check_settings(&mut self) -> Result<()> {
-        match settings_file(&*self.storage, self.path) {
-            Err(error) if error.kind() == ErrorKind::Io => Err(error),
-            Err(error) => {
-                self.report.problems.push(error);
-                self.lose(&self.path.join(SETTINGS_FILE))
-            }
-            Ok(()) => Ok(()),
-        }
-    }
-
     /// True if the log is damaged.
     fn run(&mut self) -> Result<bool> {
         let old = match Manifest::read(&*self.storage, self.path) {

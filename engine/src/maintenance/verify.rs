@@ -11,11 +11,12 @@ use std::sync::Arc;
 use kodiak_core::batch::TableId;
 use kodiak_core::compaction::RunId;
 use kodiak_core::storage::Storage;
-use kodiak_core::{Error, ErrorKind, Result, SeqNo};
+use kodiak_core::{Error, ErrorKind, Result, SeqNo, shown_key};
 
 use super::capture::table_dir;
-use super::check::{DataFile, Expected, TableFiles, Totals};
-use super::places::{Misplaced, misplaced};
+use super::check::{DataFile, Expected, TableFiles};
+use super::places::{Misplaced, misplaced, settings_file};
+use super::totals::Totals;
 use super::{TableFile, files};
 use crate::components::Components;
 use crate::db::{Builder, Db, LOCK_FILE, TABLES_DIR, TableOptions, list_table, wal_context};
@@ -23,7 +24,6 @@ use crate::manifest::{Manifest, RunMeta, State, TableState};
 use crate::primary::{verify_index, verify_open_index};
 use crate::run::RunContext;
 use crate::secondary::{verify_closed, verify_open};
-use crate::settings::SETTINGS_FILE;
 use crate::version::Version;
 
 use exact::verify_exact;
@@ -132,22 +132,6 @@ impl Db {
         }
         Ok(report)
     }
-}
-
-/// Checks that the settings kept with a database can be read. There need not be any.
-///
-/// # Errors
-/// `InvalidSettings` or `Corruption`, naming the file.
-pub(super) fn settings_file(storage: &dyn Storage, path: &Path) -> Result<()> {
-    let file = path.join(SETTINGS_FILE);
-    if storage.len(&file)?.is_none() {
-        return Ok(());
-    }
-    let bytes = files::read_small(storage, &file)?;
-    let text = std::str::from_utf8(&bytes)
-        .map_err(|error| Error::corruption("the settings are not UTF-8").with_source(error))
-        .and_then(crate::Settings::from_toml);
-    text.map(|_| ()).map_err(|error| error.with_file(file))
 }
 
 /// Verifies the runs that a manifest names.
@@ -332,8 +316,8 @@ fn verify_data(files: &TableFiles, run: RunId, sidecar: &crate::sidecar::Sidecar
             meta.merges,
             meta.min_seq,
             meta.max_seq,
-            &meta.min_key,
-            &meta.max_key,
+            shown_key(&meta.min_key),
+            shown_key(&meta.max_key),
         );
         let is = (
             expected.entries,
@@ -341,10 +325,11 @@ fn verify_data(files: &TableFiles, run: RunId, sidecar: &crate::sidecar::Sidecar
             expected.merges,
             expected.min_seq,
             expected.max_seq,
-            &expected.min_key,
-            &expected.max_key,
+            shown_key(&expected.min_key),
+            shown_key(&expected.max_key),
         );
-        if said != is {
+        let same_keys = (&meta.min_key, &meta.max_key) == (&expected.min_key, &expected.max_key);
+        if said != is || !same_keys {
             let message = format!("the sidecar says {said:?} of its entries, where the data file has {is:?}");
             problems.push(Error::corruption(message).with_file(files.sidecar_path(run)));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kodiak_core::entry::MAX_SEQ;
 use kodiak_core::index::{Index, IndexContext, IndexView, MAX_KEY, Root};
 use kodiak_core::options::Options;
-use kodiak_core::{Error, Result};
+use kodiak_core::{Error, Result, shown_key};
 
 use super::locator::{Locator, NewestWins};
 use super::newest::Newest;
@@ -97,8 +97,7 @@ fn compare(view: Arc<dyn IndexView>, version: &Version, expires: bool, tell: &mu
     let mut differ = |key: &[u8], what: String| {
         contradictions += 1;
         if contradictions <= MOST_TOLD {
-            let key = key[..key.len().min(64)].escape_ascii();
-            tell(Error::corruption(format!("key \"{key}\" {what}")));
+            tell(Error::corruption(format!("key {} {what}", shown_key(key))));
         }
     };
     let mut newest = Newest::of_version(version)?;

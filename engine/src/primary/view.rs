@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kodiak_core::index::{IndexView, MAX_KEY};
-use kodiak_core::{Error, Op, Result, SeqNo};
+use kodiak_core::{Error, Op, Result, SeqNo, shown_key};
 
 use super::locator::Locator;
 use super::numbered::Numbered;
@@ -110,9 +110,9 @@ impl IndexedRuns {
 #[cold]
 fn contradiction(key: &[u8], locator: &Locator) -> Error {
     Error::corruption(format!(
-        "the primary index has key \"{}\" in run {}, block {}, row {}, where it is not: run `kodiak repair`, which has the \
+        "the primary index has key {} in run {}, block {}, row {}, where it is not: run `kodiak repair`, which has the \
          index built anew",
-        key[..key.len().min(64)].escape_ascii(),
+        shown_key(key),
         locator.run,
         locator.block,
         locator.row

@@ -50,7 +50,8 @@ fn a_checkpoint_needs_an_empty_directory() {
     let storage = Arc::new(MemoryStorage::new());
     let db = open(&storage, "/db");
     fill(&db);
-    for path in ["/db", "/db/tables", "/db/CURRENT"] {
+    open(&storage, "/other").close().expect("close");
+    for path in ["/other", "/other/wal", "/other/CURRENT"] {
         assert_eq!(
             db.checkpoint(path).expect_err("taken").kind(),
             ErrorKind::AlreadyExists,
@@ -191,4 +192,40 @@ fn a_power_loss_during_a_checkpoint_leaves_all_of_it_or_nothing_that_opens() {
         },
     );
     assert!(opened.get() > 0, "the last crashes leave a whole copy");
+}
+
+#[test]
+fn copies_have_no_place_in_the_directory_of_their_database() {
+    let root = tempfile::tempdir().expect("a directory");
+    let dir = root.path().join("db");
+    let db = Builder::new(small()).open(&dir).expect("open");
+    let link = root.path().join("link");
+    std::os::unix::fs::symlink(&dir, &link).expect("link");
+    let before = std::fs::read_dir(&dir).expect("list").count();
+    for inside in [
+        dir.clone(),
+        dir.join("copy"),
+        dir.join("tables/copy/deeper"),
+        link.join("copy"),
+        root.path().join("other/../db/copy"),
+    ] {
+        for error in [
+            db.checkpoint(&inside).expect_err("inside"),
+            db.backup(&inside).expect_err("inside"),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+            assert!(error.to_string().contains("outside of it"), "{error}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(&dir).expect("list").count(), before);
+    // Beside it, also where the name begins alike.
+    db.checkpoint(root.path().join("db2")).expect("beside");
+    db.backup(root.path().join("db-backups")).expect("beside");
+    drop(db);
+    let storage = Arc::new(MemoryStorage::new());
+    let db = open(&storage, "/db");
+    for inside in ["/db", "/db/copy", "db/copy", "/other/../db/copy"] {
+        let error = db.checkpoint(inside).expect_err("inside");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    }
 }

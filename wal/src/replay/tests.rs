@@ -7,7 +7,7 @@ use kodiak_core::batch::Batch;
 use kodiak_core::conformance::extent;
 use kodiak_core::storage::{ReadableFile, Storage};
 use kodiak_core::wal::{SyncMode, Wal};
-use kodiak_core::{Op, SeqNo};
+use kodiak_core::{ErrorKind, Op, SeqNo};
 use kodiak_storage::MemoryStorage;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};

@@ -42,7 +42,7 @@ fn log() -> Vec<(SegmentId, Vec<u8>, Vec<SeqNo>)> {
     wal.close().expect("close");
     drop(wal);
     let mut segments = Vec::new();
-    for number in crate::replay::segments_in(&context).expect("list") {
+    for number in crate::files::segments_in(&context).expect("list") {
         let file = storage.open(&segment_path(Path::new(DIR), number)).expect("open");
         let bytes = file.read(0, file.len() as usize).expect("read").to_vec();
         segments.push((number, bytes, Vec::new()));

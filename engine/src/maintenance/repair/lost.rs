@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use kodiak_core::{Error, ErrorKind, Result};
 
 use super::{LOST_DIR, Repair};
-use crate::maintenance::places::{Sort, misplaced};
+use crate::maintenance::files;
+use crate::maintenance::places::{Sort, misplaced, settings_file};
+use crate::settings::SETTINGS_FILE;
 
 impl Repair<'_> {
     /// A name for a file in the directory of lost files.
@@ -37,6 +39,22 @@ impl Repair<'_> {
         self.storage.rename(path, &lost)?;
         self.report.lost.push(lost);
         self.sync_lost()
+    }
+
+    /// Moves settings that cannot be read away, and puts those that the repair was given in their place.
+    pub(super) fn check_settings(&mut self) -> Result<()> {
+        match settings_file(&*self.storage, self.path) {
+            Err(error) if error.kind() == ErrorKind::Io => Err(error),
+            Err(error) => {
+                self.report.problems.push(error);
+                let path = self.path.join(SETTINGS_FILE);
+                self.lose(&path)?;
+                files::replace(&*self.storage, &path, self.resolved.settings.to_toml().as_bytes())?;
+                self.report.rebuilt.push(path);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Moves away what is not a file where one belongs, or not a directory.

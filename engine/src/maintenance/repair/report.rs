@@ -13,7 +13,7 @@ pub struct RepairReport {
     pub problems: Vec<Error>,
     /// Files moved to [`LOST_DIR`](super::LOST_DIR), by their new paths.
     pub lost: Vec<PathBuf>,
-    /// Sidecars that were written anew, and data files with what could be saved of damaged ones.
+    /// Settings and sidecars that were written anew, and data files with what could be saved of damaged ones.
     pub rebuilt: Vec<PathBuf>,
     /// The manifest was lost, and made anew.
     pub manifest_rebuilt: bool,
