@@ -155,13 +155,14 @@ fn names(told: &str, target: &Path) -> bool {
     let name = target.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = name.unwrap_or_default();
     let stem = name.split('.').next().unwrap_or_default();
-    // Of a secondary index its name is told.
-    let index = if name.ends_with(".secondary.index") {
-        "index \"by_value\""
-    } else {
-        stem
+    let instead = match () {
+        // Of a secondary index its name is told.
+        () if name.ends_with(".secondary.index") => "index \"by_value\"",
+        // A catalogue says no more than the runs do of which database it is: what contradicts it is told.
+        () if name.starts_with("CATALOGUE-") => ".meta",
+        () => stem,
     };
-    let parts = [stem, index, "CURRENT", "MANIFEST"];
+    let parts = [stem, instead, "CURRENT", "MANIFEST"];
     parts.iter().any(|part| !part.is_empty() && told.contains(part))
         || target
             .parent()
