@@ -127,7 +127,7 @@ impl Sections {
             );
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
-        if version == 0 || head[MAGIC.len() + 4..].iter().any(|&byte| byte != 0) {
+        if version != VERSION || head[MAGIC.len() + 4..].iter().any(|&byte| byte != 0) {
             return Err(corrupt("has a header that was not written so", MAGIC.len()));
         }
         let mut reader = Reader::new(foot);
