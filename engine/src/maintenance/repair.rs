@@ -1,5 +1,6 @@
 //! Repair: a database made of what is left of one. Nothing is ever deleted: what cannot be used is moved to `lost/`.
 
+mod finish;
 mod log;
 mod lost;
 mod order;
@@ -14,7 +15,6 @@ use std::sync::Arc;
 use kodiak_core::batch::TableId;
 use kodiak_core::compaction::RunId;
 use kodiak_core::storage::Storage;
-use kodiak_core::wal::RecoveryMode;
 use kodiak_core::{Error, ErrorKind, Result};
 
 use super::capture::table_dir;
@@ -47,7 +47,8 @@ impl Builder {
     /// - The blocks of a damaged data file that are whole become a new one; what the others had replaced or deleted, if it is still
     ///   in older runs, comes back. The damaged file is moved to [`LOST_DIR`], and so is everything else that is of no use. Nothing is
     ///   deleted.
-    /// - Primary indexes are given up; the next opening builds those that the settings say.
+    /// - Indexes are built anew, as the settings of the database say. If that takes what this builder lacks (a merge operator, say), the
+    ///   report says so, and the next opening builds them.
     /// - The log stays, and is replayed by the next opening. If it is damaged or lacks its end, what can be read of it is put into runs
     ///   now, and the report says which sequence numbers are lost.
     ///
@@ -66,37 +67,17 @@ impl Builder {
             storage: Arc::clone(&self.storage),
             path,
             resolved,
+            indexes_given_up: false,
             report: RepairReport::default(),
         };
         repair.clear_places()?;
         repair.check_settings()?;
         salvage::resume(&mut repair)?;
-        let log_damaged = repair.run()?;
+        let (log_damaged, had_indexes) = repair.run()?;
         salvage::clear(&repair)?;
         drop(lock);
         let mut report = repair.report;
-        if log_damaged {
-            let builder = self.existing().recovery(RecoveryMode::SkipCorrupt);
-            // What can be read goes into runs, so that the log is not needed again.
-            let db = builder.open(path)?;
-            db.flush()?;
-            report.runs = db
-                .open
-                .shared
-                .all_tables()
-                .iter()
-                .map(|table| {
-                    table
-                        .view
-                        .load()
-                        .version
-                        .sorted_runs()
-                        .map(|sorted| sorted.totals().runs)
-                        .sum::<u64>()
-                })
-                .sum();
-            db.close()?;
-        }
+        self.finish_repair(path, log_damaged, had_indexes, &mut report)?;
         Ok(report)
     }
 }
@@ -113,12 +94,14 @@ struct Repair<'p> {
     storage: Arc<dyn Storage>,
     path: &'p Path,
     resolved: Resolved,
+    /// The manifest named indexes, and does not any more.
+    indexes_given_up: bool,
     report: RepairReport,
 }
 
 impl Repair<'_> {
-    /// True if the log is damaged.
-    fn run(&mut self) -> Result<bool> {
+    /// Whether the log is damaged, and whether there were indexes.
+    fn run(&mut self) -> Result<(bool, bool)> {
         let old = match Manifest::read(&*self.storage, self.path) {
             Ok(state) => Some(state),
             Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Unsupported) => return Err(error),
@@ -157,7 +140,7 @@ impl Repair<'_> {
         };
         self.report.tables = state.tables.len() as u64;
         self.report.runs = state.runs().count() as u64;
-        Ok(log_damaged)
+        Ok((log_damaged, self.had_indexes(&state)?))
     }
 
     /// Takes what is damaged out of a manifest that can be read.
@@ -176,8 +159,10 @@ impl Repair<'_> {
                 self.lose_if_there(&dir.join(TABLE_FILE))?;
                 file.write(&*self.storage, &dir)?;
             }
+            let secondary = table.secondary.values().any(|index| index.index.is_some());
+            self.indexes_given_up |= table.index.is_some() || secondary;
             if table.index.is_some() {
-                // It can be built of the runs: the next opening does so, if the settings want it.
+                // It is built of the runs once these are whole.
                 edit.push(Change::SetIndex { table: id, index: None });
             }
             for (name, _) in table.secondary.iter().filter(|(_, index)| index.index.is_some()) {

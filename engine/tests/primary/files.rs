@@ -226,8 +226,26 @@ fn copies_and_repaired_databases_have_their_indexes_built() {
         backups.restore(backup.id, "/restored").expect("restore");
         let report = builder(&storage, kind).repair("/db").expect("repair");
         assert!(report.problems.is_empty() && report.lost.is_empty(), "{report}");
+        let tables = report.tables;
+        let built = |report: &kodiak::maintenance::RepairReport| {
+            assert!(report.indexes == tables && report.indexes_left.is_none(), "{report}");
+            assert!(report.to_string().contains("indexes built anew: "), "{report}");
+            let manifest = kodiak::manifest::Manifest::read(&*storage, Path::new("/db")).expect("a manifest");
+            let indexes = manifest.tables.values().filter_map(|table| table.index.as_ref());
+            assert!(
+                indexes.filter(|index| index.kind == kind).count() as u64 == tables,
+                "{report}"
+            );
+        };
+        built(&report);
         storage.remove(Path::new("/db/CURRENT")).expect("remove");
-        builder(&storage, kind).repair("/db").expect("repair");
+        // Of the settings of the database, not those of who repairs it.
+        built(&builder(&storage, "fence").repair("/db").expect("repair"));
+        // Without the file of an index, and with what the manifest says of it.
+        for file in index_files(&*storage) {
+            storage.remove(&file).expect("remove");
+        }
+        built(&builder(&storage, "fence").repair("/db").expect("repair"));
         for path in ["/copy", "/restored", "/db"] {
             let db = builder(&storage, kind).open(path).expect("open");
             assert!(contents(&db) == expected, "{kind}, {path}");
@@ -235,6 +253,25 @@ fn copies_and_repaired_databases_have_their_indexes_built() {
             db.close().expect("close");
         }
     }
+}
+
+#[test]
+fn a_repair_that_cannot_build_indexes_leaves_them_to_the_next_opening_and_says_so() {
+    let storage = Arc::new(MemoryStorage::new());
+    let db = open(&storage, "bplus");
+    fill(&db);
+    let expected = contents(&db);
+    db.close().expect("close");
+    storage.remove(Path::new("/db/SETTINGS.toml")).expect("remove");
+    let report = builder(&storage, "bplus").repair("/db").expect("repair");
+    assert!(report.indexes == 0 && report.indexes_left.is_some(), "{report}");
+    assert!(
+        report.to_string().contains("the next opening builds the indexes"),
+        "{report}"
+    );
+    let db = open(&storage, "bplus");
+    assert!(contents(&db) == expected);
+    check_sound(&db);
 }
 
 #[test]

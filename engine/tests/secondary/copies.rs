@@ -157,6 +157,7 @@ fn a_lost_manifest_costs_no_index_its_definition() {
         let report = builder(&storage, settings(kind, Maintenance::Eager)).repair("/db");
         let report = report.expect("repair");
         assert!(report.manifest_rebuilt, "{report}");
+        assert!(report.indexes >= 3 && report.indexes_left.is_none(), "{report}");
         let db = open(&storage, settings(kind, Maintenance::Eager));
         let table = db.table("people").expect("table");
         assert_eq!(rows(table.read().batches().expect("scan")), expected);

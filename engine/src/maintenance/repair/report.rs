@@ -21,6 +21,10 @@ pub struct RepairReport {
     pub tables: u64,
     /// Runs in it.
     pub runs: u64,
+    /// Indexes that were built anew.
+    pub indexes: u64,
+    /// Why indexes are left for the next opening to build.
+    pub indexes_left: Option<Error>,
     /// Whole batches in the log, which the next opening replays.
     pub log_batches: u64,
     /// If the log is damaged: the sequence numbers that it had to have and does not. Those that are in no run are of writes that are lost.
@@ -61,6 +65,15 @@ impl fmt::Display for RepairReport {
                 f,
                 "warning: the log lacks the sequence numbers {}{more}: writes with them are lost, but for those that runs have",
                 shown.join(", ")
+            )?;
+        }
+        if self.indexes > 0 {
+            writeln!(f, "indexes built anew: {}", self.indexes)?;
+        }
+        if let Some(error) = &self.indexes_left {
+            writeln!(
+                f,
+                "the next opening builds the indexes, which could not be built now: {error}"
             )?;
         }
         let manifest = if self.manifest_rebuilt { "made anew" } else { "kept" };
