@@ -12,6 +12,7 @@ mod image;
 mod points;
 mod script;
 mod setup;
+mod threads;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
