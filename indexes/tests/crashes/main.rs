@@ -55,7 +55,7 @@ fn crash(factory: &'static IndexFactory) {
         }
     }
     let (again, failed) = (again.into_inner(), failed.into_inner());
-    eprintln!("{taken} of {mutations} operations, {again} crashes and {failed} errors after them");
+    eprintln!("{taken} points of {mutations} operations, {again} crashes and {failed} errors after them");
     let shown = failures.iter().take(5).cloned().collect::<Vec<_>>().join("\n\n");
     assert!(
         failures.is_empty(),
