@@ -101,6 +101,25 @@ fn a_log_that_lacks_its_end_is_told_and_mended() {
 }
 
 #[test]
+fn a_repair_of_the_log_leaves_the_settings_as_they_are() {
+    let storage = Arc::new(MemoryStorage::new());
+    let segments = logged(&storage);
+    truncate(&*storage, &wal(&segments[segments.len() - 1]), 5000);
+    let settings = || {
+        let file = storage.open(Path::new("/db/SETTINGS.toml")).expect("open");
+        file.read(0, file.len() as usize).expect("read").to_vec()
+    };
+    let before = settings();
+    let others = kodiak::Builder::new(kodiak::Settings::default());
+    let report = others
+        .storage(Arc::clone(&storage) as Arc<dyn Storage>)
+        .repair("/db")
+        .expect("repair");
+    assert!(!report.lost_writes.is_empty(), "the log was damaged");
+    assert_eq!(settings(), before);
+}
+
+#[test]
 fn the_records_behind_a_damaged_header_are_read() {
     for (what, at) in [("first", 0), ("middle", 1), ("last", usize::MAX)] {
         for offset in [10, 14, 17, 25] {

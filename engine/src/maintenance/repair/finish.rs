@@ -28,16 +28,17 @@ impl Repair<'_> {
 impl Builder {
     /// Opens a database that is repaired, if its log is damaged or it has indexes.
     pub(super) fn finish_repair(
-        self,
+        &self,
         path: &Path,
         log_damaged: bool,
         had_indexes: bool,
         report: &mut RepairReport,
     ) -> Result<()> {
         if log_damaged {
-            let builder = self.clone().existing().recovery(RecoveryMode::SkipCorrupt);
+            // Without its settings the database takes those of this builder.
+            let builder = self.with_stored_settings(path)?.unwrap_or_else(|| self.clone());
             // What can be read goes into runs, so that the log is not needed again.
-            let db = builder.open(path)?;
+            let db = builder.existing().recovery(RecoveryMode::SkipCorrupt).open(path)?;
             db.flush()?;
             db.close()?;
         } else if had_indexes {
@@ -60,20 +61,27 @@ impl Builder {
 
     /// An opening builds what its settings say: here those of the database.
     fn build_indexes(&self, path: &Path) -> Result<()> {
-        let file = path.join(SETTINGS_FILE);
-        if self.storage.len(&file)?.is_none() {
-            return Err(Error::new(
+        let builder = self.with_stored_settings(path)?.ok_or_else(|| {
+            Error::new(
                 ErrorKind::InvalidSettings,
                 "the settings, which say what indexes there are, are lost",
-            ));
+            )
+        })?;
+        builder.existing().open(path).and_then(Db::close)
+    }
+
+    /// A builder with the settings that a database has, which were found to be readable; `None` if it has none any more.
+    fn with_stored_settings(&self, path: &Path) -> Result<Option<Self>> {
+        let file = path.join(SETTINGS_FILE);
+        if self.storage.len(&file)?.is_none() {
+            return Ok(None);
         }
         let bytes = files::read_small(&*self.storage, &file)?;
         let text = String::from_utf8_lossy(&bytes);
         let settings = Settings::from_toml(&text).map_err(|error| error.with_file(file))?;
-        let builder = Self {
+        Ok(Some(Self {
             settings,
             ..self.clone()
-        };
-        builder.existing().open(path).and_then(Db::close)
+        }))
     }
 }
