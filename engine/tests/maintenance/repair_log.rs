@@ -107,7 +107,8 @@ fn a_repair_of_the_log_leaves_the_settings_as_they_are() {
     truncate(&*storage, &wal(&segments[segments.len() - 1]), 5000);
     let settings = || {
         let file = storage.open(Path::new("/db/SETTINGS.toml")).expect("open");
-        file.read(0, file.len() as usize).expect("read").to_vec()
+        let bytes = file.read(0, file.len() as usize).expect("read");
+        String::from_utf8(bytes.to_vec()).expect("TOML")
     };
     let before = settings();
     let others = kodiak::Builder::new(kodiak::Settings::default());
