@@ -108,6 +108,8 @@ pub const RESCUE: &str = "restore a backup, or take what can be read: with `kodi
 pub struct WalContext {
     /// The files.
     pub storage: Arc<dyn Storage>,
+    /// The random number of the database whose log it is, which segments keep: those of another one are not replayed. 0: none.
+    pub database: u64,
     /// The log's own directory; created with its parents if missing.
     pub dir: PathBuf,
     /// Bytes at which a segment is full and the next one is begun. A record larger than that gets room of its own.

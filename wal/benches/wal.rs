@@ -31,6 +31,7 @@ fn directory() -> tempfile::TempDir {
 fn context(dir: &Path, metrics: bool) -> WalContext {
     WalContext {
         storage: Arc::new(LocalStorage),
+        database: 1,
         dir: dir.to_owned(),
         segment_bytes: 64 << 20,
         max_record_bytes: 16 << 20,

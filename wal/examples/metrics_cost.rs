@@ -70,6 +70,7 @@ fn open(dir: &Path, kind: &str, metrics: bool) -> Result<Box<dyn Wal>> {
     let factory = factory.unwrap_or(&kodiak_wal::ALL[0]);
     let context = WalContext {
         storage: Arc::new(LocalStorage),
+        database: 1,
         dir: dir.to_owned(),
         segment_bytes: 64 << 20,
         max_record_bytes: 16 << 20,

@@ -25,6 +25,7 @@ const SPARES: u64 = 2;
 #[derive(Debug)]
 pub(crate) struct Files {
     pub storage: Arc<dyn Storage>,
+    database: u64,
     dir: PathBuf,
     segment_bytes: u64,
     /// The first segment of this opening. Files of earlier ones are not reused: a sync of theirs may have failed, after which
@@ -99,6 +100,7 @@ impl Files {
         let previous = settle(context, &listed.closed)?;
         let files = Self {
             storage: context.storage.clone(),
+            database: context.database,
             dir: context.dir.clone(),
             segment_bytes: context.segment_bytes.max(SEGMENT_HEADER as u64 * 2),
             first,
@@ -176,6 +178,7 @@ impl Files {
             log_id,
             fresh,
             recycled: blank.recycled,
+            database: self.database,
             previous,
         };
         let (bytes, seed) = header.encode();
@@ -314,12 +317,26 @@ fn end_of(file: &SegmentFile, header: &SegmentHeader, seed: u32, limit: u64, pat
 }
 
 /// The numbers of the segments in the log's directory, in order; none if there is no such directory.
-pub(crate) fn segments_in(context: &WalContext) -> Result<Vec<SegmentId>> {
-    let names = match context.storage.list(&context.dir) {
+pub(crate) fn segments_in(storage: &dyn Storage, dir: &Path) -> Result<Vec<SegmentId>> {
+    let names = match storage.list(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         names => names?,
     };
     let mut segments: Vec<_> = names.iter().filter_map(|name| segment_of_name(name)).collect();
     segments.sort_unstable();
     Ok(segments)
+}
+
+/// The database whose log lies in `dir`, as the newest of its segments that tells says.
+///
+/// # Errors
+/// `Io`; `Unsupported` for a segment of a newer version.
+pub fn database_of(storage: &dyn Storage, dir: &Path) -> Result<Option<u64>> {
+    for &segment in segments_in(storage, dir)?.iter().rev() {
+        let file = SegmentFile::open(storage, &segment_path(dir, segment), segment)?;
+        if let Some((header, _)) = file.header().filter(|(header, _)| header.database != 0) {
+            return Ok(Some(header.database));
+        }
+    }
+    Ok(None)
 }

@@ -55,6 +55,8 @@ pub struct SegmentHeader {
     pub fresh: bool,
     /// True if the file may hold stale records of an earlier segment.
     pub recycled: bool,
+    /// The database whose log it is; 0 if it does not say.
+    pub database: u64,
     /// The segment before, if there was one.
     pub previous: Option<Link>,
 }
@@ -108,6 +110,7 @@ impl SegmentHeader {
             out[40..48].copy_from_slice(&link.end.to_le_bytes());
             out[48..56].copy_from_slice(&link.synced.to_le_bytes());
         }
+        out[56..64].copy_from_slice(&self.database.to_le_bytes());
         let crc = header_crc(&out);
         out[12..16].copy_from_slice(&crc.to_le_bytes());
         (out, crc)
@@ -155,6 +158,7 @@ impl SegmentHeader {
             log_id: u64_at(bytes, 24),
             fresh: flags & FLAG_FRESH != 0,
             recycled: flags & FLAG_RECYCLED != 0,
+            database: u64_at(bytes, 56),
             previous,
         };
         Ok(HeaderState::Valid(header, crc))

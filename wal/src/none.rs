@@ -82,7 +82,7 @@ impl Wal for NoLog {
 
     /// Removes segments that another kind of log has left.
     fn release(&self, before: SegmentId) -> Result<()> {
-        for segment in crate::files::segments_in(&self.context)? {
+        for segment in crate::files::segments_in(&*self.context.storage, &self.context.dir)? {
             if segment < before {
                 self.context
                     .storage

@@ -30,11 +30,19 @@ pub(crate) fn replay(
         ..ReplayReport::default()
     };
     let (mut files, mut numbers) = (Vec::new(), Vec::new());
-    for segment in segments_in(context)? {
+    for segment in segments_in(&*context.storage, &context.dir)? {
         report.next_segment = report.next_segment.max(segment + 1);
         if segment >= from {
             let path = segment_path(&context.dir, segment);
-            files.push(SegmentFile::open(context.storage.as_ref(), &path, segment)?);
+            let file = SegmentFile::open(context.storage.as_ref(), &path, segment)?;
+            if file.is_foreign(context.database) {
+                if mode != RecoveryMode::SkipCorrupt {
+                    return Err(damage(&path, 0, "this segment is of the log of another database"));
+                }
+                report.skipped += 1;
+                continue;
+            }
+            files.push(file);
             numbers.push(segment);
         }
     }

@@ -50,6 +50,7 @@ pub(crate) fn rescue_headers(files: &mut [SegmentFile], numbers: &[SegmentId], l
                 log_id: u64::from(id),
                 fresh: false,
                 recycled: true,
+                database: 0,
                 previous: None,
             };
             tracing::warn!(file = %files[index].path.display(), "the records of a log segment without a header are read");

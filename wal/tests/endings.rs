@@ -157,6 +157,47 @@ fn a_segment_without_records_may_lose_its_header() {
     }
 }
 
+#[test]
+fn a_segment_of_another_database_is_not_replayed() {
+    for factory in durable() {
+        let what = factory.component.name;
+        let storage = FaultStorage::with_seed(1);
+        let next_seq = AtomicU64::new(1);
+        let context = |database| WalContext {
+            database,
+            ..context_on(&storage)
+        };
+        let wal = open(factory, &context(7), 1);
+        let written = [append(wal.as_ref(), 0, 300, &next_seq)];
+        wal.close().expect("closes");
+        drop(wal);
+        for mode in MODES {
+            // One that does not know which it is reads any.
+            for database in [7, 0] {
+                let (records, _) = replay(factory, &context(database), 1, mode).expect(what);
+                assert_eq!(records, written, "{what}, {mode:?}");
+            }
+            match replay(factory, &context(8), 1, mode) {
+                Ok((records, report)) => {
+                    assert_eq!(mode, RecoveryMode::SkipCorrupt, "{what}");
+                    assert!(records.is_empty() && report.skipped == 1, "{what}: {report:?}");
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Corruption, "{what}, {mode:?}");
+                    assert!(error.to_string().contains("another database"), "{what}: {error}");
+                }
+            }
+        }
+        // Older versions have left no number.
+        let wal = open(factory, &context(0), 10);
+        let later = append(wal.as_ref(), 1, 300, &next_seq);
+        wal.close().expect("closes");
+        drop(wal);
+        let (records, _) = replay(factory, &context(8), 10, RecoveryMode::Absolute).expect(what);
+        assert_eq!(records, [later], "{what}");
+    }
+}
+
 /// Which modes a log's appends take by turns.
 const MIXED: [SyncMode; 5] = [
     SyncMode::Normal,

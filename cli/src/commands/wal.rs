@@ -77,7 +77,15 @@ fn show(line: DumpLine<'_>, shown: &Shown, out: &mut Output) -> io::Result<()> {
                 Some(header) if header.recycled => "recycled",
                 Some(_) => "new",
             };
-            writeln!(out, "segment {segment}: {}, {len} bytes, {state}", path.display())
+            let database = match header.map_or(0, |header| header.database) {
+                0 => String::new(),
+                known => format!(", of database {known:016x}"),
+            };
+            writeln!(
+                out,
+                "segment {segment}: {}, {len} bytes, {state}{database}",
+                path.display()
+            )
         }
         DumpLine::Record {
             offset,

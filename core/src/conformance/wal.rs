@@ -43,6 +43,7 @@ pub fn run(factory: &WalFactory, storage: StorageMaker<'_>) {
 pub fn context(storage: &Arc<dyn Storage>, dir: &Path) -> WalContext {
     WalContext {
         storage: storage.clone(),
+        database: 1,
         dir: dir.to_owned(),
         segment_bytes: 64 << 10,
         max_record_bytes: 16 << 20,

@@ -111,7 +111,7 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
         check_changes(&*storage, path, &resolved.settings, &state)?;
     }
     let cleaned_later = manifest.as_ref().is_some_and(Manifest::was_listed);
-    let context = wal_context(&resolved, &storage, path);
+    let context = wal_context(&resolved, &storage, state.identity, path);
     let metrics = resolved.settings.metrics.enabled;
     let parts = SharedParts {
         cache: Arc::new(BlockCache::new(resolved.settings.cache.capacity)),
@@ -201,10 +201,12 @@ fn check_no_remains(storage: &dyn Storage, path: &Path) -> Result<()> {
     Err(Error::corruption(message).with_file(path))
 }
 
-pub(crate) fn wal_context(resolved: &Resolved, storage: &Arc<dyn Storage>, path: &Path) -> WalContext {
+/// What a log needs; `database` is the identity of the one at `path`, 0 if it is not known.
+pub(crate) fn wal_context(resolved: &Resolved, storage: &Arc<dyn Storage>, database: u64, path: &Path) -> WalContext {
     let settings = &resolved.settings;
     WalContext {
         storage: Arc::clone(storage),
+        database,
         dir: path.join(WAL_DIR),
         segment_bytes: settings.wal.segment_size,
         // A batch may hold many entries of the largest size; what is above is refused before it is allocated.

@@ -124,6 +124,10 @@ impl Repair<'_> {
                     wal_from: from,
                     ..self.rebuild(log_tables)?
                 };
+                if self.database_of_log()?.is_some_and(|found| found != state.identity) && !log_damaged {
+                    // Only now it is known which database this is.
+                    log_damaged = self.read_log(from, Some(&state))?.0;
+                }
                 if self.older_log_is_needed(&state)? {
                     let message =
                         format!("segments of the log before {from} are missing, but older ones hold what no run does");
@@ -241,7 +245,7 @@ impl Repair<'_> {
                 }
             }
         }
-        let identity = self.identity(tables.values().map(|(_, (file, _))| file.database));
+        let identity = self.identity(tables.values().map(|(_, (file, _))| file.database))?;
         let mut state = State {
             next_table,
             ..State::new(identity)
@@ -302,14 +306,16 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// The identity that most tables tell of; a new one if there are none.
-    fn identity(&self, found: impl Iterator<Item = u64>) -> u64 {
+    /// The identity that most tables tell of, without any that of the log, and a new one where there is none either.
+    fn identity(&self, found: impl Iterator<Item = u64>) -> Result<u64> {
         let mut votes = BTreeMap::<u64, usize>::new();
         found.for_each(|identity| *votes.entry(identity).or_default() += 1);
-        votes
-            .into_iter()
-            .max_by_key(|(_, votes)| *votes)
-            .map_or_else(|| self.storage.random().max(1), |(identity, _)| identity)
+        let most = votes.into_iter().max_by_key(|(_, votes)| *votes);
+        let known = match most {
+            Some((identity, _)) => Some(identity),
+            None => self.database_of_log()?,
+        };
+        Ok(known.unwrap_or_else(|| self.storage.random().max(1)))
     }
 
     fn table_files(&self, (database, id): (u64, TableId), dir: PathBuf, schemas: Schemas) -> TableFiles {

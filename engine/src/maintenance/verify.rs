@@ -75,11 +75,11 @@ impl Builder {
             None => verify_found(&self.storage, &self.components, path, &mut report),
         }
         let from = state.as_ref().map_or(0, State::log_from);
-        let context = wal_context(&resolved, &self.storage, path);
+        let database = state.as_ref().map_or(0, |state| state.identity);
+        let context = wal_context(&resolved, &self.storage, database, path);
         let unflushed = verify_log(&resolved, &context, (from, state.as_ref()), &mut report);
         for (&id, table) in state.iter().flat_map(|state| &state.tables) {
             let files = (&self.storage, &self.components, table_dir(path, id));
-            let database = state.as_ref().map_or(0, |state| state.identity);
             report.note(verify_exact(files, (database, id), table, unflushed.contains(&id)));
         }
         Ok(report)
@@ -117,7 +117,7 @@ impl Db {
         match read {
             Ok((state, from)) => {
                 check_structure(&state, &shared.dir, &mut report);
-                let context = wal_context(&shared.resolved, &shared.storage, &shared.dir);
+                let context = wal_context(&shared.resolved, &shared.storage, shared.identity, &shared.dir);
                 verify_log(&shared.resolved, &context, (from, None), &mut report);
             }
             Err(error) => report.problems.push(error),

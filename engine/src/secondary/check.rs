@@ -7,7 +7,7 @@ use arrow::array::{Array, BinaryArray};
 use kodiak_core::entry::MAX_SEQ;
 use kodiak_core::index::{Index, IndexContext, IndexView, MAX_KEY, Root};
 use kodiak_core::options::Options;
-use kodiak_core::{Error, ErrorKind, Op, Result};
+use kodiak_core::{Error, ErrorKind, Op, Result, shown_key};
 
 use super::entry::{NewestMark, entry_key, pending_key};
 use super::scan::IndexScan;
@@ -48,8 +48,7 @@ impl Told<'_> {
     fn tell(&mut self, key: &[u8], what: &str) {
         self.count += 1;
         if self.count <= MOST_TOLD {
-            let key = key[..key.len().min(64)].escape_ascii();
-            let message = format!("index \"{}\": the row with key \"{key}\" {what}", self.name);
+            let message = format!("index \"{}\": the row with key {} {what}", self.name, shown_key(key));
             self.problems.push(Error::new(ErrorKind::Corruption, message));
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{Array, BinaryArray};
 use arrow::util::display::array_value_to_string;
 use kodiak_core::batch::Batch;
-use kodiak_core::{Error, ErrorKind, Op, Result, Slice};
+use kodiak_core::{Error, ErrorKind, Op, Result, Slice, shown_key};
 
 use super::Secondary;
 use super::codec::IndexCodec;
@@ -156,14 +156,14 @@ fn taken(index: &Secondary, codec: &IndexCodec, target: &Target, index_key: &[u8
         let shown = columns.map(|columns| {
             let texts = columns
                 .iter()
-                .map(|column| array_value_to_string(column, 0).unwrap_or_default());
+                .map(|column| shown_text(array_value_to_string(column, 0).unwrap_or_default()));
             texts.collect::<Vec<_>>().join(", ")
         });
         shown.unwrap_or_default()
     };
     let values = shown(codec.decode(&BinaryArray::from_iter_values([index_key])));
     let key = match target.schema().is_key_value() {
-        true => other.escape_ascii().to_string(),
+        true => shown_key(other),
         false => shown(target.codecs().key.decode(&BinaryArray::from_iter_values([other]))),
     };
     let names: Vec<_> = codec.fields().iter().map(|field| field.name().as_str()).collect();
@@ -173,4 +173,27 @@ fn taken(index: &Secondary, codec: &IndexCodec, target: &Target, index_key: &[u8
         names.join(", ")
     );
     Error::new(ErrorKind::AlreadyExists, message)
+}
+
+/// So many characters of a value are shown.
+const SHOWN_TEXT: usize = 64;
+
+fn shown_text(text: String) -> String {
+    match text.char_indices().nth(SHOWN_TEXT) {
+        Some((end, _)) => format!("{}... ({} bytes)", &text[..end], text.len()),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn long_values_are_cut_between_characters() {
+        let shown = |text: String| super::shown_text(text);
+        assert_eq!(shown("\u{e9}".repeat(64)), "\u{e9}".repeat(64));
+        assert_eq!(
+            shown("\u{e9}".repeat(65)),
+            format!("{}... (130 bytes)", "\u{e9}".repeat(64))
+        );
+    }
 }

@@ -90,8 +90,6 @@ impl Harm {
             (None, _) => return None,
             (Some(_), Self::Missing) => drop(damaged.remove(target)),
             (Some(_), Self::OtherKind) => drop(damaged.insert(target.to_owned(), None)),
-            // Nothing in a log tells which database it is of.
-            (Some(_), Self::Foreign) if target.starts_with(Path::new(DIR).join("wal")) => return None,
             (Some(_), Self::Foreign) => drop(damaged.insert(target.to_owned(), others.get(target)?.clone())),
             (Some(_), Self::Swapped) => {
                 let alike = |path: &&PathBuf| *path != target && kind_of(path) == kind_of(target);

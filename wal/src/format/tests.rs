@@ -9,6 +9,7 @@ fn header() -> SegmentHeader {
         log_id: 0x0123_4567_89AB_CDEF,
         fresh: false,
         recycled: true,
+        database: 0,
         previous: Some(Link {
             segment: 6,
             id: 0x1122_3344,
@@ -66,6 +67,10 @@ fn a_header_round_trips() {
             fresh: true,
             recycled: false,
             previous: None,
+            ..header()
+        },
+        SegmentHeader {
+            database: 0x0A0B_0C0D_0E0F_1011,
             ..header()
         },
     ] {

@@ -43,6 +43,7 @@ struct Log {
 fn context(storage: &Arc<dyn Storage>, compress_above: Option<usize>) -> WalContext {
     WalContext {
         storage: storage.clone(),
+        database: 1,
         dir: PathBuf::from("/wal"),
         segment_bytes: LOG_BYTES as u64,
         max_record_bytes: LIMIT,

@@ -19,6 +19,7 @@ const SEGMENTS: usize = 4;
 fn context(storage: &Arc<MemoryStorage>) -> WalContext {
     WalContext {
         storage: Arc::clone(storage) as Arc<dyn Storage>,
+        database: 1,
         dir: DIR.into(),
         segment_bytes: 16 << 10,
         max_record_bytes: 1 << 20,
@@ -42,7 +43,7 @@ fn log() -> Vec<(SegmentId, Vec<u8>, Vec<SeqNo>)> {
     wal.close().expect("close");
     drop(wal);
     let mut segments = Vec::new();
-    for number in crate::files::segments_in(&context).expect("list") {
+    for number in crate::files::segments_in(&*context.storage, &context.dir).expect("list") {
         let file = storage.open(&segment_path(Path::new(DIR), number)).expect("open");
         let bytes = file.read(0, file.len() as usize).expect("read").to_vec();
         segments.push((number, bytes, Vec::new()));

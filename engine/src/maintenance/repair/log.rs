@@ -47,7 +47,8 @@ impl Repair<'_> {
     /// Reads the log as opening will; if it is damaged or lacks its end, keeps a copy of its segments and tells which writes are lost. Returns
     /// whether it is, and a number above those of all tables in it. `state` is what the manifest says, if it can be read.
     pub(super) fn read_log(&mut self, from: u64, state: Option<&State>) -> Result<(bool, TableId)> {
-        let context = wal_context(&self.resolved, &self.storage, self.path);
+        let database = state.map_or(0, |state| state.identity);
+        let context = wal_context(&self.resolved, &self.storage, database, self.path);
         let picked = self.resolved.wal.clone();
         let known = state.map_or(SeqNo::MAX, |state| state.last_seq);
         let read = |mode, found: &mut Found| -> Result<ReplayReport> {
@@ -101,6 +102,11 @@ impl Repair<'_> {
         Ok(segments.get(gap.map_or(0, |gap| gap + 1)).copied().unwrap_or(0))
     }
 
+    /// The database that the newest segment with a valid header is of; `None` if none tells.
+    pub(super) fn database_of_log(&self) -> Result<Option<u64>> {
+        kodiak_wal::database_of(&*self.storage, &self.path.join(WAL_DIR))
+    }
+
     /// True if segments before those of the state hold entries that are in no run.
     pub(super) fn older_log_is_needed(&self, state: &State) -> Result<bool> {
         let newest = |table: &TableState| table.runs.values().map(|placed| placed.run.max_seq).max().unwrap_or(0);
@@ -115,7 +121,7 @@ impl Repair<'_> {
             Ok(())
         };
         let (context, picked) = (
-            wal_context(&self.resolved, &self.storage, self.path),
+            wal_context(&self.resolved, &self.storage, state.identity, self.path),
             &self.resolved.wal,
         );
         (picked.factory.replay)(&context, &picked.options, 0, RecoveryMode::SkipCorrupt, &mut sink)?;
