@@ -254,6 +254,8 @@ pub struct ReplayReport {
     /// The last segment ends with the mark of a log that was closed in good order, so that its syncs had not failed. If it was
     /// not, records may have been read that no sync will save any more.
     pub closed: bool,
+    /// The database that the last segment which tells is of; 0 if none does.
+    pub database: u64,
 }
 
 /// What a log can do.

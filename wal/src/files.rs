@@ -326,17 +326,3 @@ pub(crate) fn segments_in(storage: &dyn Storage, dir: &Path) -> Result<Vec<Segme
     segments.sort_unstable();
     Ok(segments)
 }
-
-/// The database whose log lies in `dir`, as the newest of its segments that tells says.
-///
-/// # Errors
-/// `Io`; `Unsupported` for a segment of a newer version.
-pub fn database_of(storage: &dyn Storage, dir: &Path) -> Result<Option<u64>> {
-    for &segment in segments_in(storage, dir)?.iter().rev() {
-        let file = SegmentFile::open(storage, &segment_path(dir, segment), segment)?;
-        if let Some((header, _)) = file.header().filter(|(header, _)| header.database != 0) {
-            return Ok(Some(header.database));
-        }
-    }
-    Ok(None)
-}

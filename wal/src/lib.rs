@@ -23,7 +23,6 @@ mod staging;
 use kodiak_core::wal::WalFactory;
 
 pub use dump::{DumpLine, dump};
-pub use files::database_of;
 
 /// Every log.
 pub const ALL: &[&WalFactory] = &[

@@ -413,12 +413,6 @@ impl SegmentFile {
         }
     }
 
-    /// True if it says that it is of another database than this one; 0 is any.
-    pub fn is_foreign(&self, database: u64) -> bool {
-        self.header()
-            .is_some_and(|(header, _)| header.database != 0 && database != 0 && header.database != database)
-    }
-
     /// All bytes up to `limit`: mapped if the storage can, else read at once.
     pub fn load(&self, limit: u64) -> Result<Buffer> {
         let len = self.file.len().min(limit) as usize;

@@ -35,12 +35,16 @@ pub(crate) fn replay(
         if segment >= from {
             let path = segment_path(&context.dir, segment);
             let file = SegmentFile::open(context.storage.as_ref(), &path, segment)?;
-            if file.is_foreign(context.database) {
+            let database = file.header().map_or(0, |(header, _)| header.database);
+            if database != 0 && context.database != 0 && database != context.database {
                 if mode != RecoveryMode::SkipCorrupt {
                     return Err(damage(&path, 0, "this segment is of the log of another database"));
                 }
                 report.skipped += 1;
                 continue;
+            }
+            if database != 0 {
+                report.database = database;
             }
             files.push(file);
             numbers.push(segment);

@@ -306,9 +306,8 @@ fn batches_larger_than_a_segment_come_back(factory: &WalFactory, storage: Storag
         };
         let wal = open(factory, &context, 1);
         let next_seq = AtomicU64::new(1);
-        let sizes = [10, 70_000, 262_144, 3_000_000, 0, 10 << 20, 500];
         let written: Vec<_> = (0..)
-            .zip(sizes)
+            .zip([10, 70_000, 262_144, 3_000_000, 0, 10 << 20, 500])
             .map(|(number, len)| append(wal.as_ref(), &batch(number, 1, len), &next_seq, SyncMode::Normal).0)
             .collect();
         drop(wal);

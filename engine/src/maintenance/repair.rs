@@ -68,6 +68,7 @@ impl Builder {
             path,
             resolved,
             indexes_given_up: false,
+            log_database: 0,
             report: RepairReport::default(),
         };
         repair.clear_places()?;
@@ -96,6 +97,8 @@ struct Repair<'p> {
     resolved: Resolved,
     /// The manifest named indexes, and does not any more.
     indexes_given_up: bool,
+    /// The database that the log says it is of; 0 if it does not.
+    log_database: u64,
     report: RepairReport,
 }
 
@@ -124,7 +127,7 @@ impl Repair<'_> {
                     wal_from: from,
                     ..self.rebuild(log_tables)?
                 };
-                if self.database_of_log()?.is_some_and(|found| found != state.identity) && !log_damaged {
+                if self.log_database != 0 && self.log_database != state.identity && !log_damaged {
                     // Only now it is known which database this is.
                     log_damaged = self.read_log(from, Some(&state))?.0;
                 }
@@ -245,7 +248,7 @@ impl Repair<'_> {
                 }
             }
         }
-        let identity = self.identity(tables.values().map(|(_, (file, _))| file.database))?;
+        let identity = self.identity(tables.values().map(|(_, (file, _))| file.database));
         let mut state = State {
             next_table,
             ..State::new(identity)
@@ -307,15 +310,13 @@ impl Repair<'_> {
     }
 
     /// The identity that most tables tell of, without any that of the log, and a new one where there is none either.
-    fn identity(&self, found: impl Iterator<Item = u64>) -> Result<u64> {
+    fn identity(&self, found: impl Iterator<Item = u64>) -> u64 {
         let mut votes = BTreeMap::<u64, usize>::new();
         found.for_each(|identity| *votes.entry(identity).or_default() += 1);
         let most = votes.into_iter().max_by_key(|(_, votes)| *votes);
-        let known = match most {
-            Some((identity, _)) => Some(identity),
-            None => self.database_of_log()?,
-        };
-        Ok(known.unwrap_or_else(|| self.storage.random().max(1)))
+        let log = (self.log_database != 0).then_some(self.log_database);
+        let known = most.map(|(identity, _)| identity).or(log);
+        known.unwrap_or_else(|| self.storage.random().max(1))
     }
 
     fn table_files(&self, (database, id): (u64, TableId), dir: PathBuf, schemas: Schemas) -> TableFiles {

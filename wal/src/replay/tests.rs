@@ -1,4 +1,3 @@
-use arrow::buffer::Buffer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -161,11 +160,11 @@ impl ReadableFile for NoFile {
         self.0
     }
 
-    fn read(&self, _offset: u64, _len: usize) -> Result<Buffer> {
+    fn read(&self, _offset: u64, _len: usize) -> Result<arrow::buffer::Buffer> {
         Err(Error::corruption("the bytes are in memory"))
     }
 
-    fn map(&self) -> Result<Option<Buffer>> {
+    fn map(&self) -> Result<Option<arrow::buffer::Buffer>> {
         Ok(None)
     }
 }

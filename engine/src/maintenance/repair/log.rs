@@ -62,6 +62,7 @@ impl Repair<'_> {
         });
         match whole {
             Ok(report) => {
+                self.log_database = report.database;
                 self.report.log_batches = report.records;
                 Ok((false, found.next_table))
             }
@@ -76,7 +77,9 @@ impl Repair<'_> {
             Err(error) => {
                 self.report.problems.push(error);
                 let mut found = Found::default();
-                self.report.log_batches = read(RecoveryMode::SkipCorrupt, &mut found)?.records;
+                let report = read(RecoveryMode::SkipCorrupt, &mut found)?;
+                self.log_database = report.database;
+                self.report.log_batches = report.records;
                 if let Some((state, end)) = state.and_then(|state| Some((state, state.log_end?))) {
                     // What all tables have in runs is not lost with the log.
                     let in_runs = state.tables.values().map(|table| table.runs.newest()).min();
@@ -100,11 +103,6 @@ impl Repair<'_> {
         segments.sort_unstable();
         let gap = segments.windows(2).rposition(|pair| pair[0] + 1 != pair[1]);
         Ok(segments.get(gap.map_or(0, |gap| gap + 1)).copied().unwrap_or(0))
-    }
-
-    /// The database that the newest segment with a valid header is of; `None` if none tells.
-    pub(super) fn database_of_log(&self) -> Result<Option<u64>> {
-        kodiak_wal::database_of(&*self.storage, &self.path.join(WAL_DIR))
     }
 
     /// True if segments before those of the state hold entries that are in no run.
