@@ -50,7 +50,7 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
     let (active, header) = files.segment(blank, true, previous, 0);
     active.file.write_at(0, &header)?;
     let mut blocks = Blocks::default();
-    blocks.begin(0, &header);
+    blocks.begin(first, 0, &header);
     Ok(Box::new(SegmentLog {
         files,
         direct_io: context.direct_io,
@@ -193,7 +193,7 @@ impl SegmentLog {
             state.buffer.follow(&buffer);
             std::mem::take(&mut state.unsynced)
         } else {
-            state.buffer.begin(end, &[]);
+            state.buffer.begin(active.number, end, &[]);
             Vec::new()
         };
         let begun = storage.monotonic_nanos();
@@ -265,7 +265,7 @@ impl SegmentLog {
         }
         self.files.closed(old.number);
         state.active = Arc::new(segment);
-        state.buffer.begin(0, &header);
+        state.buffer.begin(old.number + 1, 0, &header);
         state.end = SEGMENT_HEADER as u64;
         state.written = state.position();
         state.wants_sync = false;

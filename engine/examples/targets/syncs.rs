@@ -8,7 +8,6 @@ use kodiak::{Error, LocalStorage, Result, Settings, SyncMode};
 
 use crate::{fill, io, median, once, open, report};
 
-/// Of few commits each.
 const ROUNDS: usize = 61;
 
 /// As direct writes want them to lie.
@@ -17,13 +16,15 @@ struct Blocks([[u8; LOG_BLOCK]; 2]);
 
 /// Prints how long commits in mode `full` take, beside plain file operations.
 pub fn measure(dir: &Path, count: u64) -> Result<()> {
-    let count = (count / 2).clamp(1, 60);
+    let count = (count / 2).clamp(1, 300);
     let path = dir.join("overwritten");
     std::fs::write(&path, vec![0; 4 << 20]).map_err(io)?;
     let file = File::options().write(true).open(&path).map_err(io)?;
     file.sync_all().map_err(io)?;
     let mut growing = File::create(dir.join("growing")).map_err(io)?;
+    // Zeros that are still on their way would be waited for by the first writes, and unwritten blocks changed with each.
     let direct = LocalStorage::new().create_log(&dir.join("direct"), 4 << 20)?;
+    direct.sync_data()?;
     let blocks = Blocks([[1; LOG_BLOCK]; 2]);
     let kinds = ["mapped", "segment"];
     let mut tables = Vec::new();

@@ -147,7 +147,7 @@ impl MappedLog {
         let segment = &place.active.segment;
         if segment.file.read_at(block, &mut there)? == there.len() {
             let mut gathered = Box::<Blocks>::default();
-            gathered.begin(block, &there);
+            gathered.begin(segment.number, block, &there);
             place.gathered = Some(gathered);
         }
         Ok(())
