@@ -23,6 +23,7 @@ fn index(kodiak: &Kodiak, name: &str) -> String {
         pool: (factory.pool)(64 << 20),
         options: Options::defaults(factory.component.options),
         upsert: None,
+        owner: Vec::new(),
     };
     let index = (factory.create)(context).expect("a new index");
     let mut updates = Updates::new();
@@ -141,7 +142,15 @@ fn the_index_of_a_database_tells_where_its_keys_are() {
                 .ends_with("\napple in run 3, block 0, row 0: Delete at 5\npear in run 3, block 0, row 1: Put at 4\n"),
             "{entries}"
         );
-        assert!(kodiak.prints(&["index", "verify", &file]).starts_with(name));
+        let verified = kodiak.prints(&["index", "verify", &file]);
+        for said in [entries.lines().next().unwrap_or_default(), &verified] {
+            assert!(
+                said.starts_with(name)
+                    && said.contains(", of \"database ")
+                    && said.contains(", table 1, primary index 1\""),
+                "{said}"
+            );
+        }
         assert!(kodiak.prints(&["verify", name]).contains("1 primary indexes"));
         let manifest = kodiak.prints(&["dump", "manifest", name]);
         assert!(

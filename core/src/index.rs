@@ -30,6 +30,8 @@ pub use updates::{RangeDelete, Updates};
 pub const MAX_KEY: usize = 16 << 10;
 /// The longest value or operand, in bytes.
 pub const MAX_VALUE: usize = 1 << 20;
+/// The longest name of an owner, in bytes.
+pub const MAX_OWNER: usize = 96;
 
 /// What is done to one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -272,6 +274,10 @@ pub struct IndexContext {
     pub options: Options,
     /// What upserts do; without it they are refused.
     pub upsert: Option<Arc<dyn Upsert>>,
+    /// What the index is part of: bytes of the program's choice, at most [`MAX_OWNER`], which the file keeps, so that one that was put in
+    /// the place of another is told. A file that keeps other bytes is refused; one that keeps none gets these with its next commit.
+    /// Empty: not said, and every file will do.
+    pub owner: Vec<u8>,
 }
 
 /// What an index can do.
@@ -311,14 +317,15 @@ pub struct IndexFactory {
     /// Makes a new, empty index, with one root. Its file is there, whole, once this has returned, whatever happens.
     ///
     /// # Errors
-    /// `AlreadyExists`; `InvalidSettings` for a pool that is too small; `Io`.
+    /// `AlreadyExists`; `InvalidSettings` for a pool that is too small; `InvalidInput` for an owner that is too long; `Io`.
     pub create: fn(context: IndexContext) -> Result<Box<dyn Index>>,
     /// Opens an index that `create` has made; the newest root is the working state. One handle at a time: nothing guards
     /// against a second one, which is the business of the database's lock.
     ///
     /// # Errors
-    /// `NotFound`; `Corruption` for a file that is damaged; `Unsupported` for one of a newer version; `InvalidSettings` for one
-    /// that another kind of index, or another upsert operator, has made.
+    /// `NotFound`; `Corruption` for a file that is damaged, or another owner's; `Unsupported` for one of a newer version;
+    /// `InvalidSettings` for one that another kind of index, or another upsert operator, has made; `InvalidInput` for an owner that is too
+    /// long.
     pub open: fn(context: IndexContext) -> Result<Box<dyn Index>>,
 }
 

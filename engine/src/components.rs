@@ -4,6 +4,7 @@
 //! own before it opens a database; they are then found by name in the settings like any other.
 
 mod describe;
+mod owner;
 mod resolve;
 mod roles;
 mod stored;
@@ -23,6 +24,7 @@ use kodiak_core::{Error, Result};
 
 pub use describe::{Described, DescribedOption};
 pub use kodiak_formats::{export, outside};
+pub(crate) use owner::{catalogue_owner, primary_owner, secondary_owner};
 pub(crate) use roles::{IndexPools, Roles, Room};
 pub(crate) use stored::{stored_index, stored_indexes, stored_view};
 

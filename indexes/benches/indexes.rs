@@ -24,6 +24,7 @@ fn create(factory: &IndexFactory) -> Box<dyn Index> {
         pool: (factory.pool)(64 << 20),
         options: Options::defaults(factory.component.options),
         upsert: None,
+        owner: Vec::new(),
     };
     (factory.create)(context).expect("memory")
 }

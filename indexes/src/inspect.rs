@@ -35,12 +35,26 @@ impl IndexFile {
 
     /// The kind of index.
     pub fn kind(&self) -> String {
-        self.store.names().0
+        self.store.names().kind
     }
 
     /// The name of the upsert operator; empty for none.
     pub fn upsert(&self) -> String {
-        self.store.names().1
+        self.store.names().upsert
+    }
+
+    /// What the index is part of, as whoever made it has said; empty if that is not known.
+    pub fn owner(&self) -> Vec<u8> {
+        self.store.names().owner
+    }
+
+    /// Compares the [owner](Self::owner) with what it should be. Nothing is told if either is empty.
+    ///
+    /// # Errors
+    /// `Corruption`.
+    pub fn check_owner(&self, owner: &[u8]) -> Result<()> {
+        let checked = self.store.names().check_owner(owner);
+        checked.map_err(|error| error.with_file(&self.store.path))
     }
 
     /// The committed roots that have not been released.

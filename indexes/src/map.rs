@@ -26,7 +26,7 @@ pub struct Map {
 
 impl Map {
     /// Opens the index in a file, or makes a new one, of the kind that [`ALL`](crate::ALL) has by this name, with default options and a
-    /// pool of so many bytes, without upserts.
+    /// pool of so many bytes, without upserts and owner.
     ///
     /// # Errors
     /// As [`open_with`](Self::open_with); besides, `InvalidSettings` that lists the kinds.
@@ -38,16 +38,18 @@ impl Map {
             pool: (factory.pool)(pool),
             options: Options::defaults(factory.component.options),
             upsert: None,
+            owner: Vec::new(),
         };
         Self::open_with(factory, context)
     }
 
-    /// Opens the index in a file, or makes a new one.
+    /// Opens the index in a file, or makes a new one. The file keeps the [owner](IndexContext::owner), if there is one: a program with several
+    /// maps that gives each its own cannot take the file of one for that of another.
     ///
     /// # Errors
     /// `Locked` if it is open, here or in another process; `InvalidSettings` for a pool that is too small, or a file that another kind of
-    /// index or another upsert operator has made; `Corruption` for a file that is no index, or damaged; `Unsupported` for one of a newer
-    /// version; `Io`.
+    /// index or another upsert operator has made; `Corruption` for a file that is no index, damaged, or another owner's; `Unsupported` for one
+    /// of a newer version; `InvalidInput` for an owner that is too long; `Io`.
     pub fn open_with(factory: &IndexFactory, context: IndexContext) -> Result<Self> {
         let mut lock = context.path.clone().into_os_string();
         lock.push(".lock");

@@ -26,6 +26,7 @@ fn with(factory: &IndexFactory, given: &[(&str, OptionValue)], pool: usize) -> I
         pool: (factory.pool)(pool),
         options: Options::resolve(factory.component.options, given).expect("valid options"),
         upsert: None,
+        owner: Vec::new(),
     }
 }
 

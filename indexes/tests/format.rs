@@ -9,6 +9,7 @@ use common::{PATH, put};
 use kodiak_core::ErrorKind;
 use kodiak_core::index::{Index, IndexContext, IndexFactory, Updates};
 use kodiak_core::storage::Storage;
+use kodiak_indexes::IndexFile;
 use kodiak_storage::MemoryStorage;
 
 fn context(factory: &IndexFactory, storage: Arc<dyn Storage>) -> IndexContext {
@@ -78,6 +79,60 @@ fn slots_leaves_and_accounts_are_as_documented() {
             let expected = expected.replace(' ', "");
             assert_eq!(hex(&file[at..at + expected.len() / 2]), expected, "{kind} at {at}");
         }
+    }
+}
+
+#[test]
+fn a_slot_says_whose_index_it_is() {
+    for (factory, kind) in kodiak_indexes::ALL.iter().zip(["05 62706c7573", "07 6672616374616c"]) {
+        let storage = Arc::new(MemoryStorage::new());
+        let mut owned = context(factory, storage.clone());
+        owned.owner = b"me".to_vec();
+        drop((factory.create)(owned).expect("a new index"));
+        let file = bytes(&*storage);
+        let expected = format!("{kind} 06 617070656e64 02 6d65 00").replace(' ', "");
+        for slot in [0, 4096] {
+            assert_eq!(hex(&file[slot + 49..slot + 49 + expected.len() / 2]), expected);
+        }
+        let file = IndexFile::open(&*storage, Path::new(PATH)).expect("a sound file");
+        assert_eq!(
+            (file.kind(), file.owner()),
+            (factory.component.name.to_owned(), b"me".to_vec())
+        );
+    }
+}
+
+#[test]
+fn files_of_older_versions_get_an_owner_with_the_next_commit() {
+    for (factory, golden) in kodiak_indexes::ALL.iter().zip([
+        include_bytes!("golden/bplus-1.index.lz4").as_slice(),
+        include_bytes!("golden/fractal-2.index.lz4").as_slice(),
+    ]) {
+        let storage = Arc::new(MemoryStorage::new());
+        put(
+            &*storage,
+            &lz4_flex::block::decompress_size_prepended(golden).expect("as it was packed"),
+        );
+        let mut owned = context(factory, storage.clone());
+        owned.owner = b"me".to_vec();
+        let index = (factory.open)(owned).expect("it does not say whose it is");
+        let owner = || {
+            IndexFile::open(&*storage, Path::new(PATH))
+                .expect("a sound file")
+                .owner()
+        };
+        assert_eq!(owner(), b"");
+        index
+            .apply(Updates::new().put(b"key", b"value"), None)
+            .expect("a sound batch");
+        index.commit().expect("space");
+        assert_eq!(owner(), b"me");
+        drop(index);
+        let mut other = context(factory, storage.clone());
+        other.owner = b"you".to_vec();
+        let error = (factory.open)(other).expect_err("another's");
+        assert_eq!(error.kind(), ErrorKind::Corruption, "{error}");
+        assert!(error.message().contains("\"me\", not to \"you\""), "{error}");
     }
 }
 

@@ -22,6 +22,7 @@ fn create(factory: &IndexFactory, given: &[(&str, u64)]) -> Box<dyn Index> {
         pool: (factory.pool)(32 << 20),
         options: Options::resolve(known, given).expect("valid options"),
         upsert: None,
+        owner: Vec::new(),
     };
     (factory.create)(context).expect("a new index")
 }

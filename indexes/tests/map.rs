@@ -47,6 +47,43 @@ fn a_map_is_made_once_and_opened_with_what_was_committed() {
 }
 
 #[test]
+fn the_file_of_another_map_is_refused_if_both_say_whose_they_are() {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let factory = kodiak_indexes::ALL[0];
+    let open = |path: &str, owner: &[u8]| {
+        let mut context = context(factory, storage.clone(), small(factory));
+        (context.path, context.owner) = (path.into(), owner.to_vec());
+        Map::open_with(factory, context)
+    };
+    for name in ["users", "towns"] {
+        let map = open(&format!("/{name}"), name.as_bytes()).expect("a new map");
+        put(&map, b"a", name.as_bytes());
+        map.save().expect("space");
+    }
+    storage
+        .rename(Path::new("/towns"), Path::new("/users"))
+        .expect("it is closed");
+    let error = open("/users", b"users").expect_err("it is that of towns");
+    assert_eq!(
+        (error.kind(), error.file()),
+        (ErrorKind::Corruption, Some(Path::new("/users")))
+    );
+    assert!(
+        error
+            .message()
+            .contains("belongs to \"towns\", not to \"users\": restore the right one"),
+        "{error}"
+    );
+    for owner in ["", "towns"] {
+        let map = open("/users", owner.as_bytes()).expect("who does not say takes any");
+        assert_eq!(map.get(b"a").expect("sound").as_deref(), Some(&b"towns"[..]));
+    }
+    let error = open("/new", &[b'o'; 97]).expect_err("too long");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    assert_eq!(storage.len(Path::new("/new")).expect("len"), None, "nothing was made");
+}
+
+#[test]
 fn a_second_one_of_the_same_file_is_refused_until_the_first_is_dropped() {
     let storage = Arc::new(MemoryStorage::new());
     let open = || Map::open(storage.clone(), "/map", "bplus", POOL);

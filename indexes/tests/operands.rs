@@ -57,6 +57,7 @@ fn cost(factory: &IndexFactory, upserts: u32, one_key: bool, batch: u32) -> usiz
         pool: (factory.pool)(64 << 20),
         options: Options::defaults(factory.component.options),
         upsert: Some(Arc::new(Last)),
+        owner: Vec::new(),
     };
     let index = (factory.create)(context).expect("a new index");
     let mut updates = Updates::new();

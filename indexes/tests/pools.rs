@@ -46,6 +46,7 @@ fn side_by_side(factory: &'static IndexFactory, writers: u64, pools: usize) {
             pool: pool.clone(),
             options: options.clone(),
             upsert: None,
+            owner: Vec::new(),
         };
         (factory.create)(context).expect("a new index")
     };

@@ -104,6 +104,7 @@ pub(super) fn create_with(
         pool,
         options: Options::resolve(known, given)?,
         upsert: Some(Arc::new(Add)),
+        owner: Vec::new(),
     })
 }
 

@@ -50,6 +50,7 @@ impl<const FRACTAL: bool> Engine for Tree<FRACTAL> {
             pool: (factory.pool)(memory),
             options: options_of_tree,
             upsert: None,
+            owner: Vec::new(),
         };
         let index = if exists {
             (factory.open)(context)?

@@ -205,8 +205,9 @@ impl Dump {
         let numbers: Vec<_> = roots.iter().map(|root| root.0.to_string()).collect();
         writeln!(
             out,
-            "{}{upsert}: roots {}; {used} bytes used, {free} free",
+            "{}{upsert}{}: roots {}; {used} bytes used, {free} free",
             file.kind(),
+            owner(&file),
             numbers.join(", ")
         )?;
         let newest = roots.last().copied();
@@ -221,6 +222,14 @@ impl Dump {
             failed = failed.take().or(writeln!(out, "{line}").err());
         })?;
         failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+/// What an index file says it is part of.
+fn owner(file: &IndexFile) -> String {
+    match &*file.owner() {
+        [] => String::new(),
+        owner => format!(", of \"{}\"", owner.escape_ascii()),
     }
 }
 
@@ -288,7 +297,13 @@ impl Verify {
             writeln!(out, "at {}: {}", finding.offset, finding.what)?;
         }
         if findings.is_empty() {
-            writeln!(out, "{}, {} roots: sound", file.kind(), file.roots().len())?;
+            writeln!(
+                out,
+                "{}{}, {} roots: sound",
+                file.kind(),
+                owner(&file),
+                file.roots().len()
+            )?;
             return Ok(());
         }
         let message = format!("{} problems: restore a copy, or build the index anew", findings.len());

@@ -37,6 +37,7 @@ impl Subject {
             pool: (self.factory.pool)(self.pool),
             options: self.options.clone(),
             upsert: Some(Arc::new(Append)),
+            owner: Vec::new(),
         }
     }
 
@@ -58,6 +59,7 @@ impl Subject {
 pub fn check(subject: &Subject) {
     rules::an_empty_index_is_empty(subject);
     rules::names_and_limits_are_checked(subject);
+    rules::files_say_whose_they_are(subject);
     rules::later_changes_of_a_batch_see_the_earlier_ones(subject);
     rules::upserts_apply_in_order_wherever_they_wait(subject);
     rules::large_and_extreme_entries_are_kept(subject);

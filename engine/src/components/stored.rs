@@ -21,10 +21,12 @@ pub(crate) fn stored_indexes() -> Vec<&'static str> {
         .collect()
 }
 
-/// Opens a root of an index file for reading, whatever its kind. It must have no upsert operator.
+/// Opens a root of an owner's index file for reading, whatever its kind. It must have no upsert operator.
 ///
 /// # Errors
 /// `NotFound`, `Corruption`, `Unsupported`, `Io`.
-pub(crate) fn stored_view(storage: &dyn Storage, path: &Path, root: Root) -> Result<Arc<dyn IndexView>> {
-    kodiak_indexes::IndexFile::open(storage, path)?.view(root)
+pub(crate) fn stored_view(storage: &dyn Storage, path: &Path, owner: &[u8], root: Root) -> Result<Arc<dyn IndexView>> {
+    let file = kodiak_indexes::IndexFile::open(storage, path)?;
+    file.check_owner(owner)?;
+    file.view(root)
 }

@@ -62,6 +62,7 @@ fn open(storage: &Arc<dyn Storage>, components: &Components, path: &Path) -> Res
                 pool: (factory.pool)((factory.smallest_pool)(&options)),
                 options,
                 upsert: Some(operator()),
+                owner: Vec::new(),
             });
             match opened {
                 Err(error) if error.kind() == ErrorKind::InvalidSettings => refused = error,

@@ -16,7 +16,7 @@ use kodiak_core::varint::{put_bytes, put_u64};
 use kodiak_core::{ErrorKind, Result};
 
 use super::files;
-use crate::components::Picked;
+use crate::components::{Picked, primary_owner, secondary_owner};
 use crate::db::{Shared, TableInner, View};
 use crate::manifest::{IndexMeta, TableState};
 use crate::secondary::SecondaryView;
@@ -93,6 +93,8 @@ struct HeldIndex {
     picked: Picked<kodiak_core::index::IndexFactory>,
     pool: Arc<dyn IndexPool>,
     upsert: Arc<dyn Upsert>,
+    /// What the copy is of: it has the identity and the numbers of the original.
+    owner: Vec<u8>,
     /// Keeps the file of a secondary index.
     _keep: Option<Arc<SecondaryView>>,
 }
@@ -117,6 +119,7 @@ impl HeldIndexes {
                 pool: shared.index_pools.of(picked.factory),
                 picked,
                 upsert: primary::operator(),
+                owner: primary_owner((shared.identity, table.id), meta.id),
                 _keep: None,
             })
         };
@@ -136,6 +139,7 @@ impl HeldIndexes {
                     pool: shared.secondary_pools.of(picked.factory),
                     picked,
                     upsert: secondary::operator(),
+                    owner: secondary_owner((shared.identity, table.id), meta.file.id),
                     _keep: Some(Arc::clone(state)),
                 };
                 held.secondary.insert(state.index.name.clone(), index);
@@ -187,6 +191,7 @@ impl HeldIndex {
             pool: Arc::clone(&self.pool),
             options: self.picked.options.clone(),
             upsert: Some(Arc::clone(&self.upsert)),
+            owner: self.owner.clone(),
         })?;
         let mut cursor = Arc::clone(&self.view).cursor();
         cursor.seek_first()?;

@@ -185,12 +185,11 @@ fn verify_state(
                 }
                 if let Some(index) = &table.index {
                     report.indexes += 1;
-                    verify_index(components, files.run_context(), table, index, &mut report.problems);
+                    verify_index(&files, table, index, &mut report.problems);
                 }
                 for (name, index) in &table.secondary {
                     report.secondary_indexes += 1;
-                    let (context, index) = (files.run_context(), (name.as_str(), index));
-                    verify_closed(components, context, table, index, &mut report.problems);
+                    verify_closed(&files, table, (name.as_str(), index), &mut report.problems);
                 }
                 if table.dead.is_some() {
                     report.deletion_vectors += 1;

@@ -170,7 +170,7 @@ impl Manifest {
         dir: &Path,
         sink: &mut dyn FnMut(u64, &VersionEdit) -> Result<()>,
     ) -> Result<State> {
-        let open = &mut |meta: &CatalogueMeta| catalogue::read(storage, dir, meta);
+        let open = &mut |identity, meta: &CatalogueMeta| catalogue::read(storage, dir, identity, meta);
         replay(storage, dir, sink, open)?.state.whole()
     }
 
@@ -189,8 +189,8 @@ impl Manifest {
     /// As [`read`](Self::read).
     pub fn open_with(storage: Arc<dyn Storage>, dir: &Path, listing: Listing) -> Result<Self> {
         let mut catalogue = None;
-        let open = &mut |meta: &CatalogueMeta| {
-            let opened = catalogue.insert(Catalogue::open(&storage, dir, meta)?);
+        let open = &mut |identity, meta: &CatalogueMeta| {
+            let opened = catalogue.insert(Catalogue::open(&storage, dir, identity, meta)?);
             opened.view()
         };
         let replayed = replay(&*storage, dir, &mut |_, _| Ok(()), open)?;
@@ -456,7 +456,7 @@ impl Unlisted<'_> {
         let catalogue = match (&mut *self.catalogue, factory) {
             (Some(catalogue), _) => Ok(&*catalogue),
             (None, Some(factory)) => {
-                let made = Catalogue::create(self.storage, self.dir, number, factory);
+                let made = Catalogue::create(self.storage, self.dir, (state.identity, number), factory);
                 made.map(|made| &*self.catalogue.insert(made))
             }
             (None, None) => return None,

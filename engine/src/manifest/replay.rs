@@ -10,8 +10,8 @@ use super::catalogue::CatalogueView;
 use super::files::{self, CURRENT, Current, HEADER_BYTES, Header, TAIL, Tail, TailMark, file_name};
 use super::{CatalogueMeta, Change, Manifest, State, VersionEdit};
 
-/// Opens the catalogue that a manifest names.
-pub(super) type Opener<'o> = &'o mut dyn FnMut(&CatalogueMeta) -> Result<Arc<CatalogueView>>;
+/// Opens the catalogue that the manifest of a database, which has this identity, names.
+pub(super) type Opener<'o> = &'o mut dyn FnMut(u64, &CatalogueMeta) -> Result<Arc<CatalogueView>>;
 
 /// What a manifest was found to hold.
 pub(super) struct Replayed {
@@ -137,7 +137,7 @@ fn replay_file(
             .iter()
             .find(|change| matches!(change, Change::Catalogue(_)))
         {
-            state.attach(open(meta)?);
+            state.attach(open(header.identity, meta)?);
         }
         state.apply_in_place(&edit).map_err(misfit)?;
         sink(at as u64, &edit)?;

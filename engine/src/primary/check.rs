@@ -8,13 +8,13 @@ use kodiak_core::index::{Index, IndexContext, IndexView, MAX_KEY, Root};
 use kodiak_core::options::Options;
 use kodiak_core::{Error, Result, shown_key};
 
-use super::locator::{Locator, NewestWins};
+use super::locator::Locator;
 use super::newest::Newest;
-use crate::components::Components;
+use crate::components::primary_owner;
 use crate::db::{TableInner, TableOptions};
+use crate::maintenance::TableFiles;
 use crate::manifest::{IndexMeta, TableState};
 use crate::range_delete::RangeTombstones;
-use crate::run::RunContext;
 use crate::version::Version;
 
 /// Memory for looking at the index of a database that is not open.
@@ -42,28 +42,23 @@ pub(crate) fn verify_open_index(table: &TableInner, problems: &mut Vec<Error>) -
 }
 
 /// Verifies the index that a manifest names, in a database that is not open.
-pub(crate) fn verify_index(
-    components: &Components,
-    runs: RunContext,
-    table: &TableState,
-    index: &IndexMeta,
-    problems: &mut Vec<Error>,
-) {
-    let file = super::path(&runs.dir, index.id);
-    let check = || {
+pub(crate) fn verify_index(files: &TableFiles, table: &TableState, index: &IndexMeta, problems: &mut Vec<Error>) {
+    let file = super::path(&files.dir, index.id);
+    let mut check = || {
         let options = TableOptions::from_bytes(&table.options)?;
-        let factory = components.indexes().find(&index.kind)?;
+        let factory = files.components.indexes().find(&index.kind)?;
         let index_options = Options::defaults(factory.component.options);
         let opened = (factory.open)(IndexContext {
-            storage: Arc::clone(&runs.storage),
+            storage: Arc::clone(&files.storage),
             path: file.clone(),
             pool: (factory.pool)(POOL.max((factory.smallest_pool)(&index_options))),
             options: index_options,
-            upsert: Some(Arc::new(NewestWins)),
+            upsert: Some(super::operator()),
+            owner: primary_owner((files.database, files.table), index.id),
         })?;
         tell_findings(&*opened, &file, problems)?;
         let view = opened.view(Root(index.root))?;
-        let version = Version::stored(table, &Arc::new(runs))?;
+        let version = Version::stored(table, &Arc::new(files.run_context()))?;
         compare(view, &version, options.ttl_micros > 0, &mut |error| {
             problems.push(error.with_file(&file));
         })

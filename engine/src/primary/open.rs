@@ -1,18 +1,16 @@
 //! Opening, building and removing indexes.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use kodiak_core::compaction::RunId;
 use kodiak_core::index::{Index, IndexContext, IndexFactory, MAX_KEY, Root};
 use kodiak_core::{ErrorKind, Result};
 
-use super::locator::NewestWins;
 use super::newest::Newest;
 use super::view::IndexedRuns;
-use super::{PrimaryIndex, path};
+use super::{PrimaryIndex, operator, path};
 use crate::compact::change_version;
-use crate::components::Picked;
+use crate::components::{Picked, primary_owner};
 use crate::db::{Shared, TableInner, View, closing};
 use crate::deletion::from_runs;
 use crate::manifest::{Change, IndexMeta, Marks, Runs, State, TableState, VersionEdit};
@@ -105,7 +103,7 @@ impl Shared {
 
     /// Opens the index file that the manifest names, at the root that it names.
     fn take_over(&self, table: &TableInner, picked: &Picked<IndexFactory>, known: &IndexMeta) -> Result<PrimaryIndex> {
-        let index = (picked.factory.open)(self.index_context(picked, &path(&table.runs.dir, known.id)))?;
+        let index = (picked.factory.open)(self.index_context(table, picked, known.id))?;
         let root = Root(known.root);
         if index.roots().last() != Some(&root) {
             index.reset_to(root)?;
@@ -134,14 +132,13 @@ impl Shared {
         };
         let begun = self.storage.monotonic_nanos();
         let id = number.map_or_else(|| self.new_run_id(), Ok)?;
-        let path = path(&table.runs.dir, id);
-        let index = (picked.factory.create)(self.index_context(picked, &path))?;
+        let index = (picked.factory.create)(self.index_context(table, picked, id))?;
         let filled = fill(&*index, version).and_then(|keys| Ok((keys, index.commit()?)));
         let (keys, root) = match filled {
             Ok(filled) => filled,
             Err(error) => {
                 drop(index);
-                if let Err(error) = self.storage.remove(&path) {
+                if let Err(error) = self.storage.remove(&path(&table.runs.dir, id)) {
                     tracing::warn!(%error, "an unfinished index file could not be removed");
                 }
                 return Err(error);
@@ -162,13 +159,15 @@ impl Shared {
         }))
     }
 
-    fn index_context(&self, picked: &Picked<IndexFactory>, path: &Path) -> IndexContext {
+    /// What file `id` with the index of a table is made and opened with.
+    pub(super) fn index_context(&self, table: &TableInner, picked: &Picked<IndexFactory>, id: RunId) -> IndexContext {
         IndexContext {
             storage: Arc::clone(&self.storage),
-            path: path.to_owned(),
+            path: path(&table.runs.dir, id),
             pool: self.index_pools.of(picked.factory),
             options: picked.options.clone(),
-            upsert: Some(Arc::new(NewestWins)),
+            upsert: Some(operator()),
+            owner: primary_owner((self.identity, table.id), id),
         }
     }
 }

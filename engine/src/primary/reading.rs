@@ -8,8 +8,8 @@ use kodiak_core::storage::Storage;
 use kodiak_core::{Error, ErrorKind, Result};
 use kodiak_storage::ReadOnlyStorage;
 
+use super::PrimaryIndex;
 use super::view::IndexedRuns;
-use super::{PrimaryIndex, operator, path};
 use crate::components::Picked;
 use crate::db::{Shared, TableInner, View};
 use crate::manifest::{IndexMeta, State};
@@ -72,10 +72,7 @@ impl Shared {
         let picked = self.pick_stored(meta, table.roles.load().primary.as_ref())?;
         let index = (picked.factory.open)(IndexContext {
             storage: Arc::clone(storage),
-            path: path(&table.runs.dir, meta.id),
-            pool: self.index_pools.of(picked.factory),
-            options: picked.options,
-            upsert: Some(operator()),
+            ..self.index_context(table, &picked, meta.id)
         })?;
         let mut held = table.primary.lock();
         let view = View::clone(&table.view.load());

@@ -9,16 +9,17 @@ use kodiak_core::index::{Index, IndexContext, IndexView, MAX_KEY, Root};
 use kodiak_core::options::Options;
 use kodiak_core::{Error, ErrorKind, Op, Result, shown_key};
 
-use super::entry::{NewestMark, entry_key, pending_key};
+use super::entry::{entry_key, pending_key};
 use super::scan::IndexScan;
 use super::scope::Scope;
 use super::walk::{Walk, sources};
 use super::{Secondary, StoredDefinition, columns, path};
-use crate::components::Components;
+use crate::components::secondary_owner;
 use crate::db::{ScanRange, Shared, TableInner, TableOptions, View};
+use crate::maintenance::TableFiles;
 use crate::manifest::{SecondaryMeta, SecondaryState, TableState};
 use crate::read::ScanBounds;
-use crate::run::{Run, RunContext};
+use crate::run::Run;
 use crate::typed::{Schemas, Target};
 
 /// Memory for looking at the index of a database that is not open.
@@ -169,19 +170,18 @@ fn compare(
 
 /// Verifies an index that a manifest names, in a database that is not open: its file, and that it has every row of the runs.
 pub(crate) fn verify_closed(
-    components: &Components,
-    runs: RunContext,
+    files: &TableFiles,
     table: &TableState,
     (name, stored): (&str, &SecondaryState),
     problems: &mut Vec<Error>,
 ) {
-    let context = Arc::new(runs);
+    let context = Arc::new(files.run_context());
     let mut check = || {
         let definition = StoredDefinition::from_bytes(&stored.definition)?;
         let Some(meta) = &stored.index else { return Ok(()) };
         let file = path(&context.dir, meta.file.id);
         let options = TableOptions::from_bytes(&table.options)?;
-        let opened = open(components, &context, meta)?;
+        let opened = open(files, meta)?;
         tell_findings(&*opened, &file, problems)?;
         if matches!(definition.by, super::IndexedBy::Extractor(_)) {
             return Ok(()); // what programs take out, only they know
@@ -210,15 +210,16 @@ pub(crate) fn verify_closed(
     problems.extend(checked.err());
 }
 
-fn open(components: &Components, runs: &RunContext, meta: &SecondaryMeta) -> Result<Box<dyn Index>> {
-    let factory = components.indexes().find(&meta.file.kind)?;
+fn open(files: &TableFiles, meta: &SecondaryMeta) -> Result<Box<dyn Index>> {
+    let factory = files.components.indexes().find(&meta.file.kind)?;
     let options = Options::defaults(factory.component.options);
     (factory.open)(IndexContext {
-        storage: Arc::clone(&runs.storage),
-        path: path(&runs.dir, meta.file.id),
+        storage: Arc::clone(&files.storage),
+        path: path(&files.dir, meta.file.id),
         pool: (factory.pool)(POOL.max((factory.smallest_pool)(&options))),
         options,
-        upsert: Some(Arc::new(NewestMark)),
+        upsert: Some(super::operator()),
+        owner: secondary_owner((files.database, files.table), meta.file.id),
     })
 }
 

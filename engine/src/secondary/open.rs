@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kodiak_core::compaction::RunId;
 use kodiak_core::index::{Index, IndexContext, IndexFactory, Root};
 use kodiak_core::storage::Storage;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
@@ -10,10 +11,9 @@ use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 use super::batch::Batch;
 use super::changes::add_versions;
 use super::definition::{IndexedBy, StoredDefinition};
-use super::entry::NewestMark;
 use super::walk::sources;
-use super::{IndexFile, OpenSecondary, Secondary, file_name, path};
-use crate::components::Picked;
+use super::{IndexFile, OpenSecondary, Secondary, operator, path};
+use crate::components::{Picked, secondary_owner};
 use crate::db::{Shared, TableInner, View, closing};
 use crate::manifest::{Change, IndexMeta, SecondaryMeta, SecondaryState, State, VersionEdit};
 use crate::read::Source;
@@ -136,8 +136,7 @@ impl Shared {
         picked: &Picked<IndexFactory>,
         known: &SecondaryMeta,
     ) -> Result<OpenSecondary> {
-        let context = self.secondary_context(picked, &table.runs.dir.join(file_name(known.file.id)));
-        let opened = (picked.factory.open)(context)?;
+        let opened = (picked.factory.open)(self.secondary_context(table, picked, known.file.id))?;
         let root = Root(known.file.root);
         if opened.roots().last() != Some(&root) {
             opened.reset_to(root)?;
@@ -157,10 +156,9 @@ impl Shared {
         known: &SecondaryMeta,
     ) -> Result<()> {
         let picked = self.pick_stored(&known.file, Some(&table.roles.load().secondary))?;
-        let path = path(&table.runs.dir, known.file.id);
         let context = IndexContext {
             storage: Arc::clone(storage),
-            ..self.secondary_context(&picked, &path)
+            ..self.secondary_context(table, &picked, known.file.id)
         };
         let opened = self.opened(table, index, (picked.factory.open)(context)?, known.clone());
         let state = opened.view(opened.root())?;
@@ -185,7 +183,7 @@ impl Shared {
     ) -> Result<OpenSecondary> {
         let factory = picked.factory;
         let id = self.new_run_id()?;
-        let made = (factory.create)(self.secondary_context(picked, &path(&table.runs.dir, id)))?;
+        let made = (factory.create)(self.secondary_context(table, picked, id))?;
         let root = made.roots().last().map_or(0, |root| root.0);
         let meta = SecondaryMeta {
             file: IndexMeta {
@@ -217,13 +215,15 @@ impl Shared {
         }
     }
 
-    fn secondary_context(&self, picked: &Picked<IndexFactory>, path: &std::path::Path) -> IndexContext {
+    /// What file `id` with an index of a table is made and opened with.
+    fn secondary_context(&self, table: &TableInner, picked: &Picked<IndexFactory>, id: RunId) -> IndexContext {
         IndexContext {
             storage: Arc::clone(&self.storage),
-            path: path.to_owned(),
+            path: path(&table.runs.dir, id),
             pool: self.secondary_pools.of(picked.factory),
             options: picked.options.clone(),
-            upsert: Some(Arc::new(NewestMark)),
+            upsert: Some(operator()),
+            owner: secondary_owner((self.identity, table.id), id),
         }
     }
 }

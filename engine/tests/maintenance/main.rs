@@ -8,6 +8,7 @@ mod ingest;
 mod ingest_files;
 mod inspect;
 mod opening;
+mod owners;
 mod repair;
 mod repair_data;
 mod repair_log;

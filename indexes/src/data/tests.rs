@@ -7,7 +7,7 @@ use super::keys::{Heads, Keys};
 use super::ranges::Ranges;
 use crate::store::account::Account;
 use crate::store::piece::{HEADER, Kind};
-use crate::store::slot::{SLOT, Slot};
+use crate::store::slot::{Names, SLOT, Slot};
 use crate::store::space::Space;
 use crate::tree::piece::{Node, Piece};
 
@@ -338,8 +338,7 @@ fn malformed_accounts_and_slots_are_refused_or_harmless() {
     }
     let slot = Slot {
         generation: 5,
-        kind: "bplus".to_owned(),
-        upsert: String::new(),
+        names: Names::default(),
         account: ptr,
         synced: false,
     };

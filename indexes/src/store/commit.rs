@@ -9,7 +9,7 @@ use kodiak_core::{Error, ErrorKind, Result};
 
 use super::account::{self, Entry};
 use super::piece::{self, HEADER, Kind, PAGE, Ptr};
-use super::slot::Slot;
+use super::slot::{Names, Slot};
 use super::space::{Dead, Extent, Fresh, RootInfo, Space};
 use super::{Store, count};
 
@@ -33,14 +33,7 @@ pub(super) struct Prepared {
 }
 
 /// Writes a file with one, empty root.
-pub(super) fn write_first(storage: &dyn Storage, path: &Path, kind: &str, upsert: &str) -> Result<()> {
-    for (what, name, limit) in [("index", kind, 64), ("upsert operator", upsert, 64)] {
-        if name.len() > limit {
-            return Err(Error::invalid_input(format!(
-                "the name of the {what} is longer than {limit} bytes"
-            )));
-        }
-    }
+pub(super) fn write_first(storage: &dyn Storage, path: &Path, names: &Names) -> Result<()> {
     let root = RootInfo { top: None, level: 0 };
     let space = Space {
         end: 2,
@@ -58,8 +51,7 @@ pub(super) fn write_first(storage: &dyn Storage, path: &Path, kind: &str, upsert
     let crc = piece::seal(&mut bytes, Kind::Space, 0, raw_len, false, 2, 1);
     let slot = Slot {
         generation: 1,
-        kind: kind.to_owned(),
-        upsert: upsert.to_owned(),
+        names: names.clone(),
         account: Ptr {
             page: 2,
             len: bytes.len() as u32,

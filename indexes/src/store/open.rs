@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::account::Account;
 use super::piece::{self, PAGE, Ptr};
-use super::slot::{SLOT, Slot};
+use super::slot::{Names, SLOT, Slot};
 use super::space::{Extent, Space};
 use super::{Chain, Counters, Found, Store, commit};
 use crate::pool::{BufferPool, Tally};
@@ -19,8 +19,9 @@ impl Store {
     /// Makes a file with one, empty root. It gets its name only when it is whole.
     ///
     /// # Errors
-    /// `AlreadyExists`, `Io`.
-    pub(crate) fn create(storage: &dyn Storage, path: &Path, kind: &str, upsert: &str) -> Result<()> {
+    /// `AlreadyExists`, `InvalidInput` for names that are too long, `Io`.
+    pub(crate) fn create(storage: &dyn Storage, path: &Path, names: &Names) -> Result<()> {
+        names.check().map_err(|error| error.with_file(path))?;
         if storage.len(path)?.is_some() {
             let message = "there is a file of this name already: open it, or pick another name";
             return Err(Error::new(ErrorKind::AlreadyExists, message).with_file(path));
@@ -32,7 +33,7 @@ impl Store {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let made = commit::write_first(storage, &draft, kind, upsert).and_then(|()| storage.rename(&draft, path));
+        let made = commit::write_first(storage, &draft, names).and_then(|()| storage.rename(&draft, path));
         if let Err(error) = made {
             // The first error is the one worth telling.
             let _ = storage.remove(&draft);
@@ -44,30 +45,19 @@ impl Store {
     /// Opens a file.
     ///
     /// # Errors
-    /// `NotFound`; `Corruption`, `Unsupported`; `InvalidSettings` if another kind of index or operator made it; `Io`.
+    /// `NotFound`; `Corruption`, also if it is of another owner; `Unsupported`; `InvalidSettings` if another kind of index or operator made
+    /// it; `InvalidInput` for names that are too long; `Io`.
     pub(crate) fn open(
         storage: &dyn Storage,
         path: &Path,
         pool: Arc<BufferPool>,
-        kind: &str,
-        upsert: &str,
+        names: Names,
         compress: bool,
     ) -> Result<Self> {
         let mut store = Self::open_any(storage, path, pool)?;
         store.compress = compress;
-        let slot = store.slot.get_mut();
-        let other = |what: &str, found: &str, wanted: &str| {
-            let message =
-                format!("the file was made with the {what} \"{found}\", not \"{wanted}\": open it with that one");
-            Err(Error::new(ErrorKind::InvalidSettings, message).with_file(path))
-        };
-        if slot.kind != kind {
-            return other("index", &slot.kind, kind);
-        }
-        if !slot.upsert.is_empty() && slot.upsert != upsert {
-            return other("upsert operator", &slot.upsert, upsert);
-        }
-        upsert.clone_into(&mut slot.upsert);
+        let met = store.slot.get_mut().names.meet(names);
+        met.map_err(|error| error.with_file(path))?;
         Ok(store)
     }
 
@@ -133,9 +123,8 @@ impl Store {
     }
 
     /// The kind of index, and the name of its upsert operator, which may be empty.
-    pub(crate) fn names(&self) -> (String, String) {
-        let slot = self.slot.lock();
-        (slot.kind.clone(), slot.upsert.clone())
+    pub(crate) fn names(&self) -> Names {
+        self.slot.lock().names.clone()
     }
 
     /// Reads the accounts and brings the state of space up to date, once it has seen that everything is there.

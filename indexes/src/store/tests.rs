@@ -1,25 +1,35 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use kodiak_core::ErrorKind;
+use kodiak_core::index::MAX_OWNER;
 use kodiak_core::storage::Storage;
 use kodiak_storage::MemoryStorage;
 
 use super::Store;
 use super::account::{self, Account, Entry};
 use super::piece::{HEADER, Header, Kind, Ptr};
+use super::slot::{Names, Slot};
 use super::space::{Dead, Extent, RootInfo, Space};
 use crate::pool::BufferPool;
 
 const PATH: &str = "/index";
 
+fn names() -> Names {
+    Names {
+        kind: "bplus".to_owned(),
+        ..Names::default()
+    }
+}
+
 fn open(storage: &dyn Storage) -> kodiak_core::Result<Store> {
     let pool = BufferPool::new(1 << 20);
-    Store::open(storage, Path::new(PATH), pool, "bplus", "", false)
+    Store::open(storage, Path::new(PATH), pool, names(), false)
 }
 
 /// A new file, and what a leaf in it was written to.
 fn store(storage: &dyn Storage) -> (Store, Ptr) {
-    Store::create(storage, Path::new(PATH), "bplus", "").expect("a healthy storage");
+    Store::create(storage, Path::new(PATH), &names()).expect("a healthy storage");
     let store = open(storage).expect("a new file");
     let leaf = write(&store);
     (store, leaf)
@@ -50,6 +60,39 @@ fn outlive_by_a_view(store: &Store, old: Ptr) -> RootInfo {
     }
     store.commit(new).expect("space");
     new
+}
+
+#[test]
+fn a_slot_has_room_for_the_longest_names() {
+    let longest = Names {
+        kind: "k".repeat(64),
+        upsert: "u".repeat(64),
+        owner: vec![0xFF; MAX_OWNER],
+    };
+    longest.check().expect("no name is too long");
+    let slot = Slot {
+        generation: u64::MAX,
+        names: longest.clone(),
+        account: Ptr {
+            page: 2,
+            len: 4096,
+            crc: 7,
+            birth: 1,
+        },
+        synced: true,
+    };
+    assert_eq!(Slot::decode(&slot.encode()).expect("as it was written"), slot);
+    let lengthen: [fn(&mut Names); 3] = [
+        |names| names.kind.push('k'),
+        |names| names.upsert.push('u'),
+        |names| names.owner.push(0),
+    ];
+    for lengthen in lengthen {
+        let mut names = longest.clone();
+        lengthen(&mut names);
+        let error = names.check().expect_err("there is no room");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::data::ranges::Ranges;
 use crate::pool::BufferPool;
 use crate::pool::turns::Writing;
 use crate::store::Store;
+use crate::store::slot::Names;
 use crate::store::space::RootInfo;
 
 /// An open index of either kind.
@@ -37,8 +38,13 @@ fn pool_of(context: &IndexContext) -> Result<Arc<BufferPool>> {
     })
 }
 
-fn operator(context: &IndexContext) -> &str {
-    context.upsert.as_ref().map_or("", |upsert| upsert.name())
+fn names(context: &IndexContext, shape: &Shape) -> Names {
+    let upsert = context.upsert.as_ref().map_or("", |upsert| upsert.name());
+    Names {
+        kind: shape.kind.to_owned(),
+        upsert: upsert.to_owned(),
+        owner: context.owner.clone(),
+    }
 }
 
 impl Tree {
@@ -46,7 +52,7 @@ impl Tree {
     /// Those of `IndexFactory::create`.
     pub(crate) fn create(context: IndexContext, shape: Shape) -> Result<Box<dyn Index>> {
         check_pool(&context, &shape)?;
-        Store::create(&*context.storage, &context.path, shape.kind, operator(&context))?;
+        Store::create(&*context.storage, &context.path, &names(&context, &shape))?;
         Self::open(context, shape)
     }
 
@@ -56,7 +62,7 @@ impl Tree {
         check_pool(&context, &shape)?;
         let (storage, path) = (&*context.storage, &context.path);
         let pool = pool_of(&context)?;
-        let store = Store::open(storage, path, pool, shape.kind, operator(&context), shape.compress)?;
+        let store = Store::open(storage, path, pool, names(&context, &shape), shape.compress)?;
         store.pool.need(shape.least_turn());
         let work = Work::at(newest(&store)?.1);
         Ok(Box::new(Self {

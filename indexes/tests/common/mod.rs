@@ -33,6 +33,7 @@ pub fn context(factory: &IndexFactory, storage: Arc<dyn Storage>, options: Optio
         pool: (factory.pool)((factory.smallest_pool)(&options)),
         options,
         upsert: Some(Arc::new(Append)),
+        owner: Vec::new(),
     }
 }
 

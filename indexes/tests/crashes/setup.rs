@@ -83,6 +83,7 @@ impl Setup {
             pool: (self.factory.pool)(pools * (self.factory.smallest_pool)(&options)),
             options,
             upsert: Some(Arc::new(Append)),
+            owner: Vec::new(),
         }
     }
 

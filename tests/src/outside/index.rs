@@ -12,9 +12,10 @@ use kodiak::core::index::{
 };
 use kodiak::core::registry::Component;
 use kodiak::core::storage::Storage;
-use kodiak::core::varint::{Reader, put_bytes, put_u64};
 use kodiak::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
+
+mod file;
 
 /// The index `map`.
 pub static FACTORY: IndexFactory = IndexFactory {
@@ -40,7 +41,7 @@ pub const CAPABILITIES: IndexCapabilities = IndexCapabilities {
 /// A new index; one that `loses` a change in so many is wrong.
 ///
 /// # Errors
-/// `AlreadyExists`, `Io`.
+/// `AlreadyExists`, `InvalidInput`, `Io`.
 pub fn create(context: IndexContext, loses: Option<u64>) -> Result<Box<dyn Index>> {
     if context.storage.len(&context.path)?.is_some() {
         return Err(Error::new(ErrorKind::AlreadyExists, "there is a file already").with_file(context.path));
@@ -52,6 +53,7 @@ pub fn create(context: IndexContext, loses: Option<u64>) -> Result<Box<dyn Index
         roots: BTreeMap::from([(Root(1), Arc::default())]),
         changes: 0,
     };
+    file::check_owner(&context)?;
     let index = Map {
         context,
         state: Mutex::new(state),
@@ -64,9 +66,13 @@ pub fn create(context: IndexContext, loses: Option<u64>) -> Result<Box<dyn Index
 /// An index that [`create`] has made.
 ///
 /// # Errors
-/// `NotFound`, `Corruption`, `InvalidSettings`, `Io`.
-pub fn open(context: IndexContext, loses: Option<u64>) -> Result<Box<dyn Index>> {
-    let state = Mutex::new(read(&context).map_err(|error| error.with_file(&context.path))?);
+/// `NotFound`, `Corruption`, `InvalidInput`, `InvalidSettings`, `Io`.
+pub fn open(mut context: IndexContext, loses: Option<u64>) -> Result<Box<dyn Index>> {
+    let (state, owner) = file::read(&context).map_err(|error| error.with_file(&context.path))?;
+    if context.owner.is_empty() {
+        context.owner = owner;
+    }
+    let state = Mutex::new(state);
     Ok(Box::new(Map { context, state, loses }))
 }
 
@@ -121,57 +127,6 @@ struct Map {
     loses: Option<u64>,
 }
 
-/// What a file holds: the name of the operator, the last number, and the roots with all of their entries.
-fn encode(operator: &str, last: u64, roots: &BTreeMap<Root, Arc<Entries>>) -> Vec<u8> {
-    let mut out = b"map1".to_vec();
-    put_bytes(&mut out, operator.as_bytes());
-    put_u64(&mut out, last);
-    for (root, entries) in roots {
-        put_u64(&mut out, root.0);
-        put_u64(&mut out, entries.len() as u64);
-        for (key, value) in &**entries {
-            put_bytes(&mut out, key);
-            put_bytes(&mut out, value);
-        }
-    }
-    out
-}
-
-fn read(context: &IndexContext) -> Result<State> {
-    let file = context.storage.open(&context.path)?;
-    let bytes = file.read(0, file.len() as usize)?;
-    let body = bytes.strip_prefix(b"map1");
-    let mut reader =
-        Reader::new(body.ok_or_else(|| Error::settings("index.primary", "the file is not of this index"))?);
-    let operator = reader.str()?;
-    if operator != name_of(context) {
-        return Err(Error::settings(
-            "upsert",
-            format!("the file was made with \"{operator}\""),
-        ));
-    }
-    let (last, mut roots) = (reader.u64()?, BTreeMap::new());
-    while !reader.is_empty() {
-        let (root, count) = (Root(reader.u64()?), reader.u64()?);
-        let entry = |_| Ok((reader.bytes()?.to_vec(), reader.bytes()?.to_vec()));
-        roots.insert(root, Arc::new((0..count).map(entry).collect::<Result<Entries>>()?));
-    }
-    let (_, newest) = roots
-        .last_key_value()
-        .ok_or_else(|| Error::corruption("the file has no root"))?;
-    Ok(State {
-        working: Entries::clone(newest),
-        changed: false,
-        last,
-        roots,
-        changes: 0,
-    })
-}
-
-fn name_of(context: &IndexContext) -> &str {
-    context.upsert.as_ref().map_or("", |upsert| upsert.name())
-}
-
 /// Refuses what is too long, before anything is changed.
 fn check(updates: &Updates, upsert: Option<&dyn Upsert>) -> Result<()> {
     let refuse = |what: &str| Err(Error::invalid_input(format!("a change with {what}")));
@@ -211,7 +166,7 @@ impl Map {
             storage.remove(&draft)?;
         }
         let mut file = storage.create(&draft)?;
-        file.write_all(&encode(name_of(&self.context), state.last, &state.roots))
+        file.write_all(&file::encode(&self.context, state.last, &state.roots))
             .map_err(|source| Error::io("write", &draft, source))?;
         file.finish(true)?;
         storage.rename(&draft, path)?;
@@ -350,7 +305,7 @@ impl Index for Map {
     }
 
     fn verify(&self, finding: &mut dyn FnMut(IndexFinding)) -> Result<()> {
-        if let Err(error) = read(&self.context) {
+        if let Err(error) = file::read(&self.context) {
             finding(IndexFinding {
                 offset: 0,
                 what: error.to_string(),
@@ -370,7 +325,7 @@ impl Index for Map {
         let state = self.state.lock();
         IndexStats {
             commits: state.last,
-            used_bytes: encode(name_of(&self.context), state.last, &state.roots).len() as u64,
+            used_bytes: file::encode(&self.context, state.last, &state.roots).len() as u64,
             height: u32::from(!state.working.is_empty()),
             ..IndexStats::default()
         }

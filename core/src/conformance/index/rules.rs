@@ -1,8 +1,8 @@
 //! Single promises of the trait.
 
 use super::{Batch, Model, Random, Subject, assert_sound, compare};
-use crate::ErrorKind;
-use crate::index::{IndexContext, MAX_KEY, MAX_VALUE, Root, Updates};
+use crate::index::{Index, IndexContext, MAX_KEY, MAX_OWNER, MAX_VALUE, Root, Updates};
+use crate::{ErrorKind, Result};
 
 pub(super) fn an_empty_index_is_empty(subject: &Subject) {
     let (context, index) = subject.create();
@@ -77,6 +77,79 @@ pub(super) fn names_and_limits_are_checked(subject: &Subject) {
     updates.upsert(b"key", b"operand");
     let error = index.apply(&updates, None).expect_err("no operator");
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+}
+
+/// Opens a file as that of an owner.
+fn open_of(subject: &Subject, context: &IndexContext, owner: &[u8]) -> Result<Box<dyn Index>> {
+    (subject.factory.open)(IndexContext {
+        owner: owner.to_vec(),
+        ..context.clone()
+    })
+}
+
+fn commit_one(index: &dyn Index, key: &[u8]) {
+    let mut updates = Updates::new();
+    updates.put(key, b"value");
+    index.apply(&updates, None).expect("a sound batch");
+    index.commit().expect("space");
+}
+
+pub(super) fn files_say_whose_they_are(subject: &Subject) {
+    a_file_of_another_owner_is_refused(subject);
+    a_file_of_no_owner_gets_one_with_the_next_commit(subject);
+}
+
+fn a_file_of_another_owner_is_refused(subject: &Subject) {
+    let longest = [b'o'; MAX_OWNER];
+    let (plain, too_long) = (subject.context(), [b'o'; MAX_OWNER + 1]);
+    let of = |owner: &[u8]| IndexContext {
+        owner: owner.to_vec(),
+        ..plain.clone()
+    };
+    let error = (subject.factory.create)(of(&too_long)).expect_err("too long");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    let index = (subject.factory.create)(of(&longest)).expect("a new index");
+    let refused = |when: &str| {
+        let error = open_of(subject, &plain, b"another").expect_err(when);
+        assert_eq!(error.kind(), ErrorKind::Corruption, "{when}: {error}");
+        assert_eq!(error.file(), Some(&*plain.path), "{when}: {error}");
+        let message = error.message();
+        assert!(
+            message.contains("another") && message.contains("ooo"),
+            "{when}: {message}"
+        );
+    };
+    drop(index);
+    refused("a file without a commit");
+    let index = open_of(subject, &plain, &longest).expect("its own");
+    commit_one(&*index, b"one");
+    drop(index);
+    refused("a file with a commit");
+    let error = open_of(subject, &plain, &too_long).expect_err("too long");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    let index = open_of(subject, &plain, b"").expect("who does not say takes any");
+    commit_one(&*index, b"two");
+    drop(index);
+    refused("a file that one who did not say has changed");
+    let index = open_of(subject, &plain, &longest).expect("its own");
+    assert!(index.get(b"two").expect("a sound file").is_some());
+}
+
+fn a_file_of_no_owner_gets_one_with_the_next_commit(subject: &Subject) {
+    let (context, index) = subject.create();
+    commit_one(&*index, b"one");
+    drop(index);
+    let index = open_of(subject, &context, b"first").expect("it does not say");
+    assert!(index.get(b"one").expect("a sound file").is_some());
+    drop(index);
+    let index = open_of(subject, &context, b"second").expect("nothing was committed");
+    commit_one(&*index, b"two");
+    drop(index);
+    let error = open_of(subject, &context, b"first").expect_err("it is the second's now");
+    assert_eq!(error.kind(), ErrorKind::Corruption, "{error}");
+    let index = open_of(subject, &context, b"second").expect("its own");
+    assert!(index.get(b"two").expect("a sound file").is_some());
+    assert_sound(&*index);
 }
 
 pub(super) fn later_changes_of_a_batch_see_the_earlier_ones(subject: &Subject) {

@@ -23,7 +23,7 @@ use kodiak_core::options::Options;
 use kodiak_core::storage::Storage;
 use kodiak_core::{Error, ErrorKind, Result};
 
-use crate::components::{stored_index, stored_view};
+use crate::components::{catalogue_owner, stored_index, stored_view};
 
 use super::edit::CatalogueMeta;
 pub(crate) use view::CatalogueView;
@@ -61,28 +61,34 @@ pub(super) struct Catalogue {
 }
 
 impl Catalogue {
-    /// Makes an empty one.
+    /// Makes an empty one, of a number, for the database of an identity.
     ///
     /// # Errors
     /// `AlreadyExists`, `Io`.
-    pub fn create(storage: &Arc<dyn Storage>, dir: &Path, number: u64, factory: &'static IndexFactory) -> Result<Self> {
+    pub fn create(
+        storage: &Arc<dyn Storage>,
+        dir: &Path,
+        (identity, number): (u64, u64),
+        factory: &'static IndexFactory,
+    ) -> Result<Self> {
         let path = dir.join(catalogue_name(number));
         // Left over by a process that ended before the manifest named it.
         if storage.len(&path)?.is_some() {
             storage.remove(&path)?;
         }
-        let index = (factory.create)(context(storage, &path, factory))?;
+        let owner = catalogue_owner(identity, number);
+        let index = (factory.create)(context(storage, &path, owner, factory))?;
         let root = newest(&*index);
         let kind = factory.component.name.to_owned();
         let meta = CatalogueMeta { number, kind, root };
         Ok(Self { index, path, meta })
     }
 
-    /// Opens the one that a manifest names.
+    /// Opens the one that the manifest of a database names.
     ///
     /// # Errors
-    /// `Corruption` if it is missing, damaged, or lacks the root; `InvalidSettings` for an index that there is not; `Io`.
-    pub fn open(storage: &Arc<dyn Storage>, dir: &Path, meta: &CatalogueMeta) -> Result<Self> {
+    /// `Corruption` if it is missing, damaged, another's, or lacks the root; `InvalidSettings` for an index that there is not; `Io`.
+    pub fn open(storage: &Arc<dyn Storage>, dir: &Path, identity: u64, meta: &CatalogueMeta) -> Result<Self> {
         let path = dir.join(catalogue_name(meta.number));
         let factory = stored_index(&meta.kind).ok_or_else(|| {
             let message = format!(
@@ -91,7 +97,8 @@ impl Catalogue {
             );
             Error::new(ErrorKind::Unsupported, message).with_file(&path)
         })?;
-        let index = (factory.open)(context(storage, &path, factory)).map_err(|error| damaged(error, &path))?;
+        let owner = catalogue_owner(identity, meta.number);
+        let index = (factory.open)(context(storage, &path, owner, factory)).map_err(|error| damaged(error, &path))?;
         let meta = meta.clone();
         Ok(Self { index, path, meta })
     }
@@ -122,26 +129,34 @@ fn newest(index: &dyn Index) -> u64 {
     index.roots().last().map_or(0, |root| root.0)
 }
 
-fn context(storage: &Arc<dyn Storage>, path: &Path, factory: &IndexFactory) -> IndexContext {
+fn context(storage: &Arc<dyn Storage>, path: &Path, owner: Vec<u8>, factory: &IndexFactory) -> IndexContext {
     IndexContext {
         storage: Arc::clone(storage),
         path: path.to_owned(),
         pool: (factory.pool)(pool_bytes(factory)),
         options: Options::defaults(factory.component.options),
         upsert: None,
+        owner,
     }
 }
 
-/// Opens the catalogue that a manifest names for reading, whatever its kind.
+/// Opens the catalogue that the manifest of a database names for reading, whatever its kind.
 ///
 /// # Errors
-/// `Corruption` if it is missing, damaged, or lacks the root; `Io`.
-pub(super) fn read(storage: &dyn Storage, dir: &Path, meta: &CatalogueMeta) -> Result<Arc<CatalogueView>> {
+/// `Corruption` if it is missing, damaged, another's, or lacks the root; `Io`.
+pub(super) fn read(
+    storage: &dyn Storage,
+    dir: &Path,
+    identity: u64,
+    meta: &CatalogueMeta,
+) -> Result<Arc<CatalogueView>> {
     let path = dir.join(catalogue_name(meta.number));
-    let mut view = stored_view(storage, &path, Root(meta.root));
+    let owner = catalogue_owner(identity, meta.number);
+    let open = || stored_view(storage, &path, &owner, Root(meta.root));
+    let mut view = open();
     for _ in 1..ATTEMPTS {
         if view.as_ref().is_err_and(|error| error.kind() == ErrorKind::Corruption) {
-            view = stored_view(storage, &path, Root(meta.root));
+            view = open();
         }
     }
     let view = view.map_err(|error| damaged(error, &path))?;

@@ -345,7 +345,7 @@ fn entries_have_the_documented_bytes() {
     let manifest =
         Manifest::open_with(Arc::clone(&storage), dir, Listing::Catalogue(factory("bplus"), 1)).expect("open");
     let meta = manifest.state().catalogue.clone().expect("there is a catalogue");
-    let view = stored_view(&*storage, &dir.join(catalogue_name(meta.number)), Root(meta.root)).expect("open");
+    let view = stored_view(&*storage, &dir.join(catalogue_name(meta.number)), b"", Root(meta.root)).expect("open");
     let (mut found, mut cursor) = (BTreeMap::new(), view.cursor());
     cursor.seek_first().expect("read");
     while let (Some(key), Some(value)) = (cursor.key(), cursor.value()) {
