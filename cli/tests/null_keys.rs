@@ -105,3 +105,137 @@ fn null_keys_come_back_through_every_format() {
         }
     }
 }
+
+/// Keys that look alike: a null, an empty text, and texts that others write for nulls.
+const ALIKE: &str = "a,b,v\n,1,null 1\n,NA,null null\n\"\",1,empty 1\n\"\",,empty null\n\"NULL\",1,NULL 1\n\"null\",1,null text\n\
+    \"NA\",-1,NA -1\nx,-5,x -5\n";
+
+fn alike() -> Kodiak {
+    let kodiak = Kodiak::new();
+    let file = kodiak.file("alike.csv", ALIKE);
+    let schema = "a:text, b:int8, v:text";
+    kodiak.prints(&["import", "db", "t", &file, "--schema", schema, "--key", "a,b"]);
+    kodiak.prints(&["import", "db", "lone", &file, "--schema", schema, "--key", "a"]);
+    kodiak
+}
+
+/// The values that rows of JSON hold in the column v.
+fn values(rows: &str) -> Vec<String> {
+    let value = |row: &str| serde_json::from_str::<serde_json::Value>(row).expect("JSON")["v"].to_string();
+    rows.lines().map(|row| value(row).replace('"', "")).collect()
+}
+
+#[test]
+fn a_key_says_which_text_is_a_null() {
+    let kodiak = alike();
+    let get =
+        |table: &str, key: &str, na: &str| values(&kodiak.prints(&["get", "db", table, key, "--na", na])).concat();
+    for (key, na, value) in [
+        ("N,1", "N", "null 1"),
+        ("N,N", "N", "null null"),
+        (",1", "N", "empty 1"),
+        (",N", "N", "empty null"),
+        ("NULL,1", "N", "NULL 1"),
+        ("NULL,1", "NULL", "null 1"),
+        ("\"NULL\",1", "NULL", "NULL 1"),
+        ("null,1", "NULL", "null text"),
+        (",1", "", "null 1"),
+        (",", "", "null null"),
+        ("\"\",1", "", "empty 1"),
+        ("\"\",", "", "empty null"),
+        ("-,1", "-", "null 1"),
+        ("NA,-1", "N", "NA -1"),
+    ] {
+        assert_eq!(get("t", key, na), value, "{key} --na {na}");
+    }
+    // A key of one column has no quotes around it.
+    assert_eq!(get("lone", "N", "N"), "null null");
+    assert_eq!(get("lone", "", "N"), "empty null");
+    assert_eq!(get("lone", "", ""), "null null");
+    assert_eq!(get("lone", "NULL", "N"), "NULL 1");
+    // Without the option, texts are what they were.
+    assert_eq!(values(&kodiak.prints(&["get", "db", "t", ",1"])), ["empty 1"]);
+    assert_eq!(values(&kodiak.prints(&["get", "db", "lone", ""])), ["empty null"]);
+    let told = kodiak.refuses(&["get", "db", "t", "N,1"]);
+    assert!(told.contains("(--na says which text is a null in it)"), "{told}");
+}
+
+#[test]
+fn rows_with_null_keys_are_changed_and_deleted() {
+    let kodiak = alike();
+    let update = |arguments: &[&str]| kodiak.prints(&[&["update", "db", "t", "--na", "N"], arguments].concat());
+    update(&["N,1", "v=changed"]);
+    update(&["N,7", "v=made", "--or-insert"]);
+    let told = kodiak.refuses(&["update", "db", "t", "N,8", "v=none", "--na", "N"]);
+    assert!(told.contains("has no key \"N,8\"; --or-insert makes the row"), "{told}");
+    kodiak.prints(&["delete", "db", "t", "N,N", "--na", "N"]);
+    kodiak.prints(&["delete", "db", "t", ",N", "--na", "N"]);
+    assert_eq!(
+        kodiak.prints(&["export", "db", "t"]),
+        "a,b,v\n,1,changed\n,7,made\n\"\",1,empty 1\n\"NA\",-1,NA -1\nNULL,1,NULL 1\nnull,1,null text\nx,-5,x -5\n"
+    );
+    kodiak.prints(&["delete", "db", "lone", "N", "--na", "N"]);
+    assert!(kodiak.prints(&["export", "db", "lone"]).starts_with("a,b,v\n\"\",,"));
+}
+
+#[test]
+fn ranges_begin_and_end_at_null_keys() {
+    let kodiak = alike();
+    let scan = |arguments: &[&str]| values(&kodiak.prints(&[&["scan", "db", "t"], arguments].concat()));
+    assert_eq!(scan(&["--prefix", "N", "--na", "N"]), ["null null", "null 1"]);
+    assert_eq!(scan(&["--prefix", "", "--na", ""]), ["null null", "null 1"]);
+    assert_eq!(scan(&["--prefix", "\"\"", "--na", ""]), ["empty null", "empty 1"]);
+    assert_eq!(
+        scan(&["--from", "N,1", "--to", "\"\",1", "--na", "N"]),
+        ["null 1", "empty null"]
+    );
+    kodiak.prints(&["compact", "db", "t", "--from", "N", "--to", "\"\"", "--na", "N"]);
+    kodiak.prints(&["delete", "db", "t", "N", "--to", "\"\",1", "--na", "N"]);
+    assert_eq!(scan(&["--limit", "1"]), ["empty 1"]);
+    // Without the option, no text was passed over.
+    let told = kodiak.refuses(&["scan", "db", "t", "--prefix", ""]);
+    assert!(told.contains("\"\" has 0"), "{told}");
+}
+
+#[test]
+fn nulls_are_refused_where_none_can_be() {
+    let kodiak = alike();
+    let file = kodiak.file("alike.csv", ALIKE);
+    let import = ["import", "db", "strict", &file, "--key", "v", "--columns", "v"];
+    kodiak.prints(&import);
+    kodiak.prints(&["create", "db", "plain"]);
+    let refused = |arguments: &[&str], why: &str| {
+        let told = kodiak.refuses(arguments);
+        assert!(told.contains(why), "{told}");
+    };
+    refused(
+        &["get", "db", "strict", "N", "--na", "N"],
+        "key column \"v\" may not be null",
+    );
+    refused(
+        &["get", "db", "t", "00", "--hex", "--na", "N"],
+        "--hex takes keys as bytes",
+    );
+    for command in ["get", "delete"] {
+        refused(
+            &[command, "db", "plain", "a", "--na", "a"],
+            "has keys without columns: leave --na out",
+        );
+    }
+    refused(&["scan", "db", "plain", "--na", "a"], "leave --na out");
+    refused(&["get", "db", "t", "x,-5\nx,6"], "is more than one key");
+}
+
+#[test]
+fn keys_begin_with_negative_numbers() {
+    let kodiak = alike();
+    let file = kodiak.file("alike.csv", ALIKE);
+    let schema = "a:text, b:int8, v:text";
+    kodiak.prints(&["import", "db", "down", &file, "--schema", schema, "--key", "b,a"]);
+    assert_eq!(values(&kodiak.prints(&["get", "db", "down", "-5,x"])), ["x -5"]);
+    kodiak.prints(&["update", "db", "down", "-5,x", "v=changed"]);
+    assert_eq!(values(&kodiak.prints(&["get", "db", "down", "-5,x"])), ["changed"]);
+    kodiak.prints(&["delete", "db", "down", "-5,x"]);
+    kodiak.refuses(&["get", "db", "down", "-5,x"]);
+    kodiak.misunderstands(&["get", "db", "down", "--rwa", "-5,x"]);
+}

@@ -6,7 +6,8 @@ use crate::arguments::Existing;
 use crate::bytes::Encoding;
 use crate::failure::Result;
 use crate::output::Output;
-use crate::{progress, rows};
+use crate::progress;
+use crate::rows::Nulls;
 
 /// `kodiak compact`
 #[derive(Debug, Args)]
@@ -23,6 +24,8 @@ pub struct Compact {
     to: Option<String>,
     #[command(flatten)]
     encoding: Encoding,
+    #[command(flatten)]
+    nulls: Nulls,
 }
 
 impl Compact {
@@ -35,7 +38,7 @@ impl Compact {
                     let table = db.table(table)?;
                     match (self.from.as_deref(), self.to.as_deref()) {
                         (None, None) => table.compact()?,
-                        (from, to) => table.compact_range(rows::bounds(&table, from, to, self.encoding)?)?,
+                        (from, to) => table.compact_range(self.nulls.bounds(&table, from, to, self.encoding)?)?,
                     }
                 }
                 None => db.compact()?,

@@ -3,7 +3,7 @@ use clap::Args;
 use crate::arguments::Existing;
 use crate::bytes::Encoding;
 use crate::failure::Result;
-use crate::rows;
+use crate::rows::Nulls;
 
 /// `kodiak delete`
 #[derive(Debug, Args)]
@@ -13,13 +13,15 @@ pub struct Delete {
     /// The table
     table: String,
     /// The key; with --to, the first key of a range. In a table with columns the values of its key columns, separated by commas
-    #[arg(allow_negative_numbers = true)]
+    #[arg(allow_hyphen_values = true)]
     key: String,
     /// Delete all keys up to this one, which stays; nothing if it is not after the first
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     to: Option<String>,
     #[command(flatten)]
     encoding: Encoding,
+    #[command(flatten)]
+    nulls: Nulls,
 }
 
 impl Delete {
@@ -28,11 +30,13 @@ impl Delete {
         let table = db.table(&self.table)?;
         match &self.to {
             Some(_) => {
-                let range = rows::bounds(&table, Some(&self.key), self.to.as_deref(), self.encoding)?;
+                let range = self
+                    .nulls
+                    .bounds(&table, Some(&self.key), self.to.as_deref(), self.encoding)?;
                 table.delete_range(range)?;
             }
-            None if rows::by_columns(&table, self.encoding.hex) => {
-                table.delete_keys(&rows::key(&table, &self.key, true)?)?;
+            None if self.nulls.by_columns(&table, self.encoding.hex)? => {
+                table.delete_keys(&self.nulls.key(&table, &self.key, true)?)?;
             }
             None => table.delete(self.encoding.parse(&self.key)?)?,
         }

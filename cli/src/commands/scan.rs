@@ -7,7 +7,7 @@ use crate::arguments::Existing;
 use crate::bytes::{Encoding, to_json};
 use crate::failure::Result;
 use crate::output::Output;
-use crate::rows;
+use crate::rows::{self, Nulls};
 use crate::values::Values;
 
 /// `kodiak scan`
@@ -43,13 +43,15 @@ pub struct Scan {
     json: bool,
     #[command(flatten)]
     encoding: Encoding,
+    #[command(flatten)]
+    nulls: Nulls,
 }
 
 impl Scan {
     pub fn run(self, out: &mut Output) -> Result {
         let db = self.db.open_read_only()?;
         let table = db.table(&self.table)?;
-        if rows::by_columns(&table, self.encoding.hex) {
+        if self.nulls.by_columns(&table, self.encoding.hex)? {
             return self.rows(&table, out);
         }
         let mut scan = table.scan_with(self.options(&table)?.without_cache())?;
@@ -72,7 +74,7 @@ impl Scan {
     fn rows(&self, table: &Table, out: &mut Output) -> Result {
         let mut read = table.read().without_cache();
         read = match &self.prefix {
-            Some(prefix) => read.prefix(&rows::key(table, prefix, false)?),
+            Some(prefix) => read.prefix(&self.nulls.key(table, prefix, false)?),
             None => read.range(self.bounds(table)?),
         };
         if self.reverse {
@@ -104,12 +106,9 @@ impl Scan {
     }
 
     fn bounds(&self, table: &Table) -> Result<ScanBounds> {
-        Ok(rows::bounds(
-            table,
-            self.from.as_deref(),
-            self.to.as_deref(),
-            self.encoding,
-        )?)
+        Ok(self
+            .nulls
+            .bounds(table, self.from.as_deref(), self.to.as_deref(), self.encoding)?)
     }
 
     fn options(&self, table: &Table) -> Result<ScanOptions<'static>> {

@@ -3,11 +3,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use arrow::datatypes::Schema;
 use clap::Args;
-use kodiak::{Error, ErrorKind, Table};
+use kodiak::{Error, Table};
 
 use crate::arguments::Existing;
 use crate::failure::Result;
-use crate::rows;
+use crate::rows::{self, Nulls};
 
 /// `kodiak update`
 #[derive(Debug, Args)]
@@ -21,7 +21,7 @@ pub struct Update {
     /// The table, which has columns
     table: String,
     /// The row's key: the values of the key columns, separated by commas
-    #[arg(allow_negative_numbers = true)]
+    #[arg(allow_hyphen_values = true)]
     key: String,
     /// The columns to change: name=Ada age=36. The others stay
     #[arg(value_name = "COLUMN=VALUE", value_parser = assignment, required_unless_present = "null")]
@@ -32,6 +32,8 @@ pub struct Update {
     /// Make the row if there is none; columns that are not given hold their default, or nothing
     #[arg(long)]
     or_insert: bool,
+    #[command(flatten)]
+    nulls: Nulls,
 }
 
 fn assignment(text: &str) -> std::result::Result<(String, String), String> {
@@ -52,18 +54,15 @@ impl Update {
             );
             return Err(Error::invalid_input(message).into());
         }
-        let key = rows::key(&table, &self.key, true)?;
+        let key = self.nulls.key(&table, &self.key, true)?;
         let changes = self.changes(&table)?;
         // Nobody else writes to the database while it is open here.
         let row = match table.get_row(&key)? {
             Some(row) => changed(&row, &changes)?,
             None if self.or_insert => made(&table, &key, &changes)?,
             None => {
-                let message = format!(
-                    "table \"{}\" has no key \"{}\": --or-insert makes the row",
-                    self.table, self.key
-                );
-                return Err(Error::new(ErrorKind::NotFound, message).into());
+                let missing = self.nulls.missing(&table, &self.key);
+                return Err(missing.with_advice("--or-insert makes the row").into());
             }
         };
         table.insert(&row)?;
