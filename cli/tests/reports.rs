@@ -36,6 +36,51 @@ fn rows_that_replaced_others_are_counted() {
 }
 
 #[test]
+fn rows_that_replaced_others_are_counted_in_tables_that_had_some() {
+    let kodiak = Kodiak::new();
+    let old = kodiak.file("old.csv", "id,n\n1,1\n2,2\n3,3\n");
+    let new = kodiak.file("new.csv", "id,n\n2,5\n4,4\n4,6\n5,5\n3,7\n");
+    let distinct = kodiak.file("distinct.csv", "id,n\n10,1\n11,2\n");
+    for (table, more) in [("t", &[][..]), ("kv", &["--key-value"])] {
+        let import = |file: &str, count: &[&str]| {
+            kodiak.prints(&[&["import", "db", table, file, "--key", "id"], more, count].concat())
+        };
+        let counted = &["--count-replaced"][..];
+        let told = import(&old, counted);
+        assert!(
+            told.ends_with("; none of them replaced another\n"),
+            "empty before: {told}"
+        );
+        // Rows that were deleted are not replaced, wherever they are.
+        kodiak.prints(&["compact", "db"]);
+        kodiak.prints(&["delete", "db", table, "2"]);
+        let told = import(&new, counted);
+        assert!(
+            told.contains("; 2 of them replaced ones before them"),
+            "4 and 3: {told}"
+        );
+        let told = import(&new, &["--count-replaced", "--batch", "1"]);
+        assert!(told.contains("; 5 of them replaced ones before them"), "{told}");
+        let told = import(&distinct, counted);
+        assert!(told.ends_with("; none of them replaced another\n"), "{told}");
+        assert!(!import(&new, &[]).contains("replaced"), "it was not asked for");
+    }
+    kodiak.prints(&[
+        "create",
+        "db",
+        "short",
+        "--schema",
+        "id:int64 not null, n:int64",
+        "--key",
+        "id",
+        "--ttl",
+        "1h",
+    ]);
+    let refused = kodiak.refuses(&["import", "db", "short", &new, "--count-replaced"]);
+    assert!(refused.contains("end by its TTL"), "{refused}");
+}
+
+#[test]
 fn an_import_that_fails_says_what_it_left_and_how_to_go_on() {
     let kodiak = Kodiak::new();
     let file = kodiak.file("rows.csv", "id,n\n1,1\n\"2\",\"a\nb\"\n3,3\n4\n5,5\n");

@@ -2,7 +2,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use clap::Args;
 use kodiak::{Db, Error, ErrorKind, Table, TableSchema};
 
@@ -10,7 +10,7 @@ use crate::arguments::SettingsArguments;
 use crate::failure::Result;
 use crate::import::{
     CsvOptions, FileFormat, IMPORTS, Input, Layout, Position, Progress, Rejects, RowKeys, Sink, Source, TableArguments,
-    Transfer, count_rows, is_once, replaced,
+    Transfer, count_rows, defaults, is_entries, is_once, tell_replaced,
 };
 use crate::output::Output;
 use crate::schema;
@@ -51,6 +51,9 @@ pub struct Import {
     /// Go on with an import of this file that was interrupted, exactly where it was
     #[arg(long)]
     resume: bool,
+    /// Say how many rows replaced others in a table that had rows before, too: reads its keys before and after
+    #[arg(long)]
+    count_replaced: bool,
     /// Rows written at once
     #[arg(long, value_name = "ROWS", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: u32,
@@ -148,7 +151,7 @@ impl Import {
         };
         let rejects = Rejects::open(self.rejects.as_deref(), place, self.max_rejects, rejected)?;
         let from = done.map_or(Position::default(), |(position, _)| position);
-        let fresh = done.is_none() && plan.table.options().get_ttl().is_none() && plan.table.is_empty()?;
+        let before = self.rows_before(&plan.table, done.is_some())?;
         let texts = rejects.wants_texts();
         let mut rows = source.rows(from, &plan.target, plan.as_written, self.batch as usize, texts)?;
         let mut transfer = Transfer {
@@ -181,16 +184,32 @@ impl Import {
         if from.row > 0 {
             write!(out, ", after {} rows before", from.row)?;
         }
-        // Other tables would have to be read before, too, and may be large.
-        let rows = if fresh { Some(count_rows(&plan.table)?) } else { None };
-        if let Some(replaced) = rows.and_then(|rows| replaced(imported, rows)) {
-            write!(out, "; {replaced}")?;
+        if let Some(before) = before {
+            let replaced = (before + imported).saturating_sub(count_rows(&plan.table)?);
+            if replaced > 0 || self.count_replaced {
+                write!(out, "; {}", tell_replaced(replaced))?;
+            }
         }
         match (rejected, &self.rejects) {
             (count, Some(file)) if count > 0 => writeln!(out, "; {count} rejected, see {}", file.display())?,
             _ => writeln!(out)?,
         }
         Ok(())
+    }
+
+    /// How many rows the table has, if it is to be told how many the import replaces: else, only if it is empty is it cheap to know.
+    fn rows_before(&self, table: &Table, resumed: bool) -> Result<Option<u64>, Error> {
+        let ends = table.options().get_ttl().is_some();
+        match self.count_replaced {
+            true if ends => Err(Error::invalid_input(format!(
+                "--count-replaced: rows of table \"{}\" end by its TTL while others are imported, so that counting them does not \
+                 tell how many were replaced",
+                self.table
+            ))),
+            true => count_rows(table).map(Some),
+            false if ends || resumed || !table.is_empty()? => Ok(None),
+            false => Ok(Some(0)),
+        }
     }
 
     /// The table, and what rows become in it.
@@ -228,7 +247,7 @@ impl Import {
             None if explicit.is_none() => Some(source.infer(!key_value)?),
             None => None,
         };
-        let entries = known.as_ref().is_some_and(is_entries);
+        let entries = known.as_deref().is_some_and(is_entries);
         if key_value && self.new.key.is_empty() && explicit.is_none() && entries {
             let table = match found {
                 Some(table) => table,
@@ -309,30 +328,4 @@ impl Import {
         }
         Ok(Source::new(Input::open(&self.file)?, format, options, &self.columns)?)
     }
-}
-
-/// The names of a table's columns that have a default.
-fn defaults(table: &Table) -> Result<Vec<String>, Error> {
-    let schema = table.schema();
-    let mut names = Vec::new();
-    for (index, field) in schema.columns().fields().iter().enumerate() {
-        if schema.initial(index)?.is_some() {
-            names.push(field.name().clone());
-        }
-    }
-    Ok(names)
-}
-
-/// True if these columns are a key and a value, by name and type.
-fn is_entries(columns: &SchemaRef) -> bool {
-    use DataType as D;
-    let bytes = |of: &D| {
-        matches!(
-            of,
-            D::Utf8 | D::LargeUtf8 | D::Utf8View | D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_)
-        )
-    };
-    let mut names: Vec<&str> = columns.fields().iter().map(|field| field.name().as_str()).collect();
-    names.sort_unstable();
-    names == ["key", "value"] && columns.fields().iter().all(|field| bytes(field.data_type()))
 }

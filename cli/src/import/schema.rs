@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use clap::Args;
-use kodiak::{Error, Fitting, Result, TableSchema};
+use kodiak::{Error, Fitting, Result, Table, TableSchema};
 
 use crate::schema;
 
@@ -179,6 +179,35 @@ pub fn column_index(columns: &Schema, name: &str) -> Result<usize> {
             known.join(", ")
         ))
     })
+}
+
+/// The names of a table's columns that have a default.
+///
+/// # Errors
+/// Those of the table's schema.
+pub fn defaults(table: &Table) -> Result<Vec<String>> {
+    let schema = table.schema();
+    let mut names = Vec::new();
+    for (index, field) in schema.columns().fields().iter().enumerate() {
+        if schema.initial(index)?.is_some() {
+            names.push(field.name().clone());
+        }
+    }
+    Ok(names)
+}
+
+/// True if these columns are a key and a value, by name and type.
+pub fn is_entries(columns: &Schema) -> bool {
+    use DataType as D;
+    let bytes = |of: &D| {
+        matches!(
+            of,
+            D::Utf8 | D::LargeUtf8 | D::Utf8View | D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_)
+        )
+    };
+    let mut names: Vec<&str> = columns.fields().iter().map(|field| field.name().as_str()).collect();
+    names.sort_unstable();
+    names == ["key", "value"] && columns.fields().iter().all(|field| bytes(field.data_type()))
 }
 
 #[cfg(test)]

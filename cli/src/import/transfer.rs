@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kodiak::{Db, Result, Table};
+use kodiak::{Db, Result, ScanOptions, Table};
 
 use super::rejects::Rejects;
 use super::resume::Progress;
@@ -76,7 +76,7 @@ pub fn count_rows(table: &Table) -> Result<u64> {
     let schema = table.schema();
     let mut rows = 0;
     if schema.is_key_value() {
-        let mut scan = table.scan(..)?;
+        let mut scan = table.scan_with(ScanOptions::new(..).without_cache())?;
         while scan.next_ref()?.is_some() {
             rows += 1;
         }
@@ -91,11 +91,11 @@ pub fn count_rows(table: &Table) -> Result<u64> {
     Ok(rows)
 }
 
-/// Says how many rows of an import replaced others, given those that a table without any has after it.
-pub fn replaced(imported: u64, rows: u64) -> Option<String> {
-    match imported.checked_sub(rows) {
-        None | Some(0) => None,
-        Some(1) => Some("1 of them replaced one before it that had its key".to_owned()),
-        Some(count) => Some(format!("{count} of them replaced ones before them that had their keys")),
+/// Says how many rows of an import replaced others.
+pub fn tell_replaced(count: u64) -> String {
+    match count {
+        0 => "none of them replaced another".to_owned(),
+        1 => "1 of them replaced one before it that had its key".to_owned(),
+        count => format!("{count} of them replaced ones before them that had their keys"),
     }
 }
