@@ -99,7 +99,7 @@ fn null_keys_come_back_through_every_format() {
                 refused.contains("it has no value") && refused.contains(&file),
                 "{refused}"
             );
-            kodiak.prints(&["drop-table", "db", &copy]);
+            // No table was left, which would have other columns.
             kodiak.prints(&["ingest", "db", &copy, &file, "--key", key]);
             assert_eq!(kodiak.prints(&["export", "db", &copy]), before, "{file} ingested");
         }

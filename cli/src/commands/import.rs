@@ -10,7 +10,7 @@ use crate::arguments::SettingsArguments;
 use crate::failure::Result;
 use crate::import::{
     CsvOptions, FileFormat, IMPORTS, Input, Layout, Position, Progress, Rejects, RowKeys, Sink, Source, TableArguments,
-    Transfer, count_rows, defaults, is_entries, is_once, tell_replaced,
+    Transfer, count_rows, default_delimiter, defaults, is_entries, is_once, take_back, tell_replaced,
 };
 use crate::output::Output;
 use crate::schema;
@@ -93,21 +93,10 @@ impl Import {
         let existed = db.tables().contains(&self.table);
         let outcome = self.import(&db, source, columns.as_ref(), explicit, out);
         if outcome.is_err() && !existed {
-            self.take_back(&db);
+            take_back(&db, &self.table);
         }
         outcome?;
         Ok(db.close()?)
-    }
-
-    /// Removes a table that was made for an import that failed before a row was in it: the next attempt may want another schema.
-    fn take_back(&self, db: &Db) {
-        let empty = db
-            .table(&self.table)
-            .and_then(|table| Ok(table.scan(..)?.next().is_none()));
-        if empty.unwrap_or(false) {
-            // Why the import failed is told already.
-            let _ = db.drop_table(&self.table);
-        }
     }
 
     fn import(
@@ -310,11 +299,7 @@ impl Import {
             let message = "its name does not tell what it is: say --format csv, jsonl, parquet, feather or orc";
             return Err(Error::invalid_input(message).with_file(&self.file).into());
         };
-        let tsv = self
-            .file
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("tsv"));
-        let delimiter = self.delimiter.unwrap_or(if tsv { '\t' } else { ',' });
+        let delimiter = self.delimiter.unwrap_or_else(|| default_delimiter(&self.file));
         let delimiter = u8::try_from(delimiter).ok().filter(u8::is_ascii).ok_or_else(|| {
             Error::invalid_input(format!("--delimiter takes one ASCII character, not \"{delimiter}\""))
         })?;

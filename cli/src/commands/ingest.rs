@@ -9,7 +9,7 @@ use kodiak::{Db, Error, ErrorKind, LocalStorage, Table};
 
 use crate::arguments::SettingsArguments;
 use crate::failure::Result;
-use crate::import::TableArguments;
+use crate::import::{TableArguments, take_back};
 use crate::output::Output;
 use crate::progress;
 
@@ -38,10 +38,15 @@ impl Ingest {
             .map(|file| std::fs::canonicalize(file).map_err(|error| Error::io("open the file", file, error)))
             .collect::<Result<Vec<PathBuf>, Error>>()?;
         let db = self.settings.builder(&self.db)?.open(&self.db)?;
-        let table = self.table(&db, &files[0])?;
+        let existed = db.tables().contains(&self.table);
         let begun = Instant::now();
-        let done = progress::busy("ingesting", || table.ingest_files(&files))?;
-        drop(table);
+        let done = self
+            .table(&db, &files[0])
+            .and_then(|table| progress::busy("ingesting", || table.ingest_files(&files)));
+        if done.is_err() && !existed {
+            take_back(&db, &self.table);
+        }
+        let done = done?;
         db.close()?;
         let seconds = begun.elapsed().as_secs_f64();
         writeln!(

@@ -1,6 +1,7 @@
 //! CSV files: the types of their columns, and their rows as texts.
 
 use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringBuilder};
@@ -24,6 +25,14 @@ impl CsvOptions {
     fn is_missing(&self, (field, quoted): (&[u8], bool)) -> bool {
         !quoted && self.missing.iter().any(|missing| missing.as_bytes() == field)
     }
+}
+
+/// What is between the fields of a file, if nobody says: by the ending of its name.
+pub fn default_delimiter(path: &Path) -> char {
+    let tsv = path
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("tsv"));
+    if tsv { '\t' } else { ',' }
 }
 
 /// The columns of a file, by its header.

@@ -19,7 +19,7 @@ mod source;
 mod text;
 mod transfer;
 
-pub use csv::CsvOptions;
+pub use csv::{CsvOptions, default_delimiter};
 pub use input::{Input, is_once};
 pub use keys::RowKeys;
 pub use records::Records;
@@ -29,4 +29,4 @@ pub use rows::Position;
 pub use schema::{TableArguments, column_index, defaults, is_entries};
 pub use sink::{Layout, Sink};
 pub use source::{FileFormat, Source};
-pub use transfer::{Transfer, count_rows, tell_replaced};
+pub use transfer::{Transfer, count_rows, take_back, tell_replaced};

@@ -68,6 +68,15 @@ impl Transfer<'_> {
     }
 }
 
+/// Removes a table that was made for a file of which no row is in it, since reading it failed: the next attempt may want another
+/// schema.
+pub fn take_back(db: &Db, table: &str) {
+    if db.table(table).and_then(|table| table.is_empty()).unwrap_or(false) {
+        // Why it failed is told already.
+        let _ = db.drop_table(table);
+    }
+}
+
 /// How many rows a table has.
 ///
 /// # Errors
