@@ -145,6 +145,18 @@ fn what_is_exported_can_be_chosen_and_is_never_half_a_file() {
             .refuses(&["export", "db", "t", "--columns", "c"])
             .contains("the columns are: id, a, b")
     );
+    let twice = kodiak.refuses(&["export", "db", "t", "--columns", "a,id,a"]);
+    assert!(twice.contains("column \"a\" is named twice"), "{twice}");
+    // Nothing is written before it is known what.
+    for condition in ["a >", "nope > 1", "id > 'x'"] {
+        let output = kodiak.command(&["export", "db", "t", "--where", condition]).output();
+        let output = output.expect("started");
+        assert_eq!(
+            (output.status.code(), &output.stdout[..]),
+            (Some(1), &b""[..]),
+            "{condition}"
+        );
+    }
     let some = |condition: &str| kodiak.prints(&["export", "db", "t", "--columns", "a", "--where", condition]);
     assert_eq!(some("id >= 2 and b like 'z%'"), "a\nz\n");
     assert_eq!(some("a is null or id = 3"), "a\nNA\nz\n");
@@ -219,4 +231,31 @@ fn flights_come_back_through_every_format() {
             );
         }
     }
+}
+
+#[test]
+fn a_file_called_tsv_has_tabs_and_is_read_again() {
+    let kodiak = Kodiak::new();
+    let file = kodiak.file("rows.csv", "id,a\n1,\"x,y\"\n2,\"p\tq\"\n");
+    kodiak.prints(&["import", "db", "t", &file, "--key", "id"]);
+    kodiak.prints(&["export", "db", "t", "--output", "rows.tsv"]);
+    let written = std::fs::read_to_string(kodiak.path("rows.tsv")).expect("written");
+    assert_eq!(written, "id\ta\n1\tx,y\n2\t\"p\tq\"\n");
+    kodiak.prints(&["import", "db", "again", "rows.tsv", "--key", "id"]);
+    assert_eq!(
+        kodiak.prints(&["export", "db", "again"]),
+        kodiak.prints(&["export", "db", "t"])
+    );
+    kodiak.prints(&[
+        "export",
+        "db",
+        "t",
+        "--output",
+        "rows.tsv",
+        "--force",
+        "--delimiter",
+        ",",
+    ]);
+    let written = std::fs::read_to_string(kodiak.path("rows.tsv")).expect("written");
+    assert!(written.starts_with("id,a\n"), "{written}");
 }

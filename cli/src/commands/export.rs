@@ -8,12 +8,12 @@ use clap::{Args, ValueEnum};
 use kodiak::core::format::Compression;
 use kodiak::core::storage::WritableFile;
 use kodiak::outside::FileKind;
-use kodiak::{Error, Predicate, Table};
+use kodiak::{Batches, Error, Predicate, Table};
 
 use crate::arguments::Existing;
 use crate::export::{CsvWriter, JsonWriter, NewFile, Target, TextOut, entry_texts, typed};
 use crate::failure::{Result, written};
-use crate::import::{FileFormat, column_index};
+use crate::import::{FileFormat, column_index, default_delimiter};
 use crate::output::Output;
 use crate::progress;
 
@@ -46,9 +46,9 @@ pub struct Export {
     /// What a missing value is in a CSV file; a value that looks like it is written in quotes
     #[arg(long, value_name = "TEXT", default_value = "")]
     na: String,
-    /// The character between the fields of a CSV file
-    #[arg(long, value_name = "CHARACTER", default_value_t = ',')]
-    delimiter: char,
+    /// The character between the fields of a CSV file [default: a comma; a tab for .tsv]
+    #[arg(long, value_name = "CHARACTER")]
+    delimiter: Option<char>,
     /// Write keys and values of a key-value table as hexadecimal digits, in csv and jsonl
     #[arg(long)]
     hex: bool,
@@ -74,15 +74,15 @@ impl Export {
                 Error::invalid_input("files with types are not written to standard output: say --output FILE").into(),
             );
         }
-        let delimiter = u8::try_from(self.delimiter)
+        let delimiter = match (self.delimiter, &self.output) {
+            (Some(delimiter), _) => delimiter,
+            (None, Some(output)) => default_delimiter(output),
+            (None, None) => ',',
+        };
+        let delimiter = u8::try_from(delimiter)
             .ok()
-            .filter(|byte| byte.is_ascii() && !b"\"\n\r".contains(byte));
-        let delimiter = delimiter.ok_or_else(|| {
-            Error::invalid_input(format!(
-                "--delimiter takes one ASCII character, not {:?}",
-                self.delimiter
-            ))
-        })?;
+            .filter(|byte| byte.is_ascii() && !b"\"\n\r".contains(byte))
+            .ok_or_else(|| Error::invalid_input(format!("--delimiter takes one ASCII character, not {delimiter:?}")))?;
         if self
             .na
             .bytes()
@@ -125,11 +125,13 @@ impl Export {
             .iter()
             .map(|field| field.name().clone())
             .collect();
+        // What is wrong with the condition is told before a header is written.
+        let batches = self.batches(table)?;
         let target = match format {
             FileFormat::Jsonl => Target::Json(JsonWriter::new(out)),
             _ => Target::Csv(CsvWriter::new(out, &names, delimiter, &self.na)?),
         };
-        self.write(table, target)
+        self.write(table, batches, target)
     }
 
     fn typed(&self, table: &Table, kind: FileKind, file: Box<dyn WritableFile>) -> Result<u64, Error> {
@@ -138,7 +140,8 @@ impl Export {
             Packing::Lz4 => Compression::Lz4,
             Packing::Zstd => Compression::Zstd,
         };
-        self.write(table, typed(kind, file, &self.columns(table)?, compression)?)
+        let target = typed(kind, file, &self.columns(table)?, compression)?;
+        self.write(table, self.batches(table)?, target)
     }
 
     fn columns(&self, table: &Table) -> Result<SchemaRef, Error> {
@@ -149,13 +152,18 @@ impl Export {
         }
         let indexes = self.columns.iter().map(|name| column_index(own, name));
         let indexes = indexes.collect::<Result<Vec<usize>, Error>>()?;
+        let mut names = self.columns.iter().enumerate();
+        if let Some((_, twice)) = names.find(|(place, name)| self.columns[..*place].contains(name)) {
+            let message = format!("column \"{twice}\" is named twice, and no file with two of it could be imported");
+            return Err(Error::invalid_input(message));
+        }
         let columns = own.project(&indexes);
         columns
             .map(Arc::new)
             .map_err(|error| Error::invalid_input("the columns cannot be chosen").with_source(error))
     }
 
-    fn write(&self, table: &Table, mut target: Target<'_>) -> Result<u64, Error> {
+    fn batches(&self, table: &Table) -> Result<Batches, Error> {
         let mut read = table.read().without_cache();
         if !self.columns.is_empty() {
             read = read.project(&self.columns);
@@ -166,10 +174,14 @@ impl Export {
         if let Some(limit) = self.limit {
             read = read.limit(limit);
         }
+        read.batches()
+    }
+
+    fn write(&self, table: &Table, batches: Batches, mut target: Target<'_>) -> Result<u64, Error> {
         let entries = table.schema().is_key_value() && !matches!(target, Target::Typed(_));
         let bar = progress::rows();
         let mut rows = 0;
-        for batch in read.batches()? {
+        for batch in batches {
             let batch = batch?;
             match entries {
                 true => target.write(&entry_texts(&batch, rows + 1, self.hex)?, rows + 1)?,
