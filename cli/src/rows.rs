@@ -129,7 +129,8 @@ impl Nulls {
     }
 }
 
-fn ends<K>(from: Option<K>, to: Option<K>) -> (Bound<K>, Bound<K>) {
+/// The bounds from `from` on, up to but without `to`.
+pub fn ends<K>(from: Option<K>, to: Option<K>) -> (Bound<K>, Bound<K>) {
     (
         from.map_or(Bound::Unbounded, Bound::Included),
         to.map_or(Bound::Unbounded, Bound::Excluded),
@@ -176,7 +177,10 @@ pub fn parse(fields: &[Field], values: &[Option<&str>], what: &str) -> Result<Re
 }
 
 /// The fields of one line of CSV, and whether they were in quotes.
-fn split(text: &str) -> Result<Vec<(String, bool)>> {
+///
+/// # Errors
+/// `InvalidInput` for quotes that are not closed, and for more than a line.
+pub fn split(text: &str) -> Result<Vec<(String, bool)>> {
     let mut records = Records::new(text.as_bytes(), b',', 0, 1);
     if !records.next()? {
         return Ok(Vec::new());
@@ -190,7 +194,7 @@ fn split(text: &str) -> Result<Vec<(String, bool)>> {
     };
     let fields = (0..records.len()).map(field).collect();
     if records.next()? {
-        let message = format!("\"{text}\" is more than one key: a value with a line break stands in quotes");
+        let message = format!("\"{text}\" has more than one line: a value with a line break stands in quotes");
         return Err(Error::invalid_input(message));
     }
     Ok(fields)

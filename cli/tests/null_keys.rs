@@ -223,7 +223,7 @@ fn nulls_are_refused_where_none_can_be() {
         );
     }
     refused(&["scan", "db", "plain", "--na", "a"], "leave --na out");
-    refused(&["get", "db", "t", "x,-5\nx,6"], "is more than one key");
+    refused(&["get", "db", "t", "x,-5\nx,6"], "has more than one line");
 }
 
 #[test]

@@ -101,3 +101,37 @@ fn indexes_are_created_read_listed_and_dropped() {
     let said = kodiak.refuses(&["secondary", "read", "db", "flights", "by_dest"]);
     assert!(said.contains("no index \"by_dest\""), "{said}");
 }
+
+#[test]
+fn values_in_quotes_are_texts_and_nothing_is_a_null() {
+    let kodiak = Kodiak::new();
+    let file = kodiak.file("rows.csv", "id,a,n\n1,,5\n2,\"\",5\n3,\"x, y\",5\n4,x,\n5,x,-7\n");
+    kodiak.prints(&["import", "db", "t", &file, "--key", "id"]);
+    kodiak.prints(&["secondary", "create", "db", "t", "by_a", "--on", "a,n"]);
+    let read = |arguments: &[&str]| {
+        let all = ["secondary", "read", "db", "t", "by_a", "--columns", "id"];
+        let printed = kodiak.prints(&[&all[..], arguments].concat());
+        printed.lines().skip(1).collect::<String>()
+    };
+    for (values, rows) in [
+        ("", "1"),
+        ("\"\"", "2"),
+        (",5", "1"),
+        ("\"\",5", "2"),
+        ("\"x, y\"", "3"),
+        ("x", "45"),
+        ("x,", "4"),
+        ("x,-7", "5"),
+    ] {
+        assert_eq!(read(&["--equal", values]), rows, "{values}");
+    }
+    assert_eq!(read(&["--from", "\"\"", "--to", "\"x, y\""]), "245");
+    let said = kodiak.refuses(&["secondary", "read", "db", "t", "by_a", "--equal", "\"x"]);
+    assert!(said.contains("a quote is not closed"), "{said}");
+    // Keys and values of key-value tables are texts.
+    kodiak.prints(&["create", "db", "plain"]);
+    kodiak.prints(&["put", "db", "plain", "k", "a,b"]);
+    kodiak.prints(&["secondary", "create", "db", "plain", "by_value", "--on", "value"]);
+    let found = kodiak.prints(&["secondary", "read", "db", "plain", "by_value", "--equal", "\"a,b\""]);
+    assert_eq!(found, "key,value\nk,\"a,b\"\n");
+}

@@ -1,5 +1,4 @@
 use std::io::Write;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
@@ -12,6 +11,7 @@ use crate::arguments::Existing;
 use crate::export::{CsvWriter, JsonWriter, Target, TextOut, entry_texts};
 use crate::failure::{Result, written};
 use crate::output::Output;
+use crate::rows;
 
 /// `kodiak secondary`
 #[derive(Debug, Subcommand)]
@@ -70,15 +70,16 @@ pub struct List {
 pub struct Read {
     #[command(flatten)]
     named: Named,
-    /// Only rows with these values in the first columns of the index; an empty value is null
-    #[arg(long, value_name = "VALUE,...", value_delimiter = ',', conflicts_with_all = ["from", "to"], allow_hyphen_values = true)]
-    equal: Vec<String>,
+    /// Only rows with these values in the first columns of the index, in quotes as in a CSV file; an empty value is null, and "" an
+    /// empty text
+    #[arg(long, value_name = "VALUE,...", conflicts_with_all = ["from", "to"], allow_hyphen_values = true)]
+    equal: Option<String>,
     /// Begin with these values of the first columns of the index
-    #[arg(long, value_name = "VALUE,...", value_delimiter = ',', allow_hyphen_values = true)]
-    from: Vec<String>,
+    #[arg(long, value_name = "VALUE,...", allow_hyphen_values = true)]
+    from: Option<String>,
     /// End before these
-    #[arg(long, value_name = "VALUE,...", value_delimiter = ',', allow_hyphen_values = true)]
-    to: Vec<String>,
+    #[arg(long, value_name = "VALUE,...", allow_hyphen_values = true)]
+    to: Option<String>,
     /// Only these columns, in this order
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
     columns: Vec<String>,
@@ -151,13 +152,11 @@ impl Read {
             read = read.project(&self.columns);
         }
         let columns = self.index_columns(&table)?;
-        if !self.equal.is_empty() {
-            read = read.prefix(&row(&columns, &self.equal)?);
-        } else if !self.from.is_empty() || !self.to.is_empty() {
-            let end = |values: &[String]| (!values.is_empty()).then(|| row(&columns, values)).transpose();
-            let from = end(&self.from)?.map_or(Bound::Unbounded, Bound::Included);
-            let to = end(&self.to)?.map_or(Bound::Unbounded, Bound::Excluded);
-            read = read.key_range((from, to));
+        if let Some(equal) = &self.equal {
+            read = read.prefix(&row(&columns, equal)?);
+        } else if self.from.is_some() || self.to.is_some() {
+            let end = |text: &Option<String>| text.as_ref().map(|text| row(&columns, text)).transpose();
+            read = read.key_range(rows::ends(end(&self.from)?, end(&self.to)?));
         }
         if let Some(limit) = self.limit {
             read = read.limit(limit);
@@ -205,8 +204,12 @@ impl Read {
     }
 }
 
-/// One row of the first columns of an index, from texts.
-fn row(columns: &[Field], values: &[String]) -> Result<RecordBatch> {
+/// One row of the first columns of an index, from text: nothing is a null, unless in quotes.
+fn row(columns: &[Field], text: &str) -> Result<RecordBatch> {
+    let values = match text {
+        "" => vec![(String::new(), false)],
+        _ => rows::split(text)?,
+    };
     if values.len() > columns.len() {
         let message = format!(
             "{} values are given for an index by {} columns",
@@ -219,8 +222,8 @@ fn row(columns: &[Field], values: &[String]) -> Result<RecordBatch> {
         .iter()
         .map(|field| field.clone().with_nullable(true))
         .collect();
-    let texts = columns.iter().zip(values).map(|(column, value)| {
-        let value = (!value.is_empty()).then_some(value.as_str());
+    let texts = columns.iter().zip(&values).map(|(column, (value, quoted))| {
+        let value = (*quoted || !value.is_empty()).then_some(value.as_str());
         let text: ArrayRef = Arc::new(StringArray::from(vec![value]));
         (column.name().as_str(), text, true)
     });
