@@ -146,9 +146,10 @@ impl Components {
     /// Finds what the settings name and checks that it works together. Nothing on disk is touched.
     ///
     /// # Errors
-    /// `InvalidSettings` naming the setting, or both of them where two contradict each other, and the valid choices.
+    /// `InvalidSettings` naming the setting, or both of them where two contradict each other, and the valid choices; and the file and
+    /// the line that say so, if the settings were read from a file.
     pub fn resolve(&self, settings: &Settings) -> Result<Resolved> {
-        resolve::resolve(self, settings)
+        resolve::resolve(self, settings).map_err(|error| settings.located(error))
     }
 
     /// As [`Settings::explain`], with those options of components that nobody gave.

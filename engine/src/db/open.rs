@@ -57,7 +57,10 @@ pub(super) fn open(builder: Builder, path: &Path) -> Result<Db> {
 
 fn open_once(builder: Builder, path: &Path) -> Result<Db> {
     // Everything that can be wrong with the settings is found before anything is touched.
-    let mut resolved = builder.components.resolve(&builder.settings)?;
+    let mut resolved = builder
+        .components
+        .resolve(&builder.settings)
+        .map_err(|error| instead(error, path))?;
     let storage = Arc::clone(&builder.storage);
     let begun = storage.monotonic_nanos();
     let read_only = builder.mode == OpenMode::ReadOnly;
@@ -162,6 +165,17 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
     Ok(Db {
         open: Arc::new(Open::new(shared, background)),
     })
+}
+
+/// Says what can be done about settings that are kept with the database at `path`, and that this program cannot use.
+fn instead(error: Error, path: &Path) -> Error {
+    match error.file() == Some(&*path.join(SETTINGS_FILE)) {
+        true => error.with_advice(
+            "the database was last opened with it, or the file was changed: open the database with a program that knows it, or \
+             with other settings, which are then kept with it, or correct the file",
+        ),
+        false => error,
+    }
 }
 
 /// Whether there is a database.

@@ -11,6 +11,7 @@ mod fetch;
 mod files;
 mod indexes;
 mod ingest;
+mod passed_over;
 mod places;
 mod repair;
 mod sealed;

@@ -93,6 +93,6 @@ pub(super) fn settings_file(storage: &dyn Storage, path: &Path) -> Result<()> {
     let bytes = files::read_small(storage, &file)?;
     let text = std::str::from_utf8(&bytes)
         .map_err(|error| Error::corruption("the settings are not UTF-8").with_source(error))
-        .and_then(crate::Settings::from_toml);
+        .and_then(|text| crate::Settings::from_text_of(&file, text));
     text.map(|_| ()).map_err(|error| error.with_file(file))
 }

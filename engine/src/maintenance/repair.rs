@@ -42,6 +42,8 @@ impl Builder {
     /// - A manifest that can be read is kept; runs that it names and that are gone or damaged are taken out of it. One that
     ///   cannot is made anew of the tables' directories, and the order of runs found by comparing their keys.
     /// - Settings that cannot be read are moved to [`LOST_DIR`]; those of this builder take their place.
+    /// - Those that can be read, but name what this program does not know, are left as they are; what would need it does without, with
+    ///   what this builder has instead, but for the log. The report says so.
     /// - A sidecar that is gone or damaged is rebuilt from its data file. What only it knew is lost: range deletes (what they
     ///   deleted comes back, if it is still in older runs) and, in tables with a TTL, ages (entries then count from now on).
     /// - The blocks of a damaged data file that are whole become a new one; what the others had replaced or deleted, if it is still
@@ -60,16 +62,20 @@ impl Builder {
     /// can be run again.
     pub fn repair(self, path: impl AsRef<Path>) -> Result<RepairReport> {
         let path = path.as_ref();
-        let resolved = self.resolve_once()?;
-        files::check_database(&*self.storage, path)?;
-        let lock = self.storage.lock(&path.join(LOCK_FILE))?;
+        let (builder, settings_passed_over) = self.passing_over(path)?;
+        let resolved = builder.resolve_once()?;
+        files::check_database(&*builder.storage, path)?;
+        let lock = builder.storage.lock(&path.join(LOCK_FILE))?;
         let mut repair = Repair {
-            storage: Arc::clone(&self.storage),
+            storage: Arc::clone(&builder.storage),
             path,
             resolved,
             indexes_given_up: false,
             log_database: 0,
-            report: RepairReport::default(),
+            report: RepairReport {
+                settings_passed_over,
+                ..RepairReport::default()
+            },
         };
         repair.clear_places()?;
         repair.check_settings()?;
@@ -78,7 +84,7 @@ impl Builder {
         salvage::clear(&repair)?;
         drop(lock);
         let mut report = repair.report;
-        self.finish_repair(path, log_damaged, had_indexes, &mut report)?;
+        builder.finish_repair(path, log_damaged, had_indexes, &mut report)?;
         Ok(report)
     }
 }

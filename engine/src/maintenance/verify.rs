@@ -37,19 +37,24 @@ impl Builder {
     /// is there), primary indexes (every page, and every key against the runs), deletion vectors (every row), and the log. Nothing is changed. Damage does not end it: the report lists all that was found.
     ///
     /// # Errors
-    /// `NotFound` if there is no database; `Locked` if it is open (see [`Db::verify`]); `InvalidSettings`. Everything else,
+    /// `NotFound` if there is no database; `Locked` if it is open (see [`Db::verify`]); `InvalidSettings`, but for those read from the
+    /// database's own file that say nothing of the log. Everything else,
     /// files that cannot be read included, is in the report.
     pub fn verify(self, path: impl AsRef<Path>) -> Result<VerifyReport> {
         let path = path.as_ref();
-        let storage = &*self.storage;
-        let resolved = self.resolve_once()?;
+        let (builder, settings_passed_over) = self.passing_over(path)?;
+        let storage = &*builder.storage;
+        let resolved = builder.resolve_once()?;
         files::check_database(storage, path)?;
         let _lock = match storage.lock(&path.join(LOCK_FILE)) {
             Err(error) if error.kind() == ErrorKind::Locked => return Err(error),
             // A disk that cannot be written to can still be verified.
             lock => lock.ok(),
         };
-        let mut report = VerifyReport::default();
+        let mut report = VerifyReport {
+            settings_passed_over,
+            ..VerifyReport::default()
+        };
         match misplaced(storage, path) {
             Ok(found) => report.problems.extend(found.iter().map(Misplaced::error)),
             Err(error) => report.problems.push(error),
@@ -70,16 +75,16 @@ impl Builder {
         match &state {
             Some(state) => {
                 check_structure(state, path, &mut report);
-                verify_state(&self.storage, &self.components, path, state, &mut report);
+                verify_state(&builder.storage, &builder.components, path, state, &mut report);
             }
-            None => verify_found(&self.storage, &self.components, path, &mut report),
+            None => verify_found(&builder.storage, &builder.components, path, &mut report),
         }
         let from = state.as_ref().map_or(0, State::log_from);
         let database = state.as_ref().map_or(0, |state| state.identity);
-        let context = wal_context(&resolved, &self.storage, database, path);
+        let context = wal_context(&resolved, &builder.storage, database, path);
         let unflushed = verify_log(&resolved, &context, (from, state.as_ref()), &mut report);
         for (&id, table) in state.iter().flat_map(|state| &state.tables) {
-            let files = (&self.storage, &self.components, table_dir(path, id));
+            let files = (&builder.storage, &builder.components, table_dir(path, id));
             report.note(verify_exact(files, (database, id), table, unflushed.contains(&id)));
         }
         Ok(report)

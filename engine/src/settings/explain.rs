@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
+use kodiak_core::Error;
 use kodiak_core::options::OptionValue;
 
 use super::fields::FIELDS;
@@ -13,6 +15,7 @@ use super::{FormatLevel, Settings};
 /// What a settings file said, for [`Settings::explain`]. It takes no part in comparisons.
 #[derive(Debug, Clone, Default)]
 pub struct Origins {
+    pub(super) file: Option<PathBuf>,
     pub(super) preset: Option<&'static str>,
     pub(super) lines: BTreeMap<String, (usize, OptionValue)>,
 }
@@ -130,6 +133,18 @@ pub(super) fn explain(settings: &Settings) -> Vec<Explained> {
             Explained { setting, value, origin }
         })
         .collect()
+}
+
+/// The error with the file and the line that say what its setting is, if they do.
+pub(super) fn located(settings: &Settings, error: Error) -> Error {
+    let all = explain(settings);
+    let found = all.iter().find(|known| Some(known.setting.as_str()) == error.setting());
+    match (found.map(|known| &known.origin), &settings.origins.file) {
+        (Some(Origin::File(line)), Some(file)) if error.file().is_none() => {
+            error.with_advice(&format!("line {line} sets it")).with_file(file)
+        }
+        _ => error,
+    }
 }
 
 /// Equal, also if one writes as a number of bytes what the other writes with a unit.

@@ -12,4 +12,5 @@ mod owners;
 mod repair;
 mod repair_data;
 mod repair_log;
+mod settings_kept;
 mod verify;

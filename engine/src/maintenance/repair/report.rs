@@ -15,6 +15,8 @@ pub struct RepairReport {
     pub lost: Vec<PathBuf>,
     /// Settings and sidecars that were written anew, and data files with what could be saved of damaged ones.
     pub rebuilt: Vec<PathBuf>,
+    /// Settings kept with the database that can be read, but not be used by this program: they are left as they are.
+    pub settings_passed_over: Vec<Error>,
     /// The manifest was lost, and made anew.
     pub manifest_rebuilt: bool,
     /// Tables in the repaired database.
@@ -36,7 +38,7 @@ const SHOWN: usize = 10;
 
 impl fmt::Display for RepairReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for problem in &self.problems {
+        for problem in self.problems.iter().chain(&self.settings_passed_over) {
             writeln!(f, "{problem}")?;
         }
         for path in &self.rebuilt {

@@ -9,6 +9,8 @@ use kodiak_core::{Error, Result};
 pub struct VerifyReport {
     /// Everything that is wrong, in the order of reading; each names its file and, where there is one, the offset.
     pub problems: Vec<Error>,
+    /// Settings kept with the database that this program cannot use: nothing is wrong with the data.
+    pub settings_passed_over: Vec<Error>,
     /// Tables looked at.
     pub tables: u64,
     /// Runs read from end to end.
@@ -44,7 +46,7 @@ impl VerifyReport {
 
 impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for problem in &self.problems {
+        for problem in self.problems.iter().chain(&self.settings_passed_over) {
             writeln!(f, "{problem}")?;
         }
         writeln!(
