@@ -56,3 +56,11 @@ pub(crate) fn locked(path: &Path) -> Error {
     )
     .with_file(path)
 }
+
+/// The error of something that is not a file in the place of a lock file.
+pub(crate) fn no_lock_file(path: &Path, what: &str) -> Error {
+    let message = format!(
+        "{what} is where the lock file belongs, which tells whether a program has this open: close all that do, then move it away"
+    );
+    Error::corruption(message).with_file(path)
+}

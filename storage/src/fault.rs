@@ -35,7 +35,7 @@ use self::system::{Op, System};
 use self::tree::FileRef;
 use crate::buffered::Buffered;
 use crate::clock;
-use crate::errors::{io_error, locked};
+use crate::errors::{io_error, locked, no_lock_file};
 use crate::memory::MemoryLock;
 
 /// A file system in memory that models durability and fails as planned. Clones are handles of the same system.
@@ -287,7 +287,12 @@ impl Storage for FaultStorage {
                 }
                 result => Ok(result?),
             });
-        let file = file.map_err(|error| io_error("lock the file", path, error))?;
+        let file = file.map_err(
+            |error| match error.raw_os_error() == Some(Errno::ISDIR.raw_os_error()) {
+                true => no_lock_file(path, "a directory"),
+                false => io_error("lock the file", path, error),
+            },
+        )?;
         let lock = MemoryLock::acquire(&file.lock().locked);
         lock.map(|lock| Box::new(lock) as _).ok_or_else(|| locked(path))
     }

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use self::file::{MemoryFile, MemoryLog, MemorySink};
 use crate::buffered::Buffered;
 use crate::clock::{self, SplitMix, TestClock};
-use crate::errors::{io_error, locked};
+use crate::errors::{io_error, locked, no_lock_file};
 
 /// When the clock of a seeded storage stands still: 2026-01-01 00:00 UTC.
 pub(crate) const FROZEN_MICROS: u64 = 1_767_225_600_000_000;
@@ -259,7 +259,7 @@ impl Storage for MemoryStorage {
             .entry(key)
             .or_insert_with(|| Node::File(Arc::new(MemoryFile::new_growing())));
         let Node::File(file) = node else {
-            return Err(io_error("lock the file", path, Errno::ISDIR));
+            return Err(no_lock_file(path, "a directory"));
         };
         MemoryLock::acquire(file.lock_flag())
             .map(|lock| Box::new(lock) as _)

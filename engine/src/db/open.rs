@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kodiak_core::storage::Storage;
+use kodiak_core::storage::{Lock, Storage};
 use kodiak_core::wal::WalContext;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 use kodiak_storage::ReadOnlyStorage;
@@ -67,7 +67,7 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
     let exists = match is_there(&*storage, path) {
         // What looks like damage may be a database that somebody is making: nobody is under the lock.
         Err(error) if error.kind() == ErrorKind::Corruption && !read_only => {
-            let _lock = storage.lock(&path.join(LOCK_FILE))?;
+            let _lock = take_lock(&*storage, path)?;
             is_there(&*storage, path)?
         }
         exists => exists?,
@@ -89,7 +89,7 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
         None
     } else {
         storage.create_dir_all(path)?;
-        Some(storage.lock(&path.join(LOCK_FILE))?)
+        Some(take_lock(&*storage, path)?)
     };
     let mark = Manifest::mark(&*storage, path);
     let (manifest, state) = if read_only {
@@ -165,6 +165,16 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
     Ok(Db {
         open: Arc::new(Open::new(shared, background)),
     })
+}
+
+/// Keeps others from opening the database.
+fn take_lock(storage: &dyn Storage, path: &Path) -> Result<Box<dyn Lock>> {
+    storage
+        .lock(&path.join(LOCK_FILE))
+        .map_err(|error| match error.kind() == ErrorKind::Corruption {
+            true => error.with_advice("`kodiak repair` moves it, too"),
+            false => error,
+        })
 }
 
 /// Says what can be done about settings that are kept with the database at `path`, and that this program cannot use.

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use kodiak_core::storage::Storage;
-use kodiak_core::{Error, Result};
+use kodiak_core::{Error, ErrorKind, Result};
 
 use super::files;
-use crate::db::{TABLES_DIR, WAL_DIR};
+use crate::db::{LOCK_FILE, TABLES_DIR, WAL_DIR};
 use crate::manifest::{CURRENT, TAIL, is_catalogue, parse_file_name};
 use crate::publish::PUBLISHED_DIR;
 use crate::settings::SETTINGS_FILE;
@@ -16,12 +16,16 @@ use crate::settings::SETTINGS_FILE;
 pub(super) enum Sort {
     File,
     Directory,
+    /// A link, a pipe: never wanted.
+    Other,
 }
 
 /// Something that is not what its place is for.
 #[derive(Debug)]
 pub(super) struct Misplaced {
     pub path: PathBuf,
+    /// What is there.
+    pub is: Sort,
     /// What belongs there.
     pub expected: Sort,
 }
@@ -29,11 +33,30 @@ pub(super) struct Misplaced {
 impl Misplaced {
     /// It, as a problem.
     pub fn error(&self) -> Error {
-        let what = match self.expected {
-            Sort::Directory => "a file is where a directory belongs",
-            Sort::File => "a directory is where a file belongs",
+        let name = |sort| match sort {
+            Sort::Directory => "a directory",
+            Sort::File => "a file",
+            Sort::Other => "a link, a pipe or the like",
         };
-        Error::corruption(format!("{what}: `kodiak repair` moves it away")).with_file(&self.path)
+        let (is, expected) = (name(self.is), name(self.expected));
+        Error::corruption(format!(
+            "{is} is where {expected} belongs: `kodiak repair` moves it away"
+        ))
+        .with_file(&self.path)
+    }
+}
+
+/// What is in a place; a directory if there is nothing.
+///
+/// # Errors
+/// `Io`.
+pub(super) fn sort_of(storage: &dyn Storage, path: &Path) -> Result<Sort> {
+    if storage.len(path)?.is_some() {
+        return Ok(Sort::File);
+    }
+    match storage.list(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Ok(Sort::Other),
+        _ => Ok(Sort::Directory),
     }
 }
 
@@ -47,9 +70,9 @@ pub(super) fn misplaced(storage: &dyn Storage, path: &Path) -> Result<Vec<Mispla
         for name in files::list(storage, dir)? {
             let Some(expected) = expected(&name) else { continue };
             let path = dir.join(&name);
-            let is = storage.len(&path)?.map_or(Sort::Directory, |_| Sort::File);
+            let is = sort_of(storage, &path)?;
             if is != expected {
-                found.push(Misplaced { path, expected });
+                found.push(Misplaced { path, is, expected });
             }
         }
         Ok(())
@@ -57,11 +80,11 @@ pub(super) fn misplaced(storage: &dyn Storage, path: &Path) -> Result<Vec<Mispla
     let is_number = |name: &str| name.parse::<u32>().is_ok();
     look(path, &|name| match name {
         TABLES_DIR | WAL_DIR | PUBLISHED_DIR => Some(Sort::Directory),
-        CURRENT | TAIL | SETTINGS_FILE => Some(Sort::File),
+        CURRENT | TAIL | SETTINGS_FILE | LOCK_FILE => Some(Sort::File),
         _ if parse_file_name(name).is_some() || is_catalogue(name) => Some(Sort::File),
         _ => None,
     })?;
-    let is_directory = |name: &str| storage.len(&path.join(name)).map(|len| len.is_none());
+    let is_directory = |name: &str| sort_of(storage, &path.join(name)).map(|sort| sort == Sort::Directory);
     for dir in [TABLES_DIR, PUBLISHED_DIR] {
         if is_directory(dir)? {
             look(&path.join(dir), &|name| is_number(name).then_some(Sort::Directory))?;
@@ -73,7 +96,7 @@ pub(super) fn misplaced(storage: &dyn Storage, path: &Path) -> Result<Vec<Mispla
     if is_directory(TABLES_DIR)? {
         for name in files::list(storage, &path.join(TABLES_DIR))? {
             let dir = path.join(TABLES_DIR).join(&name);
-            if is_number(&name) && storage.len(&dir)?.is_none() {
+            if is_number(&name) && sort_of(storage, &dir)? == Sort::Directory {
                 look(&dir, &|_| Some(Sort::File))?;
             }
         }

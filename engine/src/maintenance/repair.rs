@@ -65,7 +65,6 @@ impl Builder {
         let (builder, settings_passed_over) = self.passing_over(path)?;
         let resolved = builder.resolve_once()?;
         files::check_database(&*builder.storage, path)?;
-        let lock = builder.storage.lock(&path.join(LOCK_FILE))?;
         let mut repair = Repair {
             storage: Arc::clone(&builder.storage),
             path,
@@ -77,7 +76,11 @@ impl Builder {
                 ..RepairReport::default()
             },
         };
-        repair.clear_places()?;
+        // What is no file has no owner.
+        let lock_file = path.join(LOCK_FILE);
+        repair.clear_places(Some(&lock_file))?;
+        let lock = builder.storage.lock(&lock_file)?;
+        repair.clear_places(None)?;
         repair.check_settings()?;
         salvage::resume(&mut repair)?;
         let (log_damaged, had_indexes) = repair.run()?;

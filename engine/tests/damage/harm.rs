@@ -51,12 +51,6 @@ pub const HARMS: [Harm; 15] = [
 
 const SECTOR: usize = 512;
 
-/// Everything in the directory of a database but the lock file, which holds nothing.
-pub fn targets(files: &Files) -> Vec<PathBuf> {
-    let wanted = |path: &&PathBuf| !path.ends_with("LOCK");
-    files.keys().filter(wanted).cloned().collect()
-}
-
 pub fn shuffle<T>(items: &mut [T], rng: &mut StdRng) {
     for at in (1..items.len()).rev() {
         items.swap(at, rng.random_range(0..=at));

@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 
 use case::{Kept, examine};
 use example::{Example, Kind};
-use harm::{HARMS, Harm, targets};
+use harm::{HARMS, Harm};
 
 /// Goes through the kinds of damage to each file of an example, in an order of which any beginning is a fair sample, then again with
 /// other random places.
@@ -25,7 +25,7 @@ fn damage_everything(kind: Kind) {
     let other = Example::new(kind, true, 1);
     let mut all: Vec<(usize, std::path::PathBuf, Harm)> = Vec::new();
     for (index, example) in examples.iter().enumerate() {
-        for target in targets(&example.files) {
+        for target in example.files.keys() {
             all.extend(HARMS.iter().map(|harm| (index, target.clone(), *harm)));
         }
     }

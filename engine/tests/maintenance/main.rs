@@ -7,6 +7,7 @@ mod expiring;
 mod ingest;
 mod ingest_files;
 mod inspect;
+mod odd_files;
 mod opening;
 mod owners;
 mod repair;

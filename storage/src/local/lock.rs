@@ -15,11 +15,11 @@ use std::path::Path;
 use kodiak_core::storage::Lock;
 use kodiak_core::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
-use rustix::fs::{self, AtFlags, CWD, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{self, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::{FILE_MODE, open_at};
-use crate::errors::{io_error, locked};
+use crate::errors::{io_error, locked, no_lock_file};
 
 /// Device and inode of the lock files held by this process.
 static HELD: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
@@ -40,6 +40,18 @@ fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev as u64, stat.st_ino as u64)
 }
 
+/// A pipe could be locked, too; links are not followed, and what the others make the system say would puzzle whoever sees it.
+fn check_is_file(path: &Path, stat: &Stat) -> Result<()> {
+    let what = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => return Ok(()),
+        FileType::Directory => "a directory",
+        FileType::Symlink => "a symbolic link",
+        FileType::Fifo => "a pipe",
+        _ => "something other than a file",
+    };
+    Err(no_lock_file(path, what))
+}
+
 impl LocalLock {
     pub(super) fn acquire(path: &Path) -> Result<Self> {
         let failed = |error: Errno| io_error("lock the file", path, error);
@@ -47,7 +59,8 @@ impl LocalLock {
             let mut held = HELD.lock();
             match fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) if held.contains(&identity(&stat)) => return Err(locked(path)),
-                Ok(_) | Err(Errno::NOENT) => {}
+                Ok(stat) => check_is_file(path, &stat)?,
+                Err(Errno::NOENT) => {}
                 Err(error) => return Err(failed(error)),
             }
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK;

@@ -6,7 +6,7 @@ use kodiak_core::{Error, ErrorKind, Result};
 
 use super::{LOST_DIR, Repair};
 use crate::maintenance::files;
-use crate::maintenance::places::{Sort, misplaced, settings_file};
+use crate::maintenance::places::{Sort, misplaced, settings_file, sort_of};
 use crate::settings::SETTINGS_FILE;
 
 impl Repair<'_> {
@@ -57,16 +57,19 @@ impl Repair<'_> {
         }
     }
 
-    /// Moves away what is not a file where one belongs, or not a directory.
+    /// Moves away what is not a file where one belongs, or not a directory, of all that or of one place.
     ///
     /// # Errors
     /// `Io`.
-    pub(super) fn clear_places(&mut self) -> Result<()> {
+    pub(super) fn clear_places(&mut self, place: Option<&Path>) -> Result<()> {
         for found in misplaced(&*self.storage, self.path)? {
+            if place.is_some_and(|place| place != found.path) {
+                continue;
+            }
             self.report.problems.push(found.error());
-            match found.expected {
-                Sort::Directory => self.lose(&found.path)?,
-                Sort::File => self.lose_directory(&found.path)?,
+            match found.is {
+                Sort::Directory => self.lose_directory(&found.path)?,
+                Sort::File | Sort::Other => self.lose(&found.path)?,
             }
         }
         Ok(())
@@ -76,9 +79,9 @@ impl Repair<'_> {
     fn lose_directory(&mut self, dir: &Path) -> Result<()> {
         for name in self.storage.list(dir)? {
             let path = dir.join(name);
-            match self.storage.len(&path)? {
-                Some(_) => self.lose(&path)?,
-                None => self.lose_directory(&path)?,
+            match sort_of(&*self.storage, &path)? {
+                Sort::Directory => self.lose_directory(&path)?,
+                Sort::File | Sort::Other => self.lose(&path)?,
             }
         }
         self.storage.remove_dir_all(dir)
