@@ -41,7 +41,7 @@ use kodiak_core::{Error, ErrorKind, Result};
 pub use builder::Builder;
 pub use index_options::IndexOptions;
 pub(crate) use index_updates::IndexUpdates;
-pub(crate) use log_end::check_log_end;
+pub(crate) use log_end::{check_log_end, check_open_log_end};
 pub(crate) use named_files::list_table;
 pub(crate) use open::{LOCK_FILE, TABLES_DIR, WAL_DIR, wal_context};
 pub use options::TableOptions;

@@ -89,7 +89,7 @@ pub(crate) struct Shared {
     /// Held by the one ingestion that may run.
     pub ingesting: Mutex<()>,
     /// The last sequence number that replay found in the log.
-    log_end: AtomicU64,
+    pub(super) log_end: AtomicU64,
     pub identity: u64,
 }
 
@@ -261,32 +261,6 @@ impl Shared {
     /// Whether the log keeps what is in memtables.
     pub fn logs_durably(&self) -> bool {
         self.resolved.wal.factory.capabilities.durable
-    }
-
-    /// At a clean end: the manifest remembers how far the log reaches, so that one that lacks its last segments is not taken for a
-    /// shorter one. Nothing is noted if the log has nothing that runs do not have.
-    fn note_log_end(&self) -> Result<()> {
-        let Some(wal) = self.wal.as_ref().filter(|_| self.logs_durably()) else {
-            return Ok(());
-        };
-        let _no_flush = self.flushing.lock();
-        let flushed = |table: Arc<TableInner>| table.view.load().slots().all(|slot| slot.is_empty());
-        if self.all_tables().into_iter().all(flushed) {
-            return Ok(());
-        }
-        let next_seq = match wal.stats().next_seq {
-            0 => self.log_end.load(Ordering::Acquire) + 1,
-            next_seq => next_seq,
-        };
-        // Writes that were under way when the database was closed.
-        wal.sync()?;
-        let mut manifest = self.manifest.lock();
-        match manifest.as_mut() {
-            Some(manifest) if manifest.state().log_end != Some(next_seq - 1) => {
-                manifest.append(&VersionEdit::new().with(Change::LogEnd(next_seq - 1)))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// The number of a new run or index.

@@ -19,7 +19,9 @@ use super::places::{Misplaced, misplaced, settings_file};
 use super::totals::Totals;
 use super::{TableFile, files};
 use crate::components::Components;
-use crate::db::{Builder, Db, LOCK_FILE, TABLES_DIR, TableOptions, list_table, wal_context};
+use crate::db::{
+    Builder, Db, LOCK_FILE, TABLES_DIR, TableOptions, check_log_end, check_open_log_end, list_table, wal_context,
+};
 use crate::manifest::{Manifest, RunMeta, State, TableState};
 use crate::primary::{verify_index, verify_open_index};
 use crate::run::RunContext;
@@ -82,7 +84,11 @@ impl Builder {
         let from = state.as_ref().map_or(0, State::log_from);
         let database = state.as_ref().map_or(0, |state| state.identity);
         let context = wal_context(&resolved, &builder.storage, database, path);
-        let unflushed = verify_log(&resolved, &context, (from, state.as_ref()), &mut report);
+        let check_end = |last_seq| match &state {
+            Some(state) => check_log_end(state, last_seq, &context.dir),
+            None => Ok(()),
+        };
+        let unflushed = verify_log(&resolved, &context, (from, state.as_ref()), check_end, &mut report);
         for (&id, table) in state.iter().flat_map(|state| &state.tables) {
             let files = (&builder.storage, &builder.components, table_dir(path, id));
             report.note(verify_exact(files, (database, id), table, unflushed.contains(&id)));
@@ -100,7 +106,7 @@ pub fn verify(path: impl AsRef<Path>) -> Result<VerifyReport> {
 }
 
 impl Db {
-    /// Verifies the database while it is in use: every run as of now, the manifest, and the log up to what it holds. See
+    /// Verifies the database while it is in use: every run as of now, the manifest, and the log up to what was written before. See
     /// [`Builder::verify`].
     ///
     /// # Errors
@@ -109,9 +115,12 @@ impl Db {
     pub fn verify(&self) -> Result<VerifyReport> {
         let shared = &self.open.shared;
         let mut report = VerifyReport::default();
-        shared.check_writable()?.sync()?;
+        let wal = shared.check_writable()?;
         // While nothing is flushed, no segment of the log is released.
         let flushing = shared.flushing.lock();
+        // Before the sync, which waits for what is being written.
+        let kept = shared.kept_in_log();
+        wal.sync()?;
         // Indexes are looked at where they are open.
         let capture = super::capture::Capture::pin(shared)?.without_indexes()?;
         let read = {
@@ -123,7 +132,8 @@ impl Db {
             Ok((state, from)) => {
                 check_structure(&state, &shared.dir, &mut report);
                 let context = wal_context(&shared.resolved, &shared.storage, shared.identity, &shared.dir);
-                verify_log(&shared.resolved, &context, (from, None), &mut report);
+                let check_end = |last_seq| check_open_log_end(kept, last_seq, &context.dir);
+                verify_log(&shared.resolved, &context, (from, None), check_end, &mut report);
             }
             Err(error) => report.problems.push(error),
         }

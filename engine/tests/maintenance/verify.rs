@@ -208,3 +208,89 @@ fn damage_in_the_log_is_a_problem_and_a_torn_end_is_none() {
         "{report}"
     );
 }
+
+#[test]
+fn an_open_database_is_told_that_its_log_lacks_its_end() {
+    let last = |storage: &MemoryStorage, from: usize| {
+        let mut segments = storage.list(Path::new("/db/wal")).expect("list");
+        segments.sort();
+        segments.split_off(from)
+    };
+    type Damage = fn(&MemoryStorage, &Path);
+    let remove: Damage = |storage, path| storage.remove(path).expect("remove");
+    let cut: Damage = |storage, path| truncate(storage, path, 5000);
+    let empty: Damage = |storage, path| truncate(storage, path, 0);
+    for kind in ["mapped", "segment"] {
+        for (what, from, damage) in [
+            ("removed", 1, remove),
+            ("cut", 1, cut),
+            ("emptied", 1, empty),
+            ("all", 0, remove),
+        ] {
+            let what = format!("{kind}, {what}");
+            let storage = Arc::new(MemoryStorage::new());
+            let mut settings = small();
+            settings.memtable.size = 1 << 20;
+            kind.clone_into(&mut settings.wal.kind);
+            let open = || {
+                let builder = kodiak::Builder::new(settings.clone());
+                builder.storage(storage.clone()).open("/db").expect(&what)
+            };
+            let db = open();
+            let table = db.create_table("t", kodiak::TableSchema::key_value()).expect("create");
+            for key in 0..1000u32 {
+                table.put(key.to_be_bytes(), [0; 100]).expect("put");
+            }
+            let found = db.verify().expect("verify");
+            assert!(found.is_clean() && found.log_batches == 1000, "{what}: {found}");
+            let segments = last(&storage, from);
+            assert!(segments.len() > 1, "{what}: {segments:?}");
+            // The first of them that is damaged and the ones after it: no later one tells that something is missing.
+            for (at, segment) in segments.iter().enumerate() {
+                let path = Path::new("/db/wal").join(segment);
+                if at == 0 {
+                    damage(&storage, &path)
+                } else {
+                    storage.remove(&path).expect("remove")
+                }
+            }
+            let found = db.verify().expect("verify");
+            let told = |problem: &kodiak::Error| problem.file().is_some_and(|file| file.starts_with("/db/wal"));
+            assert!(found.problems.iter().any(told), "{what}: {found}");
+            // What is in runs needs no log.
+            db.flush().expect("flush");
+            let found = db.verify().expect("verify");
+            assert!(!found.problems.iter().any(told), "{what}: {found}");
+            drop((table, db));
+            assert_eq!(contents(&open())["t"].len(), 1000, "{what}");
+        }
+    }
+}
+
+#[test]
+fn verification_beside_writers_finds_nothing_wrong_with_the_log() {
+    for kind in ["mapped", "segment"] {
+        let storage = Arc::new(MemoryStorage::new());
+        let mut settings = small();
+        settings.memtable.size = 1 << 20;
+        kind.clone_into(&mut settings.wal.kind);
+        let builder = kodiak::Builder::new(settings).storage(storage);
+        let db = builder.open("/db").expect("open");
+        let table = db.create_table("t", kodiak::TableSchema::key_value()).expect("create");
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for writer in 0..3u32 {
+                let (table, done) = (&table, &done);
+                scope.spawn(move || {
+                    for key in (0u32..).take_while(|_| !done.load(std::sync::atomic::Ordering::Relaxed)) {
+                        let key = [writer, key % 5000].map(u32::to_be_bytes).concat();
+                        table.put(key, [0; 100]).expect("put");
+                    }
+                });
+            }
+            let problems: Vec<_> = (0..20).flat_map(|_| db.verify().expect("verify").problems).collect();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(problems.is_empty(), "{kind}: {problems:?}");
+        });
+    }
+}

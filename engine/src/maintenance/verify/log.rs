@@ -4,17 +4,19 @@ use std::collections::{BTreeSet, HashMap};
 
 use kodiak_core::batch::TableId;
 use kodiak_core::wal::{WalContext, WalRecord};
+use kodiak_core::{Result, SeqNo};
 
 use super::VerifyReport;
 use crate::components::Resolved;
-use crate::db::check_log_end;
 use crate::manifest::State;
 
-/// Verifies the log from a segment on; returns the tables of which it has what their runs, if a manifest names them, do not.
+/// Verifies the log from a segment on, and what `check_end` says of its last sequence number; returns the tables of which it has what
+/// their runs, if a manifest names them, do not.
 pub(super) fn verify_log(
     resolved: &Resolved,
     context: &WalContext,
     (from, state): (u64, Option<&State>),
+    check_end: impl FnOnce(SeqNo) -> Result<()>,
     report: &mut VerifyReport,
 ) -> BTreeSet<TableId> {
     let picked = &resolved.wal;
@@ -40,7 +42,7 @@ pub(super) fn verify_log(
     match (picked.factory.replay)(context, &picked.options, from, mode, &mut sink) {
         Ok(replayed) => {
             (report.log_batches, report.log_torn_bytes) = (replayed.records, replayed.torn_bytes);
-            report.note(state.map_or(Ok(()), |state| check_log_end(state, last_seq, &context.dir)));
+            report.note(check_end(last_seq));
         }
         Err(error) => report.problems.push(error),
     }
