@@ -12,7 +12,7 @@ use kodiak_core::filter::FilterFactory;
 use kodiak_core::format::FormatFactory;
 use kodiak_core::registry::Registry;
 use kodiak_core::storage::Storage;
-use kodiak_core::{Result, SeqNo};
+use kodiak_core::{ErrorKind, Result, SeqNo};
 
 use super::cache::BlockCache;
 use super::open_runs::OpenRuns;
@@ -23,6 +23,10 @@ use crate::manifest::RunMeta;
 use crate::primary::locator::Locator;
 use crate::range_delete::RangeTombstones;
 use crate::typed::Schemas;
+
+/// What to do about a file that is missing: not every opening looks whether all are there.
+const MISSING: &str = "the manifest names it: if this database is open for reading only and another process writes to it, open it \
+                       anew; else restore a backup, or do without the file after `kodiak repair`";
 
 /// What the runs of a table share.
 #[derive(Debug)]
@@ -179,7 +183,11 @@ impl Run {
 
     #[cold]
     fn open(self: &Arc<Self>) -> Result<Arc<RunReader>> {
-        let reader = Arc::new(RunReader::open(&self.meta, &self.context)?);
+        let reader = RunReader::open(&self.meta, &self.context).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => error.with_advice(MISSING),
+            _ => error,
+        })?;
+        let reader = Arc::new(reader);
         self.used.store(true, Ordering::Relaxed);
         self.reader.store(Some(Arc::clone(&reader)));
         self.context.open_runs.opened(self);

@@ -1,4 +1,4 @@
-//! Directories, links and pipes in the places of a database's files.
+//! Directories, links and pipes in the places of a database's files, or nothing at all.
 
 use std::path::Path;
 use std::process::Command;
@@ -92,5 +92,49 @@ fn a_directory_in_the_place_of_the_lock_is_told_by_every_storage() {
         assert_eq!(error.file(), Some(lock), "{error}");
         builder().repair("/db").expect("repair");
         builder().open("/db").expect("open");
+    }
+}
+
+#[test]
+fn reads_of_a_missing_file_that_the_opening_did_not_look_for_name_it_and_say_what_to_do() {
+    let storage = Arc::new(MemoryStorage::new());
+    let mut settings = small();
+    "bplus".clone_into(&mut settings.index.catalogue);
+    settings.index.catalogue_changes = 1;
+    let open = || {
+        let builder = Builder::new(settings.clone()).storage(storage.clone());
+        builder.open("/db").expect("open")
+    };
+    let db = open();
+    let table = db.create_table("t", kodiak::TableSchema::key_value()).expect("create");
+    table.put(b"key", b"value").expect("put");
+    db.flush().expect("flush");
+    drop(table);
+    db.close().expect("close");
+    // The list of runs goes into the catalogue.
+    open().close().expect("close");
+    for ending in [".feather", ".meta"] {
+        let [path] = &table_files(&*storage, "/db/tables/000001", ending)[..] else {
+            panic!("one run");
+        };
+        let aside = Path::new("/aside");
+        storage.rename(path, aside).expect("aside");
+        let db = open();
+        let error = db.table("t").expect("table").get(b"key").expect_err("missing");
+        assert_eq!(
+            (error.kind(), error.file()),
+            (ErrorKind::NotFound, Some(&**path)),
+            "{error}"
+        );
+        assert!(error.message().contains("kodiak repair"), "{error}");
+        let found = db.verify().expect("verify");
+        assert!(
+            found.problems.iter().any(|error| error.file() == Some(&**path)),
+            "{found}"
+        );
+        drop(db);
+        storage.rename(aside, path).expect("back");
+        let found = open().table("t").expect("table").get(b"key").expect("get");
+        assert_eq!(found.as_deref(), Some(&b"value"[..]));
     }
 }
