@@ -22,7 +22,7 @@ use super::check::TableFiles;
 use super::verify::runs_in;
 use super::{TABLE_FILE, TableFile, files};
 use crate::components::Resolved;
-use crate::db::{Builder, LOCK_FILE, TABLES_DIR, WAL_DIR, list_table};
+use crate::db::{Builder, TABLES_DIR, WAL_DIR, list_table};
 use crate::exact::Marker;
 use crate::manifest::{
     CURRENT, Change, Manifest, Place, PlacedRun, RunMeta, State, TAIL, TableState, VersionEdit, parse_file_name,
@@ -71,15 +71,10 @@ impl Builder {
             resolved,
             indexes_given_up: false,
             log_database: 0,
-            report: RepairReport {
-                settings_passed_over,
-                ..RepairReport::default()
-            },
+            report: RepairReport::default(),
         };
-        // What is no file has no owner.
-        let lock_file = path.join(LOCK_FILE);
-        repair.clear_places(Some(&lock_file))?;
-        let lock = builder.storage.lock(&lock_file)?;
+        repair.report.settings_passed_over = settings_passed_over;
+        let lock = repair.lock()?;
         repair.clear_places(None)?;
         repair.check_settings()?;
         salvage::resume(&mut repair)?;

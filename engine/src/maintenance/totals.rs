@@ -32,3 +32,23 @@ impl Totals {
         }
     }
 }
+
+/// The bounds of a run with its range deletes.
+pub(crate) fn with_range_deletes(mut totals: Totals, deletes: &[crate::sidecar::RangeTombstone]) -> Totals {
+    let mut empty = totals.entries == 0;
+    if empty {
+        totals.min_seq = if deletes.is_empty() { 0 } else { SeqNo::MAX };
+    }
+    for tombstone in deletes {
+        if empty || tombstone.start < totals.min_key {
+            totals.min_key.clone_from(&tombstone.start);
+        }
+        if empty || tombstone.end > totals.max_key {
+            totals.max_key.clone_from(&tombstone.end);
+        }
+        totals.min_seq = totals.min_seq.min(tombstone.seq);
+        totals.max_seq = totals.max_seq.max(tombstone.seq);
+        empty = false;
+    }
+    totals
+}

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use kodiak_core::batch::TableId;
 use kodiak_core::compaction::RunId;
 use kodiak_core::storage::Storage;
-use kodiak_core::{Error, ErrorKind, Result, SeqNo, shown_key};
+use kodiak_core::{Error, ErrorKind, Result, shown_key};
 
 use super::capture::table_dir;
 use super::check::{DataFile, Expected, TableFiles};
 use super::places::{Misplaced, misplaced, settings_file};
-use super::totals::Totals;
+use super::totals::{Totals, with_range_deletes};
 use super::{TableFile, files};
 use crate::components::Components;
 use crate::db::{
@@ -355,24 +355,4 @@ fn verify_data(files: &TableFiles, run: RunId, sidecar: &crate::sidecar::Sidecar
         totals,
         problems,
     })
-}
-
-/// The bounds of a run with its range deletes.
-pub(crate) fn with_range_deletes(mut totals: Totals, deletes: &[crate::sidecar::RangeTombstone]) -> Totals {
-    let mut empty = totals.entries == 0;
-    if empty {
-        totals.min_seq = if deletes.is_empty() { 0 } else { SeqNo::MAX };
-    }
-    for tombstone in deletes {
-        if empty || tombstone.start < totals.min_key {
-            totals.min_key.clone_from(&tombstone.start);
-        }
-        if empty || tombstone.end > totals.max_key {
-            totals.max_key.clone_from(&tombstone.end);
-        }
-        totals.min_seq = totals.min_seq.min(tombstone.seq);
-        totals.max_seq = totals.max_seq.max(tombstone.seq);
-        empty = false;
-    }
-    totals
 }

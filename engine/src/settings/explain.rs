@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use kodiak_core::Error;
 use kodiak_core::options::OptionValue;
+use kodiak_core::{Error, Result};
 
 use super::fields::FIELDS;
 use super::parse::options_of;
@@ -135,15 +135,27 @@ pub(super) fn explain(settings: &Settings) -> Vec<Explained> {
         .collect()
 }
 
-/// The error with the file and the line that say what its setting is, if they do.
-pub(super) fn located(settings: &Settings, error: Error) -> Error {
-    let all = explain(settings);
-    let found = all.iter().find(|known| Some(known.setting.as_str()) == error.setting());
-    match (found.map(|known| &known.origin), &settings.origins.file) {
-        (Some(Origin::File(line)), Some(file)) if error.file().is_none() => {
-            error.with_advice(&format!("line {line} sets it")).with_file(file)
+impl Settings {
+    /// Reads settings from the text of a file, which they remember.
+    ///
+    /// # Errors
+    /// As [`from_toml`](Self::from_toml), naming the file.
+    pub(crate) fn from_text_of(path: &Path, text: &str) -> Result<Self> {
+        let mut settings = Self::from_toml(text).map_err(|error| error.with_file(path))?;
+        settings.origins.file = Some(path.to_owned());
+        Ok(settings)
+    }
+
+    /// An error about these settings, with the file and the line that say so, if they do.
+    pub(crate) fn located(&self, error: Error) -> Error {
+        let all = explain(self);
+        let found = all.iter().find(|known| Some(known.setting.as_str()) == error.setting());
+        match (found.map(|known| &known.origin), &self.origins.file) {
+            (Some(Origin::File(line)), Some(file)) if error.file().is_none() => {
+                error.with_advice(&format!("line {line} sets it")).with_file(file)
+            }
+            _ => error,
         }
-        _ => error,
     }
 }
 

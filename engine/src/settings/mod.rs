@@ -305,21 +305,6 @@ impl Settings {
         Self::from_text_of(path, &text)
     }
 
-    /// Reads settings from the text of a file, which they remember.
-    ///
-    /// # Errors
-    /// As [`from_toml`](Self::from_toml), naming the file.
-    pub(crate) fn from_text_of(path: &Path, text: &str) -> Result<Self> {
-        let mut settings = Self::from_toml(text).map_err(|error| error.with_file(path))?;
-        settings.origins.file = Some(path.to_owned());
-        Ok(settings)
-    }
-
-    /// An error about these settings, with the file and the line that are to blame, where that is known.
-    pub(crate) fn located(&self, error: Error) -> Error {
-        explain::located(self, error)
-    }
-
     /// Reads settings from TOML text: what it does not name comes from its `preset`, or from the defaults.
     ///
     /// # Errors

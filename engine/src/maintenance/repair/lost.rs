@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use kodiak_core::storage::Lock;
 use kodiak_core::{Error, ErrorKind, Result};
 
 use super::{LOST_DIR, Repair};
+use crate::db::LOCK_FILE;
 use crate::maintenance::files;
 use crate::maintenance::places::{Sort, misplaced, settings_file, sort_of};
 use crate::settings::SETTINGS_FILE;
@@ -55,6 +57,16 @@ impl Repair<'_> {
             }
             Ok(()) => Ok(()),
         }
+    }
+
+    /// Takes the lock of the database; what is there and no file has no owner, and is moved away.
+    ///
+    /// # Errors
+    /// `Locked`, `Io`.
+    pub(super) fn lock(&mut self) -> Result<Box<dyn Lock>> {
+        let path = self.path.join(LOCK_FILE);
+        self.clear_places(Some(&path))?;
+        self.storage.lock(&path)
     }
 
     /// Moves away what is not a file where one belongs, or not a directory, of all that or of one place.

@@ -13,7 +13,7 @@ use super::salvage::salvage;
 use crate::maintenance::check::{DataFile, Expected, TableFiles, layout_of};
 use crate::maintenance::files;
 use crate::maintenance::totals::Totals;
-use crate::maintenance::verify::with_range_deletes;
+use crate::maintenance::totals::with_range_deletes;
 use crate::manifest::RunMeta;
 use crate::sidecar::{Sidecar, SidecarBuilder, SidecarMeta, StatisticsBuilder};
 
