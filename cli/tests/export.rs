@@ -259,3 +259,15 @@ fn a_file_called_tsv_has_tabs_and_is_read_again() {
     let written = std::fs::read_to_string(kodiak.path("rows.tsv")).expect("written");
     assert!(written.starts_with("id,a\n"), "{written}");
 }
+
+#[test]
+fn exported_files_have_the_permissions_of_who_exports() {
+    let kodiak = Kodiak::new();
+    let file = kodiak.file("rows.csv", "id,a\n1,x\n");
+    kodiak.prints(&["import", "db", "t", &file, "--key", "id"]);
+    let of = |name: &str| std::fs::metadata(kodiak.path(name)).expect(name).permissions();
+    for name in ["rows.jsonl", "rows.parquet"] {
+        kodiak.prints(&["export", "db", "t", "--output", name]);
+        assert_eq!(of(name), of("rows.csv"), "{name}");
+    }
+}

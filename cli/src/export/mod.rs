@@ -4,6 +4,7 @@ mod encode;
 mod far;
 mod texts;
 
+use std::fs::{File, Permissions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,6 +113,8 @@ pub fn typed(
 pub struct NewFile {
     path: PathBuf,
     partial: PathBuf,
+    /// Those that a file of whoever exports has: only those of a database are for their owner alone.
+    permissions: Permissions,
     done: bool,
 }
 
@@ -133,10 +136,15 @@ impl NewFile {
         if storage.len(&partial)?.is_some() {
             storage.remove(&partial)?;
         }
+        let failed = |error| Error::io("create the file", &partial, error);
+        let usual = File::create_new(&partial).and_then(|file| file.metadata());
+        let permissions = usual.map_err(failed)?.permissions();
+        storage.remove(&partial)?;
         let file = storage.create(&partial)?;
         let new = Self {
             path: path.to_owned(),
             partial,
+            permissions,
             done: false,
         };
         Ok((new, file))
@@ -148,6 +156,8 @@ impl NewFile {
     /// `Io`.
     pub fn finish(mut self) -> Result<()> {
         let storage = LocalStorage::new();
+        std::fs::set_permissions(&self.partial, self.permissions.clone())
+            .map_err(|error| Error::io("set the permissions of the file", &self.partial, error))?;
         storage.rename(&self.partial, &self.path)?;
         self.done = true;
         let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty());

@@ -1,7 +1,6 @@
 //! Whether the log still reaches as far as it did when the database was closed, or does while it is open.
 
 use std::path::Path;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
