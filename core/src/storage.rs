@@ -99,7 +99,7 @@ pub trait Storage: Send + Sync + Debug {
     /// system if the process dies. Two locks exclude each other within one process as well as between processes.
     ///
     /// # Errors
-    /// `Locked` at once if it is held.
+    /// `Locked` at once if it is held; `Corruption` if what is there is no file.
     fn lock(&self, path: &Path) -> Result<Box<dyn Lock>>;
 
     /// Microseconds since 1970-01-01 UTC. It may jump in either direction: use it for audit and TTL only.

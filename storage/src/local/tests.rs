@@ -83,7 +83,7 @@ fn symbolic_links_are_not_followed() {
     symlink(&real, &link).expect("links");
     assert_eq!(kind(LocalStorage.open(&link)), ErrorKind::Io);
     assert_eq!(kind(LocalStorage.open_log(&link)), ErrorKind::Io);
-    assert_eq!(kind(LocalStorage.lock(&link)), ErrorKind::Io);
+    assert_eq!(kind(LocalStorage.lock(&link)), ErrorKind::Corruption);
     assert_eq!(kind(LocalStorage.create(&link)), ErrorKind::AlreadyExists);
     assert_eq!(kind(LocalStorage.create_log(&link, 5)), ErrorKind::AlreadyExists);
     assert_eq!(LocalStorage.len(&link).expect("looks"), None);
@@ -94,7 +94,7 @@ fn symbolic_links_are_not_followed() {
     );
     let dangling = root.path().join("dangling");
     symlink(root.path().join("outside"), &dangling).expect("links");
-    assert_eq!(kind(LocalStorage.lock(&dangling)), ErrorKind::Io);
+    assert_eq!(kind(LocalStorage.lock(&dangling)), ErrorKind::Corruption);
     assert!(!root.path().join("outside").exists());
 
     let real_dir = root.path().join("dir");
