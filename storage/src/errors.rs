@@ -30,6 +30,15 @@ fn hint(code: i32) -> Option<&'static str> {
     })
 }
 
+/// True if a directory could not be listed because what is there is none: a link, a pipe. Other errors (permissions, too many open
+/// files, a bad disk) say nothing of what is there.
+pub fn is_no_directory(error: &Error) -> bool {
+    let code = std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .and_then(io::Error::raw_os_error);
+    code.is_some_and(|code| matches!(Errno::from_raw_os_error(code), Errno::NOTDIR | Errno::LOOP))
+}
+
 /// The error of a read past the end of a file.
 pub(crate) fn short_file(path: &Path, offset: u64, wanted: usize, len: u64) -> Error {
     Error::corruption(format!(

@@ -29,6 +29,7 @@ mod memory;
 mod page;
 mod read_only;
 
+pub use errors::is_no_directory;
 pub use fault::{BlockSize, CrashOptions, Fault, FaultPlan, FaultRule, FaultStorage, Moment, OnOp, OpEvent, OpKind};
 pub use local::LocalStorage;
 pub use memory::MemoryStorage;

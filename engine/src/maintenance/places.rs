@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kodiak_core::storage::Storage;
 use kodiak_core::{Error, ErrorKind, Result};
+use kodiak_storage::is_no_directory;
 
 use super::files;
 use crate::db::{LOCK_FILE, TABLES_DIR, WAL_DIR};
@@ -55,7 +56,9 @@ pub(super) fn sort_of(storage: &dyn Storage, path: &Path) -> Result<Sort> {
         return Ok(Sort::File);
     }
     match storage.list(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Ok(Sort::Other),
+        Err(error) if is_no_directory(&error) => Ok(Sort::Other),
+        // What cannot be looked at must not be taken for anything, as it would be moved away.
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(Sort::Directory),
     }
 }
@@ -118,4 +121,22 @@ pub(super) fn settings_file(storage: &dyn Storage, path: &Path) -> Result<()> {
         .map_err(|error| Error::corruption("the settings are not UTF-8").with_source(error))
         .and_then(|text| crate::Settings::from_text_of(&file, text));
     text.map(|_| ()).map_err(|error| error.with_file(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use kodiak_storage::{Fault, FaultPlan, FaultRule, FaultStorage, OpKind};
+
+    use super::*;
+
+    #[test]
+    fn a_directory_that_cannot_be_listed_is_not_taken_for_something_else() {
+        let storage = FaultStorage::new();
+        let place = Path::new("/db/wal");
+        storage.create_dir_all(place).expect("a healthy storage");
+        assert_eq!(sort_of(&storage, place).expect("a healthy storage"), Sort::Directory);
+        storage.set_plan(FaultPlan::none().with(FaultRule::nth(OpKind::List, 1, Fault::Eio)));
+        let error = sort_of(&storage, place).expect_err("the disk fails");
+        assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+    }
 }

@@ -194,7 +194,7 @@ fn publishing_a_small_change_reads_nothing_of_what_is_published_and_writes_no_mo
 }
 
 #[test]
-#[ignore = "it measures"]
+#[ignore = "it measures: cargo test --release -p kodiak --test publish costs_of_publishing -- --ignored --nocapture"]
 fn costs_of_publishing_tables_of_many_files() {
     for files in [100, 1_000, 10_000] {
         for (what, settings) in [("plain", settings("parquet")), ("vectors", with_vectors())] {
