@@ -6,7 +6,6 @@
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use serde::Serialize;
 
@@ -155,21 +154,29 @@ pub struct WalStats {
 
 /// A log open for appending.
 ///
-/// **Order.** Sequence numbers are taken from `next_seq` in the order of the records in the log: if the log ends after any
-/// record, what came back is a prefix of the history.
+/// **Order.** The log gives out sequence numbers, from 1 on unless [`skip_to`](Self::skip_to) says otherwise, in the order of its
+/// records: if it ends after any record, what came back is a prefix of the history. (A counter elsewhere would be one more cache
+/// line that processors hand each other with every append, beside that which gives records their places.)
 ///
 /// **Threads.** Every method may be called from any thread. Appends may run side by side; group commit lives here.
 ///
 /// **Failure.** After a failed write or sync the log is *poisoned*: the batch in flight is not acknowledged, and every
 /// later append and sync fails with `Unavailable` until the database is reopened. Nothing is retried on the same file.
 pub trait Wal: Send + Sync + Debug {
-    /// Appends one batch with the time `now_micros`, taking its sequence numbers from `next_seq`, and returns once it is as
-    /// durable as `mode` asks *and every record before it in the log is complete*.
+    /// Appends one batch with the time `now_micros`, gives it the next sequence numbers, and returns once it is as durable as
+    /// `mode` asks *and every record before it in the log is complete*.
     ///
     /// # Errors
     /// `InvalidInput` for a batch above `max_record_bytes` (the log stays usable); `Io` (poisons, unless only the next segment
     /// could not be created: then nothing was written, and a later append may succeed); `Unavailable`.
-    fn append(&self, batch: &Batch, now_micros: u64, next_seq: &AtomicU64, mode: SyncMode) -> Result<Appended>;
+    fn append(&self, batch: &Batch, now_micros: u64, mode: SyncMode) -> Result<Appended>;
+
+    /// The sequence number that the next batch will get.
+    fn next_seq(&self) -> SeqNo;
+
+    /// The next batch will get `next_seq`, which is not smaller than what it would have got: the numbers before have been
+    /// given out elsewhere, or by an earlier opening. The caller keeps appends out.
+    fn skip_to(&self, next_seq: SeqNo);
 
     /// Makes every record appended so far survive a power loss.
     fn sync(&self) -> Result<()>;

@@ -94,9 +94,8 @@ fn append(recorder: &str, kind: &str, count: u64) -> Result<Option<u64>> {
     }?;
     let mut batch = Batch::new();
     batch.push(1, Op::Put, b"0123456789abcdef", &[0x5A; 100]);
-    let next_seq = AtomicU64::new(1);
     for now in 0..count {
-        wal.append(&batch, now, &next_seq, SyncMode::Normal)?;
+        wal.append(&batch, now, SyncMode::Normal)?;
     }
     wal.close()?;
     let counters = atomic.counters.lock().unwrap_or_else(PoisonError::into_inner);

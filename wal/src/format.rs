@@ -8,7 +8,7 @@ use crc32fast::Hasher;
 use kodiak_core::wal::SegmentId;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
-use crc::continue_crc;
+use crc::{change_of_end, continue_crc, continue_with_zeros};
 
 /// The first eight bytes of every segment.
 pub const MAGIC: [u8; 8] = *b"kodiakwl";
@@ -235,9 +235,9 @@ pub(crate) fn has_id(head: &[u8], id: u32) -> bool {
 
 /// Checks records and seals them: the identity of one segment.
 ///
-/// What is known of a record before it has its place comes first in its checksum, the `PLACED` bytes after it, so that only
-/// those must be added once the place is known, under the log's lock. The result is masked with the checksum of the segment's
-/// header, which covers the whole log id and the number.
+/// What is known of a record before it has its place comes first in its checksum, the `PLACED` bytes after it. Of those, what
+/// depends on the place counts as zero at first, so that under the log's lock only its few bytes must be added. The result is
+/// masked with the checksum of the segment's header, which covers the whole log id and the number.
 #[derive(Debug, Clone)]
 pub struct Identity {
     id: u32,
@@ -245,8 +245,9 @@ pub struct Identity {
     hasher: Hasher,
 }
 
-/// The bytes of a record's header that depend on its place.
+/// The bytes of a record's header that depend on its place, and two that do not: sequence number, synced position, kind, flags.
 const PLACED: std::ops::Range<usize> = 8..24;
+const SIX_BYTES: u64 = (1 << 48) - 1;
 
 impl Identity {
     /// The identity of the segment with this header, whose checksum is `seed`.
@@ -263,14 +264,13 @@ impl Identity {
         self.id
     }
 
-    /// Fills in what is known only once a staged record has its place, and its checksum. `record` is the record with its
-    /// padding.
+    /// Fills in what is known only once a staged record has its place, and its checksum; `record` has its padding.
     #[inline]
     pub(crate) fn seal(&self, record: &mut [u8], first_seq: SeqNo, synced: u64) {
         record[4..8].copy_from_slice(&self.id.to_le_bytes());
         record[8..16].copy_from_slice(&first_seq.to_le_bytes());
         record[16..22].copy_from_slice(&synced.to_le_bytes()[..6]);
-        let crc = continue_crc(u32_at(record, 0), &array(record, PLACED.start)) ^ self.seed;
+        let crc = u32_at(record, 0) ^ change_of_end(first_seq, synced & SIX_BYTES) ^ self.seed;
         record[..4].copy_from_slice(&crc.to_le_bytes());
     }
 
@@ -292,7 +292,7 @@ impl Identity {
             count: u32_at(head, 28),
             first_seq: u64_at(head, 8),
             timestamp_micros: u64_at(head, 32),
-            synced: u64_at(head, 16) & 0xFFFF_FFFF_FFFF,
+            synced: u64_at(head, 16) & SIX_BYTES,
             kind: RecordKind::from_byte(head[22])?,
             lz4: head[23] & FLAG_LZ4 != 0,
         };
@@ -361,7 +361,7 @@ pub(crate) fn stage_record(
     out.extend_from_slice(&[0; ALIGN][..padding]);
     let mut hasher = hasher.clone();
     hasher.update(&out[start + PLACED.end..]);
-    out[start..start + 4].copy_from_slice(&hasher.finalize().to_le_bytes());
+    out[start..start + 4].copy_from_slice(&continue_with_zeros(hasher.finalize(), [kind as u8, flags]).to_le_bytes());
 }
 
 /// The file name of a segment.

@@ -11,6 +11,7 @@ mod company;
 mod dump;
 mod files;
 pub mod format;
+mod head;
 mod mapped;
 mod metrics;
 mod none;

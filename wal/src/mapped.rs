@@ -22,17 +22,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use kodiak_core::batch::Batch;
 use kodiak_core::options::Options;
+use kodiak_core::prefetch::prefetch;
 use kodiak_core::registry::Component;
 use kodiak_core::storage::MappedLog as Mapping;
 use kodiak_core::wal::{Appended, SegmentId, SyncMode, Wal, WalCapabilities, WalContext, WalFactory, WalStats};
-use kodiak_core::{Error, ErrorKind, Result};
+use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::blocks::Blocks;
 use crate::company::{Arrivals, Rounds};
 use crate::files::{Blank, Files, Segment};
 use crate::format::SEGMENT_HEADER;
-use crate::metrics::{Health, Metrics, PUBLISH_EVERY};
+use crate::head::Head;
+use crate::metrics::{Health, Metrics};
 use crate::staging::{Encoding, Staged, close_record};
 use prepare::{Preparer, Wanted};
 use sync::Syncing;
@@ -72,14 +74,11 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
         arrivals: Arrivals::default(),
         synced: CachePadded::default(),
         place: CachePadded::new(Mutex::new(Place {
-            end: SEGMENT_HEADER as u64,
+            head: Head::new(),
             attention: active.segment.file.len() / 2,
             active,
             gathered: None,
             durable_run: 0,
-            records: 0,
-            bytes: 0,
-            next_seq: 0,
             requested: 0,
             retired: None,
         })),
@@ -147,21 +146,17 @@ struct MappedLog {
 }
 
 /// What gives a batch its place. Locked for tens of nanoseconds, or for a rotation. In the order in which it lies in memory: what
-/// each append changes is in the cache line of the lock.
+/// each append changes is in the cache line of the lock, what it only looks at in the next.
 #[derive(Debug)]
 #[repr(C)]
 struct Place {
-    /// The offset of the next record.
-    end: u64,
+    head: Head,
     /// The offset at which the preparer is to be asked for the next segment.
     attention: u64,
     active: Arc<Active>,
     /// Records in mode `full` that wait to be written. While it is there the mapping must be left alone: direct writes of the
     /// block that the log ends in would race with it.
     gathered: Option<Box<Blocks>>,
-    records: u64,
-    bytes: u64,
-    next_seq: u64,
     /// Appends in mode `full` since the last one in another mode.
     durable_run: u32,
     /// The segment last asked of the preparer.
@@ -176,26 +171,26 @@ impl MappedLog {
     fn switch(&self, place: &mut Place, record: u64, sync: bool) -> Result<()> {
         self.stop_gathering(place)?;
         let old = place.active.clone();
-        let position = old.segment.base + place.end;
+        let position = old.segment.base + place.head.end;
         if sync {
             // The next header then promises all of this segment.
             self.sync_all(place)?;
         }
         // No record is lost if this fails, so the log goes on working.
         let ready = self.next_segment(old.segment.number + 1, record, place.requested)?;
-        let link = old.segment.link(place.end);
+        let link = old.segment.link(place.head.end);
         let (segment, header) = self.files.segment(ready.blank, false, Some(link), position);
         let active = Arc::new(Active::new(segment, ready.mapping, &header));
         let mut syncing = self.syncing.lock();
-        if link.synced < place.end {
-            syncing.unsynced.push((old.segment.clone(), place.end));
+        if link.synced < place.head.end {
+            syncing.unsynced.push((old.segment.clone(), place.head.end));
         }
         drop(syncing);
         self.files.closed(old.segment.number);
         place.attention = active.segment.file.len() / 2;
         place.active = active;
         place.retired = Some(old.mapping.clone());
-        place.end = SEGMENT_HEADER as u64;
+        place.head.end = SEGMENT_HEADER as u64;
         Ok(())
     }
 
@@ -241,17 +236,16 @@ impl MappedLog {
     ///
     /// The copy is made under the lock as well: it takes less time than telling another processor that it is done would.
     #[inline]
-    fn put(&self, mut staged: Staged<'_>, next_seq: &AtomicU64, mode: SyncMode) -> Result<(Appended, u64)> {
+    fn put(&self, mut staged: Staged<'_>, mode: SyncMode) -> Result<(Appended, u64)> {
         let len = staged.len();
         let mut guard = self.lock_place();
         let place = &mut *guard;
         self.health.check()?;
-        if place.end + len > place.active.segment.file.len() {
+        if place.head.end + len > place.active.segment.file.len() {
             self.switch(place, len, mode == SyncMode::Full)?;
         }
         self.choose_way(place, mode)?;
-        let count = u64::from(staged.count);
-        let first_seq = next_seq.fetch_add(count, Ordering::AcqRel);
+        let first_seq = place.head.number(staged.count);
         let active = &*place.active;
         let segment = &active.segment;
         let records = staged.seal(&segment.identity, first_seq, segment.synced.load(Ordering::Relaxed));
@@ -259,44 +253,33 @@ impl MappedLog {
             gathered.push(records);
         } else if mode == SyncMode::Full {
             // A sync write-protects the page again, and the fault that a store would take costs more than a system call.
-            let written = segment.file.write_at(place.end, records);
+            let written = segment.file.write_at(place.head.end, records);
             written.map_err(|error| self.health.poison(&self.metrics, error))?;
         } else {
-            active.mapping.write(place.end as usize, records);
+            active.mapping.write(place.head.end as usize, records);
         }
         if mode == SyncMode::Full {
             self.arrivals.count_one();
         }
-        place.end += len;
-
-        place.next_seq = first_seq + count;
-        place.records += 1;
-        place.bytes += len;
+        let due = place.head.extend(len);
         let result = (
             Appended {
                 first_seq,
                 segment: segment.number,
             },
-            segment.base + place.end,
+            segment.base + place.head.end,
         );
-        if place.end > place.attention {
+        if place.head.end > place.attention {
             self.look_ahead(place);
         }
-        if place.records.is_multiple_of(PUBLISH_EVERY) {
+        if due {
             self.metrics.publish(|| self.snapshot(place));
         }
         Ok(result)
     }
 
     fn snapshot(&self, place: &Place) -> WalStats {
-        WalStats {
-            records: place.records,
-            bytes: place.bytes,
-            segments: self.files.count(),
-            active_bytes: place.end - SEGMENT_HEADER as u64,
-            next_seq: place.next_seq,
-            ..WalStats::default()
-        }
+        place.head.stats(self.files.count())
     }
 
     fn publish(&self) {
@@ -305,9 +288,11 @@ impl MappedLog {
 }
 
 impl Wal for MappedLog {
-    fn append(&self, batch: &Batch, now_micros: u64, next_seq: &AtomicU64, mode: SyncMode) -> Result<Appended> {
+    fn append(&self, batch: &Batch, now_micros: u64, mode: SyncMode) -> Result<Appended> {
+        // What gives records their places was last changed by another processor, perhaps: it comes while this one is encoded.
+        prefetch(&raw const *self.place);
         self.encoding.staged(batch, now_micros, |staged| {
-            let (appended, position) = self.put(staged, next_seq, mode)?;
+            let (appended, position) = self.put(staged, mode)?;
             if mode == SyncMode::Full {
                 self.durable.store(true, Ordering::Relaxed);
                 self.sync_to(position)?;
@@ -316,11 +301,19 @@ impl Wal for MappedLog {
         })
     }
 
+    fn next_seq(&self) -> SeqNo {
+        self.place.lock().head.next_seq
+    }
+
+    fn skip_to(&self, next_seq: SeqNo) {
+        self.place.lock().head.next_seq = next_seq;
+    }
+
     fn sync(&self) -> Result<()> {
         self.durable.store(true, Ordering::Relaxed);
         let place = self.place.lock();
         self.health.check()?;
-        let position = place.active.segment.base + place.end;
+        let position = place.active.segment.base + place.head.end;
         drop(place);
         self.sync_to(position)?;
         self.publish();
@@ -372,14 +365,14 @@ impl Wal for MappedLog {
         let segment = &place.active.segment;
         let now = self.files.storage.now_micros();
         let synced = segment.synced.load(Ordering::Acquire);
-        let close = close_record(&segment.identity, place.next_seq, now, synced);
-        if place.end + close.len() as u64 <= segment.file.len() {
-            place.active.mapping.write(place.end as usize, &close);
-            place.end += close.len() as u64;
+        let close = close_record(&segment.identity, place.head.end_seq, now, synced);
+        if place.head.end + close.len() as u64 <= segment.file.len() {
+            place.active.mapping.write(place.head.end as usize, &close);
+            place.head.end += close.len() as u64;
         }
         // From here on nobody writes to the mapping.
         self.health.close();
-        self.files.give_up_space(&place.active.segment, place.end);
+        self.files.give_up_space(&place.active.segment, place.head.end);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use kodiak_core::batch::Batch;
 use kodiak_core::options::Options;
 use kodiak_core::registry::Component;
 use kodiak_core::wal::{Appended, SegmentId, SyncMode, Wal, WalCapabilities, WalContext, WalFactory, WalStats};
-use kodiak_core::{Error, ErrorKind, Result};
+use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
 /// The factory of `none`.
 pub const FACTORY: WalFactory = WalFactory {
@@ -28,6 +28,7 @@ pub const FACTORY: WalFactory = WalFactory {
 fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box<dyn Wal>> {
     Ok(Box::new(NoLog {
         segment: AtomicU64::new(first),
+        next_seq: AtomicU64::new(1),
         records: AtomicU64::new(0),
         max_record_bytes: context.max_record_bytes,
         context,
@@ -38,13 +39,14 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
 #[derive(Debug)]
 struct NoLog {
     segment: AtomicU64,
+    next_seq: AtomicU64,
     records: AtomicU64,
     max_record_bytes: u64,
     context: WalContext,
 }
 
 impl Wal for NoLog {
-    fn append(&self, batch: &Batch, _now_micros: u64, next_seq: &AtomicU64, mode: SyncMode) -> Result<Appended> {
+    fn append(&self, batch: &Batch, _now_micros: u64, mode: SyncMode) -> Result<Appended> {
         if mode == SyncMode::Full {
             return Err(Error::new(
                 ErrorKind::Unsupported,
@@ -60,11 +62,19 @@ impl Wal for NoLog {
             )));
         }
         self.records.fetch_add(1, Ordering::Relaxed);
-        let first_seq = next_seq.fetch_add(batch.len() as u64, Ordering::AcqRel);
+        let first_seq = self.next_seq.fetch_add(batch.len() as u64, Ordering::AcqRel);
         Ok(Appended {
             first_seq,
             segment: self.segment.load(Ordering::Acquire),
         })
+    }
+
+    fn next_seq(&self) -> SeqNo {
+        self.next_seq.load(Ordering::Acquire)
+    }
+
+    fn skip_to(&self, next_seq: SeqNo) {
+        self.next_seq.store(next_seq, Ordering::Release);
     }
 
     /// There is nothing to sync.

@@ -5,20 +5,21 @@
 //! done with it. In mode `none` nobody needs anything, and the buffer is written when it is large.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use kodiak_core::Result;
 use kodiak_core::batch::Batch;
 use kodiak_core::options::Options;
 use kodiak_core::registry::Component;
 use kodiak_core::wal::{Appended, SegmentId, SyncMode, Wal, WalCapabilities, WalContext, WalFactory, WalStats};
+use kodiak_core::{Result, SeqNo};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::blocks::Blocks;
 use crate::company::{Arrivals, Company, Rounds};
 use crate::files::{Files, Segment};
 use crate::format::SEGMENT_HEADER;
-use crate::metrics::{Health, Metrics, PUBLISH_EVERY};
+use crate::head::Head;
+use crate::metrics::{Health, Metrics};
 use crate::staging::{Encoding, close_record};
 
 /// In mode `none`, bytes that gather before they are written.
@@ -61,7 +62,7 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
         arrivals: Arrivals::default(),
         state: Mutex::new(State {
             active: Arc::new(active),
-            end: SEGMENT_HEADER as u64,
+            head: Head::new(),
             buffer: blocks,
             idle_buffer: Blocks::default(),
             written: SEGMENT_HEADER as u64,
@@ -70,9 +71,6 @@ fn open(context: WalContext, _options: &Options, first: SegmentId) -> Result<Box
             company: Company::default(),
             unsynced: Vec::new(),
             wants_sync: false,
-            records: 0,
-            bytes: 0,
-            next_seq: 0,
         }),
     }))
 }
@@ -94,9 +92,8 @@ struct SegmentLog {
 #[derive(Debug)]
 struct State {
     active: Arc<Segment>,
-    /// The offset of the next record.
-    end: u64,
-    /// The records before `end` that were not handed to the operating system.
+    head: Head,
+    /// The records before the end that were not handed to the operating system.
     buffer: Blocks,
     /// The buffer that the last leader has written.
     idle_buffer: Blocks,
@@ -111,16 +108,13 @@ struct State {
     unsynced: Vec<Arc<Segment>>,
     /// Something in the active segment was appended in mode `full`.
     wants_sync: bool,
-    records: u64,
-    bytes: u64,
-    next_seq: u64,
 }
 
 type Guard<'a> = MutexGuard<'a, State>;
 
 impl State {
     fn position(&self) -> u64 {
-        self.active.base + self.end
+        self.active.base + self.head.end
     }
 
     /// Bytes that were not handed to the operating system.
@@ -186,7 +180,7 @@ impl SegmentLog {
         let mut buffer = std::mem::take(&mut state.idle_buffer);
         std::mem::swap(&mut buffer, &mut state.buffer);
         let active = state.active.clone();
-        let (end, position) = (state.end, state.position());
+        let (end, position) = (state.head.end, state.position());
         // Everything before the buffer is on disk, the segment's size and name included.
         let direct = sync && self.direct_io && state.synced == state.written;
         let unsynced = if sync {
@@ -255,57 +249,47 @@ impl SegmentLog {
         // No file is lost if this fails, so the log goes on working.
         let blank = self.files.blank(old.number + 1, record)?;
         let base = state.position();
-        let (segment, header) = self.files.segment(blank, false, Some(old.link(state.end)), base);
+        let (segment, header) = self.files.segment(blank, false, Some(old.link(state.head.end)), base);
         segment
             .file
             .write_at(0, &header)
             .map_err(|error| self.health.poison(&self.metrics, error))?;
-        if old.synced.load(Ordering::Acquire) < state.end {
+        if old.synced.load(Ordering::Acquire) < state.head.end {
             state.unsynced.push(old.clone());
         }
         self.files.closed(old.number);
         state.active = Arc::new(segment);
         state.buffer.begin(old.number + 1, 0, &header);
-        state.end = SEGMENT_HEADER as u64;
+        state.head.end = SEGMENT_HEADER as u64;
         state.written = state.position();
         state.wants_sync = false;
         Ok(state)
     }
 
     fn snapshot(&self, state: &State) -> WalStats {
-        WalStats {
-            records: state.records,
-            bytes: state.bytes,
-            segments: self.files.count(),
-            active_bytes: state.end - SEGMENT_HEADER as u64,
-            next_seq: state.next_seq,
-            ..WalStats::default()
-        }
+        state.head.stats(self.files.count())
     }
 }
 
 impl Wal for SegmentLog {
-    fn append(&self, batch: &Batch, now_micros: u64, next_seq: &AtomicU64, mode: SyncMode) -> Result<Appended> {
+    fn append(&self, batch: &Batch, now_micros: u64, mode: SyncMode) -> Result<Appended> {
         self.encoding.staged(batch, now_micros, |mut staged| {
             let len = staged.len();
             let mut state = self.state.lock();
             self.health.check()?;
-            while state.end + len > state.active.file.len() || (state.leading && state.gathered() > BUFFER_LIMIT) {
+            while state.head.end + len > state.active.file.len() || (state.leading && state.gathered() > BUFFER_LIMIT) {
                 state = self.calm(state)?;
-                if state.end + len > state.active.file.len() {
+                if state.head.end + len > state.active.file.len() {
                     state = self.switch(state, len)?;
                 }
             }
-            let first_seq = next_seq.fetch_add(u64::from(staged.count), Ordering::AcqRel);
+            let first_seq = state.head.number(staged.count);
             let active = state.active.clone();
             let records = staged.seal(&active.identity, first_seq, active.synced.load(Ordering::Acquire));
             state.buffer.push(records);
-            state.end += len;
-            state.records += 1;
-            state.bytes += len;
-            state.next_seq = first_seq + u64::from(staged.count);
+            let due = state.head.extend(len);
             let target = state.position();
-            if state.records.is_multiple_of(PUBLISH_EVERY) {
+            if due {
                 self.metrics.publish(|| self.snapshot(&state));
             }
             match mode {
@@ -322,6 +306,14 @@ impl Wal for SegmentLog {
                 segment: active.number,
             })
         })
+    }
+
+    fn next_seq(&self) -> SeqNo {
+        self.state.lock().head.next_seq
+    }
+
+    fn skip_to(&self, next_seq: SeqNo) {
+        self.state.lock().head.next_seq = next_seq;
     }
 
     fn sync(&self) -> Result<()> {
@@ -369,10 +361,10 @@ impl Wal for SegmentLog {
         let now = self.files.storage.now_micros();
         let active = state.active.clone();
         let synced = active.synced.load(Ordering::Acquire);
-        let close = close_record(&active.identity, state.next_seq, now, synced);
-        if state.end + close.len() as u64 <= active.file.len() {
+        let close = close_record(&active.identity, state.head.end_seq, now, synced);
+        if state.head.end + close.len() as u64 <= active.file.len() {
             state.buffer.push(&close);
-            state.end += close.len() as u64;
+            state.head.end += close.len() as u64;
         }
         // Under the lock, as this is the last write.
         let (offset, unwritten) = state.buffer.unwritten();
@@ -380,7 +372,7 @@ impl Wal for SegmentLog {
         self.metrics.publish(|| self.snapshot(&state));
         self.health.close();
         self.rounds.end_one();
-        self.files.give_up_space(&active, state.end);
+        self.files.give_up_space(&active, state.head.end);
         written
     }
 

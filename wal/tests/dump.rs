@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use kodiak_core::batch::Batch;
 use kodiak_core::conformance::wal::{context, open};
@@ -53,16 +52,16 @@ fn history(storage: &dyn Storage, path: &Path) -> Vec<String> {
 fn log() -> Arc<dyn Storage> {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
     let wal = open(kodiak_wal::ALL[0], &context(&storage, Path::new(DIR)), 1);
-    let next_seq = AtomicU64::new(10);
+    wal.skip_to(10);
     let mut batch = Batch::new();
     batch.push(1, Op::Put, b"a", b"1");
     batch.push(2, Op::Delete, b"b", b"");
-    wal.append(&batch, 1000, &next_seq, SyncMode::Normal).expect("appends");
+    wal.append(&batch, 1000, SyncMode::Normal).expect("appends");
     batch.clear();
     batch.push(1, Op::RangeDelete, b"c", b"d");
-    wal.append(&batch, 2000, &next_seq, SyncMode::Normal).expect("appends");
+    wal.append(&batch, 2000, SyncMode::Normal).expect("appends");
     wal.rotate().expect("rotates");
-    wal.append(&batch, 3000, &next_seq, SyncMode::Normal).expect("appends");
+    wal.append(&batch, 3000, SyncMode::Normal).expect("appends");
     storage
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use kodiak_core::ErrorKind;
 use kodiak_core::conformance::wal::{Replayed, batch, context, open, replay};
@@ -29,9 +28,9 @@ fn context_on(storage: &FaultStorage) -> WalContext {
     }
 }
 
-fn append(wal: &dyn Wal, number: u64, len: usize, next_seq: &AtomicU64) -> Replayed {
+fn append(wal: &dyn Wal, number: u64, len: usize) -> Replayed {
     let batch = batch(number, 1, len);
-    let appended = wal.append(&batch, number, next_seq, SyncMode::Normal).expect("appends");
+    let appended = wal.append(&batch, number, SyncMode::Normal).expect("appends");
     (appended.first_seq, number, batch.payload().to_vec())
 }
 
@@ -44,16 +43,15 @@ fn a_log_closed_in_a_recycled_segment_ends_where_it_was_closed() {
         for last in (0..1900).step_by(19) {
             let storage = FaultStorage::with_seed(last as u64);
             let context = context_on(&storage);
-            let next_seq = AtomicU64::new(1);
             let wal = open(factory, &context, 1);
             for number in 0..60 {
-                append(wal.as_ref(), number, 300, &next_seq);
+                append(wal.as_ref(), number, 300);
                 wal.release(wal.active_segment()).expect("releases");
             }
             let from = wal.rotate().expect("rotates");
             wal.release(from).expect("releases");
             // Two records of different lengths, so that the end falls anywhere in the segment.
-            let written = [1900, last].map(|len| append(wal.as_ref(), 1000, len, &next_seq));
+            let written = [1900, last].map(|len| append(wal.as_ref(), 1000, len));
             wal.close().expect("closes");
             drop(wal);
             for mode in MODES {
@@ -66,7 +64,8 @@ fn a_log_closed_in_a_recycled_segment_ends_where_it_was_closed() {
             // What goes on from there knows nothing of the earlier life either.
             let (_, report) = replay(factory, &context, from, RecoveryMode::Absolute).expect("as before");
             let wal = open(factory, &context, report.next_segment);
-            let later = append(wal.as_ref(), 2000, 10, &next_seq);
+            wal.skip_to(report.last_seq + 1);
+            let later = append(wal.as_ref(), 2000, 10);
             drop(wal);
             let (records, _) = replay(factory, &context, from, RecoveryMode::Absolute).expect("as before");
             assert_eq!(records[2..], [later], "{}", factory.component.name);
@@ -87,10 +86,9 @@ fn a_file_that_a_crash_left_under_two_names_does_no_harm() {
         for name in ["00000000000000000900.spare", "00000000000000000001.wal"] {
             let what = format!("{}, also called {name}", factory.component.name);
             let storage = FaultStorage::with_seed(1);
-            let next_seq = AtomicU64::new(1);
             let wal = open(factory, &context_on(&storage), 1);
             for number in 0..60 {
-                append(wal.as_ref(), number, 300, &next_seq);
+                append(wal.as_ref(), number, 300);
                 wal.release(wal.active_segment()).expect("releases");
             }
             let from = wal.active_segment();
@@ -106,9 +104,10 @@ fn a_file_that_a_crash_left_under_two_names_does_no_harm() {
             let context = context_on(&image);
             let (mut expected, report) = replay(factory, &context, from, RecoveryMode::PointInTime).expect(&what);
             let wal = open(factory, &context, report.next_segment);
+            wal.skip_to(report.last_seq + 1);
             wal.release(from).expect("releases what is older");
             for number in 100..160 {
-                expected.push(append(wal.as_ref(), number, 300, &next_seq));
+                expected.push(append(wal.as_ref(), number, 300));
             }
             let context = context_on(&image.kill_image());
             for mode in MODES {
@@ -125,19 +124,19 @@ fn a_segment_without_records_may_lose_its_header() {
     for factory in durable() {
         let what = factory.component.name;
         let storage = FaultStorage::with_seed(1);
-        let next_seq = AtomicU64::new(1);
         let wal = open(factory, &context_on(&storage), 1);
-        append(wal.as_ref(), 0, 300, &next_seq);
+        append(wal.as_ref(), 0, 300);
         let from = wal.rotate().expect("rotates");
         let image = storage.kill_image();
         let context = context_on(&image);
         let (records, report) = replay(factory, &context, from, RecoveryMode::PointInTime).expect(what);
         assert!(records.is_empty() && !report.closed, "{what}: {report:?}");
         let wal = open(factory, &context, report.next_segment);
+        wal.skip_to(2);
         let expected: Vec<_> = (1..40)
             .map(|number| {
                 let batch = batch(number, 1, 300);
-                let appended = wal.append(&batch, number, &next_seq, SyncMode::Full).expect("appends");
+                let appended = wal.append(&batch, number, SyncMode::Full).expect("appends");
                 (appended.first_seq, number, batch.payload().to_vec())
             })
             .collect();
@@ -162,13 +161,12 @@ fn a_segment_of_another_database_is_not_replayed() {
     for factory in durable() {
         let what = factory.component.name;
         let storage = FaultStorage::with_seed(1);
-        let next_seq = AtomicU64::new(1);
         let context = |database| WalContext {
             database,
             ..context_on(&storage)
         };
         let wal = open(factory, &context(7), 1);
-        let written = [append(wal.as_ref(), 0, 300, &next_seq)];
+        let written = [append(wal.as_ref(), 0, 300)];
         wal.close().expect("closes");
         drop(wal);
         for mode in MODES {
@@ -190,7 +188,8 @@ fn a_segment_of_another_database_is_not_replayed() {
         }
         // Older versions have left no number.
         let wal = open(factory, &context(0), 10);
-        let later = append(wal.as_ref(), 1, 300, &next_seq);
+        wal.skip_to(2);
+        let later = append(wal.as_ref(), 1, 300);
         wal.close().expect("closes");
         drop(wal);
         let (records, _) = replay(factory, &context(8), 10, RecoveryMode::Absolute).expect(what);
@@ -231,18 +230,17 @@ fn fail_in_mixed_modes(factory: &WalFactory, storage: &FaultStorage, what: &str)
         assert!(storage.faults_fired() > 0, "{what}");
         return;
     };
-    let next_seq = AtomicU64::new(1);
     let mut acknowledged: Vec<Replayed> = Vec::new();
     // So many are to survive a killed process, and a power loss.
     let (mut handed_over, mut synced) = (0, 0);
     for number in 0..90 {
         let (batch, mode) = (batch(number, 1, 250), MIXED[number as usize % MIXED.len()]);
-        match wal.append(&batch, number, &next_seq, mode) {
+        match wal.append(&batch, number, mode) {
             Ok(appended) => acknowledged.push((appended.first_seq, number, batch.payload().to_vec())),
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Io, "{what}: {error}");
                 for mode in [SyncMode::None, SyncMode::Normal, SyncMode::Full] {
-                    let error = wal.append(&batch, 0, &AtomicU64::new(9000), mode).expect_err(what);
+                    let error = wal.append(&batch, 0, mode).expect_err(what);
                     assert_eq!(error.kind(), ErrorKind::Unavailable, "{what}: {error}");
                 }
                 break;
@@ -255,7 +253,7 @@ fn fail_in_mixed_modes(factory: &WalFactory, storage: &FaultStorage, what: &str)
             synced = acknowledged.len();
         }
     }
-    assert!(next_seq.load(Ordering::Acquire) > acknowledged.len() as u64, "{what}");
+    assert!(wal.next_seq() > acknowledged.len() as u64, "{what}");
     for (image, least) in [
         (storage.kill_image(), handed_over),
         (storage.crash_image(&CrashOptions::SYNCED_ONLY), synced),

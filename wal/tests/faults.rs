@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use kodiak_core::ErrorKind;
 use kodiak_core::conformance::wal::{Replayed, batch, context, open, replay};
@@ -30,11 +29,10 @@ fn append_until_failure(
     count: u64,
     mode: SyncMode,
 ) -> (Vec<Replayed>, Option<kodiak_core::Error>) {
-    let next_seq = AtomicU64::new(1);
     let mut acknowledged = Vec::new();
     for number in 0..count {
         let batch = batch(number, 1, 200);
-        match wal.append(&batch, number, &next_seq, mode) {
+        match wal.append(&batch, number, mode) {
             Ok(appended) => acknowledged.push((appended.first_seq, number, batch.payload().to_vec())),
             Err(error) => return (acknowledged, Some(error)),
         }
@@ -63,9 +61,8 @@ fn after_a_failed_sync_nothing_is_acknowledged_until_reopened() {
             };
             assert_eq!(error.kind(), ErrorKind::Io, "{name}: {error}");
             let syncs = storage.count(OpKind::Sync);
-            let next_seq = AtomicU64::new(1000);
             for mode in [SyncMode::None, SyncMode::Normal, SyncMode::Full] {
-                let error = wal.append(&batch(1, 1, 1), 0, &next_seq, mode).expect_err("poisoned");
+                let error = wal.append(&batch(1, 1, 1), 0, mode).expect_err("poisoned");
                 assert_eq!(error.kind(), ErrorKind::Unavailable, "{name}: {error}");
             }
             assert_eq!(wal.sync().expect_err("poisoned").kind(), ErrorKind::Unavailable);
@@ -102,9 +99,7 @@ fn after_a_failed_write_nothing_is_acknowledged_until_reopened() {
         storage.set_plan(FaultRule::nth(OpKind::Write, nth, Fault::Enospc));
         let (acknowledged, error) = append_until_failure(wal.as_ref(), 60, SyncMode::Normal);
         assert_eq!(error.expect("every write matters").kind(), ErrorKind::Io);
-        let error = wal
-            .append(&batch(1, 1, 1), 0, &AtomicU64::new(1000), SyncMode::Normal)
-            .expect_err("poisoned");
+        let error = wal.append(&batch(1, 1, 1), 0, SyncMode::Normal).expect_err("poisoned");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         drop(wal);
         let (records, _) = replay(factory, &context, 1, RecoveryMode::PointInTime).expect("opens");
@@ -123,9 +118,8 @@ fn a_log_without_space_for_the_next_segment_goes_on_when_there_is_some() {
         assert_eq!(error.expect("no space").kind(), ErrorKind::Io);
         storage.set_plan(FaultRule::nth(OpKind::CreateLog, u64::MAX, Fault::Enospc));
         let batch = batch(77, 1, 200);
-        let next_seq = AtomicU64::new(1000);
-        wal.append(&batch, 5, &next_seq, SyncMode::Full)
-            .expect("there is space again");
+        wal.skip_to(1000);
+        wal.append(&batch, 5, SyncMode::Full).expect("there is space again");
         written.push((1000, 5, batch.payload().to_vec()));
         let (records, _) = replay(factory, &context, 1, RecoveryMode::PointInTime).expect("opens");
         assert_eq!(records, written, "{}", factory.component.name);
@@ -153,16 +147,14 @@ fn lose_power(factory: &WalFactory, modes: Modes, mutation: u64, options: CrashO
     let storage = FaultStorage::with_seed(mutation);
     storage.crash_at(mutation, Moment::Before, options);
     let context = context_on(&storage);
-    let next_seq = AtomicU64::new(1);
     let (mut issued, mut acknowledged): (Vec<Replayed>, usize) = (Vec::new(), 0);
     let mut image = None;
     let wal = open(factory, &context, 1);
     for number in 0..40 {
         let batch = batch(number, 1 + number % 2, 250);
-        let seq = next_seq.load(std::sync::atomic::Ordering::Acquire);
-        issued.push((seq, number, batch.payload().to_vec()));
+        issued.push((wal.next_seq(), number, batch.payload().to_vec()));
         let mode = modes.1(number);
-        wal.append(&batch, number, &next_seq, mode)
+        wal.append(&batch, number, mode)
             .expect("nothing fails before the power does");
         image = image.or_else(|| storage.take_crash_image());
         if image.is_some() {
@@ -197,8 +189,8 @@ fn lose_power(factory: &WalFactory, modes: Modes, mutation: u64, options: CrashO
     );
     // Whoever goes on writing finds the same again, even after a second loss of power.
     let wal = open(factory, &context, report.next_segment);
-    wal.append(&batch(99, 1, 20), 7, &AtomicU64::new(1000), SyncMode::Full)
-        .expect("appends");
+    wal.skip_to(1000);
+    wal.append(&batch(99, 1, 20), 7, SyncMode::Full).expect("appends");
     let again = context_on(&image.crash_image(&CrashOptions::SYNCED_ONLY));
     let (second, _) =
         replay(factory, &again, 1, RecoveryMode::PointInTime).unwrap_or_else(|error| panic!("{}: {error}", told()));

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use kodiak_core::conformance::wal::{batch, context, open};
 use kodiak_core::storage::Storage;
@@ -29,11 +28,9 @@ fn a_log_that_is_never_synced_lets_go_of_segments_that_were_released() {
             ..context(&storage, dir.path())
         };
         let wal = open(factory, &context, 1);
-        let next_seq = AtomicU64::new(1);
         for number in 0..300 {
             let batch = batch(number, 1, 500);
-            wal.append(&batch, number, &next_seq, SyncMode::Normal)
-                .expect("appends");
+            wal.append(&batch, number, SyncMode::Normal).expect("appends");
             if number % 20 == 19 {
                 let active = wal.rotate().expect("rotates");
                 wal.release(active).expect("releases");
@@ -59,12 +56,10 @@ fn of_segments_that_wait_for_a_sync_only_the_files_are_held() {
         .iter()
         .find(|factory| factory.component.name == "mapped");
     let wal = open(mapped.expect("built in"), &context, 1);
-    let next_seq = AtomicU64::new(1);
     let write = || {
         for number in 0..300 {
             let batch = batch(number, 1, 500);
-            wal.append(&batch, number, &next_seq, SyncMode::Normal)
-                .expect("appends");
+            wal.append(&batch, number, SyncMode::Normal).expect("appends");
         }
     };
     write();
@@ -85,9 +80,8 @@ fn a_closed_log_takes_no_more_space_than_its_records() {
             ..context(&storage, dir.path())
         };
         let wal = open(factory, &context, 1);
-        let next_seq = AtomicU64::new(1);
         for number in 0..100 {
-            wal.append(&batch(number, 1, 500), number, &next_seq, SyncMode::Normal)
+            wal.append(&batch(number, 1, 500), number, SyncMode::Normal)
                 .expect("appends");
         }
         let active = wal.rotate().expect("rotates");

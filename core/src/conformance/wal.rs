@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::batch::Batch;
 use crate::options::Options;
@@ -99,9 +98,9 @@ pub fn batch(number: u64, ops: u64, len: usize) -> Batch {
     batch
 }
 
-fn append(wal: &dyn Wal, batch: &Batch, next_seq: &AtomicU64, mode: SyncMode) -> (Replayed, Appended) {
-    let now = 1_700_000_000_000_000 + next_seq.load(Ordering::Acquire);
-    let appended = wal.append(batch, now, next_seq, mode).expect("a sound log appends");
+fn append(wal: &dyn Wal, batch: &Batch, mode: SyncMode) -> (Replayed, Appended) {
+    let now = 1_700_000_000_000_000 + wal.next_seq();
+    let appended = wal.append(batch, now, mode).expect("a sound log appends");
     ((appended.first_seq, now, batch.payload().to_vec()), appended)
 }
 
@@ -112,18 +111,30 @@ fn a_missing_directory_holds_no_records(factory: &WalFactory, storage: StorageMa
     assert!(records.is_empty());
     assert!(report.next_segment >= 1);
     let wal = open(factory, &context, report.next_segment);
-    append(wal.as_ref(), &batch(1, 1, 10), &AtomicU64::new(1), SyncMode::Normal);
+    append(wal.as_ref(), &batch(1, 1, 10), SyncMode::Normal);
 }
 
 fn sequence_numbers_are_taken_in_order(factory: &WalFactory, storage: StorageMaker<'_>) {
     let (storage, dir) = storage();
     let wal = open(factory, &context(&storage, &dir), 1);
-    let next_seq = AtomicU64::new(41);
+    assert_eq!(wal.next_seq(), 1);
+    wal.skip_to(41);
     for (ops, first) in [(1, 41), (3, 42), (0, 45), (1, 45)] {
-        let (_, appended) = append(wal.as_ref(), &batch(first, ops, 8), &next_seq, SyncMode::Normal);
+        let (_, appended) = append(wal.as_ref(), &batch(first, ops, 8), SyncMode::Normal);
         assert_eq!((appended.first_seq, appended.segment), (first, 1));
     }
-    assert_eq!(next_seq.load(Ordering::Acquire), 46);
+    assert_eq!(wal.next_seq(), 46);
+    // As after an ingestion, which is not in the log.
+    wal.skip_to(1_000_000);
+    assert!(
+        wal.stats().next_seq <= 46,
+        "the record after which nothing came is the last one"
+    );
+    assert_eq!(
+        append(wal.as_ref(), &batch(1, 2, 8), SyncMode::Normal).1.first_seq,
+        1_000_000
+    );
+    assert_eq!(wal.next_seq(), 1_000_002);
 }
 
 fn a_batch_above_the_limit_is_refused(factory: &WalFactory, storage: StorageMaker<'_>) {
@@ -133,29 +144,23 @@ fn a_batch_above_the_limit_is_refused(factory: &WalFactory, storage: StorageMake
         ..context(&storage, &dir)
     };
     let wal = open(factory, &context, 1);
-    let next_seq = AtomicU64::new(1);
     let error = wal
-        .append(&batch(1, 1, 1001), 0, &next_seq, SyncMode::Normal)
+        .append(&batch(1, 1, 1001), 0, SyncMode::Normal)
         .expect_err("too large");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.message().contains("1000"), "{error}");
-    assert_eq!(
-        next_seq.load(Ordering::Acquire),
-        1,
-        "a refused batch takes no sequence number"
-    );
-    append(wal.as_ref(), &batch(2, 1, 100), &next_seq, SyncMode::Normal);
+    assert_eq!(wal.next_seq(), 1, "a refused batch takes no sequence number");
+    append(wal.as_ref(), &batch(2, 1, 100), SyncMode::Normal);
 }
 
 fn segments_are_numbered_upward(factory: &WalFactory, storage: StorageMaker<'_>) {
     let (storage, dir) = storage();
     let wal = open(factory, &context(&storage, &dir), 7);
-    let next_seq = AtomicU64::new(1);
     assert_eq!(wal.active_segment(), 7);
     for segment in 8..12 {
         assert_eq!(wal.rotate().expect("rotates"), segment);
         assert_eq!(wal.active_segment(), segment);
-        let (_, appended) = append(wal.as_ref(), &batch(segment, 1, 50), &next_seq, SyncMode::Normal);
+        let (_, appended) = append(wal.as_ref(), &batch(segment, 1, 50), SyncMode::Normal);
         assert_eq!(appended.segment, segment);
     }
     wal.release(10).expect("releases");
@@ -169,9 +174,8 @@ fn counters_count(factory: &WalFactory, storage: StorageMaker<'_>) {
         ..context(&storage, &dir)
     };
     let wal = open(factory, &context, 1);
-    let next_seq = AtomicU64::new(1);
     for number in 0..10 {
-        append(wal.as_ref(), &batch(number, 1, 50), &next_seq, SyncMode::Normal);
+        append(wal.as_ref(), &batch(number, 1, 50), SyncMode::Normal);
     }
     wal.sync().expect("syncs");
     let stats = wal.stats();
@@ -187,9 +191,7 @@ fn counters_count(factory: &WalFactory, storage: StorageMaker<'_>) {
 fn what_is_not_durable_refuses_to_pretend(factory: &WalFactory, storage: StorageMaker<'_>) {
     let (storage, dir) = storage();
     let wal = open(factory, &context(&storage, &dir), 1);
-    let error = wal
-        .append(&batch(1, 1, 1), 0, &AtomicU64::new(1), SyncMode::Full)
-        .expect_err("not durable");
+    let error = wal.append(&batch(1, 1, 1), 0, SyncMode::Full).expect_err("not durable");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
 }
 
@@ -198,10 +200,9 @@ fn acknowledged_records_survive_a_killed_process(factory: &WalFactory, storage: 
         let (storage, dir) = storage();
         let context = context(&storage, &dir);
         let wal = open(factory, &context, 1);
-        let next_seq = AtomicU64::new(1);
         let mut written = Vec::new();
         for number in 0..50 {
-            written.push(append(wal.as_ref(), &batch(number, 1 + number % 3, 70), &next_seq, mode).0);
+            written.push(append(wal.as_ref(), &batch(number, 1 + number % 3, 70), mode).0);
             // The log is still open: what is seen now is what a killed process leaves.
             if number % 7 == 0 {
                 let (records, _) = replay(factory, &context, 1, RecoveryMode::PointInTime).expect("sound");
@@ -216,9 +217,8 @@ fn records_come_back_after_a_close_in_every_mode(factory: &WalFactory, storage: 
         let (storage, dir) = storage();
         let context = context(&storage, &dir);
         let wal = open(factory, &context, 3);
-        let next_seq = AtomicU64::new(1);
         let written: Vec<_> = (0..40)
-            .map(|number| append(wal.as_ref(), &batch(number, 2, 33), &next_seq, sync).0)
+            .map(|number| append(wal.as_ref(), &batch(number, 2, 33), sync).0)
             .collect();
         drop(wal);
         for mode in [
@@ -239,7 +239,6 @@ fn records_come_back_over_many_segments(factory: &WalFactory, storage: StorageMa
     let (storage, dir) = storage();
     let context = context(&storage, &dir);
     let wal = open(factory, &context, 1);
-    let next_seq = AtomicU64::new(1);
     let mut by_segment: BTreeMap<u64, Vec<Replayed>> = BTreeMap::new();
     for number in 0..1000 {
         let sync = if number % 100 == 0 {
@@ -247,7 +246,7 @@ fn records_come_back_over_many_segments(factory: &WalFactory, storage: StorageMa
         } else {
             SyncMode::Normal
         };
-        let (record, appended) = append(wal.as_ref(), &batch(number, 1, 900), &next_seq, sync);
+        let (record, appended) = append(wal.as_ref(), &batch(number, 1, 900), sync);
         by_segment.entry(appended.segment).or_default().push(record);
     }
     drop(wal);
@@ -272,12 +271,11 @@ fn released_segments_are_gone_and_reused(factory: &WalFactory, storage: StorageM
     let (storage, dir) = storage();
     let context = context(&storage, &dir);
     let wal = open(factory, &context, 1);
-    let next_seq = AtomicU64::new(1);
     let mut latest = Vec::new();
     for _ in 0..8 {
         let segment = wal.rotate().expect("rotates");
         latest = (0..5)
-            .map(|n| append(wal.as_ref(), &batch(n, 1, 300), &next_seq, SyncMode::Full).0)
+            .map(|n| append(wal.as_ref(), &batch(n, 1, 300), SyncMode::Full).0)
             .collect();
         wal.release(segment).expect("releases");
         let (records, _) = replay(factory, &context, segment, RecoveryMode::PointInTime).expect("sound");
@@ -305,10 +303,9 @@ fn batches_larger_than_a_segment_come_back(factory: &WalFactory, storage: Storag
             ..context(&storage, &dir)
         };
         let wal = open(factory, &context, 1);
-        let next_seq = AtomicU64::new(1);
         let written: Vec<_> = (0..)
             .zip([10, 70_000, 262_144, 3_000_000, 0, 10 << 20, 500])
-            .map(|(number, len)| append(wal.as_ref(), &batch(number, 1, len), &next_seq, SyncMode::Normal).0)
+            .map(|(number, len)| append(wal.as_ref(), &batch(number, 1, len), SyncMode::Normal).0)
             .collect();
         drop(wal);
         let (records, _) = replay(factory, &context, 1, RecoveryMode::Absolute).expect("sound");
@@ -324,17 +321,8 @@ fn compressed_batches_come_back(factory: &WalFactory, storage: StorageMaker<'_>)
         ..context(&storage, &dir)
     };
     let wal = open(factory, &context, 1);
-    let next_seq = AtomicU64::new(1);
     let written: Vec<_> = (0..200)
-        .map(|number| {
-            append(
-                wal.as_ref(),
-                &batch(number, 1, 40 * number as usize),
-                &next_seq,
-                SyncMode::Normal,
-            )
-            .0
-        })
+        .map(|number| append(wal.as_ref(), &batch(number, 1, 40 * number as usize), SyncMode::Normal).0)
         .collect();
     let payload: usize = written.iter().map(|(_, _, payload)| payload.len()).sum();
     assert!(
@@ -353,15 +341,14 @@ fn concurrent_appends_come_back_in_order(factory: &WalFactory, storage: StorageM
         let (storage, dir) = storage();
         let context = context(&storage, &dir);
         let wal = open(factory, &context, 1);
-        let next_seq = AtomicU64::new(1);
         let mut written: Vec<Replayed> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8u64)
                 .map(|thread| {
-                    let (wal, next_seq) = (wal.as_ref(), &next_seq);
+                    let wal = wal.as_ref();
                     scope.spawn(move || {
                         let append = |n| {
                             let batch = batch(thread * 1000 + n, 1 + n % 3, (n as usize * 37) % 700);
-                            let appended = wal.append(&batch, n, next_seq, mode).expect("a sound log appends");
+                            let appended = wal.append(&batch, n, mode).expect("a sound log appends");
                             if n == 100 && thread == 3 {
                                 wal.rotate().expect("rotates");
                             }
@@ -401,9 +388,8 @@ fn an_error_of_the_sink_ends_the_replay(factory: &WalFactory, storage: StorageMa
     let (storage, dir) = storage();
     let context = context(&storage, &dir);
     let wal = open(factory, &context, 1);
-    let next_seq = AtomicU64::new(1);
     for number in 0..300 {
-        append(wal.as_ref(), &batch(number, 1, 900), &next_seq, SyncMode::Normal);
+        append(wal.as_ref(), &batch(number, 1, 900), SyncMode::Normal);
     }
     for stop_at in [0, 3, 150, 299] {
         let mut seen = 0;
@@ -428,14 +414,14 @@ fn an_error_of_the_sink_ends_the_replay(factory: &WalFactory, storage: StorageMa
 fn a_log_opened_again_and_again_keeps_its_history(factory: &WalFactory, storage: StorageMaker<'_>) {
     let (storage, dir) = storage();
     let context = context(&storage, &dir);
-    let next_seq = AtomicU64::new(1);
     let mut written = Vec::new();
     for round in 0..6 {
         let (records, report) = replay(factory, &context, 1, RecoveryMode::Absolute).expect("sound");
         assert_eq!(records, written, "round {round}");
         let wal = open(factory, &context, report.next_segment);
+        wal.skip_to(report.last_seq + 1);
         for number in 0..round {
-            written.push(append(wal.as_ref(), &batch(number, 1, 40), &next_seq, SyncMode::Normal).0);
+            written.push(append(wal.as_ref(), &batch(number, 1, 40), SyncMode::Normal).0);
         }
     }
 }

@@ -99,7 +99,9 @@ pub(super) fn finish_recovery(
         }
     }
     let picked = &shared.resolved.wal;
-    shared.wal = Some((picked.factory.open)(context, &picked.options, first)?);
+    let wal = (picked.factory.open)(context, &picked.options, first)?;
+    wal.skip_to(shared.next_seq());
+    shared.wal = Some(wal);
     // What was replayed goes on being written to if the log may be read again, and is not too long: or each of many short
     // openings would leave a run.
     let closed = report.closed || report.records == 0;

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use crossbeam_utils::CachePadded;
 use crossbeam_utils::sync::ShardedLock;
 use kodiak_core::batch::TableId;
 use kodiak_core::compaction::RunId;
@@ -55,8 +54,6 @@ pub(crate) struct Shared {
     pub wal: Option<Box<dyn Wal>>,
     /// Writers hold it shared from taking their sequence numbers to inserting; whoever freezes a memtable, exclusively.
     pub gate: ShardedLock<()>,
-    /// The sequence number that the next write gets.
-    pub next_seq: CachePadded<AtomicU64>,
     pub visibility: Visibility,
     pub snapshots: Arc<Snapshots>,
     pub tables: RwLock<Tables>,
@@ -168,7 +165,6 @@ impl Shared {
             lock: Mutex::new(parts.lock),
             wal: parts.wal,
             gate: ShardedLock::new(()),
-            next_seq: CachePadded::new(AtomicU64::new(parts.last_seq + 1)),
             visibility: Visibility::new(parts.last_seq),
             snapshots: Arc::default(),
             tables: RwLock::default(),
@@ -206,9 +202,19 @@ impl Shared {
         self.log_end.store(last_seq, Ordering::Release);
     }
 
+    /// The sequence number that the next write gets.
+    pub fn next_seq(&self) -> SeqNo {
+        match &self.wal {
+            Some(wal) => wal.next_seq(),
+            None => self.visible() + 1,
+        }
+    }
+
     /// Sequence numbers up to `last_seq` have been given out, and are visible; nobody else writes.
     pub fn recovered(&self, last_seq: SeqNo) {
-        self.next_seq.store(last_seq + 1, Ordering::Release);
+        if let Some(wal) = &self.wal {
+            wal.skip_to(last_seq + 1);
+        }
         self.visibility.reset(last_seq);
     }
 

@@ -11,6 +11,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
+use kodiak_core::prefetch::prefetch;
 use kodiak_core::{Result, SeqNo};
 use parking_lot::Mutex;
 
@@ -75,6 +76,12 @@ impl Visibility {
         self.visible()
     }
 
+    /// To be called a moment before [`publish`](Self::publish).
+    #[inline]
+    pub fn prepare(&self) {
+        prefetch(&raw const *self.ends);
+    }
+
     #[inline]
     fn visible(&self) -> SeqNo {
         self.ends.visible.load(Ordering::Acquire)
@@ -105,9 +112,13 @@ impl Visibility {
     /// Those of `check`.
     #[inline]
     pub fn publish(&self, first: SeqNo, last: SeqNo, synced: bool, check: impl Fn() -> Result<()>) -> Result<()> {
-        if self.visible() == first - 1 {
-            // Nobody else moves on from here before this range is complete.
-            self.ends.visible.store(last, Ordering::SeqCst);
+        // Nobody else moves on from there before this range is complete. Not a look first: it would have the cache line brought
+        // here twice, to read and to write.
+        let next = self
+            .ends
+            .visible
+            .compare_exchange(first - 1, last, Ordering::SeqCst, Ordering::SeqCst);
+        if next.is_ok() {
             self.advance();
             return Ok(());
         }

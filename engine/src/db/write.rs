@@ -277,6 +277,8 @@ impl Shared {
             };
             let inserted = insert(batch, appended.first_seq, tables, views)
                 .and_then(|()| guarded.insert(appended.first_seq, tables));
+            self.visibility.prepare();
+            self.counters.written(batch.payload().len() as u64, batch.len() as u64);
             let mut grown = false;
             for (table, view) in tables.iter().zip(views) {
                 view.active.touch(now);
@@ -288,9 +290,7 @@ impl Shared {
             if mode == SyncMode::Full {
                 self.visibility.fast();
             }
-            inserted.and(published)?;
-            self.counters.written(batch.payload().len() as u64, batch.len() as u64);
-            grown
+            inserted.and(published).map(|()| grown)?
         };
         if grown {
             tables.iter().for_each(|table| self.make_room(table));
@@ -316,10 +316,10 @@ impl Shared {
     #[inline]
     fn log(&self, wal: &dyn Wal, batch: &Batch, now: u64, mode: SyncMode) -> Result<Appended> {
         if mode != SyncMode::Full {
-            return wal.append(batch, now, &self.next_seq, mode);
+            return wal.append(batch, now, mode);
         }
         self.visibility.slow();
-        let appended = wal.append(batch, now, &self.next_seq, mode);
+        let appended = wal.append(batch, now, mode);
         // A log that goes on working after an error has not taken sequence numbers.
         if appended.is_err() && wal.check().is_ok() {
             self.visibility.fast();

@@ -105,7 +105,7 @@ impl<'s> Ingestion<'s> {
         shared.check_writable()?;
         check_ingestion(table)?;
         let alone = shared.ingesting.lock();
-        let seq = shared.next_seq.load(Ordering::Acquire).saturating_add(AHEAD);
+        let seq = shared.next_seq().saturating_add(AHEAD);
         if seq >= MAX_SEQ {
             return Err(Error::new(ErrorKind::Unsupported, "sequence numbers are used up"));
         }
@@ -207,7 +207,7 @@ impl<'s> Ingestion<'s> {
             micros,
             ..
         } = self.rows.common;
-        if shared.next_seq.load(Ordering::Acquire) > seq {
+        if shared.next_seq() > seq {
             let message = format!("more than {AHEAD} writes were made during the ingestion: do it again");
             return Err(Error::new(ErrorKind::Conflict, message));
         }

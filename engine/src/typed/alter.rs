@@ -187,7 +187,7 @@ impl Shared {
             TableFile::of(self.identity, table.id, after).write(&*self.storage, &table.runs.dir)?;
         }
         manifest.append(&edit)?;
-        let since: SeqNo = self.next_seq.load(Ordering::Acquire);
+        let since: SeqNo = self.next_seq();
         table.schemas.push(SchemaVersion::new(schema, in_force, since));
         if in_force {
             // A snapshot taken from now on has this number or a larger one, those taken before have smaller ones.

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use kodiak::core::SeqNo;
 use kodiak::core::batch::Batch;
 use kodiak::core::options::Options;
 use kodiak::core::registry::Component;
@@ -66,9 +67,17 @@ struct Counting {
 }
 
 impl Wal for Counting {
-    fn append(&self, batch: &Batch, now_micros: u64, next_seq: &AtomicU64, mode: SyncMode) -> Result<Appended> {
+    fn append(&self, batch: &Batch, now_micros: u64, mode: SyncMode) -> Result<Appended> {
         APPENDS.fetch_add(1, Ordering::Relaxed);
-        self.inner.append(batch, now_micros, next_seq, mode)
+        self.inner.append(batch, now_micros, mode)
+    }
+
+    fn next_seq(&self) -> SeqNo {
+        self.inner.next_seq()
+    }
+
+    fn skip_to(&self, next_seq: SeqNo) {
+        self.inner.skip_to(next_seq);
     }
 
     fn sync(&self) -> Result<()> {

@@ -1,16 +1,17 @@
 //! Components that are wrong on purpose, to show that the harness notices.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kodiak::Result;
-use kodiak::core::batch::Batch;
+use kodiak::core::batch::{Batch, TableId};
 use kodiak::core::compaction::{CompactionPlan, CompactionPolicy, PlanKind, PolicyFactory, VersionShape};
 use kodiak::core::filter::{Filter, FilterFactory};
 use kodiak::core::index::IndexFactory;
 use kodiak::core::memtable::MemtableFactory;
 use kodiak::core::registry::Component;
 use kodiak::core::wal::{Appended, SegmentId, SyncMode, Wal, WalFactory, WalStats};
+use kodiak::core::{Op, SeqNo};
 
 use super::{filter, index, memtable, policy, wal};
 
@@ -142,15 +143,22 @@ struct Losing {
 }
 
 impl Wal for Losing {
-    fn append(&self, batch: &Batch, now_micros: u64, next_seq: &AtomicU64, mode: SyncMode) -> Result<Appended> {
+    fn append(&self, batch: &Batch, now_micros: u64, mode: SyncMode) -> Result<Appended> {
         if self.appends.fetch_add(1, Ordering::Relaxed) % 50 == 49 {
-            let first_seq = next_seq.fetch_add(batch.len() as u64, Ordering::AcqRel);
-            return Ok(Appended {
-                first_seq,
-                segment: self.inner.active_segment(),
-            });
+            // It takes as many sequence numbers, for a table that is not there.
+            let mut nothing = Batch::new();
+            (0..batch.len()).for_each(|_| nothing.push(TableId::MAX, Op::Delete, b"", b""));
+            return self.inner.append(&nothing, now_micros, mode);
         }
-        self.inner.append(batch, now_micros, next_seq, mode)
+        self.inner.append(batch, now_micros, mode)
+    }
+
+    fn next_seq(&self) -> SeqNo {
+        self.inner.next_seq()
+    }
+
+    fn skip_to(&self, next_seq: SeqNo) {
+        self.inner.skip_to(next_seq);
     }
 
     fn sync(&self) -> Result<()> {

@@ -43,3 +43,27 @@ pub(super) fn continue_crc(crc: u32, bytes: &[u8; 16]) -> u32 {
     }
     !out
 }
+
+/// The CRC-32 of what `crc` is that of, followed by 14 zeros and two more bytes.
+#[inline]
+pub(super) fn continue_with_zeros(crc: u32, then: [u8; 2]) -> u32 {
+    let start = (!crc).to_le_bytes();
+    let moved = (0..4).fold(0, |out, at| out ^ CRC_TABLES[15 - at][usize::from(start[at])]);
+    !(moved ^ CRC_TABLES[1][usize::from(then[0])] ^ CRC_TABLES[0][usize::from(then[1])])
+}
+
+/// What a CRC-32 changes by, in exclusive-or, when of the last 16 bytes, which were zero, the first eight become `first` and the
+/// others `second`, both little-endian: a CRC is linear. Bytes that stay zero cost nothing.
+#[inline]
+pub(super) fn change_of_end(first: u64, second: u64) -> u32 {
+    let mut out = 0;
+    for (from, word) in [(0, first), (8, second)] {
+        let (mut at, mut rest) = (from, word);
+        while rest != 0 {
+            out ^= CRC_TABLES[(15 - at) & 15][(rest & 0xFF) as usize];
+            rest >>= 8;
+            at += 1;
+        }
+    }
+    out
+}

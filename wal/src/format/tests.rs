@@ -154,5 +154,23 @@ fn a_continued_checksum_is_that_of_the_whole() {
         let end = split + 16;
         let continued = continue_crc(crc32fast::hash(&bytes[..split]), &array(&bytes, split));
         assert_eq!(continued, crc32fast::hash(&bytes[..end]));
+        let mut zeros = bytes[..end].to_vec();
+        zeros[split..end - 2].fill(0);
+        let continued = continue_with_zeros(crc32fast::hash(&bytes[..split]), [bytes[end - 2], bytes[end - 1]]);
+        assert_eq!(continued, crc32fast::hash(&zeros));
+    }
+}
+
+#[test]
+fn a_checksum_of_zeros_is_changed_into_that_of_what_takes_their_place() {
+    let zeros = crc32fast::hash(&[&[7; 33][..], &[0; 16]].concat());
+    let words = [0, 1, 0x80, 0x1234, 0xFF00_0000_0000, u64::MAX >> 16, 1 << 63, u64::MAX];
+    for (first, second) in words.iter().flat_map(|first| words.map(|second| (*first, second))) {
+        let whole = [&[7; 33][..], &first.to_le_bytes(), &second.to_le_bytes()].concat();
+        assert_eq!(
+            zeros ^ change_of_end(first, second),
+            crc32fast::hash(&whole),
+            "{first:x} {second:x}"
+        );
     }
 }

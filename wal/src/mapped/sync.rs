@@ -51,7 +51,7 @@ impl Place {
         });
         Round {
             active: self.active.clone(),
-            end: self.end,
+            end: self.head.end,
             gathered,
         }
     }
@@ -91,7 +91,7 @@ impl MappedLog {
 
     /// As [`sync_to`](Self::sync_to), up to the last record, with `place` locked: at once, as others may be waiting for that.
     pub(super) fn sync_all(&self, place: &mut Place) -> Result<()> {
-        let target = place.active.segment.base + place.end;
+        let target = place.active.segment.base + place.head.end;
         let mut syncing = self.syncing.lock();
         while self.synced.load(Ordering::Acquire) < target {
             self.health.check()?;
@@ -142,8 +142,8 @@ impl MappedLog {
     #[cold]
     fn start_gathering(&self, place: &mut Place) -> Result<()> {
         self.sync_all(place)?;
-        let block = place.end - place.end % LOG_BLOCK as u64;
-        let mut there = vec![0; (place.end - block) as usize];
+        let block = place.head.end - place.head.end % LOG_BLOCK as u64;
+        let mut there = vec![0; (place.head.end - block) as usize];
         let segment = &place.active.segment;
         if segment.file.read_at(block, &mut there)? == there.len() {
             let mut gathered = Box::<Blocks>::default();

@@ -1,6 +1,5 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use kodiak_core::batch::Batch;
 use kodiak_core::conformance::extent;
@@ -80,11 +79,9 @@ fn full_log(compress_above: Option<usize>, seed: u64) -> Log {
     let context = context(&storage, compress_above);
     let wal = open(&context, 1);
     let rng = &mut StdRng::seed_from_u64(seed);
-    let next_seq = AtomicU64::new(1);
     let mut sizes: Vec<usize> = (0..).step_by(97).take_while(|&len| len < 8192).collect();
     sizes.extend((0..400).map(|_| rng.random_range(0..300)));
-    wal.append(&Batch::new(), 1, &next_seq, SyncMode::Normal)
-        .expect("an empty batch");
+    wal.append(&Batch::new(), 1, SyncMode::Normal).expect("an empty batch");
     let mut picks = 0u32;
     loop {
         let left = LOG_BYTES - SEGMENT_HEADER - wal.stats().active_bytes as usize;
@@ -103,7 +100,7 @@ fn full_log(compress_above: Option<usize>, seed: u64) -> Log {
         } else {
             SyncMode::Normal
         };
-        wal.append(&batch, u64::from(picks), &next_seq, mode).expect("appends");
+        wal.append(&batch, u64::from(picks), mode).expect("appends");
         assert_eq!(wal.active_segment(), 1, "the last batch fits exactly");
     }
     let bytes = read_segment(storage.as_ref(), 1);
@@ -260,13 +257,9 @@ fn opening_a_cut_log_twice_gives_the_same() {
         assert_eq!(first.len(), log.written.partition_point(|batch| batch.end <= cut));
         // Whoever goes on with the log accepts its end: from then on it is no damage, in any mode, and nothing more is cut.
         let wal = open(&context, report.next_segment);
-        wal.append(
-            &batch_of(&mut StdRng::seed_from_u64(3), 10),
-            0,
-            &AtomicU64::new(1000),
-            SyncMode::Normal,
-        )
-        .expect("appends");
+        wal.skip_to(1000);
+        wal.append(&batch_of(&mut StdRng::seed_from_u64(3), 10), 0, SyncMode::Normal)
+            .expect("appends");
         drop(wal);
         for mode in [RecoveryMode::PointInTime, RecoveryMode::TolerateTail] {
             let (again, report) = read(mode);

@@ -1,6 +1,5 @@
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use kodiak_core::batch::Batch;
 use kodiak_core::options::Options;
@@ -34,11 +33,10 @@ fn log() -> Vec<(SegmentId, Vec<u8>, Vec<SeqNo>)> {
     let storage = Arc::new(MemoryStorage::new());
     let context = context(&storage);
     let wal = (crate::segment::FACTORY.open)(context.clone(), &Options::default(), 1).expect("open");
-    let next = AtomicU64::new(1);
     for number in 0..250u64 {
         let mut batch = Batch::new();
         batch.push(1, Op::Put, &number.to_be_bytes(), &[number as u8; 250]);
-        wal.append(&batch, 1, &next, SyncMode::Normal).expect("append");
+        wal.append(&batch, 1, SyncMode::Normal).expect("append");
     }
     wal.close().expect("close");
     drop(wal);
