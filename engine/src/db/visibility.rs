@@ -76,7 +76,8 @@ impl Visibility {
         self.visible()
     }
 
-    /// To be called a moment before [`publish`](Self::publish).
+    /// Asks for the cache line that [`publish`](Self::publish) changes, and another processor has changed last, perhaps. To be
+    /// called a moment before.
     #[inline]
     pub fn prepare(&self) {
         prefetch(&raw const *self.ends);
