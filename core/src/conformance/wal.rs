@@ -127,8 +127,8 @@ fn sequence_numbers_are_taken_in_order(factory: &WalFactory, storage: StorageMak
     // As after an ingestion, which is not in the log.
     wal.skip_to(1_000_000);
     assert!(
-        wal.stats().next_seq <= 46,
-        "the record after which nothing came is the last one"
+        !factory.capabilities.durable || wal.stats().next_seq == 46,
+        "the log ends where its last record does"
     );
     assert_eq!(
         append(wal.as_ref(), &batch(1, 2, 8), SyncMode::Normal).1.first_seq,

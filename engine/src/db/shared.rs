@@ -202,7 +202,7 @@ impl Shared {
         self.log_end.store(last_seq, Ordering::Release);
     }
 
-    /// The sequence number that the next write gets.
+    /// The sequence number that the next write gets, or would get once there is a log.
     pub fn next_seq(&self) -> SeqNo {
         match &self.wal {
             Some(wal) => wal.next_seq(),
