@@ -7,7 +7,7 @@ use std::time::Duration;
 use kodiak_core::Result;
 use kodiak_core::compaction::{CompactionPlan, RunId, RunShape};
 
-use super::job::Inputs;
+use super::inputs::Inputs;
 use super::plan::{full_plan, range_step};
 use crate::db::{Shared, TableInner};
 use crate::read::ScanBounds;
@@ -52,7 +52,7 @@ impl Shared {
             let inputs = Inputs::take(table, &version, &plan);
             drop(planning);
             if let Some(inputs) = inputs {
-                return self.compact(table, &plan, &version, inputs);
+                return self.compact(table, &plan, version, inputs);
             }
             self.check_open()?;
             let seen = self.signals.progress.count();

@@ -1,13 +1,13 @@
 //! Carrying out compaction plans.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use kodiak_core::Result;
-use kodiak_core::compaction::{CompactionPlan, PlanKind, RunId};
+use kodiak_core::compaction::{CompactionPlan, PlanKind};
 use kodiak_core::entry::MAX_SEQ;
 
+use super::inputs::Inputs;
 use super::outputs::remove_runs;
 use super::plan::{is_bottom, split_points};
 use super::{OutputPlan, Outputs, Retention, Rewriter};
@@ -28,40 +28,6 @@ type Planned = (CompactionPlan, Arc<TableInner>, Arc<Version>);
 
 /// The first key of a range and the first key after it; `None` for open ends.
 type KeySpan = (Option<Vec<u8>>, Option<Vec<u8>>);
-
-/// Runs that a job holds; they are given back when it is dropped.
-pub(super) struct Inputs(Vec<Arc<Run>>);
-
-impl Drop for Inputs {
-    fn drop(&mut self) {
-        self.0.iter().for_each(|run| run.give_back());
-    }
-}
-
-impl Inputs {
-    /// Takes all runs of a plan, or none.
-    ///
-    /// None also if the table has changed since the plan was made from `version`: a compaction that ended in between has given
-    /// back runs that are gone, or hang elsewhere.
-    pub(super) fn take(table: &TableInner, version: &Arc<Version>, plan: &CompactionPlan) -> Option<Self> {
-        let mut taken = Self(Vec::with_capacity(plan.inputs.len()));
-        // Planning has read them all.
-        let wanted: HashSet<RunId> = plan.inputs.iter().copied().collect();
-        let known = version.known_runs().map(|(_, run)| run);
-        let known: HashMap<RunId, _> = known
-            .filter(|run| wanted.contains(&run.id()))
-            .map(|run| (run.id(), run))
-            .collect();
-        for id in &plan.inputs {
-            let run = *known.get(id)?;
-            if !run.try_take() {
-                return None;
-            }
-            taken.0.push(Arc::clone(run));
-        }
-        Arc::ptr_eq(&table.view.load().version, version).then_some(taken)
-    }
-}
 
 impl Shared {
     /// Carries out the most urgent compaction of all tables, or one that reads have paid for; false if there is none.
@@ -91,7 +57,7 @@ impl Shared {
         };
         drop(planning);
         table.read_debt.clear();
-        self.compact(&table, &plan, &version, inputs)?;
+        self.compact(&table, &plan, version, inputs)?;
         Ok(true)
     }
 
@@ -117,7 +83,7 @@ impl Shared {
         &self,
         table: &Arc<TableInner>,
         plan: &CompactionPlan,
-        version: &Version,
+        version: Arc<Version>,
         inputs: Inputs,
     ) -> Result<()> {
         tracing::debug!(table = table.name, ?plan.kind, inputs = ?plan.inputs, reason = plan.reason, "compaction begins");
@@ -132,8 +98,10 @@ impl Shared {
                 };
                 self.replace(table, &inputs, Vec::new(), Place::default(), &left_out)
             }
-            PlanKind::Merge => self.merge_runs(table, plan, version, &inputs),
+            PlanKind::Merge => self.merge_runs(table, plan, &version, &inputs),
         };
+        drop(version);
+        inputs.leave();
         match done {
             // Dropped meanwhile: there is nothing left to be done for it, and nobody to be told.
             Err(_) if table.dropped.load(Ordering::Acquire) => Ok(()),
@@ -232,7 +200,7 @@ impl Shared {
             }
         });
         index.installed();
-        inputs.0.iter().for_each(|run| run.mark_obsolete());
+        inputs.0.iter().for_each(|run| run.mark_replaced());
         Ok(())
     }
 

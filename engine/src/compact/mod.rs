@@ -1,6 +1,7 @@
 //! Rewriting: what flushes and compactions have in common, and the executor of compaction plans.
 
 mod asked;
+mod inputs;
 mod job;
 mod outputs;
 mod plan;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use kodiak_core::block::ColumnBlock;
+use kodiak_core::entry::MAX_SEQ;
 use kodiak_core::{EntryRef, Op, Result, SeqNo, Slice, shown_key};
 
 use super::sink::Sink;
@@ -42,10 +43,7 @@ impl Retention {
     }
 
     fn stripe_end(&self, stripe: usize) -> SeqNo {
-        self.snapshots
-            .get(stripe)
-            .copied()
-            .unwrap_or(kodiak_core::entry::MAX_SEQ)
+        self.snapshots.get(stripe).copied().unwrap_or(MAX_SEQ)
     }
 
     /// True if a range delete of the same stripe hides the version.
@@ -195,6 +193,11 @@ impl<'a> Rewriter<'a> {
             } else {
                 let bottom = self.retention.bottom;
                 Self::flush_pending(&mut self.pending, self.retention, &self.key, bottom, sink)?;
+                if entry.op == Op::Delete && bottom && self.retention.snapshots.is_empty() {
+                    sink.key(None);
+                    sink.lost += self.cursor.pass_deleted(MAX_SEQ, self.end, &mut self.key)?;
+                    continue;
+                }
                 self.key.clear();
                 self.key.extend_from_slice(entry.key);
                 sink.key(Some(entry.seq));
@@ -225,7 +228,7 @@ impl<'a> Rewriter<'a> {
         if let Some(bound) = self.end
             && block.key(end - 1) >= bound
         {
-            end = block.lower_bound(bound, kodiak_core::entry::MAX_SEQ).max(row);
+            end = block.lower_bound(bound, MAX_SEQ).max(row);
         }
         if end - row < 4 || (self.started && block.key(row) == self.key.as_slice()) {
             return Ok(false);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::job::Inputs;
+use super::inputs::Inputs;
 use super::plan::full_plan;
 use crate::{Builder, MemoryStorage, Settings, TableSchema};
 

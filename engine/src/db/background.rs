@@ -20,8 +20,8 @@ const RETRY: Duration = Duration::from_millis(500);
 pub(crate) struct Background(Vec<JoinHandle<()>>);
 
 impl Background {
-    /// One thread that flushes, and the others of `compaction.threads` (at least one) that compact; with `publish.continuous`
-    /// one more, that publishes; and one that removes what is left over, if the opening has not.
+    /// One thread that flushes, and the others of `compaction.threads` (at least one) that compact; one that removes files of replaced
+    /// runs; with `publish.continuous` one more, that publishes; and one that removes what is left over, if the opening has not.
     ///
     /// # Errors
     /// `Io` if the operating system gives no thread.
@@ -30,6 +30,9 @@ impl Background {
         for _ in 0..shared.settings.compaction.threads.saturating_sub(1).max(1) {
             threads.push(spawn("kodiak-compact", Arc::clone(shared), compaction_loop)?);
         }
+        let remove = |shared: &Shared| shared.removals.serve(|| shared.signals.progress.raise());
+        shared.removals.begin();
+        threads.push(spawn("kodiak-remove", Arc::clone(shared), remove).inspect_err(|_| shared.removals.end())?);
         if shared.left_overs.lock().is_some() {
             threads.push(spawn("kodiak-clean", Arc::clone(shared), left_overs::remove_later)?);
         }
@@ -41,6 +44,7 @@ impl Background {
 
     /// Waits until all have ended; the database must have been closed.
     pub fn stop(self, shared: &Shared) {
+        shared.removals.end();
         for thread in self.0 {
             while !thread.is_finished() {
                 shared.signals.flush.raise();

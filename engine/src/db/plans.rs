@@ -59,6 +59,7 @@ impl Shared {
             filters: self.resolved.components().filters().clone(),
             cache: Arc::clone(&self.cache),
             open_runs: Arc::clone(&self.open_runs),
+            removals: Arc::clone(&self.removals),
             dropped: AtomicBool::new(false),
         };
         let view = View {
@@ -166,6 +167,7 @@ impl Shared {
                 && !busy
                 && !table.continuous.is_due(&view.version)
                 && table.policy.plan(&shape).is_none()
-        }) && self.trouble.lock().any().is_none()
+        }) && self.removals.is_empty()
+            && self.trouble.lock().any().is_none()
     }
 }

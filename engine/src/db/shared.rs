@@ -22,7 +22,7 @@ use super::visibility::Visibility;
 use crate::components::{IndexPools, Resolved};
 use crate::manifest::{Change, Manifest, SortedRunId, State, VersionEdit};
 use crate::merge::MergeOperators;
-use crate::run::{BlockCache, OpenRuns};
+use crate::run::{BlockCache, OpenRuns, Removals};
 use crate::secondary::KeyExtractors;
 use crate::settings::Settings;
 
@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     pub next_sorted_run: AtomicU64,
     pub cache: Arc<BlockCache>,
     pub open_runs: Arc<OpenRuns>,
+    /// Files of replaced runs.
+    pub removals: Arc<Removals>,
     /// The memory of all primary indexes, once there are any.
     pub index_pools: IndexPools,
     /// The memory of all secondary indexes, once there are any.
@@ -97,7 +99,7 @@ pub(crate) struct Signals {
     pub compaction: Signal,
     /// Shared with the tables that are published in the background.
     pub publication: Arc<Signal>,
-    /// Rung after each flush, compaction and background publication.
+    /// Rung after each flush, compaction and background publication, and when no files are left to be removed.
     pub progress: Signal,
 }
 
@@ -175,6 +177,7 @@ impl Shared {
             next_sorted_run: AtomicU64::new(parts.next_sorted_run),
             cache: parts.cache,
             open_runs: parts.open_runs,
+            removals: Arc::default(),
             counters: parts.counters,
             signals: Signals::default(),
             trouble: Mutex::default(),

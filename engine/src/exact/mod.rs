@@ -28,6 +28,9 @@ use quiet::Quiet;
 /// about to end.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long for files of replaced runs to be removed, which programs' scans may go on reading.
+const REMOVAL: Duration = Duration::from_millis(50);
+
 /// The marker does not say exact, and the files have changed since somebody looked.
 const CHANGED: u8 = 0;
 /// The marker does not say exact, and says what was found.
@@ -197,6 +200,8 @@ impl Shared {
         let busy = |said: &mut Said| said.jobs > 0;
         table.exactness.idle.wait_while_for(&mut said, busy, PATIENCE);
         drop(said);
+        // Somebody may have been about to plan from runs that a compaction has just replaced.
+        self.removals.settle(REMOVAL);
         // Most of it while nobody waits.
         let view = table.view.load_full();
         let schema = table.schemas.current();

@@ -68,6 +68,7 @@ impl TableFiles {
             filters: self.components.filters().clone(),
             cache: Arc::new(BlockCache::new(0)),
             open_runs: Arc::new(OpenRuns::new(MAX_OPEN_RUNS)),
+            removals: Arc::default(),
             dropped: AtomicBool::new(false),
         }
     }

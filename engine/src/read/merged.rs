@@ -1,12 +1,13 @@
 //! One ordered cursor over many: memtables and sorted runs.
 
 mod backward;
+mod forward;
+mod passing;
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use kodiak_core::block::ColumnBlock;
-use kodiak_core::entry::{EntryCursor, MAX_SEQ, compare, wide_prefix_of};
+use kodiak_core::entry::{EntryCursor, compare, wide_prefix_of};
 use kodiak_core::{EntryRef, Result, SeqNo, Slice};
 
 use super::Account;
@@ -162,7 +163,9 @@ impl MergedCursor {
         let (sources, reverse) = (&self.sources, self.reverse);
         let prefix = |source: u32| order_of(sources[source as usize].key(), reverse);
         let before = |left, right| before_in_full(sources, reverse, left, right);
-        self.tournament.start(sources.len(), prefix, before);
+        // The oldest rows come last, and are most of all.
+        let apart = matches!(sources.last(), Some(Source::Run(_)));
+        self.tournament.start(sources.len(), apart, prefix, before);
         Ok(())
     }
 
@@ -200,16 +203,37 @@ impl MergedCursor {
     /// Passes every version of the key under the cursor, of which `key` is the place to keep it.
     #[inline]
     pub fn leave_key(&mut self, key: &mut Vec<u8>) -> Result<()> {
-        match self.top() {
-            // Versions in memtables are newer, and come first.
-            Some(Source::Run(_)) if self.distinct => self.advance(),
-            _ => self.pass_key(key),
+        match self.on_only_version() {
+            true => self.advance(),
+            false => self.pass_key(key),
         }
+    }
+
+    /// True if it is known, by no more than a look, that no other source has a version of the key under the cursor, nor the same one another.
+    #[inline]
+    fn on_only_version(&self) -> bool {
+        let Some(Source::Run(cursor)) = self.top() else {
+            return false;
+        };
+        // Versions in memtables are newer, and come first.
+        if self.distinct {
+            return true;
+        }
+        // The next block may begin with an older version of this one's last key.
+        let alone = |(rows, row): (&Rows, usize)| {
+            rows.plain().is_some()
+                && row + 1 < rows.len()
+                && self.tournament.second().prefix != order_of(Some(rows.key(row)), self.reverse)
+        };
+        cursor.rows().is_some_and(alone)
     }
 
     /// Passes every version of the key under the cursor, which it puts into `key`.
     #[inline]
     pub fn pass_key(&mut self, key: &mut Vec<u8>) -> Result<()> {
+        if self.in_field() {
+            return self.pass_in_field(key, |_, _| false).map(drop);
+        }
         let Some(current) = self.top().and_then(Source::key) else {
             return Ok(());
         };
@@ -277,62 +301,6 @@ impl MergedCursor {
         }
     }
 
-    /// With the cursor on a run going forward: the end of the stretch of rows in its block, from the current one on, that
-    /// come before the current entry of every other source. At least one past the current row.
-    pub fn stretch(&self) -> Option<(&Arc<ColumnBlock>, usize, usize)> {
-        let Some(Source::Run(cursor)) = self.top() else {
-            return None;
-        };
-        let (block, row) = cursor.position()?;
-        let mut end = cursor.end();
-        if self.distinct {
-            let (rows, row) = cursor.rows()?;
-            return Some((block, row, self.before_second(rows, row + 1..end)));
-        }
-        if let Some(entry) = self.second().and_then(Source::entry) {
-            let last = (block.key(end - 1), block.seq(end - 1));
-            if compare(last, (entry.key, entry.seq)).is_gt() {
-                // The cursor's own row is before every other source's.
-                end = block.lower_bound_after(row, entry.key, entry.seq);
-            }
-        }
-        Some((block, row, end))
-    }
-
-    /// With the cursor on a run going forward: how many rows from the current one on are what any reader at `seq` or later
-    /// sees of their keys, come before every other source's next key, and lie below `end`. 0 if nothing is known.
-    pub fn plain_rows(&self, seq: SeqNo, end: Option<&[u8]>) -> usize {
-        let Some(Source::Run(cursor)) = self.top() else {
-            return 0;
-        };
-        let Some((rows, row)) = cursor.rows() else { return 0 };
-        if self.distinct {
-            let mut stop = self.before_second(rows, row + 1..cursor.end());
-            if let Some(end) = end {
-                stop = before(rows, row..stop, wide_prefix_of(end), || Some(end));
-            }
-            return stop - row;
-        }
-        if rows.plain().is_none_or(|newest| newest > seq) {
-            return 0;
-        }
-        let mut stop = rows.len();
-        for key in self.second().and_then(Source::key).into_iter().chain(end) {
-            if stop > row && rows.key(stop - 1) >= key {
-                stop = rows.lower_bound(key, MAX_SEQ);
-            }
-        }
-        stop.saturating_sub(row)
-    }
-
-    /// The end of the rows of `range` that come before the second source's entry, going forward.
-    #[inline]
-    fn before_second(&self, rows: &Rows, range: Range<usize>) -> usize {
-        before(rows, range, self.tournament.second().prefix, || {
-            self.second().and_then(Source::key)
-        })
-    }
-
     /// True if the row under the cursor, which the cursor came to from an earlier key, is known to be what readers at `seq` or
     /// later see of its key: a put. It takes no look at the row.
     #[inline]
@@ -377,36 +345,6 @@ impl MergedCursor {
         }
         Ok(())
     }
-}
-
-/// The end of the rows of `range` that come before `key`, of which `prefix` is the beginning, or of all if there is no such key. It
-/// is found from the start: all of a few are likely, and of many none or a few.
-#[inline]
-fn before<'k>(rows: &Rows, range: Range<usize>, prefix: u128, key: impl Fn() -> Option<&'k [u8]>) -> usize {
-    const FEW: usize = 8;
-    let is_before = |row: usize| {
-        let own = rows.key(row);
-        let own_prefix = wide_prefix_of(own);
-        own_prefix < prefix || own_prefix == prefix && key().is_none_or(|key| own < key)
-    };
-    if range.len() <= FEW && (range.is_empty() || is_before(range.end - 1)) {
-        return range.end;
-    }
-    let (mut low, mut step) = (range.start, 1);
-    while low + step <= range.end && is_before(low + step - 1) {
-        low += step;
-        step *= 2;
-    }
-    let mut high = range.end.min(low + step - 1);
-    while low < high {
-        let middle = low.midpoint(high);
-        if is_before(middle) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    low
 }
 
 #[cfg(test)]

@@ -43,8 +43,6 @@ pub struct Scan {
     on_row: bool,
     /// So many rows after the current one need no closer look.
     ahead: usize,
-    /// So many rows are to be passed before it is worth to look ahead again.
-    patience: usize,
     /// So many more rows may be handed out, besides those ahead.
     left: usize,
     /// The cursor is to be positioned before it is read.
@@ -67,7 +65,6 @@ impl Scan {
             reverse,
             on_row: false,
             ahead: 0,
-            patience: 0,
             left: usize::MAX,
             unstarted: false,
             done,
@@ -114,7 +111,6 @@ impl Scan {
         self.on_row = false;
         self.left = self.left.saturating_add(self.ahead);
         self.ahead = 0;
-        self.patience = 0;
         self.value = None;
     }
 
@@ -249,7 +245,13 @@ impl Scan {
             if entry.op == Op::Merge && !self.hidden(entry.key, entry.seq) {
                 return self.merge_forward().map(|()| true);
             }
-            self.cursor.leave_key(&mut self.key)?;
+            match entry.op {
+                Op::Delete => {
+                    let end = self.bounds.end.as_deref();
+                    self.cursor.pass_deleted(self.context.seq, end, &mut self.key)?;
+                }
+                _ => self.cursor.leave_key(&mut self.key)?,
+            }
         }
     }
 
@@ -265,20 +267,11 @@ impl Scan {
     /// in the scan touches. False if that is not known.
     #[inline]
     fn on_plain_row(&mut self) -> bool {
-        const SHORT: usize = 4;
-        const PATIENCE: usize = 16;
         if !self.undisturbed {
-            return false;
-        }
-        if self.patience > 0 {
-            self.patience -= 1;
             return false;
         }
         let rows = self.cursor.plain_rows(self.context.seq, self.bounds.end.as_deref());
         self.ahead = rows.saturating_sub(1);
-        if self.ahead < SHORT && !self.cursor.is_distinct() {
-            self.patience = PATIENCE;
-        }
         rows > 0
     }
 

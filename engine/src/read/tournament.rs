@@ -27,13 +27,19 @@ impl Head {
 /// match there, so that when the first one goes on, a match on each level says who comes next. Who comes second is known as
 /// well: as long as the first stays before it, no match is played.
 ///
+/// The last source may be kept apart: it plays against the winner of all others, and there is nothing else on its way. That is for one that
+/// has more rows than all others together, and for [passing](Self::advance_field) rows of others that it has older versions of.
+///
 /// Matches are decided by prefixes, without a branch that a processor would have to guess; those with equal prefixes by
 /// `before`, which callers bring along: true if the first head comes before the other, by all that there is to compare.
 #[derive(Debug)]
 pub struct Tournament {
     /// By node, of which 1 is the root, and the children of `n` are `2 n` and `2 n + 1`; the first source has the node that
-    /// would follow the last one.
+    /// would follow the last one. One that is kept apart has none.
     losers: Vec<Head>,
+    /// Who is first among those, and who second.
+    field: [Head; 2],
+    apart: Head,
     first: Head,
     second: Head,
 }
@@ -43,20 +49,34 @@ impl Tournament {
     pub fn with_capacity(sources: usize) -> Self {
         Self {
             losers: Vec::with_capacity(sources),
+            field: [Head::NONE; 2],
+            apart: Head::NONE,
             first: Head::NONE,
             second: Head::NONE,
         }
     }
 
-    /// Begins with so many sources, whose prefixes `prefix` tells.
-    pub fn start(&mut self, sources: usize, prefix: impl Fn(u32) -> u128, before: impl Fn(Head, Head) -> bool) {
+    /// Begins with so many sources, whose prefixes `prefix` tells; the last one is kept `apart`, or is one like the others.
+    pub fn start(
+        &mut self,
+        sources: usize,
+        apart: bool,
+        prefix: impl Fn(u32) -> u128,
+        before: impl Fn(Head, Head) -> bool,
+    ) {
+        let apart = sources.checked_sub(1).filter(|_| apart);
+        self.apart = apart.map_or(Head::NONE, |source| Head {
+            prefix: prefix(source as u32),
+            source: source as u32,
+        });
         self.losers.clear();
-        self.losers.resize(sources, Head::NONE);
-        (self.first, self.second) = (Head::NONE, Head::NONE);
-        if sources > 0 {
-            self.first = self.winner_of(1, &prefix, &before);
-            self.find_second(&before);
+        self.losers.resize(apart.unwrap_or(sources), Head::NONE);
+        self.field = [Head::NONE; 2];
+        if !self.losers.is_empty() {
+            self.field[0] = self.winner_of(1, &prefix, &before);
+            self.field[1] = self.second_in_field(&before);
         }
+        self.settle(before);
     }
 
     fn winner_of(&mut self, node: usize, prefix: &impl Fn(u32) -> u128, before: &impl Fn(Head, Head) -> bool) -> Head {
@@ -84,37 +104,76 @@ impl Tournament {
         self.second
     }
 
+    /// The source that is kept apart; if there is none, its number is that of none.
+    #[inline]
+    pub fn apart(&self) -> Head {
+        self.apart
+    }
+
+    /// The first of the others.
+    #[inline]
+    pub fn first_in_field(&self) -> Head {
+        self.field[0]
+    }
+
     /// The first source has gone on, and has this prefix now.
     #[inline]
     pub fn advance(&mut self, prefix: u128, before: impl Fn(Head, Head) -> bool) {
         self.first.prefix = prefix;
+        if self.first.source == self.apart.source {
+            self.apart.prefix = prefix;
+        } else {
+            self.advance_field(prefix, &before);
+        }
         if prefix >= self.second.prefix {
-            self.replay(&before);
+            self.settle(before);
         }
     }
 
+    /// The source that is kept apart has gone on. To be followed by [`settle`](Self::settle).
     #[inline]
-    fn replay(&mut self, before: &impl Fn(Head, Head) -> bool) {
-        let mut winner = self.first;
+    pub fn advance_apart(&mut self, prefix: u128) {
+        self.apart.prefix = prefix;
+    }
+
+    /// The first of the others has gone on. To be followed by [`settle`](Self::settle).
+    #[inline]
+    pub fn advance_field(&mut self, prefix: u128, before: impl Fn(Head, Head) -> bool) {
+        self.field[0].prefix = prefix;
+        if prefix < self.field[1].prefix {
+            return;
+        }
+        let mut winner = self.field[0];
         let mut node = self.parent(winner);
         while node > 0 {
-            (winner, self.losers[node]) = play(winner, self.losers[node], before);
+            (winner, self.losers[node]) = play(winner, self.losers[node], &before);
             node /= 2;
         }
-        self.first = winner;
-        self.find_second(before);
+        self.field[0] = winner;
+        self.field[1] = self.second_in_field(&before);
+    }
+
+    /// Finds out who is first and who second.
+    #[inline]
+    pub fn settle(&mut self, before: impl Fn(Head, Head) -> bool) {
+        let loser;
+        (self.first, loser) = play(self.field[0], self.apart, &before);
+        self.second = match self.first.source == self.apart.source {
+            true => loser,
+            false => play(loser, self.field[1], &before).0,
+        };
     }
 
     /// The second has lost against the first, somewhere.
     #[inline]
-    fn find_second(&mut self, before: &impl Fn(Head, Head) -> bool) {
-        let mut node = self.parent(self.first);
+    fn second_in_field(&self, before: &impl Fn(Head, Head) -> bool) -> Head {
+        let mut node = self.parent(self.field[0]);
         let mut second = Head::NONE;
         while node > 0 {
             (second, _) = play(self.losers[node], second, before);
             node /= 2;
         }
-        self.second = second;
+        second
     }
 
     #[inline]
@@ -156,7 +215,10 @@ mod tests {
 
     #[test]
     fn the_first_and_the_second_are_those_of_sorting() {
-        for count in [0, 1, 2, 3, 7, 8, 9, 50] {
+        for (count, apart) in [0, 1, 2, 3, 7, 8, 9, 50]
+            .map(|count| [(count, false), (count, true)])
+            .concat()
+        {
             let sources = sources(count);
             let mut expected: Vec<(u128, u32)> = (0..)
                 .zip(&sources)
@@ -179,7 +241,12 @@ mod tests {
                     },
                 };
                 if step == 0 {
-                    tournament.start(sources.len(), |source| prefix(sources[source as usize].first()), before);
+                    tournament.start(
+                        sources.len(),
+                        apart,
+                        |source| prefix(sources[source as usize].first()),
+                        before,
+                    );
                 } else {
                     let source = tournament.first().source as usize;
                     tournament.advance(prefix(sources[source].get(places[source])), before);
@@ -200,7 +267,7 @@ mod tests {
                 }
                 places[first.source as usize] += 1;
             }
-            assert_eq!(found, expected, "{count} sources");
+            assert_eq!(found, expected, "{count} sources, {apart}");
         }
     }
 }

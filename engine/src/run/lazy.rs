@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
@@ -17,6 +17,7 @@ use kodiak_core::{ErrorKind, Result, SeqNo};
 use super::cache::BlockCache;
 use super::open_runs::OpenRuns;
 use super::reader::{KeyHash, RunReader};
+use super::removals::{Removal, Removals};
 use super::writer::DISTINCT;
 use crate::components::outside::OutsideFile;
 use crate::manifest::RunMeta;
@@ -45,6 +46,8 @@ pub struct RunContext {
     pub cache: Arc<BlockCache>,
     /// Which runs are open.
     pub open_runs: Arc<OpenRuns>,
+    /// Files that another thread removes.
+    pub removals: Arc<Removals>,
     /// The table was dropped: its directory goes with the last run or handle.
     pub dropped: AtomicBool,
 }
@@ -88,8 +91,15 @@ impl RunContext {
     }
 }
 
+/// What becomes of the files of a run with its last user.
+const STAY: u8 = 0;
+/// That user removes them.
+const GO: u8 = 1;
+/// They are handed over to be removed, unless that user [leaves](Run::leave) the run.
+const GO_ELSEWHERE: u8 = 2;
+
 /// A run: what the manifest says of it, and a reader once it has been needed. Its files go when the last user drops a run
-/// that has been marked [`obsolete`](Self::mark_obsolete).
+/// that has been marked [`obsolete`](Self::mark_obsolete) or [`replaced`](Self::mark_replaced).
 pub struct Run {
     meta: RunMeta,
     context: Arc<RunContext>,
@@ -99,7 +109,7 @@ pub struct Run {
     busy: AtomicBool,
     /// Once somebody has asked for them.
     facts: OnceLock<RowFacts>,
-    obsolete: AtomicBool,
+    fate: AtomicU8,
 }
 
 impl Run {
@@ -112,7 +122,7 @@ impl Run {
             used: AtomicBool::new(false),
             busy: AtomicBool::new(false),
             facts: OnceLock::new(),
-            obsolete: AtomicBool::new(false),
+            fate: AtomicU8::new(STAY),
         }
     }
 
@@ -285,9 +295,44 @@ impl Run {
         self.busy.store(false, Ordering::Release);
     }
 
-    /// The run is no longer in any version: its files go with the last user.
+    /// The run is no longer in any version, or never was: its files go with the last user, who waits for it.
     pub fn mark_obsolete(&self) {
-        self.obsolete.store(true, Ordering::Release);
+        // If it was replaced as well, somebody may wait for its files to go.
+        let _ = self
+            .fate
+            .compare_exchange(STAY, GO, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Others are in the place of the run: its files go once the last user is done, who may be a program's read or write, and does
+    /// not wait for it.
+    pub fn mark_replaced(&self) {
+        if self.fate.swap(GO_ELSEWHERE, Ordering::AcqRel) != GO_ELSEWHERE {
+            self.context.removals.expect();
+        }
+    }
+
+    /// The end of a use by somebody who has the time to remove files. So a compaction that nobody reads beside removes
+    /// its inputs itself, and at once.
+    pub fn leave(self: Arc<Self>) {
+        if let Some(mut run) = Arc::into_inner(self)
+            && *run.fate.get_mut() == GO_ELSEWHERE
+        {
+            *run.fate.get_mut() = STAY;
+            run.context.removals.carry_out(run.removal());
+        }
+    }
+
+    fn removal(&self) -> Removal {
+        let paths = self
+            .paths()
+            .inspect_err(|error| tracing::warn!(%error, "the files of an obsolete run could not be removed"));
+        Removal {
+            reader: self.reader.swap(None),
+            context: Arc::clone(&self.context),
+            paths: paths.into_iter().flatten().collect(),
+            id: self.meta.id,
+            blocks: self.meta.blocks as u32,
+        }
     }
 
     /// What compaction policies see.
@@ -312,24 +357,10 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        if !self.obsolete.load(Ordering::Acquire) {
-            return;
-        }
-        self.reader.store(None);
-        let context = &self.context;
-        context.cache.forget(self.meta.id, self.meta.blocks as u32);
-        let paths = match self.paths() {
-            Ok(paths) => paths,
-            Err(error) => {
-                tracing::warn!(%error, "the files of an obsolete run could not be removed");
-                return;
-            }
-        };
-        for path in paths {
-            // A file that stays behind is an orphan, which the next opening removes.
-            if let Err(error) = context.storage.remove(&path) {
-                tracing::warn!(%error, "an obsolete file could not be removed");
-            }
+        match *self.fate.get_mut() {
+            STAY => {}
+            GO => self.removal().carry_out(),
+            _ => self.context.removals.hand_over(self.removal()),
         }
     }
 }

@@ -75,6 +75,7 @@ fn context() -> Arc<RunContext> {
         filters: components.filters().clone(),
         cache: Arc::new(BlockCache::new(0)),
         open_runs: Arc::new(OpenRuns::new(10)),
+        removals: Arc::default(),
         dropped: AtomicBool::new(false),
     })
 }

@@ -119,7 +119,8 @@ fn what_an_older_manifest_does_not_say_is_read_from_the_runs_once() {
     drop(Manifest::create(shared, dir, state).expect("create"));
     let (db, of_runs, _) = opened(&storage);
     assert!(of_runs >= 20, "{of_runs}");
-    check(&storage, &db, 20);
+    // Not yet with a clock by which runs expire: they would be dropped in the background.
+    assert_eq!(db.table("t").expect("table").scan(..).expect("scan").count(), 20);
     db.close().expect("close");
     // The first opening made the catalogue.
     let (db, of_runs, _) = opened(&storage);
