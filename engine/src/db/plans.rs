@@ -1,7 +1,7 @@
 //! From settings to the plans by which tables, runs and policies are made.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use arc_swap::ArcSwap;
 use crossbeam_utils::sync::ShardedLock;
@@ -60,6 +60,7 @@ impl Shared {
             cache: Arc::clone(&self.cache),
             open_runs: Arc::clone(&self.open_runs),
             removals: Arc::clone(&self.removals),
+            replaced: AtomicUsize::new(0),
             dropped: AtomicBool::new(false),
         };
         let view = View {

@@ -200,8 +200,6 @@ impl Shared {
         let busy = |said: &mut Said| said.jobs > 0;
         table.exactness.idle.wait_while_for(&mut said, busy, PATIENCE);
         drop(said);
-        // Somebody may have been about to plan from runs that a compaction has just replaced.
-        self.removals.settle(REMOVAL);
         // Most of it while nobody waits.
         let view = table.view.load_full();
         let schema = table.schemas.current();
@@ -214,6 +212,10 @@ impl Shared {
             )?,
             false => vec![IN_MEMORY.to_owned()],
         };
+        if why.is_empty() {
+            // Somebody may have been about to plan from runs that a compaction has just replaced.
+            self.removals.settle(&table.runs, REMOVAL);
+        }
         let mut said = table.exactness.said.lock();
         if why.is_empty() && said.jobs > 0 {
             why.push(UNDER_WAY.to_owned());

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use arrow::buffer::Buffer;
 use kodiak_core::batch::TableId;
@@ -69,6 +69,7 @@ impl TableFiles {
             cache: Arc::new(BlockCache::new(0)),
             open_runs: Arc::new(OpenRuns::new(MAX_OPEN_RUNS)),
             removals: Arc::default(),
+            replaced: AtomicUsize::new(0),
             dropped: AtomicBool::new(false),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
@@ -48,6 +48,8 @@ pub struct RunContext {
     pub open_runs: Arc<OpenRuns>,
     /// Files that another thread removes.
     pub removals: Arc<Removals>,
+    /// Runs that were replaced and whose files are still there.
+    pub replaced: AtomicUsize,
     /// The table was dropped: its directory goes with the last run or handle.
     pub dropped: AtomicBool,
 }
@@ -307,7 +309,7 @@ impl Run {
     /// not wait for it.
     pub fn mark_replaced(&self) {
         if self.fate.swap(GO_ELSEWHERE, Ordering::AcqRel) != GO_ELSEWHERE {
-            self.context.removals.expect();
+            self.context.replaced.fetch_add(1, Ordering::AcqRel);
         }
     }
 

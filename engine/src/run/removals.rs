@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kodiak_core::compaction::RunId;
@@ -25,7 +26,7 @@ pub struct Removal {
 }
 
 impl Removal {
-    /// Removes the files now; nobody has [expected](Removals::expect) it.
+    /// Removes the files now; the run was not replaced, or nobody is told.
     pub fn carry_out(self) {
         drop(self.reader);
         self.context.cache.forget(self.id, self.blocks);
@@ -47,8 +48,6 @@ pub struct Removals {
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// Runs that were replaced and whose files are still there.
-    expected: usize,
     waiting: Vec<Removal>,
     /// Being carried out.
     begun: usize,
@@ -68,12 +67,7 @@ impl Removals {
         self.changed.notify_all();
     }
 
-    /// A run was replaced: its files will be removed once nobody uses it.
-    pub fn expect(&self) {
-        self.queue.lock().expected += 1;
-    }
-
-    /// Has an expected removal carried out by the thread that serves, or carries it out itself if there is none.
+    /// Has the files of a replaced run removed by the thread that serves, or removes them itself if there is none.
     pub fn hand_over(&self, removal: Removal) {
         let mut queue = self.queue.lock();
         if !queue.served {
@@ -85,18 +79,21 @@ impl Removals {
         self.changed.notify_all();
     }
 
-    /// Carries out an expected removal.
+    /// Removes the files of a replaced run.
     pub fn carry_out(&self, removal: Removal) {
+        let context = Arc::clone(&removal.context);
         removal.carry_out();
-        self.queue.lock().expected -= 1;
+        let queue = self.queue.lock();
+        context.replaced.fetch_sub(1, Ordering::AcqRel);
+        drop(queue);
         self.changed.notify_all();
     }
 
-    /// Waits until the files of all replaced runs are gone, or the time is over: somebody may go on reading them.
-    pub fn settle(&self, patience: Duration) {
+    /// Waits until the files of all replaced runs of a table are gone, or the time is over: somebody may go on reading them.
+    pub fn settle(&self, table: &RunContext, patience: Duration) {
         let mut queue = self.queue.lock();
-        self.changed
-            .wait_while_for(&mut queue, |queue| queue.expected > 0, patience);
+        let some = |_: &mut Queue| table.replaced.load(Ordering::Acquire) > 0;
+        self.changed.wait_while_for(&mut queue, some, patience);
     }
 
     /// Carries out what is handed over, until the [`end`](Self::end). `done` is called whenever nothing is left.

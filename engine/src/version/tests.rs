@@ -1,6 +1,6 @@
 //! What a version makes of runs, and how long a database of very many takes to open.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Instant;
 
 use kodiak_core::format::Compression;
@@ -76,6 +76,7 @@ fn context() -> Arc<RunContext> {
         cache: Arc::new(BlockCache::new(0)),
         open_runs: Arc::new(OpenRuns::new(10)),
         removals: Arc::default(),
+        replaced: AtomicUsize::new(0),
         dropped: AtomicBool::new(false),
     })
 }

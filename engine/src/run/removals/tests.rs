@@ -84,3 +84,22 @@ fn closing_waits_for_what_was_handed_over() {
     db.close().expect("close");
     assert_eq!(removers.lock().len(), 2);
 }
+
+#[test]
+fn whoever_needs_the_files_gone_waits_for_the_last_user() {
+    let (db, table, _, removers) = two_runs();
+    let version = Arc::clone(&table.inner.view.load().version);
+    table.compact().expect("compact");
+    let removals = &table.inner.runs.removals;
+    removals.settle(&table.inner.runs, Duration::from_millis(1));
+    assert!(removers.lock().is_empty(), "the version has them");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(20));
+            drop(version);
+        });
+        removals.settle(&table.inner.runs, Duration::from_secs(60));
+    });
+    assert_eq!(removers.lock().len(), 2);
+    db.close().expect("close");
+}
