@@ -49,6 +49,8 @@ impl Db {
                 let failure = shared.all_tables().iter().find_map(|table| table.continuous.failure());
                 return failure.map_or(Ok(()), Err);
             }
+            // What a compaction that somebody asked for has left to be moved is found at the next look, a second later.
+            shared.signals.compaction.raise();
             shared.signals.progress.wait(seen, Duration::from_millis(20));
         }
     }
