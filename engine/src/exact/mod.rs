@@ -29,7 +29,7 @@ use quiet::Quiet;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long for files of replaced runs to be removed, which programs' scans may go on reading.
-const REMOVAL: Duration = Duration::from_millis(50);
+const REMOVAL_PATIENCE: Duration = Duration::from_millis(50);
 
 /// The marker does not say exact, and the files have changed since somebody looked.
 const CHANGED: u8 = 0;
@@ -214,7 +214,7 @@ impl Shared {
         };
         if why.is_empty() {
             // Somebody may have been about to plan from runs that a compaction has just replaced.
-            self.removals.settle(&table.runs, REMOVAL);
+            self.removals.settle(&table.runs, REMOVAL_PATIENCE);
         }
         let mut said = table.exactness.said.lock();
         if why.is_empty() && said.jobs > 0 {

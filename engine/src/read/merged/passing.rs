@@ -11,9 +11,12 @@ use kodiak_core::{EntryRef, Op, Result, SeqNo};
 use super::{MergedCursor, Source, before_in_full, order_of};
 use crate::read::tournament::Head;
 
+/// So many keys are passed at once at most: a compaction must notice that the database is closing.
+const AT_ONCE: u64 = 1024;
+
 impl MergedCursor {
     /// With the cursor, going forward, on a key whose newest version visible at `seq` is a delete: passes it, and the keys after it and before
-    /// `end` for as long as the same is known of them. Returns how many keys those were; `key` is room for one.
+    /// `end` for as long as the same is known of them and they are not too many. Returns how many keys those were; `key` is room for one.
     pub fn pass_deleted(&mut self, seq: SeqNo, end: Option<&[u8]>, key: &mut Vec<u8>) -> Result<u64> {
         if !self.in_field() {
             return self.leave_key(key).map(|()| 1);
@@ -51,8 +54,8 @@ impl MergedCursor {
         let passed = loop {
             keys += 1;
             match self.pass_one(key, &more) {
-                Ok(true) => {}
-                Ok(false) => break Ok(keys),
+                Ok(true) if keys < AT_ONCE => {}
+                Ok(_) => break Ok(keys),
                 Err(error) => break Err(error),
             }
         };
