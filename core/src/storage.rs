@@ -110,6 +110,23 @@ pub trait Storage: Send + Sync + Debug {
 
     /// A random number, for file identities.
     fn random(&self) -> u64;
+
+    /// What keeps a processor awake while a thread waits for the disk, if the system has something of the kind.
+    fn keep_awake(&self) -> Option<Box<dyn KeepAwake>> {
+        None
+    }
+}
+
+/// Keeps the processor of a thread that waits for the disk from sleeping.
+///
+/// A processor without work sleeps, and a virtual one goes back to its host, which then has to bring it back when the disk is done:
+/// that takes as long as a good part of a commit. Whoever waits says so; nothing depends on it but time.
+pub trait KeepAwake: Send + Sync + Debug {
+    /// The calling thread will wait for the disk now. One thread at a time, until it calls [`end`](Self::end).
+    fn begin(&self);
+
+    /// It has waited.
+    fn end(&self);
 }
 
 /// A held lock. Dropping it releases it.

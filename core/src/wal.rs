@@ -120,6 +120,9 @@ pub struct WalContext {
     /// Commits in mode `full` may go past the system's cache
     /// ([`LogFile::write_durably`](crate::storage::LogFile::write_durably)).
     pub direct_io: bool,
+    /// While a commit in mode `full` waits for the disk its processor is kept awake, where the storage can
+    /// ([`Storage::keep_awake`]).
+    pub keep_awake: bool,
     /// False: no counters, no histograms, at no cost.
     pub metrics: bool,
 }

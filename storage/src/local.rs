@@ -7,6 +7,8 @@
 //! lock and the file modes see to. If somebody does, the bytes read are anything, and access beyond the new end kills the
 //! process with `SIGBUS`, as does a disk that cannot deliver a mapped page.
 
+#[cfg(target_os = "linux")]
+mod awake;
 mod file;
 mod lock;
 mod log;
@@ -18,6 +20,8 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(target_os = "linux")]
+use kodiak_core::storage::KeepAwake;
 use kodiak_core::storage::{Lock, LogFile, ReadableFile, Storage, WritableFile};
 use kodiak_core::{Error, ErrorKind, Result};
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags};
@@ -272,5 +276,10 @@ impl Storage for LocalStorage {
             // Interrupted before the system was ready, or forbidden by a sandbox: the hasher's keys are random as well.
             _ => clock::SplitMix::arbitrary().next(),
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn keep_awake(&self) -> Option<Box<dyn KeepAwake>> {
+        Some(Box::new(awake::Awake::default()))
     }
 }

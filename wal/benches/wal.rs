@@ -36,6 +36,7 @@ fn context(dir: &Path, metrics: bool) -> WalContext {
         max_record_bytes: 16 << 20,
         compress_above: None,
         direct_io: true,
+        keep_awake: true,
         metrics,
     }
 }

@@ -76,6 +76,7 @@ fn open(dir: &Path, kind: &str, metrics: bool) -> Result<Box<dyn Wal>> {
         max_record_bytes: 16 << 20,
         compress_above: None,
         direct_io: true,
+        keep_awake: true,
         metrics,
     };
     (factory.open)(context, &Options::defaults(factory.component.options), 1)

@@ -97,11 +97,12 @@ impl Company {
         false
     }
 
-    /// A round with all that has arrived begins.
-    pub fn begin(&mut self, arrivals: &Arrivals) {
+    /// A round with all that has arrived begins. True if there seems to be one writer by itself.
+    pub fn begin(&mut self, arrivals: &Arrivals) -> bool {
         let count = arrivals.count();
-        self.expected = count - self.taken;
+        let before = std::mem::replace(&mut self.expected, count - self.taken);
         self.taken = count;
+        before.max(self.expected) < 2
     }
 
     /// It has ended, after `nanos`. Whoever has arrived meanwhile is another writer.
@@ -124,9 +125,18 @@ mod tests {
     #[test]
     fn the_writers_are_those_of_a_round_and_those_who_came_while_it_lasted() {
         let (arrivals, mut company) = (Arrivals::default(), Company::default());
-        for (gathered, meanwhile, expected) in [(1, 0, 1), (3, 2, 5), (0, 6, 8), (0, 0, 6)] {
+        for (gathered, alone, meanwhile, expected) in [
+            (1, true, 0, 1),
+            (3, false, 2, 5),
+            (0, false, 6, 8),
+            (0, false, 0, 6),
+            (0, false, 0, 0),
+            (1, true, 1, 2),
+            (0, false, 0, 1),
+            (1, true, 0, 1),
+        ] {
             arrive(&arrivals, gathered);
-            company.begin(&arrivals);
+            assert_eq!(company.begin(&arrivals), alone);
             arrive(&arrivals, meanwhile);
             company.end(&arrivals, 1000);
             assert_eq!((company.expected, company.patience), (expected, 500));

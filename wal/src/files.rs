@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use kodiak_core::storage::{LogFile, Storage};
+use kodiak_core::storage::{KeepAwake, LogFile, Storage};
 use kodiak_core::wal::{SegmentId, WalContext};
 use kodiak_core::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
@@ -28,6 +28,7 @@ pub(crate) struct Files {
     database: u64,
     dir: PathBuf,
     segment_bytes: u64,
+    keep_awake: Option<Box<dyn KeepAwake>>,
     /// The first segment of this opening. Files of earlier ones are not reused: a sync of theirs may have failed, after which
     /// nothing is known of a file, its length included, and after a power loss file systems whose renaming is not atomic may
     /// show one file under two names, so that two segments made of it would overwrite each other.
@@ -103,6 +104,7 @@ impl Files {
             database: context.database,
             dir: context.dir.clone(),
             segment_bytes: context.segment_bytes.max(SEGMENT_HEADER as u64 * 2),
+            keep_awake: context.keep_awake.then(|| context.storage.keep_awake()).flatten(),
             first,
             listed: Mutex::new(listed),
         };
@@ -263,6 +265,18 @@ impl Files {
         segment.file.write_durably(offset, whole)?;
         segment.synced.fetch_max(end, Ordering::AcqRel);
         Ok(())
+    }
+
+    /// Runs `wait`, which waits for the disk. If the thread that does so is `alone` its processor is kept awake meanwhile: others that
+    /// commit do that as well. Only one thread at a time.
+    pub fn wait_awake<R>(&self, alone: bool, wait: impl FnOnce() -> R) -> R {
+        let Some(keep_awake) = self.keep_awake.as_ref().filter(|_| alone) else {
+            return wait();
+        };
+        keep_awake.begin();
+        let result = wait();
+        keep_awake.end();
+        result
     }
 }
 

@@ -172,10 +172,11 @@ impl SegmentLog {
     fn lead<'a>(&'a self, mut state: Guard<'a>, sync: bool) -> Result<Guard<'a>> {
         state.leading = true;
         let storage = self.files.storage.as_ref();
+        let mut alone = false;
         if sync {
             let company = state.company;
             MutexGuard::unlocked(&mut state, || company.wait(&self.arrivals, storage));
-            state.company.begin(&self.arrivals);
+            alone = state.company.begin(&self.arrivals);
         }
         let mut buffer = std::mem::take(&mut state.idle_buffer);
         std::mem::swap(&mut buffer, &mut state.buffer);
@@ -193,16 +194,18 @@ impl SegmentLog {
         let begun = storage.monotonic_nanos();
         let result = MutexGuard::unlocked(&mut state, || {
             if direct {
-                return self
-                    .metrics
-                    .time_sync(storage, || self.files.write_durably(&active, &mut buffer));
+                return self.metrics.time_sync(storage, || {
+                    self.files
+                        .wait_awake(alone, || self.files.write_durably(&active, &mut buffer))
+                });
             }
             let (offset, unwritten) = buffer.unwritten();
             if !unwritten.is_empty() {
                 active.file.write_at(offset, unwritten)?;
             }
             if sync {
-                self.sync_segments(&unsynced, &active, end)?;
+                self.files
+                    .wait_awake(alone, || self.sync_segments(&unsynced, &active, end))?;
             }
             Ok(())
         });

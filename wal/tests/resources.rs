@@ -127,3 +127,61 @@ fn released_segments_are_kept_for_reuse_within_bounds() {
         }
     }
 }
+
+/// How many threads keep processors awake; nothing where there is no `/proc`, or where a quota of processor time rules them out.
+fn awake() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed:"))?;
+    let processors: u32 = allowed
+        .chars()
+        .filter_map(|digit| digit.to_digit(16))
+        .map(u32::count_ones)
+        .sum();
+    if std::thread::available_parallelism().ok()?.get() < processors as usize {
+        return None;
+    }
+    let tasks = std::fs::read_dir("/proc/self/task").ok()?;
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    Some(names.filter(|name| name.trim_end() == "kodiak-awake").count())
+}
+
+#[test]
+fn only_commits_that_wait_for_the_disk_keep_a_processor_awake() {
+    for factory in kodiak_wal::ALL.iter().filter(|factory| factory.capabilities.durable) {
+        for (keep_awake, mode, expected) in [
+            (true, SyncMode::Full, 1),
+            (true, SyncMode::Normal, 0),
+            (false, SyncMode::Full, 0),
+        ] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let storage: Arc<dyn Storage> = Arc::new(LocalStorage);
+            let context = WalContext {
+                keep_awake,
+                ..context(&storage, dir.path())
+            };
+            let wal = open(factory, &context, 1);
+            for number in 0..40 {
+                wal.append(&batch(number, 1, 100), number, mode).expect("appends");
+            }
+            if awake().is_none() {
+                eprintln!("skipped: no /proc, or a quota of processor time");
+                return;
+            }
+            // A thread gives itself its name once it runs, and is listed for a moment after its end.
+            let comes_to = |expected| {
+                (0..500).any(|_| {
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                    awake() == Some(expected)
+                })
+            };
+            let name = factory.component.name;
+            assert!(
+                comes_to(expected),
+                "{name}, {mode:?}, {keep_awake}: {:?} threads",
+                awake()
+            );
+            drop(wal);
+            assert!(comes_to(0), "{name}: it ends with its log");
+        }
+    }
+}

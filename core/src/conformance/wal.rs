@@ -48,6 +48,7 @@ pub fn context(storage: &Arc<dyn Storage>, dir: &Path) -> WalContext {
         max_record_bytes: 16 << 20,
         compress_above: None,
         direct_io: true,
+        keep_awake: true,
         metrics: false,
     }
 }

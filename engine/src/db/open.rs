@@ -237,6 +237,7 @@ pub(crate) fn wal_context(resolved: &Resolved, storage: &Arc<dyn Storage>, datab
         max_record_bytes: MAX_BATCH_BYTES.max(4 * (settings.limits.max_key + settings.limits.max_value)),
         compress_above: settings.wal.compress_threshold(),
         direct_io: settings.wal.direct_io,
+        keep_awake: settings.wal.keep_awake,
         metrics: settings.metrics.enabled,
     }
 }

@@ -203,6 +203,12 @@ pub const FIELDS: &[Field] = &[
         access: Access::Bool(|s| &mut s.wal.direct_io),
     },
     Field {
+        path: "wal.keep_awake",
+        help: "While a commit in mode `full` waits for the disk, a thread of the lowest priority keeps its processor from sleeping \
+               (Linux; not under a processor quota).",
+        access: Access::Bool(|s| &mut s.wal.keep_awake),
+    },
+    Field {
         path: "wal.segment_size",
         help: "Bytes at which a log segment is full.",
         access: Access::Size(|s| &mut s.wal.segment_size, (64 * KIB, 64 * GIB)),

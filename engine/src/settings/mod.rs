@@ -210,6 +210,8 @@ pub struct WalSettings {
     pub sync: SyncMode,
     /// Commits in mode `full` go past the system's cache where the file system can.
     pub direct_io: bool,
+    /// While a commit in mode `full` waits for the disk its processor is kept awake.
+    pub keep_awake: bool,
     /// Bytes at which a segment is full.
     pub segment_size: u64,
     /// Bytes of log from which memtables that hold on to the oldest of it are flushed; `None`: twice what all memtables may take.

@@ -103,6 +103,7 @@ pub(super) fn base() -> Settings {
             kind: kinds.wal.to_owned(),
             sync: SyncMode::Normal,
             direct_io: true,
+            keep_awake: true,
             segment_size: 16 * MIB,
             max_size: None,
             compression: Compression::None,

@@ -110,7 +110,7 @@ impl MappedLog {
     fn lead_sync(&self, syncing: &mut MutexGuard<'_, Syncing>, mut round: Round) -> Result<()> {
         let unsynced = std::mem::take(&mut syncing.unsynced);
         syncing.leading = true;
-        syncing.company.begin(&self.arrivals);
+        let alone = syncing.company.begin(&self.arrivals);
         let storage = self.files.storage.as_ref();
         let begun = storage.monotonic_nanos();
         let result = MutexGuard::unlocked(syncing, || {
@@ -118,9 +118,11 @@ impl MappedLog {
                 self.files.sync(closed, *end)?;
             }
             let (segment, end) = (&round.active.segment, round.end);
-            self.metrics.time_sync(storage, || match &mut round.gathered {
-                Some(gathered) => self.files.write_durably(segment, gathered),
-                None => self.files.sync(segment, end),
+            self.metrics.time_sync(storage, || {
+                self.files.wait_awake(alone, || match &mut round.gathered {
+                    Some(gathered) => self.files.write_durably(segment, gathered),
+                    None => self.files.sync(segment, end),
+                })
             })?;
             Ok(segment.base + end)
         });

@@ -47,6 +47,7 @@ fn context(storage: &Arc<dyn Storage>, compress_above: Option<usize>) -> WalCont
         max_record_bytes: LIMIT,
         compress_above,
         direct_io: true,
+        keep_awake: false,
         metrics: false,
     }
 }

@@ -24,6 +24,7 @@ fn context(storage: &Arc<MemoryStorage>) -> WalContext {
         max_record_bytes: 1 << 20,
         compress_above: None,
         direct_io: false,
+        keep_awake: false,
         metrics: false,
     }
 }
