@@ -136,8 +136,15 @@ impl SortedMemtable {
         true
     }
 
+    /// A new node, for a split: to be had before anything is locked, since memory for many of them may have to be fetched and cleared,
+    /// which takes as long as hundreds of insertions. `spare` is one of an attempt that failed.
+    fn node_for(&self, level: u32, spare: &mut Option<Node>) -> Node {
+        let fits = spare.take().filter(|node| node.level() == level);
+        fits.unwrap_or_else(|| Node::new_in(&self.nodes, level))
+    }
+
     /// One attempt to insert; false if another writer came in between.
-    fn try_insert(&self, probe: &Probe<'_>, stored: Stored) -> bool {
+    fn try_insert(&self, probe: &Probe<'_>, stored: Stored, spare: &mut Option<Node>) -> bool {
         let Some((mut node, mut version)) = self.root() else {
             return false;
         };
@@ -146,7 +153,7 @@ impl SortedMemtable {
         while node.level() > 0 {
             let count = node.count();
             if count == SLOTS {
-                self.split_inner(parent, (node, version), at_right_edge);
+                self.split_inner(parent, (node, version), at_right_edge, spare);
                 return false;
             }
             let index = node.bound::<true>(count, probe);
@@ -163,7 +170,7 @@ impl SortedMemtable {
         let count = node.count();
         let slot = node.bound::<false>(count, probe);
         if count == SLOTS {
-            return self.split_leaf(parent, (node, version), at_right_edge, slot, probe.key, stored);
+            return self.split_leaf(parent, (node, version), at_right_edge, (slot, probe.key, stored), spare);
         }
         if !node.try_lock(version) {
             return false;
@@ -173,22 +180,22 @@ impl SortedMemtable {
         true
     }
 
-    /// Splits a full leaf and inserts into one of the halves; false if another writer came in between.
+    /// Splits a full leaf and inserts a key at a slot into one of the halves; false if another writer came in between.
     #[cold]
     fn split_leaf(
         &self,
         parent: Option<Step>,
         step: Step,
         at_right_edge: bool,
-        slot: usize,
-        key: &[u8],
-        stored: Stored,
+        (slot, key, stored): (usize, &[u8], Stored),
+        spare: &mut Option<Node>,
     ) -> bool {
+        let right = self.node_for(0, spare);
         if !lock_both(parent, step) {
+            *spare = Some(right);
             return false;
         }
         let leaf = step.0;
-        let right = Node::new_in(&self.nodes, 0);
         // Keys that come in ascending order leave full leaves behind.
         let at = if at_right_edge && slot == SLOTS {
             SLOTS
@@ -212,12 +219,13 @@ impl SortedMemtable {
 
     /// Splits a full inner node, unless another writer came in between; either way the insertion starts again.
     #[cold]
-    fn split_inner(&self, parent: Option<Step>, step: Step, at_right_edge: bool) {
+    fn split_inner(&self, parent: Option<Step>, step: Step, at_right_edge: bool, spare: &mut Option<Node>) {
+        let node = step.0;
+        let right = self.node_for(node.level(), spare);
         if !lock_both(parent, step) {
+            *spare = Some(right);
             return;
         }
-        let node = step.0;
-        let right = Node::new_in(&self.nodes, node.level());
         let separator = node.split_inner(if at_right_edge { SLOTS - 2 } else { SLOTS / 2 }, right);
         self.add_child(parent, node, separator, right);
         unlock_both(parent, node);
@@ -264,9 +272,9 @@ impl Memtable for SortedMemtable {
     fn insert(&self, entry: EntryRef<'_>) -> Result<()> {
         let stored = Stored::new_in(&self.arena, &entry)?;
         let probe = Probe::new(entry.key, entry.seq);
-        let mut spins = 0;
+        let (mut spins, mut spare) = (0, None);
         let appended = self.try_append(&probe, stored);
-        while !appended && !self.try_insert(&probe, stored) {
+        while !appended && !self.try_insert(&probe, stored, &mut spare) {
             pause(&mut spins);
         }
         self.arena.add_item();
