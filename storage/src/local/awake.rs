@@ -9,7 +9,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
@@ -30,7 +30,7 @@ const LOOKS: u32 = 16;
 pub(super) struct Awake {
     shared: Arc<Shared>,
     /// `None`: the system gives us no thread. One that would do harm ends at once.
-    watch: OnceLock<Option<JoinHandle<()>>>,
+    watch: OnceLock<Option<Thread>>,
 }
 
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl KeepAwake for Awake {
         // In one order with what the thread does before it sleeps: one of the two sees the other.
         let turn = shared.turn.fetch_add(1, Ordering::SeqCst);
         match self.watch.get() {
-            Some(Some(thread)) if shared.asleep.load(Ordering::SeqCst) => thread.thread().unpark(),
+            Some(Some(thread)) if shared.asleep.load(Ordering::SeqCst) => thread.unpark(),
             None if turn >= 2 * WAITS_BEFORE => self.start(),
             _ => {}
         }
@@ -68,7 +68,8 @@ impl Awake {
         self.watch.get_or_init(|| {
             let shared = self.shared.clone();
             let thread = std::thread::Builder::new().name("kodiak-awake".to_owned());
-            thread.spawn(move || shared.watch()).ok()
+            let started = thread.spawn(move || shared.watch()).ok()?;
+            Some(started.thread().clone())
         });
     }
 }
@@ -76,10 +77,9 @@ impl Awake {
 impl Drop for Awake {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
-        if let Some(Some(thread)) = self.watch.take() {
-            thread.thread().unpark();
-            // It cannot have panicked.
-            drop(thread.join());
+        // It is not joined: where all processors are busy it may take it long to get one. It holds nothing but what is shared.
+        if let Some(Some(thread)) = self.watch.get() {
+            thread.unpark();
         }
     }
 }
@@ -191,6 +191,6 @@ mod tests {
             "it sleeps when nobody waits"
         );
         drop(awake);
-        assert_eq!(Arc::strong_count(&shared), 1, "the thread has ended");
+        assert!(soon(|| Arc::strong_count(&shared) == 1), "the thread ends");
     }
 }
