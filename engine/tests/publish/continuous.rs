@@ -325,7 +325,7 @@ fn a_publication_that_names_a_lost_write_is_replaced_by_the_next_opening() {
 #[test]
 fn an_error_while_publishing_harms_nothing_and_the_next_change_repairs_it() {
     let mut history = History::new(continuous("parquet"), 1, 6);
-    let mut failed = 0;
+    let (mut failed, mut told) = (0, 0);
     for nth in (1..60).step_by(2) {
         history.db.wait_idle().expect("idle");
         let fault = if nth % 4 == 1 { Fault::Eio } else { Fault::Enospc };
@@ -338,15 +338,19 @@ fn an_error_while_publishing_harms_nothing_and_the_next_change_repairs_it() {
         let idle = history.db.wait_idle();
         if history.storage.faults_fired() > 0 && idle.is_err() {
             failed += 1;
-            assert!(history.stats().failure.is_some());
-            assert!(history.db.stats().to_string().contains("the last attempt failed"));
+            let stats = history.db.stats();
+            let failure = stats.tables[0].publication.as_ref().and_then(|of| of.failure.as_ref());
+            // A compaction may have ended meanwhile, after which it is tried again.
+            told += usize::from(failure.is_some());
+            let text = stats.to_string();
+            assert_eq!(text.contains("the last attempt failed"), failure.is_some(), "{text}");
         }
         history.storage.set_plan(FaultRule::nth_of_any(u64::MAX, Fault::Eio));
         history.insert();
         history.db.flush().expect("flush");
         history.check(&read_table(&history.table));
     }
-    assert!(failed > 10, "{failed} failures");
+    assert!(failed > 10 && told > failed / 2, "{failed} failures, {told} told");
 }
 
 #[test]
