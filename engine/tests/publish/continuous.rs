@@ -337,13 +337,9 @@ fn an_error_while_publishing_harms_nothing_and_the_next_change_repairs_it() {
         history.db.flush().expect("flushes do not depend on it");
         let idle = history.db.wait_idle();
         if history.storage.faults_fired() > 0 && idle.is_err() {
-            failed += 1;
-            let stats = history.db.stats();
-            let failure = stats.tables[0].publication.as_ref().and_then(|of| of.failure.as_ref());
-            // A compaction may have ended meanwhile, after which it is tried again.
-            told += usize::from(failure.is_some());
-            let text = stats.to_string();
-            assert_eq!(text.contains("the last attempt failed"), failure.is_some(), "{text}");
+            // A compaction that ends meanwhile has it tried again.
+            let tells = history.db.stats().to_string().contains("the last attempt failed");
+            (failed, told) = (failed + 1, told + usize::from(tells));
         }
         history.storage.set_plan(FaultRule::nth_of_any(u64::MAX, Fault::Eio));
         history.insert();
