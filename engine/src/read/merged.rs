@@ -3,62 +3,19 @@
 mod backward;
 mod forward;
 mod passing;
+mod source;
 
 use std::sync::Arc;
 
 use kodiak_core::block::ColumnBlock;
-use kodiak_core::entry::{EntryCursor, compare, wide_prefix_of};
+use kodiak_core::entry::compare;
 use kodiak_core::{EntryRef, Result, SeqNo, Slice};
 
 use super::Account;
 use super::tournament::{Head, Tournament};
-use crate::run::{Rows, SortedRunCursor};
-
-/// Something that a merged cursor reads from.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "a scan has few; boxing would allocate for each"
-)]
-pub enum Source {
-    /// A memtable.
-    Memory(Box<dyn EntryCursor>),
-    /// A sorted run.
-    Run(SortedRunCursor),
-}
-
-impl Source {
-    #[inline]
-    fn entry(&self) -> Option<EntryRef<'_>> {
-        match self {
-            Self::Memory(cursor) => cursor.entry(),
-            Self::Run(cursor) => cursor.entry(),
-        }
-    }
-
-    #[inline]
-    fn key(&self) -> Option<&[u8]> {
-        match self {
-            Self::Memory(cursor) => cursor.entry().map(|entry| entry.key),
-            Self::Run(cursor) => cursor.key(),
-        }
-    }
-
-    #[inline]
-    fn next(&mut self) -> Result<()> {
-        match self {
-            Self::Memory(cursor) => cursor.next(),
-            Self::Run(cursor) => cursor.next(),
-        }
-    }
-
-    #[inline]
-    fn prev(&mut self) -> Result<()> {
-        match self {
-            Self::Memory(cursor) => cursor.prev(),
-            Self::Run(cursor) => cursor.prev(),
-        }
-    }
-}
+use crate::run::Rows;
+pub use source::Source;
+use source::order_of;
 
 /// Where a merged cursor begins.
 #[derive(Debug, Clone, Copy)]
@@ -80,15 +37,6 @@ pub struct MergedCursor {
     account: Account,
     /// Rows of runs are puts of distinct keys.
     distinct: bool,
-}
-
-#[inline]
-fn order_of(key: Option<&[u8]>, reverse: bool) -> u128 {
-    match key.map(wide_prefix_of) {
-        Some(prefix) if reverse => !prefix,
-        Some(prefix) => prefix,
-        None => Head::EXHAUSTED,
-    }
 }
 
 /// True if the entry of `left` comes before that of `right`; those of sources that have none come last.

@@ -122,40 +122,45 @@ impl Tournament {
         self.first.prefix = prefix;
         if self.first.source == self.apart.source {
             self.apart.prefix = prefix;
+        } else if prefix < self.field[1].prefix {
+            self.field[0].prefix = prefix;
         } else {
             self.advance_field(prefix, &before);
+            self.field[1] = self.second_in_field(&before);
         }
         if prefix >= self.second.prefix {
             self.settle(before);
         }
     }
 
-    /// The source that is kept apart has gone on. To be followed by [`settle`](Self::settle).
+    /// The source that is kept apart has gone on. To be followed by [`settle_field`](Self::settle_field).
     #[inline]
     pub fn advance_apart(&mut self, prefix: u128) {
         self.apart.prefix = prefix;
     }
 
-    /// The first of the others has gone on. To be followed by [`settle`](Self::settle).
+    /// The first of the others has gone on. Who comes second among them is not known until [`settle_field`](Self::settle_field).
     #[inline]
     pub fn advance_field(&mut self, prefix: u128, before: impl Fn(Head, Head) -> bool) {
-        self.field[0].prefix = prefix;
-        if prefix < self.field[1].prefix {
-            return;
-        }
         let mut winner = self.field[0];
+        winner.prefix = prefix;
         let mut node = self.parent(winner);
         while node > 0 {
             (winner, self.losers[node]) = play(winner, self.losers[node], &before);
             node /= 2;
         }
         self.field[0] = winner;
+    }
+
+    /// Finds out who is second among the others, and who is first and second of all.
+    pub fn settle_field(&mut self, before: impl Fn(Head, Head) -> bool) {
         self.field[1] = self.second_in_field(&before);
+        self.settle(before);
     }
 
     /// Finds out who is first and who second.
     #[inline]
-    pub fn settle(&mut self, before: impl Fn(Head, Head) -> bool) {
+    fn settle(&mut self, before: impl Fn(Head, Head) -> bool) {
         let loser;
         (self.first, loser) = play(self.field[0], self.apart, &before);
         self.second = match self.first.source == self.apart.source {
@@ -248,8 +253,14 @@ mod tests {
                         before,
                     );
                 } else {
-                    let source = tournament.first().source as usize;
-                    tournament.advance(prefix(sources[source].get(places[source])), before);
+                    let source = tournament.first().source;
+                    let next = prefix(sources[source as usize].get(places[source as usize]));
+                    if step % 3 == 0 && source != tournament.apart().source {
+                        tournament.advance_field(next, before);
+                        tournament.settle_field(before);
+                    } else {
+                        tournament.advance(next, before);
+                    }
                 }
                 let first = tournament.first();
                 let Some(&next) = sources.get(first.source as usize).and_then(|_| number(first)) else {

@@ -81,6 +81,14 @@ impl Rows {
         }
     }
 
+    /// Has the processor fetch all of a row but its value, if that lies in a mapped file and there is such a row.
+    #[inline]
+    pub fn fetch_version(&self, row: usize) {
+        if let Self::Direct(rows) = self {
+            rows.block.fetch_version(&rows.map, row);
+        }
+    }
+
     /// The entry of a row; the value is empty in a typed table.
     #[inline]
     pub fn entry(&self, row: usize) -> EntryRef<'_> {

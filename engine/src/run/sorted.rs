@@ -225,6 +225,14 @@ impl SortedRunCursor {
         }
     }
 
+    /// Has the processor fetch all but the value of the row of the block that `place` makes of the current one, if there is such a row.
+    #[inline]
+    pub fn fetch_version(&self, place: impl Fn(usize) -> usize) {
+        if let Some((rows, row)) = self.rows() {
+            rows.fetch_version(place(row));
+        }
+    }
+
     /// The end of the rows of the block, from the one it stands on, none of which is passed over.
     #[inline]
     pub fn end(&self) -> usize {

@@ -60,7 +60,7 @@ impl MergedCursor {
             }
         };
         let (sources, tournament) = (&self.sources, &mut self.tournament);
-        tournament.settle(|left, right| before_in_full(sources, false, left, right));
+        tournament.settle_field(|left, right| before_in_full(sources, false, left, right));
         passed
     }
 
