@@ -32,6 +32,7 @@ pub mod format;
 pub mod index;
 mod key_range;
 pub mod keycodec;
+pub mod memory;
 pub mod memtable;
 pub mod options;
 pub mod prefetch;

@@ -3,28 +3,25 @@
 //! Each thread takes from one of a few *stripes*, so that writers do not share a cache line. A stripe owns a current
 //! chunk; chunks grow with the arena (a quarter of it, from 4 KiB to 2 MiB) but stay below a part of what it is expected to
 //! hold, so that a small memtable does not overshoot its size by a chunk. What would not fit four times into a chunk, or
-//! would leave much of one unused, gets one of its own. What was handed out never moves.
+//! would leave more unused than an eighth of it, gets one of its own. What was handed out never moves.
 
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
 use std::fmt;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
+use kodiak_core::memory::{self, Memory};
 use parking_lot::Mutex;
 
 const STRIPES: usize = 4;
 const FIRST_CHUNK: usize = 4 << 10;
 /// The largest chunk is this part of what the arena is expected to hold.
 const CHUNKS_IN_CAPACITY: usize = 32;
-/// A huge page of the usual processors. Chunks of this size are aligned to it, and the system is asked for huge pages.
-const LARGEST_CHUNK: usize = 2 << 20;
-/// Chunks start at, and allocations are at most aligned to, a cache line.
-const CHUNK_ALIGN: usize = 64;
-const HEADER: usize = CHUNK_ALIGN;
+const LARGEST_CHUNK: usize = memory::HUGE_PAGE;
+const HEADER: usize = memory::ALIGN;
 
 /// The start of a chunk; the room follows after [`HEADER`] bytes.
 struct Chunk {
@@ -33,9 +30,9 @@ struct Chunk {
 }
 
 impl Chunk {
-    /// How many bytes it has, and how many of them are left.
-    fn room(&self) -> (usize, usize) {
-        (self.capacity, self.capacity - self.used.load(Ordering::Relaxed))
+    /// How many bytes are left.
+    fn left(&self) -> usize {
+        self.capacity - self.used.load(Ordering::Relaxed)
     }
 }
 
@@ -47,22 +44,17 @@ struct Stripe {
 /// A bump arena whose allocations are aligned to `ALIGN` bytes (a power of two, at most 64).
 pub struct Arena<const ALIGN: usize> {
     stripes: [CachePadded<Stripe>; STRIPES],
-    chunks: Mutex<Vec<(NonNull<Chunk>, Layout)>>,
+    chunks: Mutex<Vec<Memory>>,
     memory: AtomicUsize,
     largest_chunk: usize,
     zeroed: bool,
 }
 
-// SAFETY: chunks are owned by the arena alone; their room is handed out once, through atomics.
-unsafe impl<const ALIGN: usize> Send for Arena<ALIGN> {}
-// SAFETY: as above; the list of chunks is behind a lock.
-unsafe impl<const ALIGN: usize> Sync for Arena<ALIGN> {}
-
 impl<const ALIGN: usize> Arena<ALIGN> {
     /// An empty arena that holds no memory yet and expects to hold `capacity` bytes; `zeroed` says whether its memory starts
     /// as zeroes.
     pub fn new(zeroed: bool, capacity: usize) -> Self {
-        const { assert!(ALIGN.is_power_of_two() && ALIGN <= CHUNK_ALIGN) };
+        const { assert!(ALIGN.is_power_of_two() && ALIGN <= memory::ALIGN) };
         let stripe = || {
             CachePadded::new(Stripe {
                 chunk: AtomicPtr::new(ptr::null_mut()),
@@ -106,7 +98,7 @@ impl<const ALIGN: usize> Arena<ALIGN> {
             .sum()
     }
 
-    /// Bytes taken from the allocator.
+    /// Bytes taken from the allocator and the system.
     pub fn memory(&self) -> usize {
         self.memory.load(Ordering::Relaxed)
     }
@@ -120,55 +112,31 @@ impl<const ALIGN: usize> Arena<ALIGN> {
             return place;
         }
         // SAFETY: as in `alloc`.
-        let (room, left) = unsafe { current.as_ref() }.map_or((0, 0), Chunk::room);
+        let left = unsafe { current.as_ref() }.map_or(0, Chunk::left);
         let usual = (self.memory() / 4).clamp(FIRST_CHUNK, self.largest_chunk) / FIRST_CHUNK * FIRST_CHUNK;
-        let alone = size > usual / 4 || left > room / 8;
+        // Of the new chunk: an eighth of a small one that is current could be too much to give up for ever.
+        let alone = size > usual / 4 || left > usual / 8;
         let room = if alone { size } else { usual - HEADER };
-        let align = if HEADER + room == LARGEST_CHUNK {
-            LARGEST_CHUNK
-        } else {
-            CHUNK_ALIGN
-        };
-        let layout = Layout::from_size_align(HEADER + room, align).expect("sizes are below isize::MAX / 2");
-        // SAFETY: the layout is not of size zero.
-        let raw = unsafe { alloc(layout) };
-        let Some(chunk) = NonNull::new(raw.cast::<Chunk>()) else {
-            handle_alloc_error(layout)
-        };
-        if align == LARGEST_CHUNK {
-            ask_for_huge_pages(raw, layout.size());
-        }
-        if self.zeroed {
-            // Only now, so that huge pages come at one fault each.
-            // SAFETY: within the new allocation.
-            unsafe { raw.write_bytes(0, layout.size()) };
-        }
+        let memory = Memory::new(HEADER + room, self.zeroed);
+        let chunk = memory.start().cast::<Chunk>();
         // SAFETY: the allocation is new, large enough and aligned; nobody else knows it yet.
         unsafe {
             chunk.write(Chunk {
                 used: AtomicUsize::new(size),
-                capacity: room,
+                capacity: memory.size() - HEADER,
             })
         };
         if !alone {
             stripe.chunk.store(chunk.as_ptr(), Ordering::Release);
         }
         let listed = chunks.capacity();
-        chunks.push((chunk, layout));
-        let list_growth = (chunks.capacity() - listed) * size_of::<(NonNull<Chunk>, Layout)>();
-        self.memory.fetch_add(layout.size() + list_growth, Ordering::Relaxed);
+        let size = memory.size();
+        chunks.push(memory);
+        let list_growth = (chunks.capacity() - listed) * size_of::<Memory>();
+        self.memory.fetch_add(size + list_growth, Ordering::Relaxed);
         // SAFETY: the room starts HEADER bytes into the allocation.
         unsafe { chunk.cast::<u8>().add(HEADER) }
     }
-}
-
-/// Tells the system that random places of this memory will be visited. It is a hint: nothing depends on its success.
-fn ask_for_huge_pages(start: *mut u8, size: usize) {
-    #[cfg(all(target_os = "linux", not(miri)))]
-    // SAFETY: the range is one whole allocation of ours; the advice does not change its contents.
-    let _ = unsafe { rustix::mm::madvise(start.cast(), size, rustix::mm::Advice::LinuxHugepage) };
-    #[cfg(not(all(target_os = "linux", not(miri))))]
-    let _ = (start, size);
 }
 
 /// Takes `size` bytes from `chunk` if it is there and has them.
@@ -193,15 +161,6 @@ unsafe fn take(chunk: *mut Chunk, size: usize) -> Option<NonNull<u8>> {
             // SAFETY: `used + size` is within the room that follows the header.
             Ok(_) => return Some(unsafe { base.cast::<u8>().add(HEADER + used) }),
             Err(now) => used = now,
-        }
-    }
-}
-
-impl<const ALIGN: usize> Drop for Arena<ALIGN> {
-    fn drop(&mut self) {
-        for (chunk, layout) in self.chunks.get_mut().drain(..) {
-            // SAFETY: allocated with this layout; `&mut self` says that nobody borrows from it.
-            unsafe { dealloc(chunk.as_ptr().cast(), layout) };
         }
     }
 }
@@ -268,6 +227,21 @@ mod tests {
             let limit = (capacity / CHUNKS_IN_CAPACITY).max(FIRST_CHUNK) + (1 << 10);
             assert!(most <= limit, "{most} bytes at once for {capacity}");
             assert!(memory <= asked * 17 / 16 + limit, "{memory} bytes for {asked}");
+        }
+    }
+
+    #[test]
+    fn entries_of_any_size_share_chunks() {
+        for size in (8..3000).step_by(8) {
+            let arena = Arena::<8>::new(false, 64 << 20);
+            let mut asked = 0;
+            while asked < 4 << 20 {
+                arena.alloc(size);
+                asked += size;
+            }
+            let chunks = arena.chunks.lock().len();
+            assert!(chunks < 100, "{chunks} chunks for entries of {size} bytes");
+            assert!(arena.memory() < asked * 3 / 2, "{} for {asked}", arena.memory());
         }
     }
 

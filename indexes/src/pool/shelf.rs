@@ -6,12 +6,12 @@
 
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::fmt;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use kodiak_core::memory::{HUGE_PAGE, Memory};
 use parking_lot::Mutex;
 
 use super::BufferPool;
@@ -19,7 +19,6 @@ use super::BufferPool;
 /// The first chunk of a shelf; each later one is as large as all before it, up to a part of the pool, and to a huge page of the usual
 /// processors.
 const SMALLEST: usize = 16 << 10;
-const HUGE: usize = 2 << 20;
 const CHUNKS_IN_POOL: usize = 32;
 /// What chunks and copies are aligned to: a cache line.
 const ALIGN: usize = 64;
@@ -39,18 +38,11 @@ struct Filling {
     made: usize,
 }
 
-/// Memory that is written once, piece by piece, each before anybody can read it.
+/// Memory that is written once, piece by piece, each under the lock of [`Filling`] before a [`Copied`] of it exists.
 struct Chunk {
-    start: NonNull<u8>,
-    layout: Layout,
+    memory: Memory,
     pool: Arc<BufferPool>,
 }
-
-// SAFETY: it owns its memory, which is plain bytes. A part of it is written under the lock of `Filling` before a `Copied` of that
-// part exists, and only read from then on.
-unsafe impl Send for Chunk {}
-// SAFETY: as above.
-unsafe impl Sync for Chunk {}
 
 /// A copy of some bytes.
 pub(crate) struct Copied {
@@ -82,10 +74,10 @@ impl Shelf {
         let size = len.next_multiple_of(ALIGN);
         let mut filling = self.filling.lock();
         let chunk = match &filling.chunk {
-            Some(chunk) if chunk.layout.size() - filling.used >= size => Arc::clone(chunk),
+            Some(chunk) if chunk.memory.size() - filling.used >= size => Arc::clone(chunk),
             _ => {
-                let largest = (self.pool.budget_bytes() / CHUNKS_IN_POOL).clamp(SMALLEST, HUGE);
-                let bytes = filling.made.clamp(SMALLEST, largest).max(size);
+                let largest = (self.pool.budget_bytes() / CHUNKS_IN_POOL).clamp(SMALLEST, HUGE_PAGE);
+                let bytes = Memory::size_for(filling.made.clamp(SMALLEST, largest).max(size));
                 if !room(bytes) {
                     return None;
                 }
@@ -96,7 +88,7 @@ impl Shelf {
             }
         };
         // SAFETY: `used + size` is within the chunk, and nobody else has been given this part of it.
-        let start = unsafe { chunk.start.add(filling.used) };
+        let start = unsafe { chunk.memory.start().add(filling.used) };
         let mut at = start;
         for part in parts {
             // SAFETY: the parts have `len` bytes together, and the lock is held.
@@ -125,21 +117,11 @@ impl fmt::Debug for Shelf {
 }
 
 impl Chunk {
-    /// Of `bytes`, more than none.
     fn new(bytes: usize, pool: &Arc<BufferPool>) -> Self {
-        let align = if bytes == HUGE { HUGE } else { ALIGN };
-        let layout = Layout::from_size_align(bytes.max(ALIGN), align).expect("a copy has less than 4 GiB");
-        pool.copied(0, layout.size());
-        // SAFETY: the layout is not of size zero.
-        let Some(start) = NonNull::new(unsafe { alloc(layout) }) else {
-            handle_alloc_error(layout)
-        };
-        if align == HUGE {
-            ask_for_huge_pages(start, layout.size());
-        }
+        let memory = Memory::new(bytes, false);
+        pool.copied(0, memory.size());
         Self {
-            start,
-            layout,
+            memory,
             pool: Arc::clone(pool),
         }
     }
@@ -147,9 +129,7 @@ impl Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout; no copy is left.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) };
-        self.pool.copied(self.layout.size(), 0);
+        self.pool.copied(self.memory.size(), 0);
     }
 }
 
@@ -169,15 +149,6 @@ impl fmt::Debug for Copied {
     }
 }
 
-/// Tells the system that random places of this memory will be visited. It is a hint: nothing depends on its success.
-fn ask_for_huge_pages(start: NonNull<u8>, size: usize) {
-    #[cfg(all(target_os = "linux", not(miri)))]
-    // SAFETY: the range is one whole allocation of ours; the advice does not change its contents.
-    let _ = unsafe { rustix::mm::madvise(start.as_ptr().cast(), size, rustix::mm::Advice::LinuxHugepage) };
-    #[cfg(not(all(target_os = "linux", not(miri))))]
-    let _ = (start, size);
-}
-
 #[cfg(test)]
 mod tests {
     use kodiak_core::index::IndexPool;
@@ -194,7 +165,10 @@ mod tests {
             .collect();
         let bytes: usize = copies.iter().map(|copy| copy.len()).sum();
         let used = pool.used();
-        assert!(used >= bytes && used < bytes + bytes / 8 + HUGE, "{used} for {bytes}");
+        assert!(
+            used >= bytes && used < bytes + bytes / 8 + HUGE_PAGE,
+            "{used} for {bytes}"
+        );
         for (n, copy) in copies.iter().enumerate() {
             assert_eq!(**copy, [&*piece(n), b"end"].concat(), "{n}");
             assert_eq!(copy.as_ptr() as usize % ALIGN, 0, "{n}");
@@ -203,7 +177,7 @@ mod tests {
         drop(shelf);
         let last = copies.pop().expect("there are copies");
         drop(copies);
-        assert!(pool.used() <= HUGE, "one chunk is left");
+        assert!(pool.used() <= HUGE_PAGE, "one chunk is left");
         assert_eq!(last.last(), Some(&b'd'));
         drop(last);
         assert_eq!(pool.used(), 0);
