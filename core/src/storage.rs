@@ -137,6 +137,10 @@ pub trait WritableFile: Write + Send + Debug {
     /// Bytes written so far.
     fn position(&self) -> u64;
 
+    /// Says that the file will be read for long, at random places: what is mapped of it may then lie in huge pages, which the system
+    /// finds sooner. To be called before anything is written. A hint, which may do nothing.
+    fn read_for_long(&mut self) {}
+
     /// Hands buffered bytes to the operating system and makes the file's bytes survive a power loss.
     fn sync(&mut self) -> Result<()>;
 

@@ -5,12 +5,16 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use kodiak_core::Result;
+use kodiak_core::memory::HUGE_PAGE;
 use kodiak_core::storage::WritableFile;
 
 use crate::errors::io_error;
 
 /// Bytes gathered before a system call. Large enough that the call's cost vanishes beside the copy.
 pub(crate) const BUFFER_SIZE: usize = 256 * 1024;
+/// The same, of files that will be read for long. Linux keeps what one call writes in pages as large as its length and its place
+/// in the file allow, on file systems that can; and of a mapped file it maps such a page as one.
+const LARGE_BUFFER_SIZE: usize = HUGE_PAGE;
 
 /// A call that is interrupted this often in a row is not going to end.
 const MAX_INTERRUPTIONS: u32 = 1000;
@@ -75,6 +79,8 @@ pub(crate) fn read_fully(
 pub(crate) struct Buffered<S> {
     sink: S,
     buffer: Vec<u8>,
+    /// Calls end at multiples of it.
+    piece: usize,
     handed_over: u64,
     failed: Option<&'static str>,
 }
@@ -84,6 +90,7 @@ impl<S: Sink> Buffered<S> {
         Self {
             sink,
             buffer: Vec::with_capacity(BUFFER_SIZE),
+            piece: BUFFER_SIZE,
             handed_over: 0,
             failed: None,
         }
@@ -120,14 +127,23 @@ impl<S: Sink> Buffered<S> {
 impl<S: Sink> Write for Buffered<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.check_usable()?;
-        if bytes.len() > BUFFER_SIZE - self.buffer.len() {
-            self.hand_over_buffer()?;
-        }
-        if bytes.len() >= BUFFER_SIZE {
-            self.hand_over(bytes)?;
-        } else {
+        let room = self.piece - (self.position() % self.piece as u64) as usize;
+        if bytes.len() < room {
             self.buffer.extend_from_slice(bytes);
+            return Ok(bytes.len());
         }
+        let (first, rest) = bytes.split_at(room);
+        let (whole, rest) = rest.split_at(rest.len() - rest.len() % self.piece);
+        if self.buffer.is_empty() {
+            self.hand_over(&bytes[..first.len() + whole.len()])?;
+        } else {
+            self.buffer.extend_from_slice(first);
+            self.hand_over_buffer()?;
+            if !whole.is_empty() {
+                self.hand_over(whole)?;
+            }
+        }
+        self.buffer.extend_from_slice(rest);
         Ok(bytes.len())
     }
 
@@ -139,6 +155,10 @@ impl<S: Sink> Write for Buffered<S> {
 impl<S: Sink> WritableFile for Buffered<S> {
     fn position(&self) -> u64 {
         self.handed_over + self.buffer.len() as u64
+    }
+
+    fn read_for_long(&mut self) {
+        self.piece = LARGE_BUFFER_SIZE;
     }
 
     fn sync(&mut self) -> Result<()> {
@@ -164,5 +184,84 @@ impl<S: Sink> WritableFile for Buffered<S> {
         let pending = self.buffer.len();
         self.hand_over_buffer()
             .map_err(|error| io_error(&format!("write {pending} buffered bytes"), self.sink.path(), error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes at most so many bytes at once.
+    #[derive(Debug)]
+    struct Recorded {
+        most: usize,
+        ends: Vec<u64>,
+        bytes: Vec<u8>,
+    }
+
+    impl Sink for Recorded {
+        const REFUSE_AFTER_FAILED_SYNC: bool = true;
+
+        fn path(&self) -> &Path {
+            Path::new("recorded")
+        }
+
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let count = bytes.len().min(self.most);
+            self.bytes.extend_from_slice(&bytes[..count]);
+            self.ends.push(self.bytes.len() as u64);
+            Ok(count)
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn calls_end_at_multiples_of_a_piece_whatever_is_written() {
+        for (large, piece) in [(false, BUFFER_SIZE), (true, LARGE_BUFFER_SIZE)] {
+            let mut file = Buffered::new(Recorded {
+                most: usize::MAX,
+                ends: Vec::new(),
+                bytes: Vec::new(),
+            });
+            if large {
+                file.read_for_long();
+            }
+            let mut expected = Vec::new();
+            let sizes = [10, piece - 10, 1, piece * 3 + 5, piece, piece / 2, 7 * piece - 1, 0, 3];
+            for (n, size) in sizes.into_iter().enumerate() {
+                let bytes: Vec<u8> = (0..size).map(|at| (at * 7 + n) as u8).collect();
+                file.write_all(&bytes).expect("writes");
+                expected.extend_from_slice(&bytes);
+                assert_eq!(file.position(), expected.len() as u64);
+                assert!(file.buffer.len() < piece, "no more than a piece is held back");
+            }
+            assert!(file.sink.ends.iter().all(|end| end.is_multiple_of(piece as u64)));
+            // What a sync has handed over too early is made up for.
+            file.sync().expect("syncs");
+            file.write_all(&vec![1; 2 * piece]).expect("writes");
+            expected.extend(vec![1; 2 * piece]);
+            let last = file.sink.ends.last().expect("it was written to");
+            assert!(last.is_multiple_of(piece as u64) && file.sink.ends.len() > 3);
+            file.sync().expect("syncs");
+            assert!(file.sink.bytes == expected);
+        }
+    }
+
+    #[test]
+    fn what_the_system_takes_in_parts_arrives_whole() {
+        let mut file = Buffered::new(Recorded {
+            most: 1000,
+            ends: Vec::new(),
+            bytes: Vec::new(),
+        });
+        let bytes: Vec<u8> = (0..BUFFER_SIZE * 2 + 77).map(|at| (at * 13) as u8).collect();
+        for part in bytes.chunks(BUFFER_SIZE / 3) {
+            file.write_all(part).expect("writes");
+        }
+        file.sync().expect("syncs");
+        assert!(file.sink.bytes == bytes);
     }
 }

@@ -113,6 +113,7 @@ impl Shared {
         RunPlan {
             format: format.factory,
             write: format.write.clone(),
+            lasting: level > 0,
             block_size: format.block_size(table.target().schema()),
             filter: (
                 filter.factory,

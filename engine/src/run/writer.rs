@@ -29,6 +29,8 @@ pub struct RunPlan {
     pub format: &'static FormatFactory,
     /// Its compression and options.
     pub write: WriteOptions,
+    /// The run is on a level that runs stay on for long.
+    pub lasting: bool,
     /// Bytes of entries in a block.
     pub block_size: usize,
     /// The filter, its options, and bits per key.
@@ -67,7 +69,10 @@ impl RunWriter {
     /// Those of creating the file.
     pub fn new(context: Arc<RunContext>, target: &Target, plan: Arc<RunPlan>, id: RunId) -> Result<Self> {
         let data_path = context.data_path(id, plan.format.capabilities.extension);
-        let file = context.storage.create(&data_path)?;
+        let mut file = context.storage.create(&data_path)?;
+        if plan.lasting {
+            file.read_for_long();
+        }
         let writer = (plan.format.create)().create(file, target.schema(), &plan.write)?;
         let builder = BlockBuilder::new(target.clone(), plan.block_size);
         let meta = SidecarMeta {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Weak};
 
 use arrow::buffer::{Buffer, MutableBuffer};
 use kodiak_core::Result;
+use kodiak_core::memory::HUGE_PAGE;
 use kodiak_core::storage::ReadableFile;
 use memmap2::{Mmap, MmapOptions, UncheckedAdvice};
 use parking_lot::Mutex;
@@ -131,7 +132,9 @@ impl ReadableFile for LocalFile {
         let Some(map) = self.mapped.lock().upgrade() else {
             return;
         };
-        let (start, end) = (range.start.min(self.len) as usize, range.end.min(self.len) as usize);
+        // From the beginning of a huge page on: whoever looks at the rest of it has the system map all of it again.
+        let start = range.start.min(self.len) as usize / HUGE_PAGE * HUGE_PAGE;
+        let end = range.end.min(self.len) as usize;
         if start >= end {
             return;
         }

@@ -189,6 +189,7 @@ fn plan(
             compression: old.map_or(Compression::None, |old| old.meta().compression),
             options,
         },
+        lasting: true,
         block_size: level.block_size(schema),
         filter: (
             filter.factory,
