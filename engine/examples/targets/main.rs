@@ -7,6 +7,7 @@
 
 mod syncs;
 mod typed;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,12 +17,10 @@ use std::time::Instant;
 
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::FileWriter;
-use kodiak::core::{EntryRef, Op};
 use kodiak::{Db, Error, ErrorKind, Result, ScanOptions, Settings, Table, TableSchema};
 
 const VALUE: [u8; 100] = [7; 100];
 const ROUNDS: usize = 3;
-const PUT_ROUNDS: usize = 7;
 
 /// The n-th key: well spread, and in no order.
 fn key(n: u64) -> [u8; 16] {
@@ -208,64 +207,6 @@ fn formats(dir: &Path, count: u64) -> Result<()> {
     Ok(())
 }
 
-/// The database of which the recovery is timed.
-const REPLAYED: &str = "writes0-1";
-
-fn writes(dir: &Path, count: u64) -> Result<()> {
-    let size = 512 << 20;
-    let mut settings = Settings::default();
-    settings.memtable.size = size;
-    let memtable = best(count, || {
-        let memtable = kodiak_memtables::ALL[0].create_default(size as usize)?;
-        (0..count).try_for_each(|n| {
-            let entry = EntryRef {
-                key: &key(n),
-                seq: n + 1,
-                op: Op::Put,
-                value: &VALUE,
-            };
-            memtable.insert(entry)
-        })
-    })?;
-    let put = |name: &str, threads: u64| {
-        let (_db, table) = open(dir, name, &settings)?;
-        let (each, begun) = (count / threads, Instant::now());
-        std::thread::scope(|scope| {
-            let spawn = |thread: u64| {
-                let table = &table;
-                scope.spawn(move || fill(table, thread * each, (thread + 1) * each))
-            };
-            let running: Vec<_> = (0..threads).map(spawn).collect();
-            running
-                .into_iter()
-                .try_for_each(|thread| thread.join().map_err(|_| Error::corruption("a panic"))?)
-        })?;
-        Ok::<_, Error>(begun.elapsed().as_nanos() as f64 / count as f64)
-    };
-    let (mut one, mut two) = (vec![], vec![]);
-    // Turn by turn, and the files go at once: the system would write them to the disk while the next round is timed.
-    for round in 0..PUT_ROUNDS {
-        let names = [1, 2].map(|threads| format!("writes{round}-{threads}"));
-        one.push(put(&names[0], 1)?);
-        two.push(put(&names[1], 2)?);
-        for name in names.iter().filter(|name| *name != REPLAYED) {
-            std::fs::remove_dir_all(dir.join(name))
-                .map_err(|error| Error::corruption("cannot clear up").with_source(error))?;
-        }
-    }
-    let (one, two) = (median(one), median(two));
-    report("put, normal mode / memtable alone", one, memtable, "<= 2.5x");
-    report("put by two threads / by one", two, one, "<= 0.67x (1.5x the rate)");
-    let recover = best(count, || open(dir, REPLAYED, &settings).map(drop))?;
-    report(
-        "recovery, per entry / memtable insert",
-        recover,
-        memtable,
-        "<= 2x (0.5x the speed)",
-    );
-    Ok(())
-}
-
 fn compaction(dir: &Path, count: u64) -> Result<()> {
     let mut settings = Settings::default();
     settings.memtable.size = 16 << 20;
@@ -387,7 +328,7 @@ fn measure(count: u64, only: Option<&str>) -> Result<()> {
     let sections: [(&str, &dyn Fn() -> Result<()>); 8] = [
         ("reads", &|| reads(dir.path(), count)),
         ("formats", &|| formats(dir.path(), count)),
-        ("writes", &|| writes(dir.path(), count)),
+        ("writes", &|| writes::measure(dir.path(), count)),
         ("compaction", &|| compaction(dir.path(), count)),
         ("syncs", &|| syncs::measure(dir.path(), count)),
         ("runs", &|| many_runs(dir.path(), count)),
