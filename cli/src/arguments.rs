@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser};
 use kodiak::core::storage::Storage;
 use kodiak::settings::Maintenance;
 use kodiak::settings::SETTINGS_FILE;
-use kodiak::{Builder, Db, Error, IndexOptions, LocalStorage, Result, Settings};
+use kodiak::{Builder, Db, Error, ErrorKind, IndexOptions, LocalStorage, Result, Settings};
 
 use crate::commands::Command;
 
@@ -183,6 +183,9 @@ impl IndexArguments {
     }
 }
 
+/// How often a copy is begun beside a process that writes.
+const COPY_ATTEMPTS: usize = 10;
+
 /// A database that must exist.
 #[derive(Debug, Clone, Args)]
 pub struct Existing {
@@ -216,11 +219,40 @@ impl Existing {
             .open(&self.db)
             .map_err(|error| advise(error, &self.db))
     }
+
+    /// Copies it by `copy`, and tells whether another process has it open. Then it is opened for reading, beside that process, and
+    /// anew if files have gone that `copy` did not get to in time.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and those of `copy`.
+    pub fn copy<T>(&self, copy: impl Fn(&Db) -> Result<T>) -> Result<(T, bool)> {
+        match self.open() {
+            Err(error) if error.kind() == ErrorKind::Locked => {}
+            opened => {
+                let db = opened?;
+                let made = copy(&db)?;
+                db.close()?;
+                return Ok((made, false));
+            }
+        }
+        let mut attempts = 1;
+        loop {
+            match copy(&self.open_read_only()?) {
+                Err(error) if attempts < COPY_ATTEMPTS && self.lacks(&error) => attempts += 1,
+                made => return made.map(|made| (made, true)),
+            }
+        }
+    }
+
+    /// True if the error is that a file of the database is not there.
+    fn lacks(&self, error: &Error) -> bool {
+        error.kind() == ErrorKind::NotFound && error.file().is_some_and(|file| file.starts_with(&self.db))
+    }
 }
 
 /// Says what to do where the engine, which does not know of this program, cannot.
 fn advise(error: kodiak::Error, db: &Path) -> kodiak::Error {
-    if error.kind() != kodiak::ErrorKind::NotFound || error.file() != Some(db) {
+    if error.kind() != ErrorKind::NotFound || error.file() != Some(db) {
         return error;
     }
     let message = format!("{}; make one with: kodiak create {}", error.message(), db.display());

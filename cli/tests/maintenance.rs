@@ -30,6 +30,37 @@ fn a_checkpoint_is_a_database() {
 }
 
 #[test]
+fn a_database_that_a_program_has_open_is_copied_and_verified_beside_it() {
+    let kodiak = database();
+    let db = kodiak::Builder::new(kodiak::Settings::default());
+    let db = db.existing().open(kodiak.path("db")).expect("open");
+    let table = db.table("users").expect("table");
+    table.put("cem", "poet").expect("put");
+    let made = kodiak.prints(&["checkpoint", "db", "copy"]);
+    assert!(made.starts_with("made copy, of what the process"), "{made}");
+    let made = kodiak.prints(&["backup", "create", "db", "backups"]);
+    assert!(
+        made.starts_with("1\t") && made.contains("of what the process"),
+        "{made}"
+    );
+    let report = kodiak.prints(&["verify", "db"]);
+    assert!(report.contains("runs and deletion vectors only"), "{report}");
+    assert!(report.ends_with("no problems\n"), "{report}");
+    table.put("dee", "doctor").expect("the program goes on");
+    db.compact().expect("compact");
+    db.close().expect("close");
+    kodiak.prints(&["backup", "restore", "backups", "latest", "restored"]);
+    for copy in ["copy", "restored"] {
+        assert_eq!(kodiak.prints(&["scan", copy, "users", "--keys"]), "ada\nbob\ncem\n");
+        assert!(kodiak.prints(&["verify", copy]).ends_with("no problems\n"));
+    }
+    assert_eq!(
+        kodiak.prints(&["scan", "db", "users", "--keys"]),
+        "ada\nbob\ncem\ndee\n"
+    );
+}
+
+#[test]
 fn backups_are_made_listed_restored_and_deleted() {
     let kodiak = database();
     assert!(kodiak.refuses(&["backup", "list", "nowhere"]).contains("nowhere"));

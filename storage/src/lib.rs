@@ -32,5 +32,5 @@ mod read_only;
 pub use errors::is_no_directory;
 pub use fault::{BlockSize, CrashOptions, Fault, FaultPlan, FaultRule, FaultStorage, Moment, OnOp, OpEvent, OpKind};
 pub use local::LocalStorage;
-pub use memory::MemoryStorage;
+pub use memory::{MemoryReader, MemoryStorage};
 pub use read_only::ReadOnlyStorage;

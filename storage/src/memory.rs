@@ -1,6 +1,8 @@
 //! A file system in memory, for tests and for data that need not outlive the process.
 
 mod file;
+
+pub use file::MemoryReader;
 #[cfg(test)]
 mod tests;
 

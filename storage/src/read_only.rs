@@ -1,5 +1,6 @@
 //! A storage through which nothing can be changed.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,12 +11,25 @@ use kodiak_core::{Error, ErrorKind, Result};
 /// opened for reading only, so that it takes no right to write; such a file is as long as it was when it was opened, and whether later writes of its
 /// owner are seen depends on the storage.
 #[derive(Debug, Clone)]
-pub struct ReadOnlyStorage(Arc<dyn Storage>);
+pub struct ReadOnlyStorage {
+    below: Arc<dyn Storage>,
+    held: HashMap<PathBuf, Arc<dyn ReadableFile>>,
+}
 
 impl ReadOnlyStorage {
     /// Shows `storage`.
     pub fn new(storage: Arc<dyn Storage>) -> Self {
-        Self(storage)
+        Self {
+            below: storage,
+            held: HashMap::new(),
+        }
+    }
+
+    /// Shows these files as well, where their owner has removed them.
+    #[must_use]
+    pub fn holding(mut self, files: impl IntoIterator<Item = (PathBuf, Arc<dyn ReadableFile>)>) -> Self {
+        self.held.extend(files);
+        self
     }
 }
 
@@ -30,7 +44,10 @@ impl Storage for ReadOnlyStorage {
     }
 
     fn open(&self, path: &Path) -> Result<Arc<dyn ReadableFile>> {
-        self.0.open(path)
+        match self.below.open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => self.held.get(path).cloned().ok_or(error),
+            opened => opened,
+        }
     }
 
     fn create_log(&self, path: &Path, _len: u64) -> Result<Arc<dyn LogFile>> {
@@ -39,17 +56,17 @@ impl Storage for ReadOnlyStorage {
 
     fn open_log(&self, path: &Path) -> Result<Arc<dyn LogFile>> {
         Ok(Arc::new(ReadOnlyLog {
-            file: self.0.open(path)?,
+            file: self.open(path)?,
             path: path.into(),
         }))
     }
 
     fn open_file_limit(&self) -> Option<usize> {
-        self.0.open_file_limit()
+        self.below.open_file_limit()
     }
 
     fn real_path(&self, path: &Path) -> Result<PathBuf> {
-        self.0.real_path(path)
+        self.below.real_path(path)
     }
 
     fn rename(&self, from: &Path, _to: &Path) -> Result<()> {
@@ -73,11 +90,12 @@ impl Storage for ReadOnlyStorage {
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<String>> {
-        self.0.list(dir)
+        self.below.list(dir)
     }
 
     fn len(&self, path: &Path) -> Result<Option<u64>> {
-        self.0.len(path)
+        let len = self.below.len(path)?;
+        Ok(len.or_else(|| Some(self.held.get(path)?.len())))
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {
@@ -89,15 +107,15 @@ impl Storage for ReadOnlyStorage {
     }
 
     fn now_micros(&self) -> u64 {
-        self.0.now_micros()
+        self.below.now_micros()
     }
 
     fn monotonic_nanos(&self) -> u64 {
-        self.0.monotonic_nanos()
+        self.below.monotonic_nanos()
     }
 
     fn random(&self) -> u64 {
-        self.0.random()
+        self.below.random()
     }
 }
 
@@ -176,5 +194,28 @@ mod tests {
         }
         assert_eq!(below.list(Path::new("/")).expect("list"), ["log"]);
         assert_eq!(storage.len(path).expect("len"), Some(8192));
+    }
+
+    #[test]
+    fn held_files_are_shown_when_they_are_gone() {
+        let below = Arc::new(MemoryStorage::new());
+        let path = Path::new("/file");
+        let mut file = below.create(path).expect("create");
+        std::io::Write::write_all(&mut file, b"bytes").expect("write");
+        file.finish(true).expect("finish");
+        let storage = ReadOnlyStorage::new(Arc::clone(&below) as Arc<dyn Storage>);
+        let holding = storage
+            .clone()
+            .holding([(path.to_owned(), storage.open(path).expect("open"))]);
+        below.remove(path).expect("remove");
+        assert_eq!(
+            storage.open(path).map(drop).expect_err("gone").kind(),
+            ErrorKind::NotFound
+        );
+        assert_eq!(&*holding.open(path).expect("held").read(0, 5).expect("read"), b"bytes");
+        assert_eq!(
+            (storage.len(path).expect("len"), holding.len(path).expect("len")),
+            (None, Some(5))
+        );
     }
 }

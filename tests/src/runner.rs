@@ -11,14 +11,12 @@ mod shapes;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 
-use kodiak::core::storage::Storage;
-use kodiak::{Builder, Components, Db, IndexOptions, RecoveryMode, Settings, Snapshot, SyncMode, Table};
+use kodiak::{Components, Db, IndexOptions, RecoveryMode, Settings, Snapshot, SyncMode, Table};
 use kodiak_storage::{BlockSize, CrashOptions, FaultStorage};
 
 use crate::history::{Change, Key, Op, Value, Write};
-use crate::model::{Content, Fold, Journal, Kind, Model, SNAPSHOTS, TABLES, TICK};
+use crate::model::{Content, Journal, Kind, Model, SNAPSHOTS, TABLES, TICK};
 use copies::Copies;
 pub use indexes::{ANY_VALUES, CHOICES};
 use published::Trails;
@@ -153,27 +151,6 @@ impl<'a> Runner<'a> {
         };
         runner.open(runner.setup.settings.wal.recovery)?;
         Ok(runner)
-    }
-
-    /// Opens the database in a directory of the storage, with all its tables.
-    fn open_at(&self, dir: &Path, recovery: RecoveryMode) -> Outcome<(Db, Tables)> {
-        let mut settings = self.setup.settings.clone();
-        settings.wal.recovery = recovery;
-        let storage: Arc<dyn Storage> = Arc::new(self.storage.clone());
-        let builder = Builder::new(settings)
-            .components(self.setup.components.clone())
-            .storage(storage);
-        let builder = builder
-            .merge_operator(Arc::new(Fold))
-            .map_err(failed("register the operator"))?;
-        let db = builder.open(dir).map_err(failed("open"))?;
-        let mut tables = Tables::default();
-        for (place, (name, _)) in TABLES.iter().enumerate() {
-            if db.tables().iter().any(|table| table == name) {
-                tables[place] = Some(db.table(name).map_err(failed("table"))?);
-            }
-        }
-        Ok((db, tables))
     }
 
     fn open(&mut self, recovery: RecoveryMode) -> Outcome {

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use kodiak::maintenance::{BackupDir, BackupId, BackupInfo, backups};
 use kodiak::{Error, ErrorKind};
 
+use super::checkpoint::BESIDE;
 use super::wal::iso_8601;
 use crate::arguments::Existing;
 use crate::failure::{Failure, Result};
@@ -15,7 +16,7 @@ use crate::progress;
 /// `kodiak backup`
 #[derive(Debug, Subcommand)]
 pub enum Backup {
-    /// Add a backup to a directory; files that an earlier one has are not copied again
+    /// Add a backup to a directory, also beside a program that has the database open; files that an earlier backup has are not copied again
     Create(Create),
     /// List the backups in a directory
     List(List),
@@ -112,14 +113,13 @@ impl Backup {
     pub fn run(self, out: &mut Output) -> Result {
         match self {
             Self::Create(command) => {
-                let db = command.db.open()?;
-                let info = progress::busy("copying", || db.backup(&command.backups))?;
-                db.close()?;
-                show(&info, out)?;
+                let backup = || command.db.copy(|db| db.backup(&command.backups));
+                let (info, beside) = progress::busy("copying", backup)?;
+                show(&info, if beside { BESIDE } else { "" }, out)?;
             }
             Self::List(command) => {
                 for info in existing(&command.backups)?.list()? {
-                    show(&info, out)?;
+                    show(&info, "", out)?;
                 }
             }
             Self::Verify(one) => {
@@ -146,7 +146,7 @@ impl Backup {
     }
 }
 
-fn show(info: &BackupInfo, out: &mut Output) -> Result {
+fn show(info: &BackupInfo, beside: &str, out: &mut Output) -> Result {
     let BackupInfo {
         id,
         micros,
@@ -158,7 +158,7 @@ fn show(info: &BackupInfo, out: &mut Output) -> Result {
     let time = iso_8601(micros);
     writeln!(
         out,
-        "{id}\t{time}\t{tables} tables\t{bytes} bytes, {copied} of them new\tup to sequence {last_seq}"
+        "{id}\t{time}\t{tables} tables\t{bytes} bytes, {copied} of them new\tup to sequence {last_seq}{beside}"
     )?;
     Ok(())
 }

@@ -8,6 +8,9 @@ use crate::failure::Result;
 use crate::output::Output;
 use crate::progress;
 
+/// What is told of copies that were made beside a process that has the database open.
+pub const BESIDE: &str = ", of what the process that has the database open had written";
+
 /// `kodiak checkpoint`
 #[derive(Debug, Args)]
 pub struct Checkpoint {
@@ -19,10 +22,13 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     pub fn run(self, out: &mut Output) -> Result {
-        let db = self.db.open()?;
-        progress::busy("copying", || db.checkpoint(&self.target))?;
-        db.close()?;
-        writeln!(out, "made {}", self.target.display())?;
+        let ((), beside) = progress::busy("copying", || self.db.copy(|db| db.checkpoint(&self.target)))?;
+        writeln!(
+            out,
+            "made {}{}",
+            self.target.display(),
+            if beside { BESIDE } else { "" }
+        )?;
         Ok(())
     }
 }

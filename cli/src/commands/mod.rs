@@ -74,12 +74,12 @@ pub enum Command {
     /// Explain settings, and list the components that they can name
     #[command(subcommand)]
     Settings(settings::Settings),
-    /// Make a copy of a database that shares its files where the file system allows it
+    /// Make a copy of a database that shares its files where the file system allows it, also beside a program that has it open
     Checkpoint(checkpoint::Checkpoint),
     /// Make, list, verify, restore and delete backups
     #[command(subcommand)]
     Backup(backup::Backup),
-    /// Read all data of a database and list whatever is wrong
+    /// Read all data of a database and list whatever is wrong; beside a program that has it open, runs only
     Verify(verify::Verify),
     /// Make a damaged database usable again; what cannot be used is moved to lost/
     Repair(repair::Repair),

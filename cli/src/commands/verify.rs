@@ -1,7 +1,7 @@
 use std::io::Write;
 
 use clap::Args;
-use kodiak::Error;
+use kodiak::{Error, ErrorKind};
 
 use crate::arguments::Existing;
 use crate::failure::{Failure, Result};
@@ -18,7 +18,11 @@ pub struct Verify {
 impl Verify {
     pub fn run(self, out: &mut Output) -> Result {
         let builder = self.db.settings.rescuer(&self.db.db)?;
-        let report = progress::busy("verifying", || builder.verify(&self.db.db))?;
+        let report = progress::busy("verifying", || match builder.verify(&self.db.db) {
+            // Beside the process that has it open.
+            Err(error) if error.kind() == ErrorKind::Locked => self.db.open_read_only()?.verify(),
+            verified => verified,
+        })?;
         writeln!(out, "{report}")?;
         if report.is_clean() {
             return Ok(());

@@ -246,7 +246,7 @@ impl Shared {
         };
         self.storage
             .sync_dir(&table.runs.dir)
-            .inspect_err(|_| remove_runs(self, table, &outputs))?;
+            .inspect_err(|_| remove_runs(&table.runs, &outputs))?;
         let written: u64 = outputs.iter().map(RunMeta::bytes).sum();
         let count = outputs.len();
         self.replace(table, inputs, outputs, place, &left_out)?;
@@ -296,7 +296,7 @@ impl Shared {
             }
         }
         if let Some(error) = failure {
-            remove_runs(self, table, &written.runs);
+            remove_runs(&table.runs, &written.runs);
             return Err(error);
         }
         Ok(written)
@@ -342,7 +342,7 @@ impl Shared {
             from,
             to: to.clone(),
         };
-        let mut outputs = Outputs::new(self, table, output);
+        let mut outputs = Outputs::new(self, (table, &table.runs), output);
         let lost = Rewriter::new(cursor, retention, to.as_deref()).run(&mut outputs, &|| self.is_closed())? > 0;
         Ok(Written {
             runs: outputs.finish()?,

@@ -9,7 +9,7 @@ use super::sink::Sink;
 use crate::db::{Moved, Shared, TableInner};
 use crate::manifest::RunMeta;
 use crate::range_delete::RangeTombstones;
-use crate::run::{RunPlan, RunWriter};
+use crate::run::{RunContext, RunPlan, RunWriter};
 use crate::typed::Target;
 
 /// What is to be written.
@@ -37,6 +37,8 @@ pub struct OutputPlan {
 pub struct Outputs<'a> {
     shared: &'a Shared,
     table: &'a TableInner,
+    /// Where the runs go: to those of the table, or to those of a copy of it.
+    into: Arc<RunContext>,
     plan: OutputPlan,
     run_plan: Arc<RunPlan>,
     writer: Option<RunWriter>,
@@ -48,12 +50,13 @@ pub struct Outputs<'a> {
 
 impl<'a> Outputs<'a> {
     /// Nothing written yet.
-    pub fn new(shared: &'a Shared, table: &'a TableInner, plan: OutputPlan) -> Self {
+    pub fn new(shared: &'a Shared, (table, into): (&'a TableInner, &Arc<RunContext>), plan: OutputPlan) -> Self {
         let run_plan = Arc::new(shared.run_plan(table, plan.level, &plan.moved));
         let from = plan.from.clone();
         Self {
             shared,
             table,
+            into: Arc::clone(into),
             plan,
             run_plan,
             writer: None,
@@ -74,7 +77,7 @@ impl<'a> Outputs<'a> {
         if self.writer.is_none() {
             let id = self.shared.new_run_id()?;
             self.writer = Some(RunWriter::new(
-                Arc::clone(&self.table.runs),
+                Arc::clone(&self.into),
                 &self.plan.target,
                 Arc::clone(&self.run_plan),
                 id,
@@ -91,7 +94,7 @@ impl<'a> Outputs<'a> {
         if self.writer.is_none() && !tombstones.is_empty() {
             let id = self.shared.new_run_id()?;
             self.writer = Some(RunWriter::new(
-                Arc::clone(&self.table.runs),
+                Arc::clone(&self.into),
                 &self.plan.target,
                 Arc::clone(&self.run_plan),
                 id,
@@ -131,19 +134,19 @@ impl Sink for Outputs<'_> {
 impl Drop for Outputs<'_> {
     fn drop(&mut self) {
         if !self.committed {
-            remove_runs(self.shared, self.table, &self.finished);
+            remove_runs(&self.into, &self.finished);
         }
     }
 }
 
 /// Removes the files of runs that never came into a version.
-pub fn remove_runs(shared: &Shared, table: &TableInner, runs: &[RunMeta]) {
+pub fn remove_runs(context: &Arc<RunContext>, runs: &[RunMeta]) {
     for meta in runs {
-        let run = crate::run::Run::new(meta.clone(), Arc::clone(&table.runs));
+        let run = crate::run::Run::new(meta.clone(), Arc::clone(context));
         run.mark_obsolete();
         drop(run);
     }
     if !runs.is_empty() {
-        tracing::debug!(runs = runs.len(), dir = %shared.dir.display(), "outputs of a failed job were removed");
+        tracing::debug!(runs = runs.len(), dir = %context.dir.display(), "outputs of a failed job were removed");
     }
 }

@@ -1,5 +1,6 @@
 //! Freezing memtables, and flushing them to level 0.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -141,19 +142,8 @@ impl Shared {
         self.secure_log(table)?;
         slots.iter().for_each(|slot| slot.entries.freeze());
         let (runs, index) = self.write_indexed(table, slots)?;
-        let place = Place {
-            level: 0,
-            sorted_run: self.new_sorted_run_id(),
-        };
         let mut edit = VersionEdit::new();
-        self.add_times(table, &runs, &mut edit);
-        for run in &runs {
-            edit.push(Change::AddRun {
-                table: table.id,
-                place,
-                run: Arc::new(run.meta().clone()),
-            });
-        }
+        let place = self.add_to_level0(table, &runs, &mut edit);
         edit.push(Change::Flushed {
             table: table.id,
             segment: next_segment(&table.view.load(), slots),
@@ -195,6 +185,45 @@ impl Shared {
             "flushed"
         );
         Ok(())
+    }
+
+    /// Writes what a table of a database open for reading only has in memory to runs of a copy, in its directory `dir`, and adds
+    /// these to `edit`.
+    ///
+    /// # Errors
+    /// Those of writing; nothing stays then.
+    pub(crate) fn flush_copy(
+        &self,
+        table: &Arc<TableInner>,
+        dir: PathBuf,
+        edit: &mut VersionEdit,
+    ) -> Result<Vec<Arc<Run>>> {
+        let view = table.view.load();
+        let slots: Vec<_> = view.slots().filter(|slot| !slot.is_empty()).cloned().collect();
+        if slots.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.storage.create_dir_all(&dir)?;
+        let runs = self.write_copy(table, &slots, dir)?;
+        self.add_to_level0(table, &runs, edit);
+        Ok(runs)
+    }
+
+    /// Adds new runs to level 0, as a sorted run of their own.
+    fn add_to_level0(&self, table: &TableInner, runs: &[Arc<Run>], edit: &mut VersionEdit) -> Place {
+        let place = Place {
+            level: 0,
+            sorted_run: self.new_sorted_run_id(),
+        };
+        self.add_times(table, runs, edit);
+        for run in runs {
+            edit.push(Change::AddRun {
+                table: table.id,
+                place,
+                run: Arc::new(run.meta().clone()),
+            });
+        }
+        place
     }
 
     /// Adds when the entries of new runs were written, if they expire.

@@ -1,5 +1,6 @@
-//! Writing memtables into runs of level 0, and into the indexes.
+//! Writing memtables into runs of level 0, and into the indexes, or into those of a copy.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use kodiak_core::{Error, Result};
@@ -14,7 +15,7 @@ use crate::manifest::RunMeta;
 use crate::primary::RunChange;
 use crate::range_delete::RangeTombstones;
 use crate::read::{MergedCursor, Source, Start};
-use crate::run::Run;
+use crate::run::{Run, RunContext};
 use crate::secondary::{SecondaryChange, SecondaryUpdate};
 use crate::typed::Target;
 
@@ -28,11 +29,8 @@ impl Shared {
     ) -> Result<(Vec<Arc<Run>>, IndexUpdates<'t>)> {
         let (target, retention) = self.level0(table, slots)?;
         let mut primary = self.hold_index(table)?;
-        let write = || self.write_level0(table, slots, target, &retention);
-        let open = |metas: Vec<RunMeta>| -> Vec<Arc<Run>> {
-            let run = |meta| Arc::new(Run::new(meta, Arc::clone(&table.runs)));
-            metas.into_iter().map(run).collect()
-        };
+        let write = || self.write_level0((table, &table.runs), slots, target, &retention);
+        let open = |metas| runs_of(metas, &table.runs);
         let update = |runs: &[Arc<Run>]| {
             let change = SecondaryChange::Flushed {
                 slots,
@@ -87,10 +85,28 @@ impl Shared {
         Ok((target, retention))
     }
 
-    /// Writes memtables into runs, and makes sure that these stay.
+    /// Writes memtables into runs in the directory `dir`, of a copy in which nobody has a snapshot.
+    ///
+    /// # Errors
+    /// Those of writing; nothing stays then.
+    pub(super) fn write_copy(
+        &self,
+        table: &Arc<TableInner>,
+        slots: &[Arc<Slot>],
+        dir: PathBuf,
+    ) -> Result<Vec<Arc<Run>>> {
+        slots.iter().for_each(|slot| slot.entries.freeze());
+        let (target, mut retention) = self.level0(table, slots)?;
+        retention.snapshots.clear();
+        let into = Arc::new(table.runs.in_dir(dir));
+        let metas = self.write_level0((table, &into), slots, target, &retention)?;
+        Ok(runs_of(metas, &into))
+    }
+
+    /// Writes memtables of a table into runs, and makes sure that these stay.
     fn write_level0(
         &self,
-        table: &TableInner,
+        (table, into): (&TableInner, &Arc<RunContext>),
         slots: &[Arc<Slot>],
         target: Target,
         retention: &Retention,
@@ -117,12 +133,17 @@ impl Shared {
             from: None,
             to: None,
         };
-        let mut outputs = Outputs::new(self, table, plan);
+        let mut outputs = Outputs::new(self, (table, into), plan);
         Rewriter::new(cursor, retention, None).run(&mut outputs, &|| false)?;
         let metas = outputs.finish()?;
         self.storage
-            .sync_dir(&table.runs.dir)
-            .inspect_err(|_| remove_runs(self, table, &metas))?;
+            .sync_dir(&into.dir)
+            .inspect_err(|_| remove_runs(into, &metas))?;
         Ok(metas)
     }
+}
+
+fn runs_of(metas: Vec<RunMeta>, context: &Arc<RunContext>) -> Vec<Arc<Run>> {
+    let run = |meta| Arc::new(Run::new(meta, Arc::clone(context)));
+    metas.into_iter().map(run).collect()
 }

@@ -127,6 +127,7 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
         lock,
         wal: None,
         manifest,
+        as_read: read_only.then(|| state.without_runs()),
         last_seq: state.last_seq,
         next_run: state.next_run.max(1),
         next_sorted_run: state.next_sorted_run.max(1),

@@ -1,5 +1,7 @@
 //! What all handles and background threads of an open database share.
 
+mod signals;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use kodiak_core::compaction::RunId;
 use kodiak_core::storage::{Lock, Storage};
 use kodiak_core::wal::Wal;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Mutex, RwLock};
 
 use super::background::{Background, Trouble};
 use super::counters::Counters;
@@ -25,6 +27,7 @@ use crate::merge::MergeOperators;
 use crate::run::{BlockCache, OpenRuns, Removals};
 use crate::secondary::KeyExtractors;
 use crate::settings::Settings;
+pub(crate) use signals::{Signal, Signals};
 
 /// The tables, by number and by name.
 #[derive(Debug, Default)]
@@ -58,6 +61,8 @@ pub(crate) struct Shared {
     pub snapshots: Arc<Snapshots>,
     pub tables: RwLock<Tables>,
     pub manifest: Mutex<Option<Manifest>>,
+    /// In a database open for reading only: what its manifest said but for the runs, which the tables have.
+    pub as_read: Option<State>,
     pub next_run: AtomicU64,
     /// With a catalogue: numbers of runs below this one may be used. Whatever has a number from the manifest's next one on was then not
     /// there before this opening, so that what is left over can be told from it later.
@@ -92,46 +97,6 @@ pub(crate) struct Shared {
     pub identity: u64,
 }
 
-/// How background threads are woken.
-#[derive(Debug, Default)]
-pub(crate) struct Signals {
-    pub flush: Signal,
-    pub compaction: Signal,
-    /// Shared with the tables that are published in the background.
-    pub publication: Arc<Signal>,
-    /// Rung after each flush, compaction and background publication, and when no files are left to be removed.
-    pub progress: Signal,
-}
-
-/// A flag that one side raises and the other waits for.
-#[derive(Debug, Default)]
-pub(crate) struct Signal {
-    raised: Mutex<u64>,
-    changed: Condvar,
-}
-
-impl Signal {
-    /// Wakes whoever waits.
-    pub fn raise(&self) {
-        *self.raised.lock() += 1;
-        self.changed.notify_all();
-    }
-
-    /// How often it was raised.
-    pub fn count(&self) -> u64 {
-        *self.raised.lock()
-    }
-
-    /// Waits until it has been raised since `seen`, or the time is over; returns the new count.
-    pub fn wait(&self, seen: u64, timeout: std::time::Duration) -> u64 {
-        let mut raised = self.raised.lock();
-        if *raised == seen {
-            self.changed.wait_for(&mut raised, timeout);
-        }
-        *raised
-    }
-}
-
 /// What a new [`Shared`] is made of.
 pub(crate) struct SharedParts {
     pub storage: Arc<dyn Storage>,
@@ -142,6 +107,7 @@ pub(crate) struct SharedParts {
     pub lock: Option<Box<dyn Lock>>,
     pub wal: Option<Box<dyn Wal>>,
     pub manifest: Option<Manifest>,
+    pub as_read: Option<State>,
     pub last_seq: SeqNo,
     pub next_run: RunId,
     pub next_sorted_run: SortedRunId,
@@ -153,7 +119,7 @@ pub(crate) struct SharedParts {
 
 impl Shared {
     pub fn new(parts: SharedParts) -> Self {
-        let reserves = parts.resolved.catalogue.is_some();
+        let reserves = parts.resolved.catalogue.is_some() && parts.manifest.is_some();
         Self {
             storage: parts.storage,
             dir: parts.dir,
@@ -171,6 +137,7 @@ impl Shared {
             snapshots: Arc::default(),
             tables: RwLock::default(),
             manifest: Mutex::new(parts.manifest),
+            as_read: parts.as_read,
             next_run: AtomicU64::new(parts.next_run),
             reserved_runs: AtomicU64::new(if reserves { 0 } else { RunId::MAX }),
             left_overs: Mutex::default(),

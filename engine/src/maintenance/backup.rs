@@ -10,6 +10,7 @@
 //! A file is written under another name, synced and renamed, so that one with its final name is whole; and the file that
 //! names a backup comes last. A crash at any moment leaves older backups as they were.
 
+mod compare;
 mod record;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,18 +21,20 @@ use kodiak_core::batch::TableId;
 use kodiak_core::storage::{Lock, Storage};
 use kodiak_core::{Error, ErrorKind, Result};
 
-use super::capture::{self, Capture, Place};
+use super::capture::{self, Capture, Place, table_dir};
 use super::files;
 use super::indexes::{each_index, runs_hash};
 use crate::db::{Db, LOCK_FILE};
 use crate::manifest::{RunMeta, State, TableState};
-use crate::sidecar::{EXTENSION, Sidecar};
+use compare::check_copy;
 use record::{Record, StoredFile};
 
 const BACKUPS: &str = "backups";
 const RUNS: &str = "runs";
 /// The ending of index files among those of runs.
 const INDEX_ENDING: &str = ".index";
+/// Where a database open for reading only writes what it has in memory, on the way to the other runs.
+const FLUSHED: &str = "flushed";
 /// The beginning of the names of files that are being written.
 const UNFINISHED: &str = "new-";
 
@@ -70,7 +73,8 @@ impl Db {
     /// an earlier backup has are not copied again; those that are, are read back and compared with their checksums. The
     /// directory is made if there is none; it may be on another disk, but holds backups of one database only.
     ///
-    /// The backup holds every write acknowledged before this call, as a [checkpoint](Self::checkpoint) does.
+    /// The backup holds every write acknowledged before this call, as a [checkpoint](Self::checkpoint) does; of a database open for
+    /// reading only, every one before that. What such a database has in memory is copied each time.
     ///
     /// # Errors
     /// `Corruption` if a file of the database is damaged; `InvalidInput` if the directory holds backups of another database, or is inside that of this one;
@@ -85,8 +89,15 @@ impl Db {
             let message = format!("the directory holds backups of another database (backup {id} is one)");
             return Err(Error::invalid_input(message).with_file(&backups.dir));
         }
-        let capture = Capture::take(shared)?;
-        backups.add(&capture, &records, shared.settings.to_toml())
+        let flushed = backups.dir.join(FLUSHED);
+        // One that was interrupted may have left it.
+        backups.storage.remove_dir_all(&flushed)?;
+        let capture = Capture::take(shared, &|table| table_dir(&flushed, table));
+        let added = capture.and_then(|capture| backups.add(&capture, &records, shared.settings.to_toml()));
+        if let Err(error) = backups.storage.remove_dir_all(&flushed) {
+            tracing::warn!(%error, "what was flushed for a backup could not be removed: the next one will");
+        }
+        added
     }
 }
 
@@ -155,7 +166,9 @@ impl BackupDir {
         let record = find(&records, id, &self.dir)?;
         let mut files = Stored { dir: self, record };
         let (target, state) = (target.as_ref(), record.state.clone());
-        capture::build(&self.storage, target, state, &record.settings, &mut files)
+        capture::in_empty(&*self.storage, target, || {
+            capture::build(&self.storage, target, state, &record.settings, &mut files)
+        })
     }
 
     /// Puts a file of a backup into a database.
@@ -211,7 +224,7 @@ impl BackupDir {
                     Some(&file) if length == Some(file.bytes) => stored.push(file.clone()),
                     // A file that no backup names is of one that was interrupted: it is not relied on.
                     _ => {
-                        let file = self.copy(&path, name, meta)?;
+                        let file = self.copy(&*capture.files, &path, name, meta)?;
                         copied += file.bytes;
                         stored.push(file);
                     }
@@ -287,11 +300,11 @@ impl BackupDir {
     }
 
     /// Copies one file of a run and reads the copy back.
-    fn copy(&self, from: &Path, name: String, meta: &RunMeta) -> Result<StoredFile> {
+    fn copy(&self, files: &dyn Storage, from: &Path, name: String, meta: &RunMeta) -> Result<StoredFile> {
         let unfinished = self.run_path(&format!("{UNFINISHED}{name}"));
         files::remove_if_there(&*self.storage, &unfinished)?;
-        let (bytes, crc) = files::copy(&*self.storage, &*self.storage.open(from)?, &unfinished)?;
-        check_copy(&*self.storage, from, &unfinished, meta)?;
+        let (bytes, crc) = files::copy(&*self.storage, &*files.open(from)?, &unfinished)?;
+        check_copy((files, from), (&*self.storage, &unfinished), meta)?;
         self.storage.rename(&unfinished, &self.run_path(&name))?;
         Ok(StoredFile { name, bytes, crc })
     }
@@ -358,39 +371,6 @@ fn known_indexes(records: &[Record]) -> Result<BTreeMap<String, (&StoredFile, u6
         }
     }
     Ok(known)
-}
-
-/// Compares the copy of a sidecar with the manifest, or of a data file with the checksums of its sidecar, which lies beside
-/// the original.
-fn check_copy(storage: &dyn Storage, from: &Path, copy: &Path, meta: &RunMeta) -> Result<()> {
-    let in_original = |error: Error| error.with_file(from);
-    let sidecar = |path: &Path| Sidecar::read(files::read_small(storage, path)?);
-    if from.extension().is_some_and(|ending| ending == EXTENSION) {
-        let copied = sidecar(copy)
-            .and_then(|copied| copied.verify().map(|()| copied))
-            .map_err(in_original)?;
-        if copied.crc() != meta.sidecar_crc {
-            return Err(in_original(Error::corruption(
-                "it is not the sidecar that the manifest names",
-            )));
-        }
-        return Ok(());
-    }
-    let layout = super::check::layout_of(&sidecar(&from.with_extension(EXTENSION))?).map_err(in_original)?;
-    let file = storage.open(copy)?;
-    if file.len() != layout.file_bytes {
-        let message = format!("the file has {} bytes, not {}", file.len(), layout.file_bytes);
-        return Err(in_original(Error::corruption(message)));
-    }
-    let parts = layout
-        .blocks
-        .iter()
-        .flat_map(|block| &block.parts)
-        .chain(&layout.shared);
-    for part in parts {
-        super::fetch::fetch(&*file, part).map_err(in_original)?;
-    }
-    Ok(())
 }
 
 fn find<'r>(records: &'r [Record], id: BackupId, dir: &Path) -> Result<&'r Record> {

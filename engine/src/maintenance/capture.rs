@@ -1,7 +1,10 @@
 //! A consistent moment of an open database, held so that its files cannot vanish; and databases made of one.
+//!
+//! A database open for reading only is captured as it was opened, also beside a process that writes: nothing of it is changed, and
+//! what only the log had goes into runs of the copy.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +12,13 @@ use kodiak_core::batch::TableId;
 use kodiak_core::compaction::RunId;
 use kodiak_core::storage::Storage;
 use kodiak_core::{Error, Result};
+use kodiak_storage::ReadOnlyStorage;
 
 use super::indexes::{HeldIndexes, each_index};
 use super::{TableFile, files};
 use crate::db::{LOCK_FILE, Shared, TABLES_DIR};
 use crate::exact::Marker;
-use crate::manifest::{Manifest, State, TableState};
+use crate::manifest::{Change, Manifest, State, TableState, VersionEdit};
 use crate::run::Run;
 use crate::settings::SETTINGS_FILE;
 
@@ -26,6 +30,8 @@ pub(crate) struct Capture {
     pub runs: BTreeMap<(TableId, RunId), Arc<Run>>,
     /// Indexes, held.
     pub indexes: BTreeMap<TableId, HeldIndexes>,
+    /// What shows the files of the runs, also those that another process has removed since they were opened.
+    pub files: Arc<dyn Storage>,
 }
 
 /// Puts files into the directory of a table.
@@ -39,11 +45,17 @@ pub(crate) trait Place {
 
 impl Capture {
     /// Flushes, and captures exactly what was acknowledged before, in all tables alike: later writes go on meanwhile, but are
-    /// not flushed until the moment is captured.
+    /// not flushed until the moment is captured. A database open for reading only flushes into directories of the copy, which
+    /// `flushed` names for each table.
     ///
     /// # Errors
-    /// Those of flushing; `Unavailable` for a database that is closed or open for reading only.
-    pub fn take(shared: &Shared) -> Result<Self> {
+    /// Those of flushing; `Unavailable` for a database that is closed.
+    pub fn take(shared: &Shared, flushed: &dyn Fn(TableId) -> PathBuf) -> Result<Self> {
+        if let Some(state) = &shared.as_read {
+            let mut capture = Self::of_reader(shared, state)?;
+            capture.flush(shared, flushed)?;
+            return Ok(capture);
+        }
         shared.check_writable()?;
         let captured = {
             let _flushing = shared.flushing.lock();
@@ -73,6 +85,42 @@ impl Capture {
             indexes,
             ..self
         })
+    }
+
+    /// Holds every run of a database open for reading only; `state` is what its manifest said, without them.
+    pub fn of_reader(shared: &Shared, state: &State) -> Result<Self> {
+        shared.check_open()?;
+        let (mut state, mut runs) = (for_copy(state.clone(), &BTreeMap::new())?, BTreeMap::new());
+        let mut held = Vec::new();
+        for table in shared.all_tables() {
+            let Some(known) = state.tables.get_mut(&table.id).map(Arc::make_mut) else {
+                continue;
+            };
+            let version = Arc::clone(&table.view.load().version);
+            known.runs = version.all_placed()?.collect();
+            for (_, run) in version.runs()? {
+                held.extend(run.held_files()?);
+                runs.insert((table.id, run.id()), Arc::clone(run));
+            }
+        }
+        Ok(Self {
+            state,
+            runs,
+            indexes: BTreeMap::new(),
+            files: Arc::new(ReadOnlyStorage::new(Arc::clone(&shared.storage)).holding(held)),
+        })
+    }
+
+    /// Writes what a database open for reading only has in memory to runs of the copy.
+    fn flush(&mut self, shared: &Shared, dir: &dyn Fn(TableId) -> PathBuf) -> Result<()> {
+        let mut edit = VersionEdit::new();
+        for table in shared.all_tables() {
+            for run in shared.flush_copy(&table, dir(table.id), &mut edit)? {
+                self.runs.insert((table.id, run.id()), run);
+            }
+        }
+        edit.push(Change::LastSeq(shared.visible()));
+        self.state.apply(&edit)
     }
 
     /// Holds every run that the manifest names now.
@@ -106,6 +154,7 @@ impl Capture {
                     state: for_copy(state, &indexes)?,
                     runs,
                     indexes,
+                    files: Arc::clone(&shared.storage),
                 });
             }
             // A job has just appended its edit, and is about to put its runs into the version.
@@ -127,20 +176,13 @@ fn for_copy(mut state: State, indexes: &BTreeMap<TableId, HeldIndexes>) -> Resul
     Ok(state)
 }
 
-/// Makes a database in an empty directory of a state; `place` puts the files into the tables' directories. The
-/// manifest comes last: until then the directory cannot be opened.
+/// Makes a database in an empty directory.
 ///
 /// # Errors
-/// `AlreadyExists` if the directory is not empty; those of `place`; `Io`. What was made is removed then.
-pub(crate) fn build(
-    storage: &Arc<dyn Storage>,
-    target: &Path,
-    state: State,
-    settings: &str,
-    place: &mut dyn Place,
-) -> Result<()> {
-    files::check_empty(&**storage, target)?;
-    let made = fill(storage, target, state, settings, place);
+/// `AlreadyExists` if the directory is not empty; those of `make`, after which what was made is removed.
+pub(crate) fn in_empty(storage: &dyn Storage, target: &Path, make: impl FnOnce() -> Result<()>) -> Result<()> {
+    files::check_empty(storage, target)?;
+    let made = make();
     if made.is_err()
         && let Err(error) = storage.remove_dir_all(target)
     {
@@ -149,7 +191,12 @@ pub(crate) fn build(
     made
 }
 
-fn fill(
+/// Makes a database of a state, in a directory that has no more than files of its runs; `place` puts the others into the tables'
+/// directories. The manifest comes last: until then the directory cannot be opened.
+///
+/// # Errors
+/// Those of `place`; `Io`.
+pub(crate) fn build(
     storage: &Arc<dyn Storage>,
     target: &Path,
     mut state: State,
@@ -181,6 +228,6 @@ fn fill(
 }
 
 /// The directory of a table.
-pub(crate) fn table_dir(database: &Path, id: TableId) -> std::path::PathBuf {
+pub(crate) fn table_dir(database: &Path, id: TableId) -> PathBuf {
     database.join(TABLES_DIR).join(format!("{id:06}"))
 }

@@ -155,6 +155,16 @@ impl State {
         Ok(whole)
     }
 
+    /// The state without any runs, and without a catalogue that has some.
+    pub fn without_runs(&self) -> Self {
+        let mut state = self.clone();
+        (state.base, state.catalogue) = (None, None);
+        for table in state.tables.values_mut() {
+            Arc::make_mut(table).runs = Runs::default();
+        }
+        state
+    }
+
     /// True if a catalogue has runs of which the tables do not tell.
     pub(crate) fn is_listed(&self) -> bool {
         self.base.is_some()

@@ -2,57 +2,28 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use kodiak_core::block::FoundVersion;
 use kodiak_core::compaction::{RunId, RunShape};
-use kodiak_core::filter::FilterFactory;
-use kodiak_core::format::FormatFactory;
-use kodiak_core::registry::Registry;
-use kodiak_core::storage::Storage;
+use kodiak_core::storage::ReadableFile;
 use kodiak_core::{ErrorKind, Result, SeqNo};
+use kodiak_storage::MemoryReader;
 
-use super::cache::BlockCache;
-use super::open_runs::OpenRuns;
+use super::context::RunContext;
 use super::reader::{KeyHash, RunReader};
-use super::removals::{Removal, Removals};
+use super::removals::Removal;
 use super::writer::DISTINCT;
 use crate::components::outside::OutsideFile;
 use crate::manifest::RunMeta;
 use crate::primary::locator::Locator;
 use crate::range_delete::RangeTombstones;
-use crate::typed::Schemas;
 
 /// What to do about a file that is missing: not every opening looks whether all are there.
 const MISSING: &str = "the manifest names it: if this database is open for reading only and another process writes to it, open it \
                        anew; else restore a backup, or do without the file after `kodiak repair`";
-
-/// What the runs of a table share.
-#[derive(Debug)]
-pub struct RunContext {
-    /// The files.
-    pub storage: Arc<dyn Storage>,
-    /// The table's directory.
-    pub dir: PathBuf,
-    /// The table's schemas.
-    pub schemas: Arc<Schemas>,
-    /// The formats that runs may be in.
-    pub formats: Registry<FormatFactory>,
-    /// The filters that runs may have.
-    pub filters: Registry<FilterFactory>,
-    /// The cache of decoded blocks.
-    pub cache: Arc<BlockCache>,
-    /// Which runs are open.
-    pub open_runs: Arc<OpenRuns>,
-    /// Files that another thread removes.
-    pub removals: Arc<Removals>,
-    /// Runs that were replaced and whose files are still there.
-    pub replaced: AtomicUsize,
-    /// The table was dropped: its directory goes with the last run or handle.
-    pub dropped: AtomicBool,
-}
 
 /// What the sidecar of a run says of its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,33 +36,8 @@ pub struct RowFacts {
     pub distinct: bool,
 }
 
-impl Drop for RunContext {
-    fn drop(&mut self) {
-        if self.dropped.load(Ordering::Acquire)
-            && let Err(error) = self.storage.remove_dir_all(&self.dir)
-        {
-            // The next opening removes it.
-            tracing::warn!(%error, "the directory of a dropped table could not be removed");
-        }
-    }
-}
-
-impl RunContext {
-    /// The table was dropped.
-    pub fn mark_dropped(&self) {
-        self.dropped.store(true, Ordering::Release);
-    }
-
-    /// The path of a run's data file.
-    pub fn data_path(&self, id: RunId, extension: &str) -> PathBuf {
-        self.dir.join(format!("{id:010}.{extension}"))
-    }
-
-    /// The path of a run's sidecar.
-    pub fn sidecar_path(&self, id: RunId) -> PathBuf {
-        self.dir.join(format!("{id:010}.meta"))
-    }
-}
+/// A file that is open, and its path.
+pub type HeldFile = (PathBuf, Arc<dyn ReadableFile>);
 
 /// What becomes of the files of a run with its last user.
 const STAY: u8 = 0;
@@ -184,6 +130,19 @@ impl Run {
             return Ok(reader);
         }
         self.open()
+    }
+
+    /// Data file and sidecar, if the run is open: they can be read even if another process has removed them.
+    ///
+    /// # Errors
+    /// As [`paths`](Self::paths).
+    pub fn held_files(&self) -> Result<Vec<HeldFile>> {
+        let Some(reader) = self.reader.load_full() else {
+            return Ok(Vec::new());
+        };
+        let [data, sidecar] = self.paths()?;
+        let bytes = MemoryReader::new(sidecar.clone(), reader.sidecar().bytes().clone());
+        Ok(vec![(data, Arc::clone(&reader.file)), (sidecar, Arc::new(bytes))])
     }
 
     #[inline]

@@ -2,6 +2,7 @@
 
 mod builder;
 mod cache;
+mod context;
 mod cursor;
 mod direct;
 mod lazy;
@@ -18,7 +19,8 @@ mod writer;
 pub(crate) use builder::BinaryColumn;
 pub(crate) use cache::BlockCache;
 pub use cache::CacheStats;
-pub(crate) use lazy::{Run, RunContext};
+pub(crate) use context::RunContext;
+pub(crate) use lazy::Run;
 pub(crate) use open_runs::OpenRuns;
 pub(crate) use pruning::Pruning;
 pub(crate) use reader::KeyHash;

@@ -15,8 +15,8 @@ use kodiak_core::storage::ReadableFile;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 
 use super::cache::BlockCache;
+use super::context::RunContext;
 use super::direct::{DirectBlock, Slot};
-use super::lazy::RunContext;
 use super::rows::Rows;
 use crate::manifest::RunMeta;
 use crate::primary::locator::Locator;
@@ -51,7 +51,7 @@ pub struct RunReader {
     filter_prefix: Option<usize>,
     /// The range deletes.
     pub tombstones: RangeTombstones,
-    file: Arc<dyn ReadableFile>,
+    pub(super) file: Arc<dyn ReadableFile>,
     map: Option<Buffer>,
     /// A block's columns are in the mapped file as they are: only encoded keys take work and memory.
     lies_decoded: bool,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use kodiak_core::compaction::RunId;
 use parking_lot::{Condvar, Mutex};
 
-use super::lazy::RunContext;
+use super::context::RunContext;
 use super::reader::RunReader;
 
 /// The files of a run that has been replaced, and what the process holds of them.

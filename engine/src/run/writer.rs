@@ -13,7 +13,7 @@ use kodiak_core::options::Options;
 use kodiak_core::{EntryRef, Op, Result, SeqNo};
 
 use super::builder::BlockBuilder;
-use super::lazy::RunContext;
+use super::context::RunContext;
 use crate::manifest::RunMeta;
 use crate::range_delete::RangeTombstones;
 use crate::sidecar::{Sidecar, SidecarBuilder, SidecarMeta, StatisticsBuilder};

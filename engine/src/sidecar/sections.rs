@@ -186,6 +186,10 @@ impl Sections {
         Ok(entries)
     }
 
+    pub fn bytes(&self) -> &Buffer {
+        &self.bytes
+    }
+
     pub fn crc(&self) -> u32 {
         self.crc
     }

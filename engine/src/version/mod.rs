@@ -14,7 +14,7 @@ use kodiak_core::{Result, SeqNo};
 pub use sorted::{At, SortedRun, Span, Totals};
 
 use crate::deletion::DeletionVectors;
-use crate::manifest::{PlacedRun, TableState};
+use crate::manifest::{Place, PlacedRun, TableState};
 use crate::run::{Run, RunContext};
 
 /// One level: sorted runs, newest first.
@@ -136,6 +136,23 @@ impl Version {
             let runs = runs.sorted_runs.iter().flat_map(SortedRun::known_runs);
             runs.map(move |run| (level, run))
         })
+    }
+
+    /// Every run as a manifest names it.
+    ///
+    /// # Errors
+    /// Those of reading the catalogue.
+    pub fn all_placed(&self) -> Result<impl Iterator<Item = PlacedRun>> {
+        self.read()?;
+        let levels = (0..).zip(&self.levels);
+        let sorted = levels.flat_map(|(level, runs)| runs.sorted_runs.iter().map(move |sorted| (level, sorted)));
+        Ok(sorted.flat_map(|(level, sorted)| {
+            let sorted_run = sorted.id;
+            sorted.known_runs().map(move |run| PlacedRun {
+                place: Place { level, sorted_run },
+                run: Arc::new(run.meta().clone()),
+            })
+        }))
     }
 
     /// Reads all runs that have not been read.

@@ -10,6 +10,7 @@ mod inspect;
 mod odd_files;
 mod opening;
 mod owners;
+mod readers;
 mod repair;
 mod repair_data;
 mod repair_log;

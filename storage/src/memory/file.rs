@@ -200,9 +200,16 @@ impl Sink for MemorySink {
 
 /// A finished file: a buffer of all its bytes.
 #[derive(Debug)]
-pub(crate) struct MemoryReader {
+pub struct MemoryReader {
     path: PathBuf,
     bytes: Buffer,
+}
+
+impl MemoryReader {
+    /// The file at `path`, of which these are all bytes.
+    pub fn new(path: PathBuf, bytes: Buffer) -> Self {
+        Self { path, bytes }
+    }
 }
 
 impl ReadableFile for MemoryReader {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use kodiak::core::storage::Storage;
 use kodiak::maintenance::{BackupDir, BackupId};
+use kodiak::{Db, ErrorKind};
 
 use super::openings::{read_everything, same_model};
 use super::shapes::{to_table, write_bytes};
-use super::{Outcome, Runner, failed};
+use super::{DIR, Outcome, Runner, failed};
 use crate::history::{Change, Key, Value, Write};
 use crate::model::{BACKUPS, Model, TABLES};
 
@@ -22,6 +23,8 @@ pub(super) struct Copies {
     checkpoint: Option<(PathBuf, Model)>,
     backups: Vec<(BackupId, Model)>,
     made: usize,
+    /// The next copy is made beside the database, if it can be.
+    beside: bool,
 }
 
 impl Runner<'_> {
@@ -48,7 +51,7 @@ impl Runner<'_> {
         };
         if self.has_unique(place) {
             return match ingested {
-                Err(error) if error.kind() == kodiak::ErrorKind::InvalidInput => Ok(()),
+                Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
                 Ok(ingested) if ingested.entries == 0 => Ok(()),
                 other => Err(format!("a table with a unique index is ingested into: {other:?}")),
             };
@@ -81,19 +84,46 @@ impl Runner<'_> {
         self.check_checkpoint()?;
         self.copies.made += 1;
         let path = PathBuf::from(format!("/checkpoint-{}", self.copies.made));
-        self.db()?.checkpoint(&path).map_err(failed("checkpoint"))?;
+        self.copy(|db| db.checkpoint(&path))
+            .map_err(|error| format!("checkpoint: {error}"))?;
         self.copies.checkpoint = Some((path, self.model.clone()));
         self.settled()
     }
 
     pub(super) fn backup(&mut self) -> Outcome {
-        let info = self.db()?.backup(BACKUP_DIR).map_err(failed("backup"))?;
+        let info = self
+            .copy(|db| db.backup(BACKUP_DIR))
+            .map_err(|error| format!("backup: {error}"))?;
         self.copies.backups.push((info.id, self.model.clone()));
         if self.copies.backups.len() > BACKUPS {
             let (id, _) = self.copies.backups.remove(0);
             self.backups()?.delete(id).map_err(failed("delete a backup"))?;
         }
         self.settled()
+    }
+
+    /// Copies the database; every other time through an opening for reading beside it, if its log shows what is in memory.
+    fn copy<T>(&mut self, copy: impl Fn(&Db) -> kodiak::Result<T>) -> Outcome<T> {
+        self.copies.beside = !self.copies.beside;
+        let db = self.db()?;
+        if !self.copies.beside || !self.durable {
+            return copy(db).map_err(failed("copy"));
+        }
+        db.sync().map_err(failed("sync"))?;
+        // A compaction may remove what the reader, with a low limit on open files, does not hold.
+        let mut attempts = 0;
+        loop {
+            let builder = self.builder(self.setup.settings.wal.recovery)?.read_only();
+            let reader = builder.open(DIR).map_err(failed("open for reading"))?;
+            let report = reader.verify().map_err(failed("verify beside the writer"))?;
+            if !report.is_clean() {
+                return Err(format!("beside the writer: {report}"));
+            }
+            match copy(&reader) {
+                Err(error) if error.kind() == ErrorKind::NotFound && attempts < 20 => attempts += 1,
+                copied => return copied.map_err(failed("copy beside the writer")),
+            }
+        }
     }
 
     pub(super) fn restore(&mut self, which: usize) -> Outcome {

@@ -1,15 +1,17 @@
 //! Closing, crashing and opening again, and what must be there afterwards.
 
 use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
 
-use kodiak::{RecoveryMode, Table};
+use kodiak::{Builder, Db, RecoveryMode, Table};
 use kodiak_storage::FaultStorage;
 
 use super::indexes::check_indexes;
 use super::shapes::{read_bytes, read_rows};
 use super::{Outcome, Runner, Tables, failed};
 use crate::history::ScanOp;
-use crate::model::{Content, Kind, Model, SNAPSHOTS, TABLES, difference};
+use crate::model::{Content, Fold, Kind, Model, SNAPSHOTS, TABLES, difference};
 
 /// What tables hold, at this tick of the clock.
 pub(super) fn read_everything(tables: &Tables, tick: u64) -> Outcome<Model> {
@@ -63,6 +65,30 @@ pub(super) fn same_model(expected: &Model, found: &Model) -> Outcome {
 }
 
 impl Runner<'_> {
+    /// What opens a database in the storage.
+    pub(super) fn builder(&self, recovery: RecoveryMode) -> Outcome<Builder> {
+        let mut settings = self.setup.settings.clone();
+        settings.wal.recovery = recovery;
+        let builder = Builder::new(settings)
+            .components(self.setup.components.clone())
+            .storage(Arc::new(self.storage.clone()));
+        builder
+            .merge_operator(Arc::new(Fold))
+            .map_err(failed("register the operator"))
+    }
+
+    /// Opens the database in a directory of the storage, with all its tables.
+    pub(super) fn open_at(&self, dir: &Path, recovery: RecoveryMode) -> Outcome<(Db, Tables)> {
+        let db = self.builder(recovery)?.open(dir).map_err(failed("open"))?;
+        let mut tables = Tables::default();
+        for (place, (name, _)) in TABLES.iter().enumerate() {
+            if db.tables().iter().any(|table| table == name) {
+                tables[place] = Some(db.table(name).map_err(failed("table"))?);
+            }
+        }
+        Ok((db, tables))
+    }
+
     fn forget_handles(&mut self) {
         self.tables = Default::default();
         self.snapshots = Default::default();

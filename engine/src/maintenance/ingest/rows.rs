@@ -133,7 +133,7 @@ impl<'s> Rows<'s> {
 impl Drop for Rows<'_> {
     fn drop(&mut self) {
         self.writer.take();
-        remove_runs(self.common.shared, self.common.table, &self.finished);
+        remove_runs(&self.common.table.runs, &self.finished);
     }
 }
 

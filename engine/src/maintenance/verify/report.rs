@@ -11,6 +11,8 @@ pub struct VerifyReport {
     pub problems: Vec<Error>,
     /// Settings kept with the database that this program cannot use: nothing is wrong with the data.
     pub settings_passed_over: Vec<Error>,
+    /// The database was open for reading only: log, indexes and the files about tables were not looked at.
+    pub runs_only: bool,
     /// Tables looked at.
     pub tables: u64,
     /// Runs read from end to end.
@@ -68,6 +70,13 @@ impl fmt::Display for VerifyReport {
                 f,
                 "the log ends with {} bytes of an incomplete batch",
                 self.log_torn_bytes
+            )?;
+        }
+        if self.runs_only {
+            writeln!(
+                f,
+                "runs and deletion vectors only, as of the moment when the database was opened for reading: the rest takes a verification \
+                 that has the database for itself, or of the program that has it open"
             )?;
         }
         match self.problems.len() {
