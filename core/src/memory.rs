@@ -6,9 +6,13 @@
 
 #![allow(unsafe_code)]
 
+mod pieces;
+
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+pub use pieces::Pieces;
 
 /// A huge page of the usual processors, bytes. A [`Memory`] of this size is aligned to it, and the system is asked for huge pages.
 pub const HUGE_PAGE: usize = 2 << 20;

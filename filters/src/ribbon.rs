@@ -57,9 +57,9 @@ struct Equation {
 }
 
 impl Equation {
+    /// That of a hash made of a key's and of a seed; the larger it is, the later the equation begins.
     #[inline(always)]
-    fn of(hash: u64, seed: u8, starts: u64) -> Self {
-        let hash = reseed(hash, seed);
+    fn of(hash: u64, starts: u64) -> Self {
         let low = remix(hash);
         let high = remix(low);
         Self {
@@ -118,14 +118,17 @@ fn build(hashes: &[u64], bits_per_key: f64) -> Option<Vec<u8>> {
     let keys = hashes.len() as f64;
     // A seed succeeds about every other time at this many slots; then a little more room is given.
     let mut slots = keys * (1.01 + 0.0025 * keys.log2());
-    let mut ordered: Vec<u64> = hashes.to_vec();
-    ordered.sort_unstable();
-    ordered.dedup();
+    let mut seeded = Vec::with_capacity(hashes.len());
     (0..=u8::MAX).find_map(|seed| {
+        // In order of their starts elimination stays in the cache.
+        seeded.clear();
+        seeded.extend(hashes.iter().map(|&hash| reseed(hash, seed)));
+        seeded.sort_unstable();
+        seeded.dedup();
         let blocks = (slots as u64 + WIDTH / 2).div_ceil(WIDTH).max(1);
         slots *= 1.0 + 0.01 * f64::from(seed % 2);
         let layout = Layout::of(blocks, bits, bits_per_key);
-        let solution = solve(&ordered, layout, seed)?;
+        let solution = solve(&seeded, layout)?;
         let mut out = Vec::with_capacity(solution.len() * COLUMN + 16);
         out.extend(solution.into_iter().flat_map(u128::to_le_bytes));
         let trailer = Trailer {
@@ -139,34 +142,29 @@ fn build(hashes: &[u64], bits_per_key: f64) -> Option<Vec<u8>> {
     })
 }
 
-/// The columns of all blocks; `None` if two equations contradict each other.
-fn solve(hashes: &[u64], layout: Layout, seed: u8) -> Option<Vec<u128>> {
+/// The columns of all blocks, for hashes made with a seed, ascending; `None` if two equations contradict each other. They are a function of
+/// the set: which slots equations begin with in the end does not depend on their order.
+fn solve(hashes: &[u64], layout: Layout) -> Option<Vec<u128>> {
     let slots = usize::try_from(layout.blocks * WIDTH).ok()?;
     u32::try_from(layout.blocks).ok()?;
     let most = layout.columns(layout.blocks - 1);
     let mask = (1u64 << most).wrapping_sub(1) as u32;
-    let mut equations: Vec<Equation> = hashes
-        .iter()
-        .map(|&hash| Equation::of(hash, seed, layout.starts()))
-        .collect();
-    // In order of their starts elimination stays in the cache; the whole order makes the result a function of the set.
-    equations.sort_unstable_by_key(|equation| (equation.start, equation.coefficients));
-    let mut rows: Vec<(u128, u32)> = vec![(0, 0); slots];
-    for Equation {
-        start,
-        mut coefficients,
-        mut result,
-    } in equations
-    {
+    // Apart, since together they would take half as much memory again for nothing.
+    let (mut rows, mut results) = (vec![0u128; slots], vec![0u32; slots]);
+    for &hash in hashes {
+        let Equation {
+            start,
+            mut coefficients,
+            mut result,
+        } = Equation::of(hash, layout.starts());
         let mut slot = start as usize;
         loop {
-            let row = &mut rows[slot];
-            if row.0 == 0 {
-                *row = (coefficients, result);
+            if rows[slot] == 0 {
+                (rows[slot], results[slot]) = (coefficients, result);
                 break;
             }
-            coefficients ^= row.0;
-            result ^= row.1;
+            coefficients ^= rows[slot];
+            result ^= results[slot];
             if coefficients == 0 {
                 if result & mask != 0 {
                     return None;
@@ -183,7 +181,7 @@ fn solve(hashes: &[u64], layout: Layout, seed: u8) -> Option<Vec<u128>> {
     // For each column the solution of the 128 slots from the current one on, the current one lowest.
     let mut window = [0u128; MOST_COLUMNS as usize];
     for slot in (0..slots).rev() {
-        let (coefficients, result) = rows[slot];
+        let (coefficients, result) = (rows[slot], results[slot]);
         for (column, window) in window[..usize::from(most)].iter_mut().enumerate() {
             *window <<= 1;
             let bit = parity(coefficients & *window) ^ (result >> column & 1);
@@ -254,7 +252,7 @@ impl Filter for Ribbon {
             start,
             coefficients,
             result,
-        } = Equation::of(hash, self.seed, self.layout.starts());
+        } = Equation::of(reseed(hash, self.seed), self.layout.starts());
         let (block, shift) = (start / WIDTH, (start % WIDTH) as u32);
         let columns = usize::from(self.layout.columns(block));
         // The coefficients that fall into this block, and those that fall into the next; in the last block there are none.

@@ -13,7 +13,8 @@ use crate::errors::io_error;
 /// Bytes gathered before a system call. Large enough that the call's cost vanishes beside the copy.
 pub(crate) const BUFFER_SIZE: usize = 256 * 1024;
 /// The same, of files that will be read for long. Linux keeps what one call writes in pages as large as its length and its place
-/// in the file allow, on file systems that can; and of a mapped file it maps such a page as one.
+/// in the file allow, on file systems that can; and of a mapped file it maps such a page as one. Of files that are read once that would be
+/// memory for what a reader is not at yet, or has left behind.
 const LARGE_BUFFER_SIZE: usize = HUGE_PAGE;
 
 /// A call that is interrupted this often in a row is not going to end.
@@ -105,10 +106,14 @@ impl<S: Sink> Buffered<S> {
         }
     }
 
-    /// Hands `bytes` to the system without buffering; the buffer must be empty.
+    /// Hands `bytes` to the system without buffering, a piece at a time; the buffer must be empty.
     fn hand_over(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.failed = Some("write");
-        write_fully(bytes, |rest, _| self.sink.write(rest))?;
+        let (sink, piece, from) = (&mut self.sink, self.piece as u64, self.handed_over);
+        write_fully(bytes, |rest, done| {
+            let room = piece - (from + done) % piece;
+            sink.write(&rest[..rest.len().min(room as usize)])
+        })?;
         self.failed = None;
         self.handed_over += bytes.len() as u64;
         Ok(())

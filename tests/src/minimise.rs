@@ -6,6 +6,9 @@ use crate::history::{Op, Replay};
 use crate::runner::{Failure, Setup, run};
 
 /// How long to try, and how often each shorter history, since threads may fail a history once and not the next time.
+///
+/// A history that fails each time is shortened to one that does too. Were a single failure enough, each step could make it
+/// rarer, and in the end the replay would hardly ever fail. One that fails only sometimes is shortened to what fails at all.
 #[derive(Debug, Clone, Copy)]
 pub struct Effort {
     /// Time in all.
@@ -18,7 +21,7 @@ impl Default for Effort {
     fn default() -> Self {
         Self {
             time: Duration::from_secs(20),
-            tries: 2,
+            tries: 3,
         }
     }
 }
@@ -28,11 +31,13 @@ pub fn minimise(ops: &[Op], failure: Failure, setup: &Setup, effort: Effort) -> 
     let deadline = Instant::now() + effort.time;
     // What comes after the failure is of no use.
     let mut best = (ops[..ops.len().min(failure.op + 1)].to_vec(), failure);
-    let fails = |ops: &[Op]| (0..effort.tries).find_map(|_| run(ops, setup).err());
-    match fails(&best.0) {
-        Some(failure) => best.1 = failure,
-        None => best.0 = ops.to_vec(),
+    let sometimes = |ops: &[Op]| (0..effort.tries).find_map(|_| run(ops, setup).err());
+    let each_time = |ops: &[Op]| (0..effort.tries).try_fold(None, |_, _| run(ops, setup).err().map(Some))?;
+    let always = each_time(&best.0).is_some();
+    if !always && sometimes(&best.0).is_none() {
+        best.0 = ops.to_vec();
     }
+    let fails = |ops: &[Op]| if always { each_time(ops) } else { sometimes(ops) };
     let mut parts = 2;
     while best.0.len() > 1 && Instant::now() < deadline {
         let size = best.0.len().div_ceil(parts);

@@ -35,7 +35,7 @@ fn must_be_found_out(name: &str, register: impl Fn(&mut Components), pick: impl 
         .unwrap_or_else(|| panic!("{name} was not found out"));
     let effort = Effort {
         time: Duration::from_secs(8),
-        tries: 2,
+        tries: 3,
     };
     let (short, failure) = minimise(&ops, failure, &setup, effort);
     eprintln!("{name}: {} operations are left: {failure}", short.len());

@@ -232,7 +232,7 @@ impl RowReader {
         if self.block.as_ref().is_none_or(|(at, _)| *at != index) {
             let reader = self.run.reader()?;
             let projection = Wanted::keys().of_run(reader.schema());
-            self.block = Some((index, reader.rows(index, &projection, false)?));
+            self.block = Some((index, reader.rows(index, &projection, (false, false))?));
         }
         let within = self
             .block

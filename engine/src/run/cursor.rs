@@ -138,7 +138,7 @@ impl RunCursor {
     fn load(&mut self, index: usize) -> Result<&Rows> {
         if self.block.is_none() || self.index != index {
             self.block = None;
-            let block = self.run.rows(index, &self.projection, self.fill_cache)?;
+            let block = self.run.rows(index, &self.projection, (self.fill_cache, self.once))?;
             if let Some(pass) = &mut self.pass {
                 pass.enter(self.run.first_rows()?[index], &block);
                 self.gone = pass.next();

@@ -5,6 +5,7 @@ mod cache;
 mod context;
 mod cursor;
 mod direct;
+mod fetch;
 mod lazy;
 mod open_runs;
 mod pruning;

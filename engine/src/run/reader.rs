@@ -9,7 +9,7 @@ use arrow::buffer::Buffer;
 use kodiak_core::block::{Block, ColumnBlock, FoundVersion};
 use kodiak_core::compaction::RunId;
 use kodiak_core::filter::{Filter, hash_key};
-use kodiak_core::format::{BlockDecoder, Compression, Part, Projection};
+use kodiak_core::format::{BlockDecoder, Compression, Projection};
 use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::ReadableFile;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
@@ -17,6 +17,7 @@ use kodiak_core::{Error, ErrorKind, Result, SeqNo};
 use super::cache::BlockCache;
 use super::context::RunContext;
 use super::direct::{DirectBlock, Slot};
+use super::fetch::fetch;
 use super::rows::Rows;
 use crate::manifest::RunMeta;
 use crate::primary::locator::Locator;
@@ -299,20 +300,24 @@ impl RunReader {
     }
 
     /// A block for a cursor: where it lies, if it can be read there; with what `projection` says, or whole if it is in the
-    /// cache or if that costs no more. A whole block stays in the cache if `fill_cache`, as the columns that were made of it.
-    pub fn rows(&self, index: usize, projection: &Projection, fill_cache: bool) -> Result<Rows> {
+    /// cache or if that costs no more. A whole block stays in the cache if `fill_cache`, as the columns that were made of it. If it is read
+    /// `once`, what has to be decoded is not read in the mapped file, or its pages would count as memory of the process.
+    pub fn rows(&self, index: usize, projection: &Projection, (fill_cache, once): (bool, bool)) -> Result<Rows> {
         if let Some((block, map)) = self.direct_block(index)? {
             self.cache.reads.mapped();
             return Ok(Rows::direct(block, map));
         }
+        let apart = once && !self.lies_decoded;
         let whole = match projection {
+            _ if apart => self.cache.peek(self.id, index as u32),
             Projection::All => Some(self.cached(index, fill_cache)?),
             // Where it lies decoded, a whole block takes little more, and more reads have use for it.
             _ if self.lies_decoded && fill_cache => Some(self.cached(index, fill_cache)?),
             _ => self.cache.peek(self.id, index as u32),
         };
         let Some(block) = whole else {
-            return self.decode(index, projection)?.columns().map(Rows::Columns);
+            let map = self.map.as_ref().filter(|_| !apart);
+            return self.decode_from(map, index, projection)?.columns().map(Rows::Columns);
         };
         let columns = Arc::clone(&block).columns()?;
         let made = !std::ptr::addr_eq(Arc::as_ptr(&block), Arc::as_ptr(&columns));
@@ -348,9 +353,9 @@ impl RunReader {
             .get(self.id, index as u32, fill, || self.decode(index, &Projection::All))
     }
 
-    /// Lets go of the mapped pages of some blocks, which were read and will not be again soon.
+    /// Lets go of the mapped pages of some blocks, which were read once.
     pub fn forget(&self, blocks: Range<usize>) {
-        if self.map.is_none() || blocks.is_empty() {
+        if !self.lies_decoded || blocks.is_empty() {
             return;
         }
         // The parts of a block may be far from each other, but each near those of the next block.
@@ -367,6 +372,10 @@ impl RunReader {
 
     /// Reads, verifies and decodes a block.
     pub fn decode(&self, index: usize, projection: &Projection) -> Result<Arc<dyn Block>> {
+        self.decode_from(self.map.as_ref(), index, projection)
+    }
+
+    fn decode_from(&self, map: Option<&Buffer>, index: usize, projection: &Projection) -> Result<Arc<dyn Block>> {
         let handle = self.blocks.handle(index);
         let (word, bit) = (index / 64, 1 << (index % 64));
         let verify = self
@@ -376,7 +385,7 @@ impl RunReader {
         let parts: Vec<Buffer> = handle
             .parts
             .iter()
-            .map(|part| fetch(&*self.file, self.map.as_ref(), part, verify))
+            .map(|part| fetch(&*self.file, map, part, verify))
             .collect::<Result<_>>()
             .map_err(|error| error.with_file(&self.path))?;
         let offset = handle.parts.first().map_or(0, |part| part.offset);
@@ -415,29 +424,4 @@ impl RunReader {
 
 fn wrong_length(expected: u64, found: u64) -> Error {
     Error::corruption(format!("the file has {found} bytes, but the manifest says {expected}"))
-}
-
-/// The bytes of a part, from the mapping or by a read; their checksum is compared if `verify`.
-fn fetch(file: &dyn ReadableFile, map: Option<&Buffer>, part: &Part, verify: bool) -> Result<Buffer> {
-    let past_end = || {
-        Error::corruption(format!(
-            "a block of {} bytes reaches past the end of the file",
-            part.len
-        ))
-    };
-    let end = part.offset.checked_add(part.len).filter(|&end| end <= file.len());
-    if end.is_none() {
-        return Err(past_end().with_offset(part.offset));
-    }
-    let len = usize::try_from(part.len).map_err(|_| past_end().with_offset(part.offset))?;
-    let bytes = match map {
-        Some(map) => map.slice_with_length(part.offset as usize, len),
-        None => file.read(part.offset, len)?,
-    };
-    if verify && crc32fast::hash(&bytes) != part.crc {
-        return Err(
-            Error::corruption(format!("the checksum of a block of {len} bytes differs")).with_offset(part.offset),
-        );
-    }
-    Ok(bytes)
 }

@@ -10,6 +10,7 @@
 //! The file is described in `docs/formats/parquet.md`.
 
 mod assemble;
+mod chunk;
 mod codec;
 mod decode;
 mod delta;

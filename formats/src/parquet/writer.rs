@@ -3,52 +3,26 @@
 use std::io::Write;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
-use crc32fast::Hasher;
 use kodiak_core::format::{BlockHandle, BlockWriter, FileLayout, Part, WriteOptions};
 use kodiak_core::schema::TableSchema;
 use kodiak_core::storage::WritableFile;
 use kodiak_core::{Error, ErrorKind, Result};
 use parquet::arrow::{ARROW_SCHEMA_META_KEY, encode_arrow_schema};
-use parquet::basic::Encoding;
 use parquet::file::metadata::{
-    ColumnChunkMetaData, FileMetaData, KeyValue, ParquetMetaDataBuilder, ParquetMetaDataWriter, RowGroupMetaData,
-    SortingColumn,
+    FileMetaData, KeyValue, ParquetMetaDataBuilder, ParquetMetaDataWriter, RowGroupMetaData, SortingColumn,
 };
 
 use crate::raw::Compressor;
 
-use super::codec;
+use super::chunk::{ChunkBuffer, Indexes};
 use super::encode::{self, Levels};
 use super::footer::{MAGIC, TAIL};
-use super::index::PageIndex;
-use super::page::{PageHeader, encoding};
-use super::plan::{Column, Plan};
+use super::page::PageHeader;
+use super::plan::Plan;
 use super::shred::shred;
-use super::stats::{self, ChunkBounds};
 
 /// A page shorter than this is not worth compressing.
 const MIN_COMPRESSED: usize = 64;
-
-/// The pages of one column in the row group being gathered.
-#[derive(Debug, Default)]
-struct ChunkBuffer {
-    bytes: Vec<u8>,
-    /// Bytes it would have without compression.
-    uncompressed: u64,
-    /// Values, nulls included.
-    entries: u64,
-    /// Length and checksum of each page.
-    pages: Vec<(u64, u32)>,
-    bounds: ChunkBounds,
-    index: PageIndex,
-}
-
-/// Page indexes of a column chunk, ready to be written near the end of the file.
-#[derive(Debug)]
-struct Indexes {
-    column: Option<Vec<u8>>,
-    offset: Vec<u8>,
-}
 
 pub(super) struct Writer {
     file: Box<dyn WritableFile>,
@@ -102,7 +76,7 @@ impl Writer {
     }
 
     fn buffered(&self) -> u64 {
-        self.chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum()
+        self.chunks.iter().map(ChunkBuffer::len).sum()
     }
 
     /// Appends the pages of one column to its chunks.
@@ -142,13 +116,10 @@ impl Writer {
                 self.page.len()
             )));
         }
-        let mut body = Hasher::new();
-        body.update(level_bytes);
-        body.update(encoded);
         let header = PageHeader {
             uncompressed: self.page.len(),
             compressed,
-            crc: Some(body.clone().finalize()),
+            crc: None,
             values: levels.entries,
             rows,
             nulls: levels.nulls,
@@ -157,19 +128,7 @@ impl Writer {
             definitions: levels.definitions,
             is_compressed,
         };
-        let start = chunk.bytes.len();
-        header.write(&mut chunk.bytes);
-        let mut crc = Hasher::new();
-        crc.update(&chunk.bytes[start..]);
-        crc.combine(&body);
-        chunk.uncompressed += (chunk.bytes.len() - start + self.page.len()) as u64;
-        chunk.bytes.extend_from_slice(level_bytes);
-        chunk.bytes.extend_from_slice(encoded);
-        chunk.pages.push(((chunk.bytes.len() - start) as u64, crc.finalize()));
-        chunk.entries += levels.entries as u64;
-        let bounds = stats::bounds(column, values);
-        chunk.bounds.add(column, bounds.as_ref(), levels.nulls, levels.entries);
-        chunk.index.add(column, bounds, levels.nulls, levels.entries, rows);
+        chunk.add(column, header, (level_bytes, encoded), values);
         Ok(())
     }
 
@@ -186,35 +145,17 @@ impl Writer {
         let mut indexes = Vec::with_capacity(columns);
         let group_offset = self.written;
         let mut total = 0;
-        for (chunk, column) in self.chunks.iter_mut().zip(&self.plan.columns) {
+        for (index, chunk) in self.chunks.iter_mut().enumerate() {
             let offset = self.written;
-            self.file.write_all(&chunk.bytes).map_err(refused)?;
-            self.written += chunk.bytes.len() as u64;
-            let mut at = offset;
-            for (block, &(len, crc)) in self.blocks[first..].iter_mut().zip(&chunk.pages) {
-                block.parts.push(Part { offset: at, len, crc });
-                at += len;
+            chunk.write(&mut self.file)?;
+            self.written += chunk.len();
+            for (block, part) in self.blocks[first..].iter_mut().zip(chunk.parts(offset)) {
+                block.parts.push(part);
             }
             total += chunk.uncompressed;
-            metadata.push(describe(
-                chunk,
-                column,
-                &self.plan,
-                &self.options,
-                metadata.len(),
-                offset,
-            )?);
-            indexes.push(Indexes {
-                column: chunk.index.column_index(column),
-                offset: chunk.index.offset_index(offset, &chunk.pages),
-            });
-            // The allocation stays for the next row group.
-            chunk.bytes.clear();
-            chunk.pages.clear();
-            chunk.uncompressed = 0;
-            chunk.entries = 0;
-            chunk.bounds = ChunkBounds::default();
-            chunk.index = PageIndex::default();
+            metadata.push(chunk.describe(&self.plan, self.options.compression, index, offset)?);
+            indexes.push(chunk.indexes(&self.plan.columns[index], offset));
+            chunk.clear();
         }
         let group = RowGroupMetaData::builder(self.plan.descriptor.clone())
             .set_num_rows(rows)
@@ -324,35 +265,6 @@ impl BlockWriter for Writer {
     }
 }
 
-fn describe(
-    chunk: &ChunkBuffer,
-    column: &Column,
-    plan: &Plan,
-    options: &WriteOptions,
-    index: usize,
-    offset: u64,
-) -> Result<ColumnChunkMetaData> {
-    let mut encodings = vec![match column.store.encoding() {
-        encoding::DELTA_BINARY_PACKED => Encoding::DELTA_BINARY_PACKED,
-        encoding::DELTA_LENGTH_BYTE_ARRAY => Encoding::DELTA_LENGTH_BYTE_ARRAY,
-        _ => Encoding::PLAIN,
-    }];
-    if column.definition > 0 {
-        encodings.push(Encoding::RLE);
-    }
-    let mut builder = ColumnChunkMetaData::builder(plan.descriptor.column(index))
-        .set_encodings(encodings)
-        .set_compression(codec::parquet_codec(options.compression))
-        .set_num_values(chunk.entries as i64)
-        .set_total_compressed_size(chunk.bytes.len() as i64)
-        .set_total_uncompressed_size(chunk.uncompressed as i64)
-        .set_data_page_offset(offset as i64);
-    if column.bounds {
-        builder = builder.set_statistics(chunk.bounds.statistics(column)?);
-    }
-    builder.build().map_err(bug)
-}
-
 /// What a row group is sorted by, where Parquet's order of the key's types is Kodiak's.
 fn sorting(schema: &TableSchema, plan: &Plan) -> Option<Vec<SortingColumn>> {
     schema
@@ -370,10 +282,10 @@ fn sorting(schema: &TableSchema, plan: &Plan) -> Option<Vec<SortingColumn>> {
         .collect()
 }
 
-fn refused(error: std::io::Error) -> Error {
+pub(super) fn refused(error: std::io::Error) -> Error {
     Error::new(ErrorKind::Io, "cannot write a Parquet file").with_source(error)
 }
 
-fn bug(error: parquet::errors::ParquetError) -> Error {
+pub(super) fn bug(error: parquet::errors::ParquetError) -> Error {
     Error::new(ErrorKind::InvalidInput, "the metadata of a Parquet file cannot be made").with_source(error)
 }
