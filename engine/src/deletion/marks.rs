@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use kodiak_core::compaction::RunId;
 use kodiak_core::entry::MAX_SEQ;
+use kodiak_core::format::Projection;
 use kodiak_core::{Error, Op, Result, SeqNo};
 
 use super::{DeadRows, DeletionVectors};
 use crate::manifest::Marks;
 use crate::primary::locator::Locator;
-use crate::run::{Rows, Run, SortedRunCursor, Wanted};
+use crate::run::{Behind, Rows, Run, RunReader, SortedRunCursor, Wanted};
 
 /// Collects the rows that die by a change of runs: those in the new runs that are born dead, and those that they displace.
 pub(crate) struct Marking {
@@ -210,19 +211,24 @@ fn located(seq: SeqNo, op: Op, (run, block, row): (RunId, usize, usize)) -> Loca
     }
 }
 
-/// Reads rows of a run by their numbers in the file.
+/// Reads rows of a run by their numbers in the file, in their order, and each once.
 struct RowReader {
-    run: Arc<Run>,
+    run: Arc<RunReader>,
     first_rows: Arc<[u32]>,
+    projection: Projection,
     block: Option<(usize, Rows)>,
+    behind: Option<Behind>,
 }
 
 impl RowReader {
     fn new(run: &Arc<Run>) -> Result<Self> {
+        let run = run.reader()?;
         Ok(Self {
-            run: Arc::clone(run),
-            first_rows: Arc::clone(run.reader()?.first_rows()?),
+            first_rows: Arc::clone(run.first_rows()?),
+            projection: Wanted::keys().of_run(run.schema()),
+            run,
             block: None,
+            behind: None,
         })
     }
 
@@ -230,9 +236,10 @@ impl RowReader {
     fn find(&mut self, row: u32) -> Result<(&Rows, usize)> {
         let index = self.first_rows.partition_point(|&first| first <= row).saturating_sub(1);
         if self.block.as_ref().is_none_or(|(at, _)| *at != index) {
-            let reader = self.run.reader()?;
-            let projection = Wanted::keys().of_run(reader.schema());
-            self.block = Some((index, reader.rows(index, &projection, (false, false))?));
+            self.block = Some((index, self.run.rows(index, &self.projection, (false, true))?));
+            self.behind
+                .get_or_insert_with(|| Behind::new(&self.run, index))
+                .enter(index);
         }
         let within = self
             .block

@@ -7,54 +7,10 @@ use kodiak_core::compaction::RunId;
 use kodiak_core::format::Projection;
 use kodiak_core::{EntryRef, Result, SeqNo};
 
+use super::behind::Behind;
 use super::reader::RunReader;
 use super::rows::Rows;
 use crate::deletion::Pass;
-
-/// Bytes of blocks after which those that were read are let go of.
-const FORGET_BYTES: u64 = 1 << 20;
-
-/// The blocks that a cursor leaves behind and that nobody is expected to read again: without this, the pages of all that a
-/// compaction reads would count as memory of the process until its inputs are gone.
-#[derive(Debug)]
-struct Behind {
-    run: Arc<RunReader>,
-    /// The first block that was read.
-    first: usize,
-    /// The first that may still be resident.
-    from: usize,
-    /// The one read last.
-    at: usize,
-    bytes: u64,
-}
-
-impl Behind {
-    fn new(run: &Arc<RunReader>, block: usize) -> Self {
-        Self {
-            run: Arc::clone(run),
-            first: block,
-            from: block,
-            at: block,
-            bytes: 0,
-        }
-    }
-
-    fn enter(&mut self, block: usize) {
-        self.bytes += self.run.block_bytes(self.at);
-        self.at = block;
-        if self.bytes >= FORGET_BYTES && self.from < block {
-            self.run.forget(self.from..block);
-            (self.from, self.bytes) = (block, 0);
-        }
-    }
-}
-
-impl Drop for Behind {
-    fn drop(&mut self) {
-        // From the first on: a page fault brings its neighbours along, those just let go of among them.
-        self.run.forget(self.first..self.at + 1);
-    }
-}
 
 /// A cursor over one run: a block, and a row in it.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! Runs: sorted, immutable files of entries, with their sidecars.
 
+mod behind;
 mod builder;
 mod cache;
 mod context;
@@ -17,6 +18,7 @@ mod sorted;
 mod wanted;
 mod writer;
 
+pub(crate) use behind::Behind;
 pub(crate) use builder::BinaryColumn;
 pub(crate) use cache::BlockCache;
 pub use cache::CacheStats;
@@ -24,7 +26,7 @@ pub(crate) use context::RunContext;
 pub(crate) use lazy::Run;
 pub(crate) use open_runs::OpenRuns;
 pub(crate) use pruning::Pruning;
-pub(crate) use reader::KeyHash;
+pub(crate) use reader::{KeyHash, RunReader};
 pub use reads::ReadStats;
 pub(crate) use removals::Removals;
 pub(crate) use rows::Rows;

@@ -122,47 +122,16 @@ fn a_checkpoint_that_fails_leaves_nothing_and_harms_nothing() {
 #[test]
 fn no_half_of_a_batch_is_in_a_checkpoint_taken_while_others_write() {
     let storage = Arc::new(MemoryStorage::new());
-    let mut settings = small();
-    settings.memtable.size = 64 << 10;
-    let db = Builder::new(settings)
-        .storage(storage.clone())
-        .open("/db")
-        .expect("open");
-    let one = db
-        .create_table("one", kodiak::TableSchema::key_value())
-        .expect("create");
-    let two = db
-        .create_table("two", kodiak::TableSchema::key_value())
-        .expect("create");
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for number in 0u64.. {
-                let mut batch = db.batch();
-                // The second table's entries are large: its memtable is full, and flushed, far more often.
-                batch
-                    .put(&one, number.to_be_bytes(), b"")
-                    .put(&two, number.to_be_bytes(), [7; 900]);
-                db.write(batch).expect("write");
-                if stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    return;
-                }
-            }
-        });
-        for number in 0..8 {
-            let path = format!("/copy{number}");
-            let made = db.checkpoint(&path);
-            if number == 7 || made.is_err() {
-                stop.store(true, std::sync::atomic::Ordering::Relaxed);
-            }
-            made.expect("checkpoint");
-            let copy = contents(&open(&storage, &path));
-            assert!(
-                copy["one"].keys().eq(copy["two"].keys()),
-                "checkpoint {number} holds half of a batch"
-            );
+    let db = open(&storage, "/db");
+    let copies: Vec<String> = (0..8).map(|number| format!("/copy{number}")).collect();
+    beside_a_writer(&db, |_| {
+        for copy in &copies {
+            db.checkpoint(copy).expect("checkpoint");
         }
     });
+    for copy in &copies {
+        batches_in(copy, &open(&storage, copy));
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use kodiak::core::storage::Storage;
 use kodiak::maintenance::RepairReport;
@@ -85,6 +86,52 @@ pub fn fill(db: &Db) {
         }
     }
     db.sync().expect("sync");
+}
+
+/// What `work` gives, which gets the number of batches that were acknowledged, while another thread writes batches of two tables, each with the
+/// next number as its key.
+pub fn beside_a_writer<T>(db: &Db, work: impl FnOnce(&AtomicU64) -> T) -> T {
+    struct Stop<'s>(&'s AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let create = |name| db.create_table(name, TableSchema::key_value()).expect("create");
+    let (one, two) = (create("one"), create("two"));
+    let (stop, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0u64.. {
+                let mut batch = db.batch();
+                // The second table's entries are large: its memtable is full, and flushed, far more often.
+                batch
+                    .put(&one, number.to_be_bytes(), b"")
+                    .put(&two, number.to_be_bytes(), [7; 900]);
+                db.write(batch).expect("write");
+                acknowledged.store(number + 1, Ordering::Release);
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        let _stop = Stop(&stop);
+        work(&acknowledged)
+    })
+}
+
+/// How many of the batches of [`beside_a_writer`] a copy holds: the first ones, and each whole.
+pub fn batches_in(name: &str, copy: &Db) -> u64 {
+    let copy = contents(copy);
+    let count = copy["one"].len() as u64;
+    let expected: Vec<Vec<u8>> = (0..count).map(|number| number.to_be_bytes().to_vec()).collect();
+    for (table, entries) in &copy {
+        assert!(
+            entries.keys().eq(&expected),
+            "{name}: {table} holds others than the first {count}"
+        );
+    }
+    count
 }
 
 /// Runs `work` on fresh databases, one for each mutation of storage that it makes, and hands over what a power loss just
