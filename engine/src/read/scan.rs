@@ -1,5 +1,7 @@
 //! Scans: the visible entries of a key range, in key order, forward or backward.
 
+mod backward;
+
 use std::sync::Arc;
 
 use kodiak_core::{Op, Result, SeqNo, Slice};
@@ -304,66 +306,6 @@ impl Scan {
             &operands,
         )?);
         Ok(())
-    }
-
-    fn backward(&mut self) -> Result<bool> {
-        if self.on_row {
-            self.on_row = false;
-            self.cursor.advance()?;
-        }
-        self.value = None;
-        loop {
-            if self.undisturbed {
-                let rows = self.cursor.plain_rows_back(self.context.seq, &self.bounds.start);
-                self.ahead = rows.saturating_sub(1);
-                if rows > 0 {
-                    self.on_row = true;
-                    return Ok(true);
-                }
-            }
-            let Some(entry) = self.cursor.entry() else {
-                return Ok(false);
-            };
-            if entry.key < self.bounds.start.as_slice() {
-                return Ok(false);
-            }
-            self.key.clear();
-            self.key.extend_from_slice(entry.key);
-            // Going backward the versions of a key come oldest first.
-            let mut base: Option<Slice> = None;
-            let mut operands: Vec<Slice> = Vec::new();
-            while let Some(entry) = self.cursor.entry() {
-                if entry.key != self.key.as_slice() {
-                    break;
-                }
-                if entry.seq <= self.context.seq && !self.hidden(entry.key, entry.seq) {
-                    match entry.op {
-                        Op::Merge => operands.extend(self.cursor.value()?),
-                        op => {
-                            operands.clear();
-                            base = if op == Op::Put { self.cursor.value()? } else { None };
-                        }
-                    }
-                }
-                self.cursor.advance()?;
-            }
-            if !operands.is_empty() {
-                operands.reverse();
-                base = Some(resolve_merge(
-                    self.context.operator.as_deref(),
-                    &self.key,
-                    base.as_deref(),
-                    &operands,
-                )?);
-            }
-            if let Some(value) = base {
-                self.value = Some(match &self.context.target {
-                    Some(target) => target.encoded(value)?,
-                    None => value,
-                });
-                return Ok(true);
-            }
-        }
     }
 
     fn owned(&self) -> Result<(Slice, Slice)> {

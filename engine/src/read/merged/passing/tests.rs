@@ -65,7 +65,9 @@ fn compare(table: &Table, snapshot: Option<&Snapshot>, model: &Model, numbers: &
         let (a, b) = (key(numbers.below(KEYS)), key(numbers.below(KEYS)));
         let (from, to) = (a.clone().min(b.clone()), a.max(b));
         let expected: Vec<_> = model.range(from.clone()..to.clone()).map(owned).collect();
-        assert_eq!(read(ScanOptions::new(from..to)), expected);
+        assert_eq!(read(ScanOptions::new(from.clone()..to.clone())), expected);
+        let backward: Vec<_> = expected.into_iter().rev().collect();
+        assert_eq!(read(ScanOptions::new(from..to).rev()), backward);
     }
 }
 
