@@ -91,6 +91,12 @@ fn mistakes_are_found_before_anything_is_run() {
     assert!(kodiak.refuses(&["compare", "--workload", "ycsb-z"]).contains("ycsb-a"));
     assert!(kodiak.refuses(&["compare", "--data", "none.csv"]).contains("none.csv"));
     assert!(kodiak.refuses(&["compare", "--data", "kv:some"]).contains("kv:100000"));
+    let file = kodiak.file("flights.csv.zip", "PK\u{3}\u{4}...");
+    assert!(
+        kodiak
+            .refuses(&["compare", "--data", &file])
+            .contains("unpack it first")
+    );
     let file = kodiak.file("bad.toml", "[memtable]\nsize = \"1 apple\"\n");
     let error = kodiak.refuses(&["compare", "--config", &format!("bad={file}")]);
     assert!(error.contains("bad.toml") && error.contains("memtable.size"), "{error}");

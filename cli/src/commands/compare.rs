@@ -11,6 +11,7 @@ use kodiak_bench_harness::{Comparison, Configuration, Outcome, Plan, workloads};
 
 use super::compare_one::Request;
 use crate::failure::{Failure, Result};
+use crate::import::check_plain;
 use crate::output::Output;
 
 /// `kodiak compare`
@@ -62,6 +63,9 @@ fn named_file(text: &str) -> std::result::Result<(String, PathBuf), String> {
 impl Compare {
     pub fn run(self, out: &mut Output) -> Result {
         let spec = DataSpec::parse(&self.data, &self.key)?;
+        if let DataSpec::Csv { path, .. } = &spec {
+            check_plain(path)?;
+        }
         let mut plan = Plan {
             seed: self.seed,
             ..Plan::new(spec, self.operations)

@@ -10,7 +10,7 @@ use crate::arguments::SettingsArguments;
 use crate::failure::Result;
 use crate::import::{
     CsvOptions, FileFormat, IMPORTS, Input, Layout, Position, Progress, Rejects, RowKeys, Sink, Source, TableArguments,
-    Transfer, count_rows, default_delimiter, defaults, is_entries, is_once, take_back, tell_replaced,
+    Transfer, check_plain, count_rows, default_delimiter, defaults, is_entries, is_once, take_back, tell_replaced,
 };
 use crate::output::Output;
 use crate::schema;
@@ -296,6 +296,9 @@ impl Import {
 
     fn source(&self) -> Result<Source> {
         let Some(format) = self.format.or_else(|| FileFormat::of(&self.file)) else {
+            if !is_once(&self.file)? {
+                check_plain(&self.file)?;
+            }
             let message = "its name does not tell what it is: say --format csv, jsonl, parquet, feather or orc";
             return Err(Error::invalid_input(message).with_file(&self.file).into());
         };

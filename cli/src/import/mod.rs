@@ -29,4 +29,5 @@ pub use rows::Position;
 pub use schema::{TableArguments, column_index, defaults, is_entries};
 pub use sink::{Layout, Sink};
 pub use source::{FileFormat, Source};
+pub use text::check_plain;
 pub use transfer::{Transfer, count_rows, take_back, tell_replaced};

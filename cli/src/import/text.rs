@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
 use kodiak::{Error, Result};
 
@@ -11,7 +12,7 @@ const UTF_16: &str = "it is UTF-16: convert it to UTF-8 first (iconv -f UTF-16 -
 const UTF_32: &str = "it is UTF-32: convert it to UTF-8 first (iconv -f UTF-32 -t UTF-8)";
 
 /// What files begin with that are taken for text by mistake, and what to do about them.
-const NO_TEXT: [(&[u8], &str); 11] = [
+const NO_TEXT: [(&[u8], &str); 9] = [
     (b"\x1f\x8b", "it is compressed with gzip: decompress it first (gunzip)"),
     (b"PK\x03\x04", "it is a ZIP archive: unpack it first (unzip)"),
     (
@@ -24,21 +25,38 @@ const NO_TEXT: [(&[u8], &str); 11] = [
     (b"\0\0\xfe\xff", UTF_32),
     (b"\xff\xfe", UTF_16),
     (b"\xfe\xff", UTF_16),
+];
+
+/// The same of formats that can be imported.
+const OTHER_FORMATS: [(&[u8], &str); 2] = [
     (b"PAR1", "it is a Parquet file: say --format parquet"),
     (b"ARROW1", "it is a Feather file: say --format feather"),
 ];
 
-/// Checks that what is imported can be text.
+/// Checks that what is imported as text can be text.
 ///
 /// # Errors
 /// `InvalidInput` with what it is, and what to do about it; `NotFound`, `Io`.
 pub fn check(input: &Input) -> Result<()> {
-    let failed = |error| Error::io("read the rows", input.name(), error);
-    let (mut file, mut head) = (File::open(input.path()).map_err(failed)?, Vec::new());
+    check_head(input.path(), input.name(), &[&NO_TEXT, &OTHER_FORMATS])
+}
+
+/// Checks that a file is neither compressed nor text in another encoding than UTF-8.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_plain(file: &Path) -> Result<()> {
+    check_head(file, file, &[&NO_TEXT])
+}
+
+fn check_head(path: &Path, name: &Path, known: &[&[(&[u8], &'static str)]]) -> Result<()> {
+    let failed = |error| Error::io("read the rows", name, error);
+    let (mut file, mut head) = (File::open(path).map_err(failed)?, Vec::new());
     (&mut file).take(8).read_to_end(&mut head).map_err(failed)?;
-    let what = NO_TEXT.iter().find(|(magic, _)| head.starts_with(magic));
+    let mut known = known.iter().copied().flatten();
+    let what = known.find(|(magic, _)| head.starts_with(magic));
     match what.map(|(_, what)| *what).or_else(|| unmarked(&head)) {
-        Some(what) => Err(Error::invalid_input(what).with_file(input.name())),
+        Some(what) => Err(Error::invalid_input(what).with_file(name)),
         None => Ok(()),
     }
 }
