@@ -259,6 +259,9 @@ pub struct ReplayReport {
     pub torn_bytes: u64,
     /// Damaged records passed over (only with [`RecoveryMode::SkipCorrupt`]).
     pub skipped: u64,
+    /// The segment that was asked for, a later one or the end of one was not there, but segments behind it perhaps were. After a
+    /// crash that is what was never synced; beside a process that writes, it may have released them since the manifest was read.
+    pub incomplete: bool,
     /// The number for the next segment: above every one seen.
     pub next_segment: SegmentId,
     /// The last segment ends with the mark of a log that was closed in good order, so that its syncs had not failed. If it was

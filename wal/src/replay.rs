@@ -1,6 +1,7 @@
 //! Replaying a log: all segments in order, read ahead and checked by several threads.
 
 mod ahead;
+mod missing;
 
 use std::path::Path;
 
@@ -9,10 +10,11 @@ use kodiak_core::wal::{RESCUE, RecoveryMode, ReplayReport, ReplaySink, SegmentId
 use kodiak_core::{Error, Result};
 
 use crate::files::segments_in;
-use crate::format::{HeaderState, Link, SEGMENT_HEADER, SegmentHeader, segment_name, segment_path};
+use crate::format::{HeaderState, Link, SegmentHeader, segment_path};
 use crate::reader::{Found, SegmentFile, SegmentReader, Tail};
 use crate::rescue::rescue_headers;
 use ahead::{Decoded, Job, Stored, Taken};
+use missing::promised_from;
 
 /// Segments decoded ahead of the one being handed over, and so held in memory where the storage cannot map.
 const AHEAD: usize = 3;
@@ -50,6 +52,7 @@ pub(crate) fn replay(
             numbers.push(segment);
         }
     }
+    report.incomplete = numbers.first() != Some(&from);
     let limit = context.max_record_bytes;
     if mode == RecoveryMode::SkipCorrupt {
         report.skipped += rescue_headers(&mut files, &numbers, limit)?;
@@ -79,7 +82,13 @@ pub(crate) fn replay(
             }
             replay.segment(&files, index, job)?;
         }
-        Ok(replay.report)
+        let mut report = replay.report;
+        // What was read of a file that is not there any more may be of the segment that was made of it. Others tell by the one behind.
+        if let Some(last) = files.last() {
+            report.incomplete |= context.storage.len(&last.path)?.is_none();
+        }
+        report.incomplete |= report.skipped > 0;
+        Ok(report)
     })
 }
 
@@ -176,13 +185,14 @@ impl Replay<'_, '_> {
             Some(link) => link.end.saturating_sub(tail.end),
             None => tail.torn,
         };
+        let last = files[index + 1..].iter().all(|later| later.header().is_none());
+        self.report.incomplete |= missing > 0 && !last;
         if missing == 0 || self.mode == RecoveryMode::SkipCorrupt {
             return Ok(());
         }
         let file = &files[index];
-        let last = files[index + 1..].iter().all(|later| later.header().is_none());
         let promised = tail.promised.max(end.map_or(0, |link| link.synced));
-        if tail.bad < promised || (!last && promised_later(files, index, self.limit)?) {
+        if tail.bad < promised || (!last && promised_from(&files[index + 1..], self.limit)?) {
             return Err(damage(
                 &file.path,
                 tail.bad,
@@ -205,35 +215,6 @@ impl Replay<'_, '_> {
         tracing::info!(file = %file.path.display(), offset = tail.end, bytes = missing, "a log ends with something incomplete");
         self.report.torn_bytes += missing;
         self.hole = !last;
-        Ok(())
-    }
-
-    /// Checks that the segment which `header` says it follows was there.
-    fn check_predecessor(&mut self, files: &[SegmentFile], index: usize, header: &SegmentHeader) -> Result<()> {
-        // Nothing is missing of one that held no records: a sync that failed may have cost it its header.
-        let Some(link) = header.previous.filter(|link| link.end > SEGMENT_HEADER as u64) else {
-            return Ok(());
-        };
-        let before = files[..index].iter().rev().find_map(SegmentFile::header);
-        let follows = before.is_some_and(|(before, _)| before.segment == link.segment && before.id() == link.id);
-        let released = link.segment < self.from || (self.from == 0 && index == 0);
-        if follows || released {
-            return Ok(());
-        }
-        if self.mode == RecoveryMode::SkipCorrupt {
-            self.report.skipped += 1;
-            return Ok(());
-        }
-        let path = files[index].path.with_file_name(segment_name(link.segment));
-        if link.synced > 0 || self.mode != RecoveryMode::PointInTime || promised_later(files, index, self.limit)? {
-            return Err(damage(
-                &path,
-                0,
-                "this segment of the log is missing, or nothing of it was kept",
-            ));
-        }
-        self.hole = true;
-        self.report.torn_bytes += link.end;
         Ok(())
     }
 
@@ -311,27 +292,6 @@ fn read_all(
         }
         return Ok(tail);
     }
-}
-
-/// True if a segment after `index`, written without reopening the log in between, tells that all before it was synced.
-fn promised_later(files: &[SegmentFile], index: usize, limit: u64) -> Result<bool> {
-    let later = files[index + 1..]
-        .iter()
-        .filter_map(|file| file.header().map(|header| (file, header)));
-    for (position, (file, (header, seed))) in later.enumerate() {
-        if header.fresh {
-            return Ok(false);
-        }
-        // The first one's link was looked at already: its synced offset may end before the damage.
-        if position > 0 && header.previous.is_some_and(|link| link.synced > 0) {
-            return Ok(true);
-        }
-        let bytes = file.load(u64::MAX)?;
-        if SegmentReader::new(&bytes, header, seed, limit).promise() > 0 {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 #[cfg(test)]

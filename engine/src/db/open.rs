@@ -1,12 +1,13 @@
 //! Opening: lock, manifest, log, left-overs; then background work.
 
+mod beside;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use kodiak_core::storage::{Lock, Storage};
 use kodiak_core::wal::WalContext;
 use kodiak_core::{Error, ErrorKind, Result, SeqNo};
-use kodiak_storage::ReadOnlyStorage;
 
 use super::background::Background;
 use super::builder::{Builder, OpenMode};
@@ -30,28 +31,10 @@ pub(crate) const WAL_DIR: &str = "wal";
 /// The lock of the process that has a database open.
 pub(crate) const LOCK_FILE: &str = "LOCK";
 
-/// How often an opening for reading begins anew because the process that writes has replaced files in the meantime.
-const READ_ONLY_ATTEMPTS: usize = 50;
-
 pub(super) fn open(builder: Builder, path: &Path) -> Result<Db> {
-    if builder.mode != OpenMode::ReadOnly {
-        return open_once(builder, path);
-    }
-    let storage = Arc::clone(&builder.storage);
-    let mut attempts = 0;
-    loop {
-        let before = Manifest::mark(&*storage, path);
-        match open_once(builder.clone(), path) {
-            // What looks like damage, or is not there, may be of a moment that has passed.
-            Err(error)
-                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corruption)
-                    && attempts < READ_ONLY_ATTEMPTS
-                    && Manifest::mark(&*storage, path) != before =>
-            {
-                attempts += 1;
-            }
-            opened => return opened,
-        }
+    match builder.mode {
+        OpenMode::ReadOnly => beside::retried(Arc::clone(&builder.storage), path, &|| open_once(builder.clone(), path)),
+        _ => open_once(builder, path),
     }
 }
 
@@ -93,8 +76,7 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
     };
     let mark = Manifest::mark(&*storage, path);
     let (manifest, state) = if read_only {
-        let shown = ReadOnlyStorage::new(Arc::clone(&storage));
-        (None, Manifest::read(&shown, path)?)
+        (None, beside::read_manifest(&storage, path)?)
     } else {
         // Asked again under the lock: another process may just have created it.
         let listing = match resolved.catalogue {
@@ -140,9 +122,12 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
         check_files(&shared)?;
     }
     if read_only {
-        hold_files(&shared)?;
+        beside::hold_files(&shared)?;
     }
     let report = replay(&shared, &context, &state, recovery)?;
+    if read_only && report.incomplete {
+        beside::check_unreleased(&storage, path, &state)?;
+    }
     shared.replayed(report.last_seq);
     shared.recovered(report.last_seq.max(state.last_seq));
     if read_only {
@@ -322,24 +307,4 @@ fn load_times(table: &TableInner) -> Result<()> {
 fn open_files(storage: &dyn Storage, settings: &Settings) -> usize {
     let (wanted, allowed) = (settings.limits.max_open_files, storage.open_file_limit());
     allowed.map_or(wanted, |allowed| wanted.min(allowed / 4 * 3).max(8))
-}
-
-/// Opens the files of runs, as far as the limit on open files allows: another process may have the database open for writing, and
-/// files that it removes stay readable for those that have them open.
-///
-/// # Errors
-/// `NotFound` if one is gone already: the manifest that was read is not the newest any more.
-fn hold_files(shared: &Shared) -> Result<()> {
-    let tables = shared.all_tables();
-    let views: Vec<_> = tables.iter().map(|table| table.view.load()).collect();
-    views.iter().try_for_each(|view| view.version.read())?;
-    let runs = views.iter().flat_map(|view| view.version.known_runs());
-    for (_, run) in runs.take(open_files(&*shared.storage, &shared.settings)) {
-        match run.reader() {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
-            // Damage is told by the reads that meet it.
-            _ => {}
-        }
-    }
-    Ok(())
 }

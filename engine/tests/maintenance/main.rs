@@ -1,6 +1,7 @@
 //! Checkpoints, verification, repair, ingestion, backups, and what opening does about left-overs.
 
 mod backup;
+mod beside;
 mod checkpoint;
 mod common;
 mod expiring;
