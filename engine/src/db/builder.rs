@@ -111,7 +111,8 @@ impl Builder {
     /// Reads only: takes no lock, changes no file, shows the state at this moment (what the log holds included). Files of runs are
     /// opened at once, up to `limits.max_open_files`, so that they stay readable when another process, which has the database open for
     /// writing, removes them. With more runs than that, reads of files that are gone fail with `NotFound`, and so do, with
-    /// `Unavailable`, reads through secondary indexes whose pages that process has used again; open anew then.
+    /// `Unavailable`, reads through secondary indexes whose pages that process has used again; open anew then. Opening fails with
+    /// `NotFound` if, time after time, that process flushes its log before it is read.
     pub fn read_only(mut self) -> Self {
         self.mode = OpenMode::ReadOnly;
         self

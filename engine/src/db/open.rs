@@ -124,10 +124,11 @@ fn open_once(builder: Builder, path: &Path) -> Result<Db> {
     if read_only {
         beside::hold_files(&shared)?;
     }
-    let report = replay(&shared, &context, &state, recovery)?;
-    if read_only && report.incomplete {
+    let replayed = replay(&shared, &context, &state, recovery);
+    if read_only && replayed.as_ref().map_or(true, |report| report.incomplete) {
         beside::check_unreleased(&storage, path, &state)?;
     }
+    let report = replayed?;
     shared.replayed(report.last_seq);
     shared.recovered(report.last_seq.max(state.last_seq));
     if read_only {

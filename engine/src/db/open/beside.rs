@@ -41,10 +41,10 @@ pub(super) fn read_manifest(storage: &Arc<dyn Storage>, path: &Path) -> Result<S
     Manifest::read(&ReadOnlyStorage::new(Arc::clone(storage)), path)
 }
 
-/// The log lacks something in a database open for reading only.
+/// The log lacks something, or seems to be damaged, in a database open for reading only.
 ///
 /// # Errors
-/// `Corruption` if that may be because another process has released it since `state` was read: what it held is in runs that `state`
+/// `NotFound` if that may be because another process has released it since `state` was read: what it held is in runs that `state`
 /// does not have.
 #[cold]
 pub(super) fn check_unreleased(storage: &Arc<dyn Storage>, path: &Path, state: &State) -> Result<()> {
@@ -52,8 +52,9 @@ pub(super) fn check_unreleased(storage: &Arc<dyn Storage>, path: &Path, state: &
     if now.wal_from == state.wal_from {
         return Ok(());
     }
-    let message = "another process flushes faster than its log can be read: open the database again";
-    Err(Error::corruption(message).with_file(path.join(WAL_DIR)))
+    let message =
+        "the process that writes has flushed what the log had before that could be read: open the database again";
+    Err(Error::new(ErrorKind::NotFound, message).with_file(path.join(WAL_DIR)))
 }
 
 /// Opens the files of runs, as far as the limit on open files allows: another process may have the database open for writing, and
