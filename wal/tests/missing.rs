@@ -7,18 +7,18 @@ use kodiak_core::ErrorKind;
 use kodiak_core::conformance::wal::{batch, context, open, replay};
 use kodiak_core::storage::Storage;
 use kodiak_core::wal::{RecoveryMode, SyncMode, WalContext, WalFactory};
-use kodiak_storage::MemoryStorage;
+use kodiak_storage::FaultStorage;
 
 fn durable() -> impl Iterator<Item = &'static WalFactory> {
     kodiak_wal::ALL
         .iter()
         .copied()
-        .filter(|factory| factory.capabilities.durable && !factory.capabilities.needs_mapping)
+        .filter(|factory| factory.capabilities.durable)
 }
 
 /// A log whose segments 1, 2 and 4 have two records each, and segment 3 none; those of the last are appended in `mode`.
 fn log(factory: &WalFactory, mode: SyncMode) -> WalContext {
-    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let storage: Arc<dyn Storage> = Arc::new(FaultStorage::with_seed(1));
     let context = WalContext {
         segment_bytes: 64 << 10,
         ..context(&storage, Path::new("/wal"))
